@@ -7,8 +7,8 @@
 
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::chain::{
-    Account, Address, Block, Draw, Header, MAX_SLOTS, Miner, StakeTable, Stakes, Transaction,
-    Unsigned, has_work, unsigned_nonce,
+    Account, Address, Block, Header, MAX_SLOTS, Miner, ProposerSchedule, StakeTable, Stakes,
+    Transaction, Unsigned, has_work, unsigned_nonce,
 };
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
@@ -21,7 +21,7 @@ fn main() {
 
 const ATTEMPTS: u32 = 1_600;
 /// Difficulty that no nonce reaches: an id has 256 bits.
-const NEVER: u64 = 300;
+const UNREACHABLE_DIFFICULTY: u64 = 300;
 
 fn key() -> SigningKey {
     SigningKey::from_seed(&[1; 32])
@@ -52,7 +52,7 @@ fn header() -> Header {
 fn nonce_signed(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(ATTEMPTS))
-        .with_inputs(|| Miner::new(header(), key(), &NEVER.into()))
+        .with_inputs(|| Miner::new(header(), key(), &UNREACHABLE_DIFFICULTY.into()))
         .bench_local_values(|mut miner| miner.try_nonces(ATTEMPTS.into(), &mut Scalar));
 }
 
@@ -62,7 +62,7 @@ fn nonce_unsigned(bencher: Bencher<'_, '_>) {
     let fields = [[7_u8; 32]; 14];
     let fields = fields.each_ref().map(|field| field.as_slice());
     bencher.counter(ItemsCount::new(ATTEMPTS)).bench_local(|| {
-        let (attempts, work) = (ATTEMPTS.into(), NEVER.into());
+        let (attempts, work) = (ATTEMPTS.into(), UNREACHABLE_DIFFICULTY.into());
         unsigned_nonce(&fields, &[], Natural::ZERO, work, attempts, &mut Scalar)
     });
 }
@@ -136,24 +136,30 @@ fn stakes(count: u64) -> StakeTable {
 
 /// Leader of the next slot, starting from the stakes.
 #[divan::bench(args = [10, 1_000])]
-fn draw_first(bencher: Bencher<'_, '_>, count: u64) {
+fn schedule_first(bencher: Bencher<'_, '_>, count: u64) {
     let stakes = stakes(count);
     let id = AtomId::new([6; 32]);
-    bencher.bench_local(|| Draw::new(&stakes, id).map(|mut draw| draw.next_validator()));
+    bencher.bench_local(|| {
+        ProposerSchedule::new(&stakes, id).map(|mut schedule| schedule.next_validator())
+    });
 }
 
 /// Leader of the last slot of a week without a block.
 #[divan::bench(args = [10, 1_000], sample_count = 10)]
-fn draw_week(bencher: Bencher<'_, '_>, count: u64) {
+fn schedule_week(bencher: Bencher<'_, '_>, count: u64) {
     let stakes = stakes(count);
     let id = AtomId::new([6; 32]);
-    bencher.bench_local(|| Draw::new(&stakes, id).map(|mut draw| draw.validator_of(302_400)));
+    bencher.bench_local(|| {
+        ProposerSchedule::new(&stakes, id).map(|mut schedule| schedule.validator_of(302_400))
+    });
 }
 
 /// Leader of the last countable slot, which is the maximum cost of a timestamp.
 #[divan::bench(args = [1_000], sample_count = 3, sample_size = 1)]
-fn draw_furthest(bencher: Bencher<'_, '_>, count: u64) {
+fn schedule_furthest(bencher: Bencher<'_, '_>, count: u64) {
     let stakes = stakes(count);
     let id = AtomId::new([6; 32]);
-    bencher.bench_local(|| Draw::new(&stakes, id).map(|mut draw| draw.validator_of(MAX_SLOTS)));
+    bencher.bench_local(|| {
+        ProposerSchedule::new(&stakes, id).map(|mut schedule| schedule.validator_of(MAX_SLOTS))
+    });
 }

@@ -9,8 +9,8 @@
 
 use astreum_core::atom::{AtomId, MemoryStore, NoStore};
 use astreum_core::chain::{
-    Address, Block, Draw, Election, ElectionSeeds, Header, Miner, Participation, StakeLoader,
-    StakeTable, Stakes, difficulty, verify_header,
+    Address, Block, Election, ElectionSeeds, Header, Miner, Participation, ProposerSchedule,
+    StakeLoader, StakeTable, Stakes, difficulty, verify_header,
 };
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
@@ -112,10 +112,10 @@ fn make(count: u64) -> Scene {
 
     let parent = header(AtomId::ZERO, 0, 1_000).signed(None);
     let seeds = ElectionSeeds::genesis(parent.id());
-    let mut draw = Draw::new(&after, seeds.next_slot_seed()).unwrap();
+    let mut schedule = ProposerSchedule::new(&after, seeds.next_slot_seed()).unwrap();
     // The leader of the slot does not matter to the time of the election: verification computes a
     // few slots and finds that another validator has this one.
-    draw.next_validator();
+    schedule.next_validator();
     let time = 1_002;
     let mut header = header(parent.id(), 1, time);
     header.difficulty = difficulty(&parent.timestamp, &time.into(), &Natural::ONE);
@@ -165,18 +165,19 @@ fn schedule_of_100_slots(bencher: Bencher<'_, '_>, count: u64) {
         stakes: scene.after.clone(),
     };
     bencher.bench_local(|| {
-        let mut draw = black_box(&election).draw().unwrap();
-        core::array::from_fn::<_, 100, _>(|_| draw.next_validator())
+        let mut schedule = black_box(&election).schedule().unwrap();
+        core::array::from_fn::<_, 100, _>(|_| schedule.next_validator())
     });
 }
 
 /// Leader of the last slot of an hour without a block.
 #[divan::bench(args = COUNTS, sample_count = 5)]
-fn draw_of_an_hour(bencher: Bencher<'_, '_>, count: u64) {
+fn schedule_of_an_hour(bencher: Bencher<'_, '_>, count: u64) {
     let scene = scene(count);
     bencher.bench_local(|| {
-        let mut draw = Draw::new(&scene.after, scene.seeds.next_slot_seed()).unwrap();
-        draw.validator_of(black_box(1_800))
+        let mut schedule =
+            ProposerSchedule::new(&scene.after, scene.seeds.next_slot_seed()).unwrap();
+        schedule.validator_of(black_box(1_800))
     });
 }
 

@@ -63,7 +63,7 @@ impl Pair {
                 client.handle_datagram(Instant::ZERO, address(1), &buffer, &store);
             }
         }
-        assert!(server.peers().all(|peer| peer.is_proven) && server.peer_count() == 1);
+        assert!(server.peers().all(|peer| peer.is_validated) && server.peer_count() == 1);
         let key = *server.public_key();
         Self {
             server,

@@ -113,9 +113,9 @@ fn ids(bencher: Bencher<'_, '_>) {
 }
 
 /// Sink that drops every atom.
-struct Nowhere;
+struct NullSink;
 
-impl AtomSink for Nowhere {
+impl AtomSink for NullSink {
     type Error = Infallible;
 
     fn put(&mut self, _: AtomId, atom: Atom) -> Result<(), Infallible> {
@@ -129,7 +129,7 @@ fn write_atoms(bencher: Bencher<'_, '_>) {
     let expr = expressions("program");
     bencher
         .counter(ItemsCount::new(expr.atom_count()))
-        .bench(|| black_box(&expr).write_atoms(&mut Nowhere));
+        .bench(|| black_box(&expr).write_atoms(&mut NullSink));
 }
 
 #[divan::bench(sample_count = 20)]

@@ -55,11 +55,11 @@ pub enum NaturalError {
 impl fmt::Display for NaturalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotANumber => f.write_str("not a whole number in decimal digits"),
-            Self::Negative => f.write_str("the number is below 0"),
+            Self::NotANumber => f.write_str("not a decimal integer"),
+            Self::Negative => f.write_str("the number is negative"),
             Self::TooLong { digits } => write!(
                 f,
-                "the number has {digits} digits, at most {MAX_DECIMAL_DIGITS} are read"
+                "the number has {digits} digits, the maximum is {MAX_DECIMAL_DIGITS}"
             ),
             Self::NotShortest => f.write_str("the number is not in its shortest form"),
         }

@@ -52,7 +52,7 @@ pub fn thread_cpu_time() -> Duration {
 pub fn entropy() -> io::Result<[u8; 32]> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)
-        .map_err(|error| io::Error::other(format!("the system gives no entropy: {error}")))?;
+        .map_err(|error| io::Error::other(format!("failed to read system entropy: {error}")))?;
     Ok(bytes)
 }
 
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_goes_forward_from_zero_and_entropy_differs() {
+    fn clock_is_monotonic_from_zero_and_entropy_differs() {
         let clock = Clock::start();
         let early = clock.now();
         std::thread::sleep(Duration::from_millis(2));

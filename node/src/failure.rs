@@ -1,7 +1,7 @@
 //! Panics of a node's threads.
 //!
 //! A thread that panics would leave a node that looks alive. All threads of a node run their work
-//! through [`Failure::watch`], which records a panic and tells the node's other threads to stop.
+//! through [`Failure::watch`], which records a panic and stops the node's other threads.
 //! From then on every call of the node that needs them returns the error. The process continues,
 //! because it belongs to the host program.
 
@@ -105,7 +105,7 @@ impl Failure {
                 .to_owned(),
             message: message.unwrap_or_else(|| "no message".to_owned()),
         };
-        log::error!("{panic}; the node stops");
+        log::error!("{panic}; stopping the node");
         let stops = {
             // Recorded under the lock, so that no `stop` is added unnoticed.
             let mut stops = self.0.stops.lock().unwrap_or_else(PoisonError::into_inner);

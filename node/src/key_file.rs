@@ -98,7 +98,7 @@ pub struct KeyError {
 enum Problem {
     Exists,
     Readable { mode: u32 },
-    NotOurs,
+    WrongOwner,
     NotAFile,
     Content,
     Kind { found: KeyKind, wanted: KeyKind },
@@ -112,10 +112,10 @@ impl fmt::Display for KeyError {
             Problem::Exists => write!(f, "refusing to overwrite {path}: the file exists"),
             Problem::Readable { mode } => write!(
                 f,
-                "{path} is open to others (mode {mode:04o}); run chmod 600 on it, and make a new \
-                 key if others may have read it"
+                "{path} is accessible to other users (mode {mode:04o}); run chmod 600 on it, and \
+                 generate a new key if others may have read it"
             ),
-            Problem::NotOurs => write!(f, "{path} belongs to another user"),
+            Problem::WrongOwner => write!(f, "{path} belongs to another user"),
             Problem::NotAFile => write!(f, "{path} is not a regular file"),
             Problem::Content => write!(
                 f,
@@ -124,16 +124,16 @@ impl fmt::Display for KeyError {
             ),
             Problem::Kind { found, wanted } => write!(
                 f,
-                "{path} holds a {found}; expected a {wanted}: `astreum keys generate FILE --kind \
-                 {}` makes one",
+                "{path} is a {found}; expected a {wanted}: `astreum keys generate FILE --kind {}` \
+                 creates one",
                 wanted.name()
             ),
             Problem::Io(error) if self.is_read && error.kind() == io::ErrorKind::NotFound => {
                 let kind = self.wanted.map_or("KIND", KeyKind::name);
                 write!(
                     f,
-                    "there is no key file {path}; `astreum keys generate {path} --kind {kind}` \
-                     makes one"
+                    "missing key file {path}; `astreum keys generate {path} --kind {kind}` creates \
+                     one"
                 )
             }
             Problem::Io(error) => write!(f, "key file {path}: {error}"),
@@ -225,7 +225,7 @@ pub fn read_file(path: &Path) -> Result<KeyFile, KeyError> {
     }
     let owner = metadata.uid();
     if owner != rustix::process::geteuid().as_raw() && owner != 0 {
-        return Err(failed(Problem::NotOurs));
+        return Err(failed(Problem::WrongOwner));
     }
     let mode = metadata.mode() & 0o7777;
     if mode & OTHERS != 0 {
@@ -258,7 +258,7 @@ fn parse(text: &str) -> Option<KeyFile> {
 pub(crate) fn relay_key_refusal(recipient: &Address, owner: &str) -> String {
     format!(
         "refusing to send to {recipient}: it is the relay public key (X25519) of {owner}, not an \
-         account, so what it gets is lost; --force sends all the same"
+         account, so the amount would be lost; --force sends anyway"
     )
 }
 
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn key_file_is_private_and_reads_back() {
+    fn key_file_is_private_and_round_trips() {
         let scratch = Scratch::new("keys-file");
         let path = scratch.path().join("relay.key");
         let secret = generate().unwrap();
@@ -322,7 +322,10 @@ mod tests {
             assert_eq!(read_secret(&path, kind).unwrap(), secret);
             let error = read_secret(&path, other).unwrap_err().to_string();
             let hint = format!("--kind {}", other.name());
-            assert!(error.contains(&format!("holds a {kind}")), "{error}");
+            assert!(
+                error.contains(&format!("is a {kind}; expected a {other}")),
+                "{error}"
+            );
             assert!(error.contains(&hint), "{error}");
             let missing = read_secret(&scratch.path().join("none"), kind).unwrap_err();
             let hint = format!("keys generate {}", scratch.path().join("none").display());
@@ -349,13 +352,16 @@ mod tests {
     }
 
     #[test]
-    fn refuses_key_files_of_others_and_other_files() {
+    fn refuses_files_of_other_users_and_files_that_are_not_key_files() {
         let scratch = Scratch::new("keys-refused");
         let path = scratch.path().join("relay.key");
         create_file(&path, KeyKind::Relay, &Secret::new([7; 32])).unwrap();
         for mode in [0o640, 0o604, 0o620, 0o601] {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            assert!(error(&path).contains("open to others"), "{mode:o}");
+            assert!(
+                error(&path).contains("accessible to other users"),
+                "{mode:o}"
+            );
         }
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         for content in [
@@ -383,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn one_secret_is_two_keys() {
+    fn one_secret_gives_a_different_key_for_each_kind() {
         // Expected values from the Python package `cryptography`.
         let secret = Secret::new([7; 32]);
         assert_eq!(
@@ -397,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn key_files_fill_in_the_keys() {
+    fn key_files_set_the_secret_keys() {
         let scratch = Scratch::new("keys-config");
         let path = scratch.path().join("relay.key");
         create_file(&path, KeyKind::Relay, &Secret::new([7; 32])).unwrap();

@@ -11,7 +11,7 @@
 //! | [`store`] | bounded storage of atoms in memory and on disk, behind one facade |
 //! | [`runtime`] | bounded worker threads |
 //! | [`failure`] | panics of a node's threads |
-//! | [`patience`] | time limits and cancellation of waiting calls |
+//! | [`wait_limit`] | time limits and cancellation of waiting calls |
 //! | [`chain_service`] | state machines that follow, verify and produce blocks |
 //! | [`net`] | event loop that drives core's engine, seeds, proof of work |
 //! | [`query`] | queries about the chain, answered from atoms |
@@ -30,12 +30,12 @@ pub mod key_file;
 pub mod log;
 pub mod net;
 pub mod node;
-pub mod patience;
 pub mod query;
 pub mod rpc;
 pub mod runtime;
 pub mod simd;
 pub mod store;
+pub mod wait_limit;
 
 /// Items of the core that a program with an embedded [`Node`] needs; all of it is [`astreum_core`].
 pub use astreum_core;
@@ -46,7 +46,7 @@ pub use astreum_core::machine::{Env, Evaluation};
 pub use astreum_core::wire::object::PayloadType;
 pub use config::{Config, Secret};
 pub use node::{Advertisement, Node, NodeBuilder, NodeError};
-pub use patience::Patience;
+pub use wait_limit::WaitLimit;
 
 #[cfg(test)]
 mod scratch;

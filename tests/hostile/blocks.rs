@@ -6,7 +6,7 @@ use crate::Settings;
 use crate::figures::Figures;
 use crate::peer::Peer;
 use crate::process::{HOT_BYTES, Node, QUEUE_BYTES};
-use crate::stranger;
+use crate::raw_peer;
 use crate::world::secret;
 use astreum_core::atom::{Atom, AtomId, AtomKind, MemoryStore, bytes_list};
 use astreum_core::chain::{
@@ -23,9 +23,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 const MIB: u64 = 1 << 20;
 /// Time for which a head is offered before the next one.
-const TURN: Duration = Duration::from_millis(150);
+const OFFER_INTERVAL: Duration = Duration::from_millis(150);
 /// Delay of each response of a peer that trickles its responses.
-const DROP: Duration = Duration::from_millis(900);
+const TRICKLE_DELAY: Duration = Duration::from_millis(900);
 
 /// Builder of blocks with valid headers on a genesis of its own.
 struct Forger {
@@ -87,7 +87,7 @@ impl Forger {
 }
 
 /// Writes the atoms of a valid block with one of them replaced, and returns the resulting head.
-fn retold(
+fn with_replaced_atom(
     block: &Block,
     place: usize,
     kind: AtomKind,
@@ -136,7 +136,13 @@ fn records(forger: &mut Forger) -> Vec<AtomId> {
             (atom.kind(), Vec::new()),
             (atom.kind(), vec![7; 60_000]),
         ] {
-            heads.push(retold(&right, place, kind, &data, &mut forger.store));
+            heads.push(with_replaced_atom(
+                &right,
+                place,
+                kind,
+                &data,
+                &mut forger.store,
+            ));
         }
     }
     heads
@@ -220,7 +226,7 @@ fn offer(mut peer: Peer, heads: &[AtomId], stop: impl Fn() -> bool) -> Peer {
         for head in heads {
             let now = peer.now();
             peer.engine.set_head(now, Some(*head));
-            peer.run(TURN, |_| false);
+            peer.run(OFFER_INTERVAL, |_| false);
             if stop() {
                 break;
             }
@@ -239,7 +245,7 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
     let validation = "5c".repeat(32);
     let secret_key = ["--validation-secret-key", &validation];
     let cold = ["--cold-storage-path", "HOME/cold"];
-    let validator = Node::start_with(settings, "blocks-maker", &[secret_key, cold].concat());
+    let validator = Node::start_with(settings, "blocks-producer", &[secret_key, cold].concat());
     let seed = validator.address.to_string();
     let follow = ["--additional-seeds", &seed];
     let often = ["--verify-blockchain-interval", "1"];
@@ -249,8 +255,8 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
     let fresh = Node::start_with(settings, "blocks-fresh", &[often, cold].concat());
     let is_verified = |node: &Node| node.status().chain.state.as_deref() == Some("verified");
     let follows = wait(Duration::from_secs(60), || is_verified(&follower));
-    assert!(follows, "the follower follows");
-    let atom = stranger::large_atom(1);
+    assert!(follows, "the follower has a chain");
+    let atom = raw_peer::large_atom(1);
     follower.put(&atom);
     fresh.put(&atom);
     let mut forger = Forger::new(0x51);
@@ -260,34 +266,37 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
     bad.extend(bombs(&mut forger));
     bad.push(fan(&mut forger));
     let unseen = forger.list(&[[9; 32]]);
-    let meet = |n: u32, node: &Node| {
+    let connected_peer = |n: u32, node: &Node| {
         let mut peer = Peer::new(secret(400 + n));
         peer.store = forger.store.clone();
-        assert!(peer.meet(node), "a liar meets its victim");
+        assert!(
+            peer.connect_to(node),
+            "the attacker is connected to its victim"
+        );
         peer
     };
     let mut honest = [1, 2].map(|n| Peer::new(secret(n)));
     assert!(
-        honest[0].meet(&follower) && honest[1].meet(&fresh),
-        "honest peers meet both"
+        honest[0].connect_to(&follower) && honest[1].connect_to(&fresh),
+        "honest peers are connected to both"
     );
-    let mut slow = meet(9, &follower);
-    slow.delay = Some(DROP);
-    let liars = [(0, &follower), (1, &follower), (2, &fresh), (3, &fresh)];
-    let liars = liars.map(|(n, node)| meet(n, node));
+    let mut slow = connected_peer(9, &follower);
+    slow.delay = Some(TRICKLE_DELAY);
+    let attackers = [(0, &follower), (1, &follower), (2, &fresh), (3, &fresh)];
+    let attackers = attackers.map(|(n, node)| connected_peer(n, node));
     let stop = AtomicBool::new(false);
     let time = settings.flood.min(Duration::from_secs(15));
     let log_before = follower.log_bytes() + fresh.log_bytes();
     let (mut fetches, mut fetched, mut resident) = ([0_u32; 2], [0_u32; 2], 0);
     let (before, disk_before) = (height(&validator), fresh.disk_bytes());
     thread::scope(|scope| {
-        for (at, liar) in liars.into_iter().enumerate() {
+        for (at, attacker) in attackers.into_iter().enumerate() {
             let (bad, stop) = (&bad, &stop);
             scope.spawn(move || {
                 // Some begin with the long ones.
                 let mut heads = bad.clone();
                 heads.rotate_left(at % 2 * records);
-                offer(liar, &heads, || stop.load(Ordering::Relaxed))
+                offer(attacker, &heads, || stop.load(Ordering::Relaxed))
             });
         }
         scope.spawn(|| offer(slow, &[long], || stop.load(Ordering::Relaxed)));
@@ -307,46 +316,46 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
     let disk = fresh.disk_bytes().saturating_sub(disk_before);
     let log = follower.log_bytes() + fresh.log_bytes() - log_before;
     let cap = HOT_BYTES + 2 * QUEUE_BYTES + 64 * MIB;
-    figures.note("bad heads, offered round and round", bad.len());
+    figures.note("bad heads, offered repeatedly", bad.len());
     figures.bar(
-        "resident memory at most",
+        "maximum resident memory",
         format!("{} MiB", resident / MIB),
         &format!("caps + 64 MiB = {} MiB", cap / MIB),
         resident <= cap,
     );
     figures.bar(
-        "honest requests for 4 KB answered",
+        "answered honest requests for 4 KB",
         format!("{fetched:?} of {fetches:?}"),
         "95 % of each",
         (0..2).all(|at| fetches[at] > 100 && fetched[at] * 100 >= fetches[at] * 95),
     );
     let behind = made.saturating_sub(followed.height.unwrap_or_default());
     figures.bar(
-        "the honest chain, verified meanwhile",
+        "honest chain verified during the attack",
         format!(
             "{} blocks more, the follower {behind} behind",
             made - before
         ),
-        "at most 3 behind, and it grows",
+        "at most 3 behind, and it advances",
         behind <= 3 && made > before && followed.state.as_deref() == Some("verified"),
     );
-    let told = fresh.status().chain;
-    let shown = followed.bad_blocks.len().min(told.bad_blocks.len());
-    let all = followed.bad_blocks.iter().chain(&told.bad_blocks);
+    let fresh_chain = fresh.status().chain;
+    let shown = followed.bad_blocks.len().min(fresh_chain.bad_blocks.len());
+    let all = followed.bad_blocks.iter().chain(&fresh_chain.bad_blocks);
     figures.bar(
-        "bad blocks that each shows with a reason",
+        "bad blocks that each node reports with a reason",
         shown,
-        "4: look-ups have a budget",
+        "4: lookups have a budget",
         shown >= 4 && all.clone().all(|bad| !bad.reason.is_empty()),
     );
     figures.bar(
-        "head that the node without a chain has taken from them",
-        format!("{:?}", told.head),
+        "bad head adopted by the node without a chain",
+        format!("{:?}", fresh_chain.head),
         "none",
-        told.head.is_none(),
+        fresh_chain.head.is_none(),
     );
     figures.bar(
-        "log growth of both",
+        "log growth of both nodes",
         format!("{log} bytes"),
         "1 MB",
         log < 1_000_000,
@@ -358,29 +367,24 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
         disk < 1_000_000,
     );
     // A new peer offers heads that are known to be bad: none of them is fetched.
-    let newcomer = meet(20, &follower);
+    let newcomer = connected_peer(20, &follower);
     let served = newcomer.engine.stats().objects_served;
     let known = followed.bad_blocks.iter();
     let known: Vec<AtomId> = known.filter_map(|block| block.id.parse().ok()).collect();
     let end = Instant::now() + Duration::from_secs(4);
     let newcomer = offer(newcomer, &known, || Instant::now() >= end);
     let asked = newcomer.engine.stats().objects_served - served;
-    figures.bar(
-        "requests for what is known to be bad",
-        asked,
-        "0",
-        asked == 0,
-    );
+    figures.bar("requests for known bad data", asked, "0", asked == 0);
     let end = Instant::now() + Duration::from_secs(2);
     let newcomer = offer(newcomer, &[unseen], || Instant::now() >= end);
     let asked = newcomer.engine.stats().objects_served - served;
-    figures.bar("requests for what is new and as bad", asked, "1", asked > 0);
+    figures.bar("requests for new bad data", asked, "1", asked > 0);
     // The other node connects to the honest chain in the end.
     fresh.connect(&seed);
     let started = Instant::now();
     let joined = wait(Duration::from_secs(60), || is_verified(&fresh));
     figures.bar(
-        "the node without a chain joins the honest one",
+        "time until the node without a chain joins the honest chain",
         format!("{joined}, after {:.1?}", started.elapsed()),
         "60 s",
         joined,

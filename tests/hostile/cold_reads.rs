@@ -3,7 +3,7 @@
 use crate::Settings;
 use crate::figures::{Figures, percentile};
 use crate::poisoners::answer_to_probe;
-use crate::stranger::{self, Stranger};
+use crate::raw_peer::{self, RawPeer};
 use crate::world::{DISK_READ, World, secret};
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_core::engine::DropReason;
@@ -34,14 +34,14 @@ pub(crate) fn cold_reads(_: &Settings, figures: &mut Figures) {
 }
 
 /// Adds a peer that answers only probes.
-fn attacker(world: &mut World, n: u32, group: u8) -> (SocketAddr, Rc<RefCell<Stranger>>) {
+fn attacker(world: &mut World, n: u32, group: u8) -> (SocketAddr, Rc<RefCell<RawPeer>>) {
     let [.., host] = n.to_be_bytes();
     let at = SocketAddr::from(([60 + group, 9, 1, host], 700));
     let key = world.key();
     world.join(1_000 + n, at);
-    let voice = Stranger::new(secret(1_000 + n), &key, 0xfe00_0000 + n);
-    let voice = Rc::new(RefCell::new(voice));
-    let answering = Rc::clone(&voice);
+    let sender = RawPeer::new(secret(1_000 + n), &key, 0xfe00_0000 + n);
+    let sender = Rc::new(RefCell::new(sender));
+    let answering = Rc::clone(&sender);
     let answer =
         move |bytes: &[u8]| answer_to_probe(&mut answering.borrow_mut(), &key, 700, None, bytes);
     if let Some(host) = world.hosts.get_mut(&at) {
@@ -49,7 +49,7 @@ fn attacker(world: &mut World, n: u32, group: u8) -> (SocketAddr, Rc<RefCell<Str
             Some(answer(bytes).unwrap_or_default())
         }));
     }
-    (at, voice)
+    (at, sender)
 }
 
 fn list(world: &mut World, name: u32) -> AtomId {
@@ -90,17 +90,20 @@ fn flood(attackers: u32, groups: u8, figures: &mut Figures) {
             asked.push((host, id, now, is_warm));
             world.fetch(&honest(host), id, PayloadType::ATOM);
         }
-        let (at, voice) = &hostile[n as usize % hostile.len()];
-        let content = stranger::get(lists[n as usize / hostile.len() % 500], PayloadType::LIST);
-        let packet = voice
+        let (at, sender) = &hostile[n as usize % hostile.len()];
+        let content = raw_peer::get(lists[n as usize / hostile.len() % 500], PayloadType::LIST);
+        let packet = sender
             .borrow_mut()
             .sealed(700, Topic::ObjectRequest, &content, 1);
         world.inject(*at, packet);
     }
     world.run_until(world.now + Duration::from_secs(5));
-    let who = format!("{attackers} attackers of {groups} networks");
+    let scenario = format!("{attackers} attackers of {groups} networks");
     let requests = SECONDS * RATE;
-    figures.note(&format!("{who}: requests for lists on a disk"), requests);
+    figures.note(
+        &format!("{scenario}: requests for lists on a disk"),
+        requests,
+    );
     for (is_warm, where_) in [(true, "in memory"), (false, "on the disk")] {
         let mut took = Vec::new();
         let mut count = 0;
@@ -112,7 +115,7 @@ fn flood(attackers: u32, groups: u8, figures: &mut Figures) {
         }
         let p99 = percentile(&mut took, 0.99);
         figures.bar(
-            &format!("{who}: honest fetches of what is {where_}"),
+            &format!("{scenario}: honest fetches of objects {where_}"),
             format!("{} of {count}", took.len()),
             "all",
             took.len() == count,
@@ -121,7 +124,7 @@ fn flood(attackers: u32, groups: u8, figures: &mut Figures) {
         let turns = u32::from(groups + 2);
         let bar = if is_warm { BAR } else { DISK_READ * turns * 2 };
         figures.bar(
-            &format!("{who}: p99 of them"),
+            &format!("{scenario}: p99 of these fetches"),
             format!("{p99:?}"),
             &format!("{bar:?}"),
             p99 <= bar && !took.is_empty(),
@@ -129,7 +132,7 @@ fn flood(attackers: u32, groups: u8, figures: &mut Figures) {
     }
     let stats = world.server.stats();
     figures.note(
-        &format!("{who}: reads, and requests beyond the budgets"),
+        &format!("{scenario}: reads, and requests over budget"),
         format!(
             "{}, {}",
             stats.disk_reads,

@@ -35,7 +35,7 @@ pub(crate) fn percentile(values: &mut [Duration], share: f64) -> Duration {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "an index into what is not empty"
+        reason = "the index is within a slice that is not empty"
     )]
     let index = ((values.len().saturating_sub(1)) as f64 * share) as usize;
     values.get(index).copied().unwrap_or_default()

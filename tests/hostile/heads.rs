@@ -18,7 +18,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Validator and follower in each of these networks.
-const MAKER: usize = 0;
+const PRODUCER: usize = 0;
 const FOLLOWER: usize = 1;
 /// Maximum time until the honest nodes have a chain.
 const BEGIN: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ fn honest(seed: u64, machines: usize, ledger: Ledger) -> Network {
     assert!(
         begun,
         "the follower has a chain: {:?}",
-        network.status(MAKER)
+        network.status(PRODUCER)
     );
     network
 }
@@ -38,9 +38,9 @@ fn honest(seed: u64, machines: usize, ledger: Ledger) -> Network {
 pub(crate) fn random_heads(_: &Settings, figures: &mut Figures) {
     const SECONDS: u32 = 30;
     const PER_SECOND: u32 = 1_000;
-    const LIAR: usize = 2;
+    const ATTACKER: usize = 2;
     let mut network = honest(10, 3, Ledger::new(1));
-    network.start_silent(&[LIAR], &[FOLLOWER]);
+    network.start_silent(&[ATTACKER], &[FOLLOWER]);
     network.world.tap = Some(FOLLOWER);
     let mut lag = Lag::default();
     let mut named = BTreeSet::new();
@@ -49,9 +49,9 @@ pub(crate) fn random_heads(_: &Settings, figures: &mut Figures) {
         for n in 0..PER_SECOND {
             let head = AtomId::new(secret(1_000_000 + second * PER_SECOND + n));
             named.insert(head);
-            network.name_head(LIAR, head);
+            network.announce_head(ATTACKER, head);
             network.world.run(Duration::from_secs(1) / PER_SECOND);
-            lag.watch(&network, MAKER, FOLLOWER);
+            lag.watch(&network, PRODUCER, FOLLOWER);
         }
         let asked = network.requests_of(FOLLOWER);
         let wasted = asked.iter().filter(|(_, id)| named.contains(id));
@@ -59,17 +59,17 @@ pub(crate) fn random_heads(_: &Settings, figures: &mut Figures) {
         most = most.max(wasted.collect::<BTreeSet<_>>().len());
     }
     figures.note(
-        "random heads that a peer names a second, seconds",
+        "random heads announced by a peer per second, duration in seconds",
         format!("{PER_SECOND}, {SECONDS}"),
     );
     figures.bar(
-        "requests for them in a second at most, and in all with those sent again",
+        "maximum requests for them per second, and in total with retries",
         format!("{most}, {repeated}"),
         "2, and 1 to 60",
         most <= 2 && (1..=2 * SECONDS as usize).contains(&repeated),
     );
     figures.bar(
-        "honest blocks meanwhile, the longest time until one was followed",
+        "honest blocks during the attack, longest time until one was followed",
         format!("{}, {:.2?}", lag.blocks, lag.longest),
         "10 or more, 1 s",
         lag.blocks >= 10 && lag.longest <= Duration::from_secs(1),
@@ -83,17 +83,17 @@ fn tiny_validator() -> (SigningKey, Ledger, u64) {
         let key = SigningKey::from_seed(&secret(n));
         let own = Address::from(key.verifying_key());
         let ledger = Ledger::with_genesis(1, |genesis| {
-            let maker = Address::from(validator_key(MAKER).verifying_key());
-            genesis.stakes.insert(maker, 1_000_u64.into());
+            let producer = Address::from(validator_key(PRODUCER).verifying_key());
+            genesis.stakes.insert(producer, 1_000_u64.into());
             genesis.stakes.insert(own, 1_u64.into());
         });
         let time = (50..70).find_map(|slot| {
             let time = ledger.genesis().timestamp.to_u64()? + 2 * slot;
-            is_turn(&ledger, own, time).then_some(time)
+            is_elected(&ledger, own, time).then_some(time)
         })?;
         Some((key, ledger, time))
     });
-    found.expect("one of a hundred keys has such a turn")
+    found.expect("one of a hundred keys is elected for such a slot")
 }
 
 fn store_of(ledger: &Ledger) -> MemoryStore {
@@ -103,11 +103,11 @@ fn store_of(ledger: &Ledger) -> MemoryStore {
 }
 
 /// Returns whether this validator leads the slot of this time above the genesis.
-fn is_turn(ledger: &Ledger, validator: Address, time: u64) -> bool {
+fn is_elected(ledger: &Ledger, validator: Address, time: u64) -> bool {
     let store = store_of(ledger);
     let mut elections = ElectionCache::default();
     let election = elections.load(&store, ledger.genesis(), u32::MAX);
-    let election = election.unwrap().expect("the genesis has its stakes");
+    let election = election.unwrap().expect("the genesis has stakes");
     let seed = election.seeds.next_slot_seed();
     let begin = &ledger.genesis().timestamp;
     validator_at(&election.stakes, seed, begin, &time.into()) == Ok(validator)
@@ -127,7 +127,7 @@ fn child(store: &mut MemoryStore, parent: &Block, key: &SigningKey, time: u64) -
 
 /// Offers a fresh block of height 1 after a pause, from a validator with a stake of 1 of 1,001.
 pub(crate) fn stale_head(_: &Settings, figures: &mut Figures) {
-    const LIAR: usize = 2;
+    const ATTACKER: usize = 2;
     let (key, ledger, turn) = tiny_validator();
     let mut store = store_of(&ledger);
     let genesis = ledger.genesis().clone();
@@ -144,7 +144,7 @@ pub(crate) fn stale_head(_: &Settings, figures: &mut Figures) {
     };
     // A pause of 12 s: the validator is off.
     until(&mut network, turn - 12);
-    network.world.cut_power(MAKER);
+    network.world.cut_power(PRODUCER);
     until(&mut network, turn);
     let before = network.head(FOLLOWER);
     let paid = network.included(FOLLOWER, 0, &BTreeSet::from([payment.id()]));
@@ -155,39 +155,39 @@ pub(crate) fn stale_head(_: &Settings, figures: &mut Figures) {
         }
         block.id()
     };
-    network.start_attacker(LIAR, store);
-    network.connect(LIAR, FOLLOWER);
+    network.start_attacker(ATTACKER, store);
+    network.connect(ATTACKER, FOLLOWER);
     network.world.run(Duration::from_secs(2));
-    network.name_head(LIAR, lone.id());
+    network.announce_head(ATTACKER, lone.id());
     network.world.run(Duration::from_secs(20));
     let after = network.head(FOLLOWER);
     let judged = network.chain(FOLLOWER).sync().is_verified(&lone.id());
     // The validator returns, and receives the head too.
-    assert!(network.world.start(MAKER), "the validator starts again");
-    network.connect(LIAR, MAKER);
-    network.connect(MAKER, FOLLOWER);
+    assert!(network.world.start(PRODUCER), "the validator restarts");
+    network.connect(ATTACKER, PRODUCER);
+    network.connect(PRODUCER, FOLLOWER);
     network.world.run(Duration::from_secs(2));
-    network.name_head(LIAR, genesis.id());
-    network.name_head(LIAR, lone.id());
+    network.announce_head(ATTACKER, genesis.id());
+    network.announce_head(ATTACKER, lone.id());
     network.world.run(Duration::from_secs(40));
     figures.note(
-        "height when the blocks stop, height and age of the block that is offered",
+        "height when block production stops, height and age of the offered block",
         format!("{}, {}, 0 s", before.1, lone.height),
     );
     figures.bar(
-        "that block is looked at, verified and left at the follower",
+        "the follower fetches, verifies and rejects that block",
         format!("{judged}, height {} stays", after.1),
         "true, 36 or more, the same head",
         judged && before.1 >= 36 && after == before,
     );
-    let (made, followed) = (network.head(MAKER), network.head(FOLLOWER));
+    let (made, followed) = (network.head(PRODUCER), network.head(FOLLOWER));
     figures.bar(
-        "heights of validator and follower when it is back",
+        "heights of validator and follower after its restart",
         format!("{}, {}", made.1, followed.1),
         "both higher than before",
         made.1 > before.1 && followed.1 > before.1,
     );
-    for (what, number) in [("the validator", MAKER), ("the follower", FOLLOWER)] {
+    for (what, number) in [("the validator", PRODUCER), ("the follower", FOLLOWER)] {
         let kept = network.included(number, 0, &BTreeSet::from([payment.id()]));
         let mut id = network.head(number).0;
         let mut bottom = network.block(number, id);
@@ -258,15 +258,15 @@ fn withheld(store: &mut MemoryStore, like: &Block, number: usize, count: usize) 
 /// Serves branches from peers of several networks, up to the last header that is kept without
 /// confirmation by a second peer, and withholds the next one.
 pub(crate) fn withheld_headers(_: &Settings, figures: &mut Figures) {
-    const LIARS: usize = 20;
+    const ATTACKERS: usize = 20;
     const SECONDS: u64 = 40;
     const NEWCOMER: usize = 2;
     let mut ledger = Ledger::new(1);
     ledger.limits = SMALL;
-    let mut network = honest(5, 3 + LIARS, ledger);
+    let mut network = honest(5, 3 + ATTACKERS, ledger);
     let like = network.block(FOLLOWER, network.head(FOLLOWER).0);
     let mut heads = BTreeMap::new();
-    for number in 3..3 + LIARS {
+    for number in 3..3 + ATTACKERS {
         let mut store = MemoryStore::new();
         // Some fill their limit, some end early.
         let count = [96, 70, 30, 3][number % 4];
@@ -281,46 +281,46 @@ pub(crate) fn withheld_headers(_: &Settings, figures: &mut Figures) {
     for second in 0..SECONDS {
         for (number, heads) in &heads {
             let head = heads[usize::try_from(second % HEADS).unwrap()];
-            network.name_head(*number, head);
+            network.announce_head(*number, head);
         }
         for _ in 0..100 {
             network.world.run(STEP);
-            lag.watch(&network, MAKER, FOLLOWER);
+            lag.watch(&network, PRODUCER, FOLLOWER);
         }
     }
     let served = served(&mut network, heads.keys()) - before;
     figures.note(
-        "peers that withhold a header, heads that each names, objects that they served",
-        format!("{LIARS}, {HEADS}, {served}"),
+        "peers that withhold a header, heads announced by each, objects served by them",
+        format!("{ATTACKERS}, {HEADS}, {served}"),
     );
     figures.bar(
-        "their headers are looked at",
+        "their headers are fetched",
         served,
         "1,000 objects or more",
         served >= 1_000,
     );
     figures.bar(
-        "honest blocks meanwhile, the longest time until one was followed",
+        "honest blocks during the attack, longest time until one was followed",
         format!("{}, {:.2?}", lag.blocks, lag.longest),
         "15 or more, 2 s",
         lag.blocks >= 15 && lag.longest <= Duration::from_secs(2),
     );
-    // A node that starts now, and meets the attackers first.
-    let (began, height) = (network.world.now(), network.head(MAKER).1);
+    // A node that starts now, and connects to the attackers first.
+    let (began, height) = (network.world.now(), network.head(PRODUCER).1);
     assert!(network.world.start(NEWCOMER), "the newcomer starts");
     for number in heads.keys() {
         network.connect(*number, NEWCOMER);
     }
     network.world.run(Duration::from_secs(1));
     for (number, heads) in &heads {
-        network.name_head(*number, heads[0]);
+        network.announce_head(*number, heads[0]);
     }
     network.world.run(Duration::from_secs(2));
-    network.connect(NEWCOMER, MAKER);
+    network.connect(NEWCOMER, PRODUCER);
     let joined = network.run_to(NEWCOMER, height, Duration::from_secs(120));
     let took = network.world.now().since(began);
     figures.bar(
-        "a newcomer that meets them first has the honest chain",
+        "a newcomer that connects to them first has the honest chain",
         format!("{joined}, after {took:.1?}"),
         "20 s",
         joined && took <= Duration::from_secs(20),
@@ -340,32 +340,32 @@ pub(crate) fn silent_peers(_: &Settings, figures: &mut Figures) {
     const SECONDS: u64 = 100;
     let mut network = honest(6, GROUP, Ledger::new(1));
     let silent: Vec<usize> = (10..10 + SILENT).collect();
-    network.start_silent(&silent, &[MAKER, FOLLOWER]);
+    network.start_silent(&silent, &[PRODUCER, FOLLOWER]);
     network.world.tap = Some(FOLLOWER);
     let mut lag = Lag::default();
     for _ in 0..SECONDS {
         // Its user pays at intervals, because full blocks have more to fetch.
         let payment = network.ledger.pay();
-        network.send(MAKER, &payment);
+        network.send(PRODUCER, &payment);
         for _ in 0..100 {
             network.world.run(STEP);
-            lag.watch(&network, MAKER, FOLLOWER);
+            lag.watch(&network, PRODUCER, FOLLOWER);
         }
     }
     let asked = network.requests_of(FOLLOWER);
-    let at_maker = asked.iter().filter(|(to, _)| *to == MAKER).count();
+    let at_producer = asked.iter().filter(|(to, _)| *to == PRODUCER).count();
     figures.note(
-        "silent peers, requests of the follower to the validator and to them",
-        format!("{SILENT}, {at_maker}, {}", asked.len() - at_maker),
+        "silent peers, requests of the follower to the validator and to the silent peers",
+        format!("{SILENT}, {at_producer}, {}", asked.len() - at_producer),
     );
     figures.bar(
-        "blocks that the follower was behind at most",
+        "maximum number of blocks that the follower was behind",
         format!("{} of {}", lag.most_blocks, lag.blocks),
         "1 of 40 or more",
         lag.most_blocks <= 1 && lag.blocks >= 40,
     );
     figures.bar(
-        "the longest time until a block was followed",
+        "longest time until a block was followed",
         format!("{:.2?}", lag.longest),
         "1 s",
         lag.longest <= Duration::from_secs(1),

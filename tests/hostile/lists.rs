@@ -48,7 +48,7 @@ fn lists(atoms: usize, bytes: usize, heads: u32) -> (Vec<(AtomId, Atom)>, Vec<At
 /// Opens contracts on three lists that share 3 MiB, in a block that a node with 256 KiB of memory
 /// verifies.
 pub(crate) fn large_list(_: &Settings, figures: &mut Figures) {
-    const MAKER: usize = 0;
+    const PRODUCER: usize = 0;
     const FOLLOWER: usize = 1;
     const ATOMS: usize = 800;
     const HEADS: u32 = 3;
@@ -65,19 +65,19 @@ pub(crate) fn large_list(_: &Settings, figures: &mut Figures) {
     let ids: BTreeSet<AtomId> = atoms.iter().map(|(id, _)| *id).collect();
     let memory = network.world.hosts()[FOLLOWER].running.as_ref();
     let memory = memory.unwrap().store.hot_stats().limit_bytes;
-    network.world.act(MAKER, |host, _| {
+    network.world.act(PRODUCER, |host, _| {
         let store = &host.running.as_ref().unwrap().store;
         store.put_all(atoms).expect("the disk has room");
     });
     network.world.tap = Some(FOLLOWER);
     let received =
         |network: &mut Network| network.engine(FOLLOWER, |engine, _| engine.stats().received_bytes);
-    let (before, above) = (received(&mut network), network.head(MAKER).1);
+    let (before, above) = (received(&mut network), network.head(PRODUCER).1);
     let opened: BTreeSet<AtomId> = (0..HEADS)
         .zip(&heads)
         .map(|(number, list)| {
             let transaction = open(CHAIN_ID, &sender(number), *list, 1);
-            network.send(MAKER, &transaction);
+            network.send(PRODUCER, &transaction);
             transaction.id()
         })
         .collect();
@@ -90,15 +90,15 @@ pub(crate) fn large_list(_: &Settings, figures: &mut Figures) {
     }
     let of_list = asked.iter().filter(|(id, _)| ids.contains(id));
     let most = of_list.clone().map(|(_, count)| *count).max();
-    let made = network.included(MAKER, above, &opened);
+    let made = network.included(PRODUCER, above, &opened);
     let verified = network.included(FOLLOWER, above, &opened);
-    let (head, followed) = (network.head(MAKER).1, network.head(FOLLOWER).1);
+    let (head, followed) = (network.head(PRODUCER).1, network.head(FOLLOWER).1);
     figures.note(
-        "the list, the memory of the follower",
+        "size of the list, memory of the follower",
         format!("{} KiB, {} KiB", bytes / KIB, memory / KIB),
     );
     figures.bar(
-        "contracts in the chain of the validator and of the follower",
+        "contracts in the chains of validator and follower",
         format!("{}, {}", made.len(), verified.len()),
         "3, 3",
         made.len() == opened.len() && verified.len() == opened.len(),
@@ -110,13 +110,13 @@ pub(crate) fn large_list(_: &Settings, figures: &mut Figures) {
         head.saturating_sub(followed) <= 1 && head > above + 50,
     );
     figures.bar(
-        "bytes that the follower received meanwhile",
+        "bytes received by the follower in that time",
         format!("{} KiB", took / KIB),
-        "between the length of the list and one and a half times as much",
+        "1 to 1.5 times the size of the list",
         took >= bytes && took <= bytes + bytes / 2,
     );
     figures.bar(
-        "requests for the same atom of them at most, atoms asked for",
+        "maximum requests for one atom of the list, number of requested atoms",
         format!("{most:?}, {}", of_list.count()),
         "1",
         most == Some(1),
@@ -146,7 +146,7 @@ fn prepare(settings: &Settings, home: &Path, key: &str) -> Vec<AtomId> {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&made.stderr);
-    assert!(made.status.success(), "the chain begins: {said}");
+    assert!(made.status.success(), "cannot create the chain: {said}");
     let options = ColdOptions {
         background: false,
         ..ColdOptions::from_config(&Config::default())
@@ -174,7 +174,7 @@ fn transfer(counter: u64) -> Transaction {
 /// Announces 1,200 transactions on locally stored lists that are one atom too long, repeatedly, to
 /// a validator whose local user pays.
 pub(crate) fn long_lists(settings: &Settings, figures: &mut Figures) {
-    const LIARS: u32 = 3;
+    const ATTACKERS: u32 = 3;
     const ROUNDS: u64 = 5;
     let key = "5d".repeat(32);
     let more = [
@@ -194,35 +194,40 @@ pub(crate) fn long_lists(settings: &Settings, figures: &mut Figures) {
         assert!(waits < Duration::from_secs(60), "no block within 60 s");
         thread::sleep(Duration::from_millis(100));
     }
-    let mut liars = Vec::new();
-    for number in 0..LIARS {
-        let mut liar = Peer::new(secret(700 + number));
-        let mine = (0..LONG).zip(&heads).filter(|(n, _)| n % LIARS == number);
+    let mut attackers = Vec::new();
+    for number in 0..ATTACKERS {
+        let mut attacker = Peer::new(secret(700 + number));
+        let mine = (0..LONG)
+            .zip(&heads)
+            .filter(|(n, _)| n % ATTACKERS == number);
         let ids: Vec<AtomId> = mine
             .map(|(n, list)| {
                 let transaction = open(0, &sender(n), *list, 1);
-                transaction.write(&mut liar.store).unwrap()
+                transaction.write(&mut attacker.store).unwrap()
             })
             .collect();
-        assert!(liar.meet(&node), "a liar meets the node");
-        liars.push((liar, ids));
+        assert!(
+            attacker.connect_to(&node),
+            "the attacker is connected to the node"
+        );
+        attackers.push((attacker, ids));
     }
     let (stop, announced) = (AtomicBool::new(false), AtomicU64::new(0));
     let (mut blocks, mut late, mut slots) = (0, 0, 0);
     let mut included = Vec::new();
     thread::scope(|scope| {
-        for (mut liar, ids) in liars {
+        for (mut attacker, ids) in attackers {
             let (node, stop, announced) = (&node, &stop, &announced);
             scope.spawn(move || {
                 for id in ids.iter().cycle() {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    let now = liar.now();
+                    let now = attacker.now();
                     let to = Recipient::Peer(node.key);
-                    liar.engine.send_transaction(now, *id, to);
+                    attacker.engine.send_transaction(now, *id, to);
                     announced.fetch_add(1, Ordering::Relaxed);
-                    liar.run(Duration::from_millis(2), |_| false);
+                    attacker.run(Duration::from_millis(2), |_| false);
                 }
             });
         }
@@ -247,17 +252,17 @@ pub(crate) fn long_lists(settings: &Settings, figures: &mut Figures) {
     });
     let status = node.status().validator.expect("it validates");
     figures.note(
-        "lists that are too long, announcements of transactions on them",
+        "too long lists, announcements of transactions on them",
         format!("{LONG}, {}", announced.load(Ordering::Relaxed)),
     );
     let too_long = status.refusals.iter();
     let too_long = too_long.filter(|one| one.reason.contains("list")).count();
     figures.note(
-        "transactions that were refused, that wait, refusals shown that name a list",
+        "refused transactions, waiting transactions, reported refusals that name a list",
         format!("{}, {}, {too_long}", status.refused, status.pool_waiting),
     );
     figures.bar(
-        "they reach the validator",
+        "the transactions reach the validator",
         status.refused + status.pool_waiting,
         "100 or more are waiting or refused",
         status.refused + status.pool_waiting >= 100,
@@ -271,7 +276,7 @@ pub(crate) fn long_lists(settings: &Settings, figures: &mut Figures) {
     let worst = included.iter().copied().max().flatten();
     let all = included.iter().all(Option::is_some);
     figures.bar(
-        "local transfers included, after so many blocks at most",
+        "included local transfers, maximum number of blocks until inclusion",
         format!(
             "{} of {}, {worst:?}",
             included.iter().flatten().count(),

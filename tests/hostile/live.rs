@@ -4,7 +4,7 @@ use crate::Settings;
 use crate::figures::{Figures, percentile};
 use crate::peer::{self, Peer};
 use crate::process::{HOT_BYTES, Node, QUEUE_BYTES};
-use crate::stranger::{self, Stranger};
+use crate::raw_peer::{self, RawPeer};
 use crate::world::secret;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
@@ -29,7 +29,7 @@ const TRY_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Starts a handshake with a fresh key. Returns the time until the node's handshake and the number
 /// of tries.
-fn shake(node: &Node, random: &mut Random) -> Option<(Duration, u32)> {
+fn time_handshake(node: &Node, random: &mut Random) -> Option<(Duration, u32)> {
     let socket = peer::socket();
     let port = socket.local_addr().unwrap().port();
     let mut bytes = [0; 32];
@@ -41,7 +41,7 @@ fn shake(node: &Node, random: &mut Random) -> Option<(Duration, u32)> {
     let started = Instant::now();
     for tried in 1..=TRIES {
         // A retry has more proof of work, because the node may demand it.
-        let packet = stranger::handshake(&key, port, 1 + (tried - 1) * 8);
+        let packet = raw_peer::handshake(&key, port, 1 + (tried - 1) * 8);
         let _ = socket.send_to(&packet, node.address);
         let until = Instant::now() + TRY_TIMEOUT;
         while let left = until.saturating_duration_since(Instant::now())
@@ -63,49 +63,49 @@ fn shake(node: &Node, random: &mut Random) -> Option<(Duration, u32)> {
 /// Returns junk packets of every kind that costs the node some work before it is dropped.
 fn junk(node: &Node) -> Vec<Vec<u8>> {
     let mut random = Random::new(1);
-    let mut strangers: Vec<Stranger> = (0..64)
-        .map(|n| Stranger::new(secret(2_000 + n), &node.key, n))
+    let mut unknown_peers: Vec<RawPeer> = (0..64)
+        .map(|n| RawPeer::new(secret(2_000 + n), &node.key, n))
         .collect();
     (0..40_000)
         .map(|n| {
             let port = 9 + u16::try_from(n % 5_000).unwrap();
-            let who = random.below(strangers.len());
-            let who = &mut strangers[who];
+            let peer = random.below(unknown_peers.len());
+            let peer = &mut unknown_peers[peer];
             let len = random.below(1_300);
             match n % 8 {
                 // No proof of work.
                 0 => random.bytes(200),
                 // Proof of work, and no message.
-                1 => stranger::worked(&random.bytes(20)),
+                1 => raw_peer::worked(&random.bytes(20)),
                 // Random bytes as a sealed message, for a key that does not exist.
                 2 | 3 => {
                     let mut message = random.bytes(40 + len);
                     message[0] = 0;
                     message[32] &= 0x7f;
-                    stranger::worked(&message)
+                    raw_peer::worked(&message)
                 }
                 // Sealed by a peer, and corrupted.
                 4 => {
-                    let mut packet = who.sealed(port, Topic::Ping, &random.bytes(len), 1);
+                    let mut packet = peer.sealed(port, Topic::Ping, &random.bytes(len), 1);
                     *packet.last_mut().unwrap() ^= 1;
                     packet
                 }
                 // Authentic, and malformed.
                 5 => {
                     let topic = random.one_of(&Topic::ALL);
-                    who.sealed(port, topic, &random.bytes(len % 80), 1)
+                    peer.sealed(port, topic, &random.bytes(len % 80), 1)
                 }
                 // Authentic requests for unavailable objects.
                 6 => {
                     let id = AtomId::new(secret(u32::try_from(n).unwrap()));
-                    let content = stranger::get(id, PayloadType::ATOM);
-                    who.sealed(port, Topic::ObjectRequest, &content, 1)
+                    let content = raw_peer::get(id, PayloadType::ATOM);
+                    peer.sealed(port, Topic::ObjectRequest, &content, 1)
                 }
                 // Handshakes of fresh keys.
                 _ => {
                     let mut key = [0; 32];
                     key[..24].copy_from_slice(&random.bytes(24));
-                    stranger::handshake(&PublicKey::new(key), port, 1)
+                    raw_peer::handshake(&PublicKey::new(key), port, 1)
                 }
             }
         })
@@ -128,12 +128,15 @@ fn hose(node: &Node, packets: &[Vec<u8>], stop: &AtomicBool, sent: &AtomicU64) {
 /// Sends junk as fast as loopback accepts it, beside honest peers.
 pub(crate) fn flood(settings: &Settings, figures: &mut Figures) {
     let node = Node::start(settings, "flood");
-    let atoms: Vec<Atom> = (0..8).map(stranger::large_atom).collect();
+    let atoms: Vec<Atom> = (0..8).map(raw_peer::large_atom).collect();
     for atom in &atoms {
         node.put(atom);
     }
     let mut honest = Peer::new(secret(1));
-    assert!(honest.meet(&node), "an honest peer meets the node in peace");
+    assert!(
+        honest.connect_to(&node),
+        "an honest peer is connected to the node before the flood"
+    );
     let packets = junk(&node);
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let (received_before, log_before) = (node.counter("datagrams_received"), node.log_bytes());
@@ -152,7 +155,7 @@ pub(crate) fn flood(settings: &Settings, figures: &mut Figures) {
             let (mut tried, mut took, mut at_once) = (0, Vec::new(), 0);
             while !stop.load(Ordering::Relaxed) {
                 tried += 1;
-                if let Some((time, tries)) = shake(&node, &mut random) {
+                if let Some((time, tries)) = time_handshake(&node, &mut random) {
                     took.push(time);
                     at_once += u32::from(tries == 1);
                 }
@@ -177,7 +180,7 @@ pub(crate) fn flood(settings: &Settings, figures: &mut Figures) {
     let log_bytes = node.log_bytes() - log_before;
     let minutes = took.as_secs_f64() / 60.0;
     figures.note(
-        "datagrams sent, taken by the node, a second",
+        "datagrams sent, and received by the node, per second",
         format!(
             "{:.0}, {:.0}",
             sent.load(Ordering::Relaxed) as f64 / took.as_secs_f64(),
@@ -186,14 +189,14 @@ pub(crate) fn flood(settings: &Settings, figures: &mut Figures) {
     );
     let cap = HOT_BYTES + 2 * QUEUE_BYTES + 64 * MIB;
     figures.bar(
-        "resident memory at most",
+        "maximum resident memory",
         format!("{} MiB", resident / MIB),
         &format!("caps + 64 MiB = {} MiB", cap / MIB),
         resident <= cap,
     );
     let share = |part: usize, of: u32| part as f64 * 100.0 / f64::from(of.max(1));
     figures.bar(
-        "honest handshakes answered",
+        "answered honest handshakes",
         format!(
             "{:.1} % of {shakes}, {:.1} % at the first try, p99 {:?}",
             share(shaken.len(), shakes),
@@ -204,7 +207,7 @@ pub(crate) fn flood(settings: &Settings, figures: &mut Figures) {
         share(shaken.len(), shakes) >= 95.0,
     );
     figures.bar(
-        "honest requests for 4 KB answered",
+        "answered honest requests for 4 KB",
         format!(
             "{:.1} % of {fetches}, p50 {:?}, p99 {:?}",
             share(fetched.len(), fetches),
@@ -215,7 +218,7 @@ pub(crate) fn flood(settings: &Settings, figures: &mut Figures) {
         share(fetched.len(), fetches) >= 95.0,
     );
     figures.bar(
-        "log growth a minute",
+        "log growth per minute",
         format!("{:.0} bytes", log_bytes as f64 / minutes),
         "1 MB",
         log_bytes as f64 / minutes <= 1e6,
@@ -233,21 +236,21 @@ pub(crate) fn difficulty(settings: &Settings, figures: &mut Figures) {
     let mut random = Random::new(4);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut strangers: Vec<(UdpSocket, Stranger)> = (0..16)
+            let mut unknown_peers: Vec<(UdpSocket, RawPeer)> = (0..16)
                 .map(|n| {
                     (
                         peer::socket(),
-                        Stranger::new(secret(3_000 + n), &node.key, n),
+                        RawPeer::new(secret(3_000 + n), &node.key, n),
                     )
                 })
                 .collect();
             while !stop.load(Ordering::Relaxed) {
-                for (socket, who) in &mut strangers {
+                for (socket, peer) in &mut unknown_peers {
                     let port = socket.local_addr().unwrap().port();
-                    let content = stranger::get(atom.id(), PayloadType::ATOM);
+                    let content = raw_peer::get(atom.id(), PayloadType::ATOM);
                     for packet in [
-                        who.sealed(port, Topic::Ping, &stranger::ping(255), 1),
-                        who.sealed(port, Topic::ObjectRequest, &content, 1),
+                        peer.sealed(port, Topic::Ping, &raw_peer::ping(255), 1),
+                        peer.sealed(port, Topic::ObjectRequest, &content, 1),
                     ] {
                         let _ = socket.send_to(&packet, node.address);
                     }
@@ -257,7 +260,7 @@ pub(crate) fn difficulty(settings: &Settings, figures: &mut Figures) {
         });
         let end = Instant::now() + settings.flood.min(Duration::from_secs(10));
         while Instant::now() < end {
-            match shake(&node, &mut random) {
+            match time_handshake(&node, &mut random) {
                 Some((time, _)) => took.push(time),
                 None => missed += 1,
             }
@@ -266,9 +269,9 @@ pub(crate) fn difficulty(settings: &Settings, figures: &mut Figures) {
         stop.store(true, Ordering::Relaxed);
     });
     let budget = node.counter(&format!("dropped: {}", DropReason::WorkBudget));
-    figures.note("packets whose work was given up", budget);
+    figures.note("packets whose proof-of-work search was abandoned", budget);
     figures.bar(
-        "handshakes of others",
+        "handshakes of other peers",
         format!(
             "{} answered, {missed} not, p50 {:?}, p99 {:?}",
             took.len(),
@@ -283,27 +286,30 @@ pub(crate) fn difficulty(settings: &Settings, figures: &mut Figures) {
 /// Sends replays, reflections, handshakes in stolen names and unsolicited responses.
 pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
     let node = Node::start(settings, "takeover");
-    let wanted = stranger::large_atom(1);
+    let wanted = raw_peer::large_atom(1);
     node.put(&wanted);
     let mut honest = Peer::new(secret(1));
     (honest.received, honest.sent) = (Some(Vec::new()), Some(Vec::new()));
-    let mut liar = Peer::new(secret(2));
-    assert!(honest.meet(&node) && liar.meet(&node), "both meet the node");
-    assert!(honest.fetch(wanted.id()).is_some(), "and it serves them");
+    let mut attacker = Peer::new(secret(2));
+    assert!(
+        honest.connect_to(&node) && attacker.connect_to(&node),
+        "both are connected to the node"
+    );
+    assert!(honest.fetch(wanted.id()).is_some(), "the node serves them");
     thread::sleep(Duration::from_millis(300));
     let before = node.status();
-    let thief = peer::socket();
-    let port = thief.local_addr().unwrap().port();
+    let spoofing = peer::socket();
+    let port = spoofing.local_addr().unwrap().port();
     let is_sealed = |packet: &&Vec<u8>| packet.get(NONCE_BYTES) == Some(&0);
     let sent = honest.sent.take().unwrap_or_default();
     let received = honest.received.take().unwrap_or_default();
     let send = |packet: &[u8]| {
-        thief.send_to(packet, node.address).unwrap();
+        spoofing.send_to(packet, node.address).unwrap();
         thread::sleep(Duration::from_micros(200));
     };
     let (mut replayed, mut reflected) = (0u64, 0u64);
     for packet in sent.iter().filter(is_sealed) {
-        // Unchanged, and with the answer directed to the thief.
+        // Unchanged, and with the answer directed to the attacker.
         send(packet);
         let mut moved = packet.clone();
         moved[NONCE_BYTES + 33..NONCE_BYTES + 35].copy_from_slice(&port.to_be_bytes());
@@ -321,24 +327,24 @@ pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
         reflected += 1;
     }
     for _ in 0..100 {
-        send(&stranger::handshake(&own, port, 1));
+        send(&raw_peer::handshake(&own, port, 1));
     }
     // Responses of a known peer to requests that were never sent to it.
-    let mut voice = Stranger::new(secret(2), &node.key, 0xeeee);
-    let from = liar.address().port();
+    let mut sender = RawPeer::new(secret(2), &node.key, 0xeeee);
+    let from = attacker.address().port();
     let forged = Atom::bytes(*b"forged");
     let mut found = vec![1];
     forged.write_to(&mut found);
     let address = SocketAddrV4::new([127, 0, 0, 1].into(), port);
-    let contact = stranger::contact(own, address);
+    let contact = raw_peer::contact(own, address);
     let mut unsolicited = 0;
     for (answer, data) in [
         (Answer::Found, &found),
         (Answer::Provider, &contact),
         (Answer::Nearest, &contact),
     ] {
-        let content = stranger::respond(answer, forged.id(), data);
-        send(&voice.sealed(from, Topic::ObjectResponse, &content, 1));
+        let content = raw_peer::respond(answer, forged.id(), data);
+        send(&sender.sealed(from, Topic::ObjectResponse, &content, 1));
         unsolicited += 1;
     }
     thread::sleep(Duration::from_secs(1));
@@ -358,7 +364,7 @@ pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
             reflected,
         ),
         (
-            "unsolicited answers dropped",
+            "unsolicited responses dropped",
             DropReason::Unsolicited,
             unsolicited,
         ),
@@ -372,19 +378,19 @@ pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
         );
     }
     let mut stolen = 0;
-    thief
+    spoofing
         .set_read_timeout(Some(Duration::from_millis(100)))
         .unwrap();
     let mut buffer = [0; 2_048];
     let mut beyond_handshakes = 0;
-    while let Ok(len) = thief.recv(&mut buffer) {
+    while let Ok(len) = spoofing.recv(&mut buffer) {
         stolen += 1;
         // Larger than a handshake or an address validation request. The latter is sealed for the
         // owner of the name, which has not requested it here.
         beyond_handshakes += u32::from(len > 200);
     }
     figures.note(
-        "small packets that the thief got for 100 handshakes in a stolen name",
+        "small packets to the attacker for 100 handshakes with a stolen key",
         stolen,
     );
     figures.bar(
@@ -398,29 +404,37 @@ pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
     let at_home = peers.iter().any(|peer| {
         peer.public_key == name && peer.proven && peer.address == honest.address().to_string()
     });
-    figures.bar("the owner is where it was", at_home, "true", at_home);
+    figures.bar(
+        "the address of the owner is unchanged",
+        at_home,
+        "true",
+        at_home,
+    );
     figures.bar("peers", peers.len(), "2", peers.len() == 2);
     figures.bar(
-        "atoms that came in",
+        "forged atoms accepted",
         after.hot_atoms - before.hot_atoms,
         "0",
         after.hot_atoms == before.hot_atoms,
     );
     let served = honest.fetch(wanted.id()).is_some();
-    figures.bar("the owner is served", served, "true", served);
+    figures.bar("the owner is still served", served, "true", served);
 }
 
 /// Sends oversized, truncated, bit-flipped and inconsistent packets, most of them authentic.
 pub(crate) fn malformed(settings: &Settings, figures: &mut Figures) {
     let mut node = Node::start(settings, "malformed");
-    let wanted = stranger::large_atom(1);
+    let wanted = raw_peer::large_atom(1);
     node.put(&wanted);
     let mut honest = Peer::new(secret(1));
-    let mut liar = Peer::new(secret(2));
-    assert!(honest.meet(&node) && liar.meet(&node), "both meet the node");
+    let mut attacker = Peer::new(secret(2));
+    assert!(
+        honest.connect_to(&node) && attacker.connect_to(&node),
+        "both are connected to the node"
+    );
     let before = node.counter("datagrams_received");
-    let mut voice = Stranger::new(secret(2), &node.key, 0xeeee);
-    let from = liar.address().port();
+    let mut sender = RawPeer::new(secret(2), &node.key, 0xeeee);
+    let from = attacker.address().port();
     let socket = peer::socket();
     let mut random = Random::new(5);
     let mut count = 0u64;
@@ -442,10 +456,10 @@ pub(crate) fn malformed(settings: &Settings, figures: &mut Figures) {
         link = Atom::list(link.id(), AtomId::ZERO);
     }
     let contents: Vec<Vec<u8>> = vec![
-        stranger::ping(1),
-        stranger::get(wanted.id(), PayloadType::LIST),
-        stranger::respond(Answer::Found, wanted.id(), &nested),
-        stranger::respond(Answer::Nearest, wanted.id(), &[7; 38]),
+        raw_peer::ping(1),
+        raw_peer::get(wanted.id(), PayloadType::LIST),
+        raw_peer::respond(Answer::Found, wanted.id(), &nested),
+        raw_peer::respond(Answer::Nearest, wanted.id(), &[7; 38]),
         vec![0],
         [127, 0, 0, 1, 0, 9].repeat(600),
         vec![7; 32],
@@ -456,7 +470,7 @@ pub(crate) fn malformed(settings: &Settings, figures: &mut Figures) {
             // Every content under every topic, truncated and bit-flipped before it is sealed, so
             // that it reaches the decoders.
             for len in 0..content.len().min(80) {
-                send(&voice.sealed(from, topic, &content[..len], 1));
+                send(&sender.sealed(from, topic, &content[..len], 1));
             }
             for _ in 0..40 {
                 let mut flipped = content.clone();
@@ -464,9 +478,9 @@ pub(crate) fn malformed(settings: &Settings, figures: &mut Figures) {
                 if let Some(byte) = flipped.get_mut(at) {
                     *byte ^= 1 << random.below(8);
                 }
-                send(&voice.sealed(from, topic, &flipped, 1));
+                send(&sender.sealed(from, topic, &flipped, 1));
             }
-            let packet = voice.sealed(from, topic, content, 1);
+            let packet = sender.sealed(from, topic, content, 1);
             for len in (0..packet.len()).step_by(3) {
                 send(&packet[..len]);
             }
@@ -480,14 +494,14 @@ pub(crate) fn malformed(settings: &Settings, figures: &mut Figures) {
             }
         }
         for len in [1_500, 4_096, 30_000, 65_400] {
-            send(&voice.sealed(from, topic, &random.bytes(len), 1));
+            send(&sender.sealed(from, topic, &random.bytes(len), 1));
         }
     }
     for len in [65_507, 65_000, 9_000] {
         for flag in [0, 1] {
             let mut message = random.bytes(len - NONCE_BYTES);
             message[0] = flag;
-            send(&stranger::worked(&message));
+            send(&raw_peer::worked(&message));
         }
     }
     thread::sleep(Duration::from_millis(500));

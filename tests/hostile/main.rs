@@ -10,7 +10,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
-    reason = "a harness that cannot go on is to stop and say where"
+    reason = "a harness that cannot continue panics with the place"
 )]
 
 mod blocks;
@@ -24,8 +24,8 @@ mod network;
 mod peer;
 mod poisoners;
 mod process;
-mod stranger;
-mod strangers;
+mod raw_peer;
+mod unknown_peers;
 mod user;
 mod validator;
 mod world;
@@ -46,11 +46,11 @@ pub(crate) struct Settings {
 type Case = (&'static str, fn(&Settings, &mut Figures));
 
 const CASES: &[Case] = &[
-    ("amplification", strangers::amplification),
-    ("fresh-keys", strangers::fresh_keys),
-    ("one-network", strangers::one_network),
-    ("one-group", strangers::one_group),
-    ("ten-groups", strangers::ten_groups),
+    ("amplification", unknown_peers::amplification),
+    ("fresh-keys", unknown_peers::fresh_keys),
+    ("one-network", unknown_peers::one_network),
+    ("one-group", unknown_peers::one_group),
+    ("ten-groups", unknown_peers::ten_groups),
     ("forged-handshakes", poisoners::forged_handshakes),
     ("dead-records", poisoners::dead_records),
     ("index-flood", poisoners::index_flood),
@@ -83,10 +83,10 @@ fn main() -> ExitCode {
         match argument.as_str() {
             "--seconds" => match arguments.next().and_then(|text| text.parse().ok()) {
                 Some(number) => seconds = number,
-                None => return usage("--seconds wants a number"),
+                None => return usage("--seconds requires a number"),
             },
             name if CASES.iter().any(|(case, _)| *case == name) => wanted.push(argument),
-            _ => return usage(&format!("there is no case {argument}")),
+            _ => return usage(&format!("unknown case {argument}")),
         }
     }
     let node = match astreum_tests::program::build() {

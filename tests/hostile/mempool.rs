@@ -15,7 +15,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 /// The validator, and an honest node whose user pays.
-const MAKER: usize = 0;
+const PRODUCER: usize = 0;
 const USER: usize = 1;
 const BEGIN: Duration = Duration::from_secs(60);
 const SLOT: Duration = Duration::from_secs(SLOT_SECONDS);
@@ -23,7 +23,7 @@ const SLOT: Duration = Duration::from_secs(SLOT_SECONDS);
 fn honest(seed: u64, machines: usize, ledger: Ledger) -> Network {
     let mut network = Network::new(seed, machines, 2, ledger);
     let begun = network.run_to(USER, 3, BEGIN);
-    assert!(begun, "there is a chain: {:?}", network.status(MAKER));
+    assert!(begun, "there is a chain: {:?}", network.status(PRODUCER));
     network
 }
 
@@ -53,7 +53,7 @@ fn pay(
     count: usize,
     mut pass_slots: impl FnMut(&mut Network),
 ) -> Option<u64> {
-    let above = network.head(MAKER).1;
+    let above = network.head(PRODUCER).1;
     let sent: BTreeSet<AtomId> = (0..count)
         .map(|_| {
             let payment = network.ledger.pay();
@@ -62,7 +62,7 @@ fn pay(
         })
         .collect();
     pass_slots(network);
-    let found = network.included(MAKER, above, &sent);
+    let found = network.included(PRODUCER, above, &sent);
     let last = found.values().max().map(|height| height - above);
     last.filter(|_| found.len() == count)
 }
@@ -71,7 +71,7 @@ fn pay(
 /// payments.
 pub(crate) fn missing_data(_: &Settings, figures: &mut Figures) {
     const FLOOD: u32 = 5_494;
-    const LIARS: u32 = 8;
+    const ATTACKERS: u32 = 8;
     for senders in [1, 100, 5_000] {
         let ledger = Ledger::with_genesis(1, |genesis| {
             for number in 0..senders {
@@ -79,64 +79,69 @@ pub(crate) fn missing_data(_: &Settings, figures: &mut Figures) {
                 genesis.balances.insert(account, 1_000_u64.into());
             }
         });
-        let mut network = honest(8, 2 + LIARS as usize, ledger);
+        let mut network = honest(8, 2 + ATTACKERS as usize, ledger);
         let mut ids = Vec::new();
-        for liar in 0..LIARS {
+        for attacker in 0..ATTACKERS {
             let mut store = MemoryStore::new();
-            for n in (0..FLOOD).filter(|n| n % LIARS == liar) {
+            for n in (0..FLOOD).filter(|n| n % ATTACKERS == attacker) {
                 let list = AtomId::new(secret(4_000_000 + n));
                 let counter = 1 + u64::from(n / senders);
                 let transaction = open(CHAIN_ID, &sender(n % senders), list, counter);
-                ids.push((2 + liar as usize, transaction.write(&mut store).unwrap()));
+                ids.push((
+                    2 + attacker as usize,
+                    transaction.write(&mut store).unwrap(),
+                ));
             }
-            network.start_attacker(2 + liar as usize, store);
-            network.connect(2 + liar as usize, MAKER);
+            network.start_attacker(2 + attacker as usize, store);
+            network.connect(2 + attacker as usize, PRODUCER);
             network.world.run(Duration::from_millis(50));
         }
         network.world.run(Duration::from_secs(1));
-        let maker = network.key(MAKER);
-        let begun = network.head(MAKER).1;
+        let producer = network.key(PRODUCER);
+        let begun = network.head(PRODUCER).1;
         let started = network.world.now();
         let mut most_waiting = 0;
-        for n in 0..ids.len() / LIARS as usize {
-            for liar in 0..LIARS as usize {
-                let at = ids.len() * liar / LIARS as usize + n;
-                let Some((liar, id)) = ids.get(at).copied() else {
+        for n in 0..ids.len() / ATTACKERS as usize {
+            for attacker in 0..ATTACKERS as usize {
+                let at = ids.len() * attacker / ATTACKERS as usize + n;
+                let Some((attacker, id)) = ids.get(at).copied() else {
                     continue;
                 };
-                network.engine(liar, |engine, now| {
-                    engine.send_transaction(now, id, Recipient::Peer(maker))
+                network.engine(attacker, |engine, now| {
+                    engine.send_transaction(now, id, Recipient::Peer(producer))
                 });
             }
             network.world.run(Duration::from_millis(10));
             if n % 20 == 0 {
-                most_waiting = most_waiting.max(network.status(MAKER).mempool.waiting.len());
+                most_waiting = most_waiting.max(network.status(PRODUCER).mempool.waiting.len());
             }
         }
         network.world.run(Duration::from_secs(5));
-        let status = network.status(MAKER);
+        let status = network.status(PRODUCER);
         let mut blocks = Vec::new();
         for _ in 0..5 {
-            blocks.push(pay(&mut network, MAKER, 1, |network| {
+            blocks.push(pay(&mut network, PRODUCER, 1, |network| {
                 network.world.run(SLOT * 4);
             }));
         }
-        let made = network.head(MAKER).1 - begun;
+        let made = network.head(PRODUCER).1 - begun;
         let slots = network.world.now().since(started).as_secs() / SLOT_SECONDS;
         figures.note(
-            &format!("of {senders} senders: transactions that wait at most, that were refused"),
+            &format!(
+                "{senders} senders: maximum number of waiting transactions, refused transactions"
+            ),
             format!("{most_waiting}, {}", status.mempool.refused),
         );
         figures.bar(
-            &format!("of {senders} senders: blocks until a local payment is included"),
+            &format!("{senders} senders: blocks until a local payment is included"),
             format!("{blocks:?}"),
             "2 at most, and some wait",
             blocks.iter().all(|blocks| blocks.is_some_and(|n| n <= 2)) && most_waiting >= 32,
         );
         figures.bar(
-            &format!("of {senders} senders: blocks made"),
+            &format!("{senders} senders: blocks produced"),
             format!("{made} in {slots} slots"),
-            "one a slot, but for the first and the last",
+            "one per slot, except the first and the last",
             made + 2 >= slots,
         );
     }
@@ -152,16 +157,16 @@ pub(crate) fn silent_announcers(_: &Settings, figures: &mut Figures) {
         let silent: Vec<usize> = (0..KEYS)
             .flat_map(|key| (0..groups).map(move |group| 10 + group + key * GROUP))
             .collect();
-        let met = network.start_announcers(&silent, MAKER);
-        let maker = network.key(MAKER);
+        let connected = network.start_announcers(&silent, PRODUCER);
+        let producer = network.key(PRODUCER);
         let mut announced = 0_u32;
         let mut attack = |network: &mut Network| {
             for _ in 0..2 {
-                for number in &met {
+                for number in &connected {
                     announced += 1;
                     let id = AtomId::new(secret(5_000_000 + announced));
                     network.engine(*number, |engine, now| {
-                        engine.send_transaction(now, id, Recipient::Peer(maker))
+                        engine.send_transaction(now, id, Recipient::Peer(producer))
                     });
                 }
                 network.world.run(Duration::from_millis(500));
@@ -180,8 +185,8 @@ pub(crate) fn silent_announcers(_: &Settings, figures: &mut Figures) {
             worst = blocks.and_then(|blocks| worst.map(|worst| blocks.max(worst)));
         }
         figures.note(
-            &format!("{groups} groups of {KEYS} keys: keys that the validator hears"),
-            met.len(),
+            &format!("{groups} groups of {KEYS} keys: keys known to the validator"),
+            connected.len(),
         );
         figures.bar(
             &format!("{groups} groups: blocks until {TRANSFERS} transfers are included"),

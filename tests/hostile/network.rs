@@ -46,7 +46,7 @@ impl Network {
                 host.key = key;
                 host.has_seeds = false;
             });
-            assert!(network.world.start(number), "an honest node starts");
+            assert!(network.world.start(number), "cannot start an honest node");
             for other in 0..number {
                 network.connect(number, other);
             }
@@ -61,7 +61,7 @@ impl Network {
             host.serves = Some(serves);
             host.follows = false;
         });
-        assert!(self.world.start(number), "an attacker starts");
+        assert!(self.world.start(number), "cannot start an attacker");
         self.world.has_disks = true;
     }
 
@@ -82,7 +82,10 @@ impl Network {
         self.world.run(Duration::from_secs(2));
         for number in numbers {
             for victim in victims {
-                assert!(self.has_met(*number, *victim), "{number} meets {victim}");
+                assert!(
+                    self.is_connected(*number, *victim),
+                    "{number} is not connected to {victim}"
+                );
             }
             self.silence(*number);
         }
@@ -95,11 +98,13 @@ impl Network {
             self.start_attacker(*number, MemoryStore::new());
             self.connect(*number, victim);
             self.world.run(ARRIVAL);
-            // Immediately, so that it does not meet the other attackers.
+            // Immediately, so that it does not contact the other attackers.
             self.silence(*number);
         }
-        let met = numbers.iter().copied();
-        met.filter(|number| self.has_met(*number, victim)).collect()
+        let connected = numbers.iter().copied();
+        connected
+            .filter(|number| self.is_connected(*number, victim))
+            .collect()
     }
 
     pub(crate) fn silence(&mut self, number: usize) {
@@ -107,10 +112,10 @@ impl Network {
     }
 
     /// Returns whether a node has validated the address of a machine.
-    pub(crate) fn has_met(&mut self, number: usize, node: usize) -> bool {
+    pub(crate) fn is_connected(&mut self, number: usize, node: usize) -> bool {
         let key = self.key(number);
         self.engine(node, |engine, _| {
-            engine.peer(&key).is_some_and(|peer| peer.is_proven)
+            engine.peer(&key).is_some_and(|peer| peer.is_validated)
         })
     }
 
@@ -131,11 +136,11 @@ impl Network {
         let done = self.world.act(number, |host, now| {
             act(&mut host.running.as_mut().expect("it runs").engine, now)
         });
-        done.expect("there is such a machine")
+        done.expect("no such machine")
     }
 
     /// Makes an attacker name a head to all its peers.
-    pub(crate) fn name_head(&mut self, number: usize, head: AtomId) {
+    pub(crate) fn announce_head(&mut self, number: usize, head: AtomId) {
         self.engine(number, |engine, now| engine.set_head(now, Some(head)));
     }
 
@@ -213,7 +218,7 @@ impl Network {
         for (to, datagram) in sent {
             let shared = keys
                 .entry(to)
-                .or_insert_with(|| self.secret(to).agree(&own).expect("two right keys"));
+                .or_insert_with(|| self.secret(to).agree(&own).expect("both keys are valid"));
             let Ok(packet) = Packet::decode(&datagram) else {
                 continue;
             };
@@ -250,9 +255,9 @@ pub(crate) struct Lag {
 
 impl Lag {
     /// Samples the current heads.
-    pub(crate) fn watch(&mut self, network: &Network, maker: usize, follower: usize) {
+    pub(crate) fn watch(&mut self, network: &Network, producer: usize, follower: usize) {
         let now = network.world.now();
-        let (made, followed) = (network.head(maker).1, network.head(follower).1);
+        let (made, followed) = (network.head(producer).1, network.head(follower).1);
         if self.made.is_empty() {
             self.followed = followed;
         }
@@ -282,6 +287,6 @@ pub(crate) fn mine(
 ) -> Block {
     let mut miner = Miner::new(header, key.clone(), &parent.difficulty);
     let block = miner.try_nonces(1 << 20, &mut Scalar).expect("little work");
-    block.write(store).expect("memory takes it");
+    block.write(store).expect("memory accepts it");
     block
 }

@@ -28,7 +28,7 @@ pub(crate) struct Peer {
 
 /// Opens a socket on loopback.
 pub(crate) fn socket() -> UdpSocket {
-    UdpSocket::bind("127.0.0.1:0").expect("loopback has a port")
+    UdpSocket::bind("127.0.0.1:0").expect("cannot bind a port on loopback")
 }
 
 impl Peer {
@@ -124,13 +124,13 @@ impl Peer {
     }
 
     /// Connects to the node. Returns whether both addresses were validated in time.
-    pub(crate) fn meet(&mut self, node: &Node) -> bool {
+    pub(crate) fn connect_to(&mut self, node: &Node) -> bool {
         let (address, key) = (node.address, node.key);
         let now = self.now();
         self.engine.connect(now, address);
         let own = self.engine.public_key().to_string();
-        let met = self.run(Duration::from_secs(5), |engine| {
-            engine.peer(&key).is_some_and(|peer| peer.is_proven)
+        let connected = self.run(Duration::from_secs(5), |engine| {
+            engine.peer(&key).is_some_and(|peer| peer.is_validated)
         });
         let is_known = || {
             node.peers()
@@ -138,7 +138,7 @@ impl Peer {
                 .any(|peer| peer.public_key == own && peer.proven)
         };
         for _ in 0..50 {
-            if met && is_known() {
+            if connected && is_known() {
                 return true;
             }
             self.run(Duration::from_millis(100), |_| false);

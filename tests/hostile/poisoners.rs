@@ -2,7 +2,7 @@
 
 use crate::Settings;
 use crate::figures::{Figures, percentile};
-use crate::stranger::{self, Stranger};
+use crate::raw_peer::{self, RawPeer};
 use crate::world::{World, secret};
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
@@ -21,7 +21,7 @@ const SERVER: SocketAddrV4 = SocketAddrV4::new(core::net::Ipv4Addr::new(5, 5, 5,
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Packets of a peer, whose address answers in its name.
-type Voice = Rc<RefCell<Stranger>>;
+type SharedPeer = Rc<RefCell<RawPeer>>;
 
 fn at(ip: [u8; 4], port: u16) -> SocketAddr {
     SocketAddr::from((ip, port))
@@ -32,11 +32,11 @@ fn id(n: u32) -> AtomId {
 }
 
 /// Adds a peer that answers only probes.
-fn mute(world: &mut World, n: u32, at: SocketAddr) -> Voice {
-    let voice = Stranger::new(secret(n), &world.key(), 0xfe00_0000 + n);
-    let voice = Rc::new(RefCell::new(voice));
-    answer_probes(world, n, at, &voice, Rc::new(Cell::new(None)));
-    voice
+fn mute(world: &mut World, n: u32, at: SocketAddr) -> SharedPeer {
+    let sender = RawPeer::new(secret(n), &world.key(), 0xfe00_0000 + n);
+    let sender = Rc::new(RefCell::new(sender));
+    answer_probes(world, n, at, &sender, Rc::new(Cell::new(None)));
+    sender
 }
 
 /// Makes an address answer probes in the name of a peer. It reports the engine at `seen`, if set.
@@ -44,15 +44,15 @@ fn answer_probes(
     world: &mut World,
     n: u32,
     at: SocketAddr,
-    voice: &Voice,
+    sender: &SharedPeer,
     seen: Rc<Cell<Option<SocketAddrV4>>>,
 ) {
     let key = world.key();
     world.add(n, at);
-    let voice = Rc::clone(voice);
+    let sender = Rc::clone(sender);
     let answer = move |bytes: &[u8]| {
-        let voice = &mut voice.borrow_mut();
-        Some(answer_to_probe(voice, &key, at.port(), seen.get(), bytes).unwrap_or_default())
+        let sender = &mut sender.borrow_mut();
+        Some(answer_to_probe(sender, &key, at.port(), seen.get(), bytes).unwrap_or_default())
     };
     if let Some(host) = world.hosts.get_mut(&at) {
         host.answer = Some(Box::new(answer));
@@ -62,7 +62,7 @@ fn answer_probes(
 /// Returns the answer of a peer to a probe, if `bytes` are one. It reports the prober at `seen`, if
 /// set.
 pub(crate) fn answer_to_probe(
-    voice: &mut Stranger,
+    sender: &mut RawPeer,
     prober: &PublicKey,
     port: u16,
     seen: Option<SocketAddrV4>,
@@ -73,7 +73,7 @@ pub(crate) fn answer_to_probe(
         return None;
     };
     let mut text = Vec::new();
-    let (topic, content) = sealed.open(&voice.shared, &mut text).ok()?;
+    let (topic, content) = sealed.open(&sender.shared, &mut text).ok()?;
     let request = Request::decode(content).ok()?;
     let is_probe = request.atom_id.as_bytes()[..16] == prober.as_bytes()[..16];
     if topic != Topic::ObjectRequest || !is_probe {
@@ -81,35 +81,38 @@ pub(crate) fn answer_to_probe(
     }
     let content = match seen {
         Some(seen) => {
-            let contact = stranger::contact(*prober, seen);
-            stranger::respond(Answer::Provider, request.atom_id, &contact)
+            let contact = raw_peer::contact(*prober, seen);
+            raw_peer::respond(Answer::Provider, request.atom_id, &contact)
         }
-        None => stranger::respond(Answer::Nearest, request.atom_id, &[]),
+        None => raw_peer::respond(Answer::Nearest, request.atom_id, &[]),
     };
-    Some(voice.sealed(port, Topic::ObjectResponse, &content, 1))
+    Some(sender.sealed(port, Topic::ObjectResponse, &content, 1))
 }
 
 /// Adds a peer that answers only probes, and lets it be validated.
-fn validated(world: &mut World, n: u32, at: SocketAddr) -> Voice {
-    let voice = mute(world, n, at);
-    ping(world, &voice, at);
-    let key = voice.borrow().key;
+fn validated(world: &mut World, n: u32, at: SocketAddr) -> SharedPeer {
+    let sender = mute(world, n, at);
+    ping(world, &sender, at);
+    let key = sender.borrow().key;
     let peer = world.server.peer(&key);
-    assert!(peer.is_some_and(|peer| peer.is_proven), "{at} is validated");
-    voice
+    assert!(
+        peer.is_some_and(|peer| peer.is_validated),
+        "{at} is not validated"
+    );
+    sender
 }
 
-fn ping(world: &mut World, voice: &Voice, at: SocketAddr) {
-    let ping = stranger::ping(1);
-    let packet = voice.borrow_mut().sealed(at.port(), Topic::Ping, &ping, 1);
+fn ping(world: &mut World, sender: &SharedPeer, at: SocketAddr) {
+    let ping = raw_peer::ping(1);
+    let packet = sender.borrow_mut().sealed(at.port(), Topic::Ping, &ping, 1);
     world.inject(at, packet);
 }
 
-fn put(world: &mut World, voice: &Voice, from: SocketAddr, id: AtomId, named: &[u8]) {
-    let content = stranger::request(Action::Put(PayloadType::ATOM), id, named);
-    let mut voice = voice.borrow_mut();
-    let packet = voice.sealed(from.port(), Topic::ObjectRequest, &content, 1);
-    drop(voice);
+fn put(world: &mut World, sender: &SharedPeer, from: SocketAddr, id: AtomId, named: &[u8]) {
+    let content = raw_peer::request(Action::Put(PayloadType::ATOM), id, named);
+    let mut sender = sender.borrow_mut();
+    let packet = sender.sealed(from.port(), Topic::ObjectRequest, &content, 1);
+    drop(sender);
     world.inject(from, packet);
 }
 
@@ -133,8 +136,8 @@ pub(crate) fn forged_handshakes(_: &Settings, figures: &mut Figures) {
             let mut forged = 10_000 * (round + 1);
             let mut forge = |world: &mut World| {
                 forged += 1;
-                let key = Stranger::new(secret(forged), &world.key(), forged).key;
-                world.inject(seed, stranger::handshake(&key, 900, 1));
+                let key = RawPeer::new(secret(forged), &world.key(), forged).key;
+                world.inject(seed, raw_peer::handshake(&key, 900, 1));
             };
             forge(&mut world);
             world.run_until(world.now + Duration::from_millis(u64::from(round)));
@@ -150,7 +153,7 @@ pub(crate) fn forged_handshakes(_: &Settings, figures: &mut Figures) {
         // The state is sampled once per `pace`.
         let bar = pace + SECOND;
         figures.bar(
-            &format!("joins through a seed, one forged handshake in {pace:?}"),
+            &format!("time to join through a seed, one forged handshake per {pace:?}"),
             format!("{most:?} at most of {}", took.len()),
             &format!("{bar:?}"),
             most <= bar,
@@ -162,12 +165,12 @@ pub(crate) fn forged_handshakes(_: &Settings, figures: &mut Figures) {
 /// peers.
 pub(crate) fn dead_records(_: &Settings, figures: &mut Figures) {
     const OBJECTS: u32 = 30;
-    for liars in [1u32, 10, 100] {
+    for attackers in [1u32, 10, 100] {
         let mut world = World::new(SERVER.into());
         world.hosts_meet = true;
         let (holder, asker) = (at([20, 1, 1, 1], 700), at([30, 1, 1, 1], 700));
         world.join(500, holder);
-        let voices: Vec<(SocketAddr, Voice)> = (0..liars)
+        let senders: Vec<(SocketAddr, SharedPeer)> = (0..attackers)
             .map(|n| {
                 let [.., low] = n.to_be_bytes();
                 let at = at([40 + low, 2, 2, 2], 700);
@@ -201,12 +204,18 @@ pub(crate) fn dead_records(_: &Settings, figures: &mut Figures) {
         (0..objects.len())
             .step_by(2)
             .for_each(|n| record(&mut world, n));
-        for (n, (from, voice)) in (0u32..).zip(&voices) {
+        for (n, (from, sender)) in (0u32..).zip(&senders) {
             let [.., low] = n.to_be_bytes();
             let dead = SocketAddrV4::new([50, 5, low, 5].into(), 9);
             let key = SecretKey::from_bytes(secret(50_000 + n)).public_key();
             for id in &objects {
-                put(&mut world, voice, *from, *id, &stranger::contact(key, dead));
+                put(
+                    &mut world,
+                    sender,
+                    *from,
+                    *id,
+                    &raw_peer::contact(key, dead),
+                );
             }
         }
         (1..objects.len())
@@ -230,7 +239,7 @@ pub(crate) fn dead_records(_: &Settings, figures: &mut Figures) {
         let fetched = &world.hosts[&asker].fetched;
         let found: BTreeSet<AtomId> = fetched.iter().map(|(id, _)| *id).collect();
         figures.bar(
-            &format!("objects found beside dead records of {liars} peers"),
+            &format!("found objects beside dead records of {attackers} peers"),
             format!("{} of {OBJECTS}", found.len()),
             "all",
             found.len() == objects.len(),
@@ -242,13 +251,13 @@ pub(crate) fn dead_records(_: &Settings, figures: &mut Figures) {
 pub(crate) fn index_flood(_: &Settings, figures: &mut Figures) {
     const HONEST: u32 = 300;
     let mut world = World::new(SERVER.into());
-    let liars: Vec<(SocketAddr, Voice)> = (0..5u8)
+    let attackers: Vec<(SocketAddr, SharedPeer)> = (0..5u8)
         .map(|n| {
             let at = at([60, 6, 6, n], 700);
             (at, validated(&mut world, 1_000 + u32::from(n), at))
         })
         .collect();
-    let honest: Vec<(SocketAddr, Voice)> = (0..6u8)
+    let honest: Vec<(SocketAddr, SharedPeer)> = (0..6u8)
         .map(|n| {
             let at = at([20 + n, 1, 1, 1], 700);
             (at, validated(&mut world, 500 + u32::from(n), at))
@@ -258,19 +267,19 @@ pub(crate) fn index_flood(_: &Settings, figures: &mut Figures) {
     let advertise = |world: &mut World, ids: core::ops::Range<u32>| {
         let mut forwarded = 0;
         for n in ids {
-            let (from, voice) = &honest[n as usize % honest.len()];
-            let own = stranger::contact(voice.borrow().key, v4(*from));
+            let (from, sender) = &honest[n as usize % honest.len()];
+            let own = raw_peer::contact(sender.borrow().key, v4(*from));
             world.sent.clear();
-            put(world, voice, *from, id(n), &own);
+            put(world, sender, *from, id(n), &own);
             forwarded += u32::from(!world.sent.is_empty());
         }
         forwarded
     };
     let before = advertise(&mut world, 0..HONEST);
     for n in 0..80_000u32 {
-        let (from, voice) = &liars[n as usize % liars.len()];
-        let own = stranger::contact(voice.borrow().key, v4(*from));
-        put(&mut world, voice, *from, id(1_000_000 + n), &own);
+        let (from, sender) = &attackers[n as usize % attackers.len()];
+        let own = raw_peer::contact(sender.borrow().key, v4(*from));
+        put(&mut world, sender, *from, id(1_000_000 + n), &own);
         world.sent.clear();
         if n % 1_000 == 0 {
             world.pass(Duration::from_millis(10));
@@ -279,17 +288,17 @@ pub(crate) fn index_flood(_: &Settings, figures: &mut Figures) {
     let after = advertise(&mut world, HONEST..2 * HONEST);
     let is_kept = |n: &u32| world.server.providers_of(world.now, &id(*n)).count() > 0;
     let kept = (0..2 * HONEST).filter(is_kept).count();
-    figures.note("records of the five", 80_000);
+    figures.note("records of the five attackers", 80_000);
     figures.bar(
-        "honest records kept",
+        "kept honest records",
         format!("{kept} of {}", 2 * HONEST),
         "95 %",
         kept * 100 >= 2 * HONEST as usize * 95,
     );
     figures.bar(
-        "honest records forwarded after it",
+        "honest records forwarded after the flood",
         format!("{after}, {before} before"),
-        "80 % of those before",
+        "80 % of the number before",
         before > 100 && after * 100 >= before * 80,
     );
 }
@@ -357,10 +366,10 @@ pub(crate) fn false_address(_: &Settings, figures: &mut Figures) {
     let (mut world, hosts) = advertising(4_096);
     let usual = bytes_in(&mut world, (&hosts, 60), |_, _| ());
     let seen = Rc::new(Cell::new(None));
-    let voices: Vec<Voice> = (0..12)
+    let senders: Vec<SharedPeer> = (0..12)
         .map(|n| {
-            let voice = Stranger::new(secret(1_000 + n), &world.key(), 0xfe00_0000 + n);
-            Rc::new(RefCell::new(voice))
+            let sender = RawPeer::new(secret(1_000 + n), &world.key(), 0xfe00_0000 + n);
+            Rc::new(RefCell::new(sender))
         })
         .collect();
     let (mut served, mut changes) = (0, 0);
@@ -368,16 +377,16 @@ pub(crate) fn false_address(_: &Settings, figures: &mut Figures) {
     let flooded = bytes_in(&mut world, (&hosts, 60), |world, n| {
         let [.., low] = n.to_be_bytes();
         seen.set(Some(SocketAddrV4::new([198, 51, 100, low].into(), 1_000)));
-        for (number, voice) in (0u8..).zip(&voices) {
+        for (number, sender) in (0u8..).zip(&senders) {
             let at = at([60 + number, 6, 6, 6], 2_000 + u16::from(low));
             answer_probes(
                 world,
                 1_000 + u32::from(number),
                 at,
-                voice,
+                sender,
                 Rc::clone(&seen),
             );
-            ping(world, voice, at);
+            ping(world, sender, at);
         }
         served += fetches(world, &hosts, n);
         let now = world.server.advertised_address();
@@ -385,7 +394,7 @@ pub(crate) fn false_address(_: &Settings, figures: &mut Figures) {
     });
     figures.bar("changes of the address", changes, "1", changes == 1);
     let asked = 60 * hosts.len();
-    figures.note("bytes sent in a minute without it", usual);
+    figures.note("bytes sent in a minute without false reports", usual);
     figures.bar(
         "bytes sent to honest peers in a minute of false reports",
         flooded,
@@ -406,21 +415,21 @@ pub(crate) fn moving_ports(_: &Settings, figures: &mut Figures) {
     let mut cost = Vec::new();
     for count in [0u32, 65_536] {
         let (mut world, hosts) = advertising(count);
-        let voice = Stranger::new(secret(1_000), &world.key(), 0xfe00_0000);
-        let voice: Voice = Rc::new(RefCell::new(voice));
+        let sender = RawPeer::new(secret(1_000), &world.key(), 0xfe00_0000);
+        let sender: SharedPeer = Rc::new(RefCell::new(sender));
         let (mut spent, mut served, mut moved) = (Duration::ZERO, 0, 0);
         for n in 0..60u16 {
             let at = at([60, 6, 6, 6], 2_000 + n);
-            answer_probes(&mut world, 1_000, at, &voice, Rc::new(Cell::new(None)));
+            answer_probes(&mut world, 1_000, at, &sender, Rc::new(Cell::new(None)));
             let started = std::time::Instant::now();
-            ping(&mut world, &voice, at);
+            ping(&mut world, &sender, at);
             for _ in 0..500 {
-                let key = voice.borrow().key;
-                world.inject(at, stranger::handshake(&key, at.port(), 1));
-                ping(&mut world, &voice, at);
+                let key = sender.borrow().key;
+                world.inject(at, raw_peer::handshake(&key, at.port(), 1));
+                ping(&mut world, &sender, at);
             }
             spent += started.elapsed();
-            let key = voice.borrow().key;
+            let key = sender.borrow().key;
             let peer = world.server.peer(&key);
             moved += u32::from(peer.is_some_and(|peer| peer.address == at));
             served += fetches(&mut world, &hosts, n.into());
@@ -439,7 +448,7 @@ pub(crate) fn moving_ports(_: &Settings, figures: &mut Figures) {
     }
     let ratio = cost[1].as_secs_f64() / cost[0].as_secs_f64();
     figures.bar(
-        "time for moves, handshakes and pings: 65,536 advertisements to none",
+        "time for moves, handshakes and pings: ratio of 65,536 advertisements to none",
         format!("{ratio:.2}"),
         "3",
         ratio <= 3.0,

@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 /// Maximum duration of a control request while the node is under load.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Limits of the node's memory and of its queue, in bytes: small, so that its bound is small.
 pub(crate) const HOT_BYTES: u64 = 16 << 20;
 pub(crate) const QUEUE_BYTES: u64 = 16 << 20;
@@ -73,13 +73,13 @@ impl Node {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
-            .expect("the node starts");
-        let client = Client::new(&socket, PATIENCE);
+            .expect("cannot start the node");
+        let client = Client::new(&socket, TIMEOUT);
         let status = (0..200).find_map(|_| {
             thread::sleep(Duration::from_millis(50));
             client.request::<StatusReply>(&Request::Status {}).ok()
         });
-        let status = status.expect("the node answers within ten seconds");
+        let status = status.expect("the node does not answer within ten seconds");
         let port = status.listen_address.rsplit(':').next().unwrap();
         let key = unhex(&status.public_key).unwrap();
         Self {
@@ -95,7 +95,7 @@ impl Node {
     pub(crate) fn status(&self) -> StatusReply {
         self.client
             .request(&Request::Status {})
-            .expect("the node answers")
+            .expect("the node does not answer")
     }
 
     pub(crate) fn counter(&self, name: &str) -> u64 {
@@ -109,7 +109,7 @@ impl Node {
     pub(crate) fn peers(&self) -> Vec<PeerReply> {
         self.client
             .request(&Request::Peers {})
-            .expect("the node answers")
+            .expect("the node does not answer")
     }
 
     /// Makes it start a handshake with this address.
@@ -118,7 +118,7 @@ impl Node {
         let asked = self
             .client
             .request::<serde_json::Value>(&Request::Connect { address });
-        asked.expect("the node answers");
+        asked.expect("the node does not answer");
     }
 
     pub(crate) fn put(&self, atom: &Atom) {
@@ -139,7 +139,7 @@ impl Node {
             dry_run: false,
             force: false,
         });
-        sent.expect("the node takes the transaction");
+        sent.expect("the node does not accept the transaction");
     }
 
     /// Returns the height of the block that has a transaction, if one has it within this time.
@@ -151,13 +151,17 @@ impl Node {
                 wait_seconds,
                 until_safe: false,
             });
-        status.expect("the node answers").height?.parse().ok()
+        status
+            .expect("the node does not answer")
+            .height?
+            .parse()
+            .ok()
     }
 
     /// Returns the resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))
-            .expect("this case reads /proc: it needs Linux");
+            .expect("this case requires Linux: it reads /proc");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line
             .and_then(|line| line.split_whitespace().next())

@@ -45,7 +45,7 @@ pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
     };
     let own = ask(Command::new(&place)).unwrap();
     figures.bar(
-        "the user who runs it",
+        "the user that runs the node",
         own.status,
         "exit 0",
         own.status.success(),
@@ -70,7 +70,7 @@ pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
             ),
             Err(error) => figures.bar(
                 what,
-                format!("nobody can be asked ({error}): run this as root, or install sudo"),
+                format!("cannot run as another user ({error}): run this as root, or install sudo"),
                 "exit 1 and no reply",
                 false,
             ),
@@ -104,7 +104,7 @@ pub(crate) fn abandoned_evaluations(settings: &Settings, figures: &mut Figures) 
     thread::sleep(Duration::from_millis(500));
     let peers = || client.request::<Vec<PeerReply>>(&Request::Peers {});
     figures.bar(
-        "connections at work, another request",
+        "busy connections, result of another request",
         format!(
             "{MAX_CONNECTIONS}, {}",
             if peers().is_err() { "refused" } else { "taken" }
@@ -116,7 +116,7 @@ pub(crate) fn abandoned_evaluations(settings: &Settings, figures: &mut Figures) 
     let status = client.request::<StatusReply>(&Request::Status {});
     let took = started.elapsed();
     figures.bar(
-        "time until the status is there",
+        "time until the status is answered",
         format!("{took:.2?}"),
         "1 s",
         status.is_ok() && took <= Duration::from_secs(1),
@@ -131,7 +131,7 @@ pub(crate) fn abandoned_evaluations(settings: &Settings, figures: &mut Figures) 
         is_taken
     });
     figures.bar(
-        "time from the callers' end to the next request that is taken",
+        "time from the disconnect of the callers to the next accepted request",
         format!("{:.2?}", started.elapsed()),
         "2 s",
         is_free && started.elapsed() <= Duration::from_secs(2),

@@ -4,7 +4,7 @@ use crate::Settings;
 use crate::figures::Figures;
 use crate::peer::Peer;
 use crate::process::{HOT_BYTES, Node, QUEUE_BYTES};
-use crate::stranger::Stranger;
+use crate::raw_peer::RawPeer;
 use crate::world::secret;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::chain::{Address, SLOT_SECONDS, Unsigned};
@@ -19,11 +19,11 @@ use core::time::Duration;
 use std::thread;
 use std::time::Instant;
 
-const LIARS: u32 = 6;
+const ATTACKERS: u32 = 6;
 /// Number of transactions with a valid signature whose senders have no balance.
 const POOR_TRANSACTIONS: u32 = 400;
 /// Duration of the block count without a flood.
-const PEACE: Duration = Duration::from_secs(3);
+const BASELINE: Duration = Duration::from_secs(3);
 /// Maximum delay that the first false heads may cause, once: the validator's patience and a slot.
 const FIRST_DELAY: Duration = Duration::from_secs(12);
 const MIB: u64 = 1 << 20;
@@ -47,37 +47,40 @@ pub(crate) fn floods(settings: &Settings, figures: &mut Figures) {
         );
         thread::sleep(Duration::from_millis(100));
     }
-    let peaceful = count(&node, PEACE);
-    let mut liars: Vec<Peer> = (0..LIARS).map(|n| Peer::new(secret(100 + n))).collect();
-    for liar in &mut liars {
-        assert!(liar.meet(&node), "a liar meets the node");
+    let baseline = count(&node, BASELINE);
+    let mut attackers: Vec<Peer> = (0..ATTACKERS).map(|n| Peer::new(secret(100 + n))).collect();
+    for attacker in &mut attackers {
+        assert!(
+            attacker.connect_to(&node),
+            "the attacker is connected to the node"
+        );
     }
     let poor: Vec<_> = (0..POOR_TRANSACTIONS).map(poor_transaction).collect();
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let time = settings.flood.min(Duration::from_secs(12));
     let (mut delayed, mut made) = ((0, 0, Duration::ZERO), (0, 0, Duration::ZERO));
     thread::scope(|scope| {
-        for (n, mut liar) in (0..LIARS).zip(liars) {
+        for (n, mut attacker) in (0..ATTACKERS).zip(attackers) {
             let (node, poor, stop, sent) = (&node, &poor, &stop, &sent);
             scope.spawn(move || {
-                let mut voice = Stranger::new(secret(100 + n), &node.key, 0xcc00 + n);
+                let mut sender = RawPeer::new(secret(100 + n), &node.key, 0xcc00 + n);
                 let mut random = Random::new(u64::from(n));
-                let port = liar.address().port();
+                let port = attacker.address().port();
                 let mut ids = Vec::new();
                 for transaction in poor {
-                    ids.push(transaction.write(&mut liar.store).unwrap());
+                    ids.push(transaction.write(&mut attacker.store).unwrap());
                 }
-                let no_block = liar.store.insert(Atom::bytes(*b"no block"));
+                let no_block = attacker.store.insert(Atom::bytes(*b"no block"));
                 while !stop.load(Ordering::Relaxed) {
-                    liar.run(Duration::from_millis(3), |_| false);
+                    attacker.run(Duration::from_millis(3), |_| false);
                     for _ in 0..16 {
                         let unknown =
                             AtomId::new(secret(u32::try_from(random.next() >> 32).unwrap()));
                         let announced =
                             random.one_of(&[unknown, random.clone().one_of(&ids), no_block]);
                         let content = announced.as_bytes().to_vec();
-                        let packet = voice.sealed(port, Topic::Transaction, &content, 1);
-                        let _ = liar.socket.send_to(&packet, node.address);
+                        let packet = sender.sealed(port, Topic::Transaction, &content, 1);
+                        let _ = attacker.socket.send_to(&packet, node.address);
                     }
                     let head = random.one_of(&[
                         AtomId::new(secret(random.clone().next().to_le_bytes()[0].into())),
@@ -88,8 +91,8 @@ pub(crate) fn floods(settings: &Settings, figures: &mut Figures) {
                         difficulty: NonZeroU8::MIN,
                         latest_block: Some(head),
                     };
-                    let packet = voice.sealed(port, Topic::Ping, &ping.encode(), 1);
-                    let _ = liar.socket.send_to(&packet, node.address);
+                    let packet = sender.sealed(port, Topic::Ping, &ping.encode(), 1);
+                    let _ = attacker.socket.send_to(&packet, node.address);
                     sent.fetch_add(17, Ordering::Relaxed);
                 }
             });
@@ -100,21 +103,21 @@ pub(crate) fn floods(settings: &Settings, figures: &mut Figures) {
     });
     let status = node.status().validator.expect("it validates");
     figures.note(
-        "transactions and heads announced a second",
+        "transactions and heads announced per second",
         sent.load(Ordering::Relaxed) / (FIRST_DELAY + time).as_secs(),
     );
     figures.note(
-        "blocks in peace, while the flood is new, later in it",
+        "blocks before the flood, at its start, later in it",
         format!(
             "{} in {:.1?}, {} in {:.1?}, {} in {:.1?}",
-            peaceful.0, peaceful.2, delayed.0, delayed.2, made.0, made.2
+            baseline.0, baseline.2, delayed.0, delayed.2, made.0, made.2
         ),
     );
     let slots = made.2.as_secs() / SLOT_SECONDS;
     figures.bar(
-        "blocks that it makes later in the flood",
+        "blocks produced later in the flood",
         format!("{} in {slots} slots, {} late", made.0, made.1),
-        "one a slot, but for the first and the last",
+        "one per slot, except the first and the last",
         made.0 + 2 >= slots && !status.halted,
     );
     figures.note(

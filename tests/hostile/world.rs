@@ -199,7 +199,7 @@ impl World {
         };
         let answer = host.answer.as_mut().filter(|_| from == self.at);
         if let Some(answer) = answer.and_then(|answer| answer(bytes)) {
-            if let Some(named) = named_in(&host.shared, &answer) {
+            if let Some(named) = named_address(&host.shared, &answer) {
                 self.accounts.entry(named).or_default().named += answer.len() as u64;
             }
             queue.push_back((to, self.at, answer));
@@ -292,7 +292,7 @@ impl World {
         account.contacts += 1;
         if !is_small || !is_rested {
             self.violations.push(format!(
-                "{len} bytes to {to}, which sent {} and got {}, {} bytes having named it",
+                "{len} bytes to {to}, which sent {} and received {}; referrals to it have {} bytes",
                 account.sent, account.got, account.named
             ));
         }
@@ -331,7 +331,7 @@ impl World {
     }
 
     /// Returns the id that a packet to a host requests, if it is a request for an object.
-    pub(crate) fn asked(&self, to: &SocketAddr, bytes: &[u8]) -> Option<AtomId> {
+    pub(crate) fn requested_id(&self, to: &SocketAddr, bytes: &[u8]) -> Option<AtomId> {
         let shared = &self.hosts.get(to)?.shared;
         let packet = Packet::decode(bytes).ok()?;
         let Body::Sealed(sealed) = Message::decode(packet.message()).ok()?.body else {
@@ -347,14 +347,14 @@ impl World {
     pub(crate) fn known_hosts(&self) -> usize {
         let is_known = |(at, host): &(&SocketAddr, &Host)| {
             let peer = self.server.peer(host.engine.public_key());
-            peer.is_some_and(|peer| peer.is_proven && peer.address == **at)
+            peer.is_some_and(|peer| peer.is_validated && peer.address == **at)
         };
         self.hosts.iter().filter(is_known).count()
     }
 }
 
 /// Returns the address that a redirect names.
-fn named_in(shared: &SharedKey, bytes: &[u8]) -> Option<SocketAddr> {
+fn named_address(shared: &SharedKey, bytes: &[u8]) -> Option<SocketAddr> {
     let packet = Packet::decode(bytes).ok()?;
     let Body::Sealed(sealed) = Message::decode(packet.message()).ok()?.body else {
         return None;

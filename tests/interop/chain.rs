@@ -34,18 +34,18 @@ pub(crate) const REFERENCE_VERIFIER: &str = r#"{
 }"#;
 
 /// Returns the key with this number.
-pub(crate) fn key(who: u8) -> SigningKey {
-    SigningKey::from_seed(&[who; 32])
+pub(crate) fn key(number: u8) -> SigningKey {
+    SigningKey::from_seed(&[number; 32])
 }
 
 /// Returns the account of the key with this number.
-pub(crate) fn address(who: u8) -> Address {
-    Address::from(key(who).verifying_key())
+pub(crate) fn address(number: u8) -> Address {
+    Address::from(key(number).verifying_key())
 }
 
 /// Returns the account of the key with this number in hex.
-pub(crate) fn account(who: u8) -> String {
-    hex(address(who).as_bytes())
+pub(crate) fn account(number: u8) -> String {
+    hex(address(number).as_bytes())
 }
 
 /// Returns the seconds since 1970.
@@ -62,8 +62,8 @@ pub(crate) fn validator(environment: &Environment, flags: &[(&str, &str)]) -> Re
         Natural::ZERO,
         (unix_seconds()? - 2).into(),
     );
-    for who in [ALICE, BOB] {
-        genesis.balances.insert(address(who), FUNDS.into());
+    for number in [ALICE, BOB] {
+        genesis.balances.insert(address(number), FUNDS.into());
     }
     let mut atoms = MemoryStore::new();
     let block = genesis
@@ -88,7 +88,7 @@ pub(crate) fn validator_with_their_genesis(
     environment: &Environment,
     flags: &[(&str, &str)],
 ) -> Result<Ours, String> {
-    let balances = [VALIDATOR, ALICE, BOB].map(|who| (account(who), json!(FUNDS)));
+    let balances = [VALIDATOR, ALICE, BOB].map(|number| (account(number), json!(FUNDS)));
     let balances = Value::Object(balances.into_iter().collect()).to_string();
     let channels = json!([account(ALICE)]).to_string();
     let secret = hex(&[VALIDATOR; 32]);
@@ -141,7 +141,7 @@ fn validator_from(
         ),
     ];
     let ours = Ours::start_in(environment, &home, &[&own, flags].concat())?;
-    wait_for("the genesis is taken up", || {
+    wait_for("our node adopts the genesis", || {
         Ok(ours.status()?.chain.height.map(drop))
     })?;
     Ok(ours)
@@ -158,7 +158,7 @@ pub(crate) fn made_by_the_reference(
 
 /// Reads atoms from their stored forms in hex.
 pub(crate) fn stored_atoms(listed: &Value) -> Result<Vec<(AtomId, Atom)>, String> {
-    let listed = listed.as_array().ok_or("no list of atoms")?;
+    let listed = listed.as_array().ok_or("the reply has no list of atoms")?;
     let atoms = listed.iter().map(|stored| {
         let bytes = stored.as_str().and_then(unhex).ok_or("not hex")?;
         let atom = Atom::from_bytes(&bytes).map_err(|error| error.to_string())?;
@@ -202,12 +202,12 @@ impl Replay {
             let block = ours.block(&self.next_height.to_string())?;
             self.process.send(&json!({"block": block.id}).to_string())?;
             let reply = self.process.receive()?;
-            let told = &reply["ok"];
-            if told["verified"] != json!(true) {
+            let verdict = &reply["ok"];
+            if verdict["verified"] != json!(true) {
                 let height = self.next_height;
                 return Err(format!("the replay of block {height} failed: {reply}"));
             }
-            let atoms = stored_atoms(&told["atoms"])?;
+            let atoms = stored_atoms(&verdict["atoms"])?;
             nodes.extend(atoms.into_iter().map(|(_, atom)| atom));
             self.next_height += 1;
         }
@@ -216,7 +216,7 @@ impl Replay {
 }
 
 /// Returns a unique signed transaction on chain 0.
-fn signed(who: u8, to: Address, amount: u64, data: &[u8]) -> astreum_core::chain::Transaction {
+fn signed(number: u8, to: Address, amount: u64, data: &[u8]) -> astreum_core::chain::Transaction {
     static COUNTER: AtomicU64 = AtomicU64::new(1);
     let unsigned = Unsigned {
         chain_id: Natural::ZERO,
@@ -225,7 +225,7 @@ fn signed(who: u8, to: Address, amount: u64, data: &[u8]) -> astreum_core::chain
         data: data.into(),
         recipient: to,
     };
-    unsigned.sign(&key(who))
+    unsigned.sign(&key(number))
 }
 
 /// Requests about a chain, and transactions to it.
@@ -233,12 +233,12 @@ impl Ours {
     /// Sends a transaction and returns its id.
     pub(crate) fn send(
         &self,
-        who: u8,
+        number: u8,
         to: Address,
         amount: u64,
         data: &[u8],
     ) -> Result<String, String> {
-        let transaction = signed(who, to, amount, data);
+        let transaction = signed(number, to, amount, data);
         let atoms = transaction.to_atoms();
         let request = Request::SendTransaction {
             id: transaction.id().to_string(),
@@ -255,25 +255,25 @@ impl Ours {
 
     /// Sends two transfers of which the sender can pay one. The second is sent before a block has
     /// the first, because nodes refuse a transaction that cannot be paid according to the head.
-    pub(crate) fn send_too_much(&self, who: u8, to: Address) -> Result<[String; 2], String> {
+    pub(crate) fn send_too_much(&self, number: u8, to: Address) -> Result<[String; 2], String> {
         let before = self.status()?.latest_block;
         wait_for("the next block", || {
             Ok((self.status()?.latest_block != before).then_some(()))
         })?;
         let balance: u64 = self
-            .balance(&account(who))?
+            .balance(&account(number))?
             .parse()
             .map_err(|error| format!("{error}"))?;
         let amount = balance / 10 * 6;
         Ok([
-            self.send(who, to, amount, b"")?,
-            self.send(who, to, amount, b"")?,
+            self.send(number, to, amount, b"")?,
+            self.send(number, to, amount, b"")?,
         ])
     }
 
     /// Returns the status of a transaction, once it is in a block.
     pub(crate) fn settled(&self, id: &str) -> Result<TransactionStatusReply, String> {
-        wait_for("a block takes the transaction", || {
+        wait_for("a block includes the transaction", || {
             let status: TransactionStatusReply = self.request(&Request::TransactionStatus {
                 id: id.to_owned(),
                 wait_seconds: 2,

@@ -15,7 +15,7 @@
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "indexing JSON gives null where there is nothing, and a test may fail"
+    reason = "indexing JSON returns null for a missing value, and a test may panic"
 )]
 
 mod cases;
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         .skip(1)
         .partition(|argument| argument.starts_with("--"));
     if let Some(unknown) = flags.iter().find(|flag| *flag != "--retry") {
-        eprintln!("interop: there is no option {unknown}; there is --retry");
+        eprintln!("interop: unknown option {unknown}; the only option is --retry");
         return ExitCode::from(2);
     }
     if filters == ["list"] {

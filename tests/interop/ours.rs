@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Maximum duration of a request over the control socket.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Directory of a node's files, which outlives the node.
 pub(crate) struct Home {
@@ -124,7 +124,7 @@ impl Ours {
             .map_err(|error| format!("cannot start {}: {error}", environment.node.display()))?;
         let mut ours = Self {
             child,
-            client: Client::new(&socket, REQUEST_PATIENCE),
+            client: Client::new(&socket, REQUEST_TIMEOUT),
             log,
             key: String::new(),
             port: 0,
@@ -138,7 +138,7 @@ impl Ours {
     /// Returns its status once it runs. Fails if it has ended instead.
     fn started(&mut self) -> Result<Option<StatusReply>, String> {
         if let Ok(Some(status)) = self.child.try_wait() {
-            return Err(format!("our node ended with {status}: {}", self.output()));
+            return Err(format!("our node exited with {status}: {}", self.output()));
         }
         Ok(self.client.request(&Request::Status {}).ok())
     }
@@ -177,7 +177,7 @@ impl Ours {
         let received = counters.get("datagrams_received");
         received
             .copied()
-            .ok_or_else(|| format!("no datagrams in {counters:?}"))
+            .ok_or_else(|| format!("no datagram counter in {counters:?}"))
     }
 
     pub(crate) fn peers(&self) -> Result<Vec<PeerReply>, String> {
@@ -187,10 +187,13 @@ impl Ours {
     /// Returns its entry of the peer with this key, once the peer's address is validated. Only then
     /// is the peer named to others, and answered if it returns within seconds.
     pub(crate) fn wait_for_peer(&self, key: &str) -> Result<PeerReply, String> {
-        wait_for("our node registers the peer, its address proven", || {
-            let mut peers = self.peers()?.into_iter();
-            Ok(peers.find(|peer| peer.public_key == key && peer.proven))
-        })
+        wait_for(
+            "our node registers the peer with a validated address",
+            || {
+                let mut peers = self.peers()?.into_iter();
+                Ok(peers.find(|peer| peer.public_key == key && peer.proven))
+            },
+        )
     }
 
     pub(crate) fn connect(&self, address: &str) -> Result<(), String> {
@@ -278,7 +281,7 @@ impl AtomSource for Ours {
                 reply.next.parse().ok()?,
             ))
         };
-        parts().ok_or_else(|| SourceError::Failed(format!("{reply:?} is no atom")))
+        parts().ok_or_else(|| SourceError::Failed(format!("{reply:?} is not an atom")))
     }
 }
 

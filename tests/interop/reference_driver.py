@@ -330,7 +330,7 @@ class Node:
         transactions = self._node.get_atom_list(block.transactions_hash)
         receipts = self._node.get_atom_list(block.receipts_hash)
         if transactions is None or receipts is None:
-            raise LookupError("the lists are nowhere")
+            raise LookupError("the lists of the block were not found")
         found = []
         for transaction, atom in zip(transactions, receipts, strict=True):
             receipt = Receipt.from_storage(self._node, atom.data)

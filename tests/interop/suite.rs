@@ -39,7 +39,7 @@ macro_rules! ensure_eq {
     ($left:expr, $right:expr, $($message:tt)+) => {{
         let (left, right) = (&$left, &$right);
         if left != right {
-            return Err(format!("{}: {left:?} is not {right:?}", format_args!($($message)+)));
+            return Err(format!("{}: got {left:?}, expected {right:?}", format_args!($($message)+)));
         }
     }};
 }
@@ -62,7 +62,7 @@ pub(crate) fn run(
         })
         .collect();
     if wanted.is_empty() {
-        eprintln!("interop: no case has a name like {filters:?}; `list` shows them");
+        eprintln!("interop: no case matches {filters:?}; `list` prints the names");
         return ExitCode::from(2);
     }
     let next = AtomicUsize::new(0);
@@ -77,9 +77,9 @@ pub(crate) fn run(
                         (Ok(()), _) => (Ok(()), "ok"),
                         (Err(why), false) => (Err(why), "FAILED"),
                         (Err(why), true) => {
-                            println!("interop {} failed and is repeated: {why}", case.name);
+                            println!("interop {} failed, repeating: {why}", case.name);
                             match (case.run)(environment) {
-                                Ok(()) => (Ok(()), "ok at the second attempt"),
+                                Ok(()) => (Ok(()), "ok on the second attempt"),
                                 Err(why) => (Err(why), "FAILED twice"),
                             }
                         }

@@ -85,7 +85,7 @@ impl Health {
         let mut next_line = next + LINE_INTERVAL;
         while world.sleep_until(next) {
             next += INTERVAL;
-            self.look(world);
+            self.sample_all(world);
             if Instant::now() >= next_line {
                 next_line += LINE_INTERVAL;
                 self.print_line(world);
@@ -94,7 +94,7 @@ impl Health {
     }
 
     /// Samples every process once.
-    pub(crate) fn look(&self, world: &World) {
+    pub(crate) fn sample_all(&self, world: &World) {
         let at = world.measured.elapsed();
         for node in &world.nodes {
             // A node that is being restarted has ended for a known reason.
@@ -118,17 +118,17 @@ impl Health {
     }
 
     fn note_end(&self, world: &World, number: usize, status: &str) {
-        let line = format!("node {number} ended by itself: {status}");
-        world.measured.say(&line);
+        let line = format!("node {number} exited unexpectedly: {status}");
+        world.measured.print_line(&line);
         self.ended
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(line);
     }
 
-    fn add(&self, whose: (Class, usize), sample: Sample) {
+    fn add(&self, process: (Class, usize), sample: Sample) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.entry(whose).or_default().push(sample);
+        samples.entry(process).or_default().push(sample);
     }
 
     fn print_line(&self, world: &World) {
@@ -147,8 +147,9 @@ impl Health {
         let own: u64 = ours().map(|sample| sample.own_bytes).sum();
         let descriptors: u64 = ours().map(|sample| sample.descriptors).sum();
         let (done, failed) = world.measured.totals();
-        world.measured.say(&format!(
-            "{done} operations, {failed} failed; our nodes: {} MiB resident, {:.1} the largest, {} without files; {descriptors} descriptors",
+        world.measured.print_line(&format!(
+            "{done} operations, {failed} failed; our nodes: {} MiB resident, {:.1} in the largest, \
+             {} without files; {descriptors} descriptors",
             total >> 20,
             mib(most),
             own >> 20
@@ -238,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_its_own_slope() {
+    fn slope_of_a_straight_line_is_exact() {
         let samples: Vec<Sample> = (0..100)
             .map(|minute| Sample {
                 at: Duration::from_secs(minute * 60),

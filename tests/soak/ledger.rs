@@ -38,7 +38,7 @@ pub(crate) struct Sent {
     /// True if the node acknowledged it.
     is_acknowledged: bool,
     /// True if it was seen in a block, where it succeeded.
-    pub(crate) has_landed: bool,
+    pub(crate) is_included: bool,
 }
 
 impl Ledger {
@@ -67,7 +67,7 @@ impl Ledger {
             recipient,
             amount,
             is_acknowledged: false,
-            has_landed: false,
+            is_included: false,
         };
         self.sent().insert(id, sent);
     }
@@ -80,9 +80,9 @@ impl Ledger {
     }
 
     /// Records that a block includes it.
-    pub(crate) fn landed(&self, id: &AtomId) {
+    pub(crate) fn included(&self, id: &AtomId) {
         if let Some(sent) = self.sent().get_mut(id) {
-            sent.has_landed = true;
+            sent.is_included = true;
         }
     }
 
@@ -91,14 +91,14 @@ impl Ledger {
         let sent = self.sent();
         let missing = sent
             .iter()
-            .filter(|(_, sent)| !sent.has_landed && (is_all || sent.is_acknowledged));
+            .filter(|(_, sent)| !sent.is_included && (is_all || sent.is_acknowledged));
         missing.map(|(id, _)| *id).collect()
     }
 
     /// Returns the expected balance of each recipient.
     pub(crate) fn expected(&self) -> BTreeMap<Address, u64> {
         let mut expected = BTreeMap::new();
-        for sent in self.sent().values().filter(|sent| sent.has_landed) {
+        for sent in self.sent().values().filter(|sent| sent.is_included) {
             *expected.entry(sent.recipient).or_default() += sent.amount;
         }
         expected
@@ -141,7 +141,7 @@ pub(crate) fn found(nodes: &[Node]) -> Result<(), String> {
         .iter()
         .map(|node| account(&validator_secret(node.number)));
     let keys: Vec<Address> = keys.collect();
-    let first = keys.first().ok_or("there is no validator")?;
+    let first = keys.first().ok_or("no validator")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_err(|error| error.to_string())?.as_secs();
     let mut genesis = Genesis::new(*first, Natural::ZERO, (now - 2).into());

@@ -6,7 +6,7 @@ use std::fs;
 
 /// Findings in the logs of all nodes.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints {
+pub(crate) struct LogProblems {
     /// Lines that report a panic.
     pub(crate) panics: Vec<String>,
     /// Number of warnings and errors by the beginning of their text, without numbers and ids.
@@ -17,25 +17,25 @@ pub(crate) struct Complaints {
 const KIND_CHARS: usize = 90;
 
 /// Reads everything that the nodes wrote.
-pub(crate) fn read(nodes: &[Node]) -> Complaints {
-    let mut complaints = Complaints::default();
+pub(crate) fn read(nodes: &[Node]) -> LogProblems {
+    let mut log_problems = LogProblems::default();
     for node in nodes {
         let output = fs::read_to_string(node.output()).unwrap_or_default();
-        complaints.find_panics(node.number, &output);
+        log_problems.find_panics(node.number, &output);
         let files = fs::read_dir(node.log_folder())
             .into_iter()
             .flatten()
             .flatten();
         for file in files {
             let text = fs::read_to_string(file.path()).unwrap_or_default();
-            complaints.find_panics(node.number, &text);
-            text.lines().for_each(|line| complaints.count(line));
+            log_problems.find_panics(node.number, &text);
+            text.lines().for_each(|line| log_problems.count(line));
         }
     }
-    complaints
+    log_problems
 }
 
-impl Complaints {
+impl LogProblems {
     fn find_panics(&mut self, number: usize, text: &str) {
         let found = text.lines().filter(|line| line.contains("panicked"));
         self.panics

@@ -12,9 +12,10 @@
 //! `--references 0` runs without them.
 #![expect(
     clippy::cast_precision_loss,
-    reason = "figures that are read by people do not need the last digit"
+    reason = "printed figures do not need full precision"
 )]
 
+mod catalogue;
 mod health;
 mod ledger;
 mod logs;
@@ -23,7 +24,6 @@ mod node;
 mod references;
 mod report;
 mod restarts;
-mod shelf;
 mod traffic;
 mod transfers;
 mod world;
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(0) => {
-            println!("soak: every bar is held");
+            println!("soak: all bars met");
             ExitCode::SUCCESS
         }
         Ok(missed) => {
@@ -121,7 +121,7 @@ fn run(arguments: &Arguments) -> Result<usize, String> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))
-            .map_err(|error| format!("cannot listen to signals: {error}"))?;
+            .map_err(|error| format!("cannot install signal handlers: {error}"))?;
     }
     let folder = Folder::new(arguments.keep.as_deref())?;
     let node = match &arguments.node {
@@ -149,8 +149,8 @@ fn work(
     let every = Duration::from_secs(arguments.restart_seconds).min(arguments.time() / 5);
     let [puts, gets, transactions] =
         [arguments.puts, arguments.gets, arguments.transactions].map(Pace::per_second);
-    world.measured.say(&format!(
-        "{} nodes of ours run and {} references start",
+    world.measured.print_line(&format!(
+        "{} nodes of ours are running, {} references are starting",
         world.nodes.len(),
         world.references.len()
     ));
@@ -181,7 +181,7 @@ fn work(
         samples: health.samples(),
         ended: health.ended(),
         restarts: &restarts,
-        complaints: logs::read(&world.nodes),
+        log_problems: logs::read(&world.nodes),
         account,
         references_died: world
             .references
@@ -197,7 +197,7 @@ fn senders(rate: f64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a small positive number, cut off where it is not"
+        reason = "a small positive number, clamped otherwise"
     )]
     let senders = (rate * SENDERS_PER_RATE).ceil().clamp(0.0, 200.0) as u64;
     senders
@@ -211,7 +211,7 @@ fn stop_all(world: &World, restarts: &Restarts) -> Result<(), String> {
         }
         node.set_used(false);
         node.end(End::Asked)?;
-        restarts::look_for(world, restarts, node, &node.all_kept())?;
+        restarts::check_stored(world, restarts, node, &node.all_kept())?;
     }
     Ok(())
 }

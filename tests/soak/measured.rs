@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Maximum number of failures of each kind that are printed when they occur.
-const TOLD: u64 = 5;
+const PRINTED_FAILURES: u64 = 5;
 
 /// Repeated operation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -49,19 +49,19 @@ impl Operation {
         match self {
             Self::Put => "put",
             Self::Advertise => "advertise",
-            Self::Get => "get, ours from ours",
-            Self::GetFromReference => "get, ours from reference",
+            Self::Get => "get: ours from ours",
+            Self::GetFromReference => "get: ours from reference",
             Self::ReferencePut => "reference: put",
-            Self::ReferenceGet => "reference: get from ours",
+            Self::ReferenceGet => "get: reference from ours",
             Self::Send => "transaction: send",
-            Self::Land => "transaction: into a block",
-            Self::ReadTransaction => "transaction: read elsewhere",
-            Self::ReferenceSend => "reference: transaction into a block",
+            Self::Land => "transaction: inclusion in a block",
+            Self::ReadTransaction => "transaction: read at another node",
+            Self::ReferenceSend => "reference: inclusion of a transaction in a block",
             Self::ReferenceBlock => "reference: block of its head",
             Self::Stop => "stop",
-            Self::Start => "start, until it answers",
-            Self::Rejoin => "start, until it has peers and the head",
-            Self::GetKept => "get of its own after a restart",
+            Self::Start => "start: until the node answers",
+            Self::Rejoin => "start: until the node has peers and the head",
+            Self::GetKept => "get: own object after a restart",
         }
     }
 
@@ -152,8 +152,8 @@ impl Measured {
             *count += 1;
             *count
         });
-        if count <= TOLD {
-            self.say(&format!("{}: {kind}: {detail}", operation.name()));
+        if count <= PRINTED_FAILURES {
+            self.print_line(&format!("{}: {kind}: {detail}", operation.name()));
         }
     }
 
@@ -163,7 +163,7 @@ impl Measured {
     }
 
     /// Prints a line with the time.
-    pub(crate) fn say(&self, line: &str) {
+    pub(crate) fn print_line(&self, line: &str) {
         println!("{:8.1} s  {line}", self.elapsed().as_secs_f64());
     }
 

@@ -17,9 +17,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Maximum duration of a request.
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 /// Maximum time until a node answers after its start, or until it has stopped.
-const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Memory for atoms, in bytes: small, so that it fills early, and later growth has another cause.
 const HOT_BYTES: &str = "2097152";
 /// Size above which level 0 is collated, in bytes: small, to cause many collations and merges.
@@ -120,7 +120,7 @@ impl Node {
             number,
             role,
             program: program.to_owned(),
-            client: Client::new(home.join("sock"), PATIENCE),
+            client: Client::new(home.join("sock"), TIMEOUT),
             home,
             seeds: Vec::new(),
             port: AtomicU16::new(0),
@@ -164,9 +164,12 @@ impl Node {
     pub(crate) fn start(&self) -> Result<StatusReply, String> {
         let child = self.spawn()?;
         self.run().child = Some(child);
-        let status: StatusReply = wait_within(START_PATIENCE, "the node answers", || {
+        let status: StatusReply = wait_within(START_TIMEOUT, "the node answers", || {
             if let Some(status) = self.ended() {
-                return Err(format!("it ended with {status}: {}", self.last_words()));
+                return Err(format!(
+                    "the node exited with {status}: {}",
+                    self.last_output()
+                ));
             }
             Ok(self.client.request(&Request::Status {}).ok())
         })
@@ -225,17 +228,22 @@ impl Node {
         let began = Instant::now();
         if matches!(how, End::Asked) {
             let asked = self.client.request::<serde_json::Value>(&Request::Stop {});
-            asked.map_err(|error| format!("node {} does not take a stop: {error}", self.number))?;
+            asked.map_err(|error| {
+                format!(
+                    "node {} does not accept the stop request: {error}",
+                    self.number
+                )
+            })?;
         } else if let Some(child) = &mut self.run().child {
             child.kill().map_err(|error| format!("kill: {error}"))?;
         }
-        let ended = wait_within(START_PATIENCE, "the node ends", || Ok(self.ended()));
+        let ended = wait_within(START_TIMEOUT, "the node exits", || Ok(self.ended()));
         let status = ended.map_err(|error| format!("node {}: {error}", self.number))?;
         self.run().child = None;
         if matches!(how, End::Asked) && !status.success() {
-            let said = self.last_words();
+            let said = self.last_output();
             return Err(format!(
-                "node {} was asked to stop and ended with {status}: {said}",
+                "node {} exited with {status} after a stop request: {said}",
                 self.number
             ));
         }
@@ -289,18 +297,18 @@ impl Node {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let told = |error| format!("node {}: its cold storage: {error}", self.number);
-        let store = ColdStore::open_to_read(&self.cold(), true).map_err(told)?;
+        let describe = |error| format!("cold storage of node {}: {error}", self.number);
+        let store = ColdStore::open_to_read(&self.cold(), true).map_err(describe)?;
         let mut missing = Vec::new();
         for id in ids {
-            if store.get(id).map_err(told)?.is_none() {
+            if store.get(id).map_err(describe)?.is_none() {
                 missing.push(*id);
             }
         }
         Ok(missing)
     }
 
-    fn last_words(&self) -> String {
+    fn last_output(&self) -> String {
         let said = fs::read_to_string(self.output()).unwrap_or_default();
         let lines: Vec<&str> = said.lines().rev().take(4).collect();
         lines.join(" | ")

@@ -4,9 +4,9 @@
 //! itself in circles, and a failed handler ends its receiving thread), so they are counted
 //! separately and do not miss a bar. A reference that does not answer any more is restarted.
 
+use crate::catalogue::{Holder, Item, for_references};
 use crate::ledger::REFERENCE_SENDER;
 use crate::measured::{Operation, Pace};
-use crate::shelf::{Holder, Item, for_references};
 use crate::transfers::reference_recipient;
 use crate::world::World;
 use astreum_core::atom::AtomId;
@@ -21,19 +21,19 @@ use std::time::Instant;
 /// Number of our nodes that a reference is configured with.
 const SEEDS: usize = 4;
 /// Maximum time until a transaction of a reference is in a block.
-const LAND_PATIENCE: Duration = Duration::from_secs(40);
+const INCLUSION_TIMEOUT: Duration = Duration::from_secs(40);
 /// Interval between two attempts to start a reference.
 const START_AGAIN: Duration = Duration::from_secs(5);
 
 /// Shared state of a reference.
 #[derive(Debug, Default)]
-pub(crate) struct Seat {
+pub(crate) struct ReferenceSlot {
     process_id: AtomicU32,
     /// Number of times that it had to be restarted.
     pub(crate) died: AtomicU64,
 }
 
-impl Seat {
+impl ReferenceSlot {
     /// Returns its process id, while it runs.
     pub(crate) fn process_id(&self) -> Option<u32> {
         Some(self.process_id.load(Ordering::Relaxed)).filter(|id| *id != 0)
@@ -61,7 +61,7 @@ pub(crate) fn run(world: &World, environment: &Environment, number: usize, rate:
             seat.died.fetch_add(1, Ordering::Relaxed);
             world
                 .measured
-                .say(&format!("reference {number} is started anew: {problem}"));
+                .print_line(&format!("restarting reference {number}: {problem}"));
             world.sleep_until(Instant::now() + START_AGAIN);
         }
     }
@@ -110,7 +110,7 @@ fn work(
             _ => get(world, reference, random)?,
         }
         if turn.is_multiple_of(20) && reference.ask("status")?.get("alive") != Some(&json!(true)) {
-            return Err("one of its threads has ended".to_owned());
+            return Err("a thread of the reference has exited".to_owned());
         }
     }
     Ok(())
@@ -147,7 +147,7 @@ fn put(
     match ask(reference, "advertise", arguments)? {
         Ok(_) => {
             world.measured.done(Operation::ReferencePut, began);
-            world.shelf.add(item);
+            world.catalogue.add(item);
         }
         Err(problem) => world
             .measured
@@ -157,7 +157,7 @@ fn put(
 }
 
 fn get(world: &World, reference: &mut Reference, random: &mut Random) -> Result<(), String> {
-    let item = world.shelf.choose(random, |item| match item.holder {
+    let item = world.catalogue.choose(random, |item| match item.holder {
         Holder::Ours(number) => item.suits_references() && world.connected(number).is_some(),
         Holder::Reference(_) => false,
     });
@@ -230,14 +230,14 @@ fn send(world: &World, reference: &mut Reference) -> Result<(), String> {
     let id: AtomId = match ask(reference, "post_transaction", arguments)? {
         Ok(id) => {
             let id = id.as_str().unwrap_or_default();
-            id.parse().map_err(|_| format!("{id} is no id"))?
+            id.parse().map_err(|_| format!("{id} is not an id"))?
         }
         Err(problem) => {
             world.measured.failed(operation, "error", &problem);
             return Ok(());
         }
     };
-    while began.elapsed() < LAND_PATIENCE && !world.is_over() {
+    while began.elapsed() < INCLUSION_TIMEOUT && !world.is_over() {
         let request = Request::TransactionStatus {
             id: id.to_string(),
             wait_seconds: 5,

@@ -1,7 +1,7 @@
 //! Final table and verdict.
 
 use crate::health::{Class, Sample, Samples, mib, slope_mib_per_hour, warm_up};
-use crate::logs::Complaints;
+use crate::logs::LogProblems;
 use crate::measured::{Operation, Record};
 use crate::node::Role;
 use crate::restarts::Restarts;
@@ -32,7 +32,7 @@ pub(crate) struct Report<'a> {
     pub(crate) samples: Samples,
     pub(crate) ended: Vec<String>,
     pub(crate) restarts: &'a Restarts,
-    pub(crate) complaints: Complaints,
+    pub(crate) log_problems: LogProblems,
     pub(crate) account: Account,
     pub(crate) references_died: u64,
     /// True if the run was interrupted.
@@ -59,7 +59,7 @@ impl Report<'_> {
         }
         self.print_failures();
         self.print_processes();
-        self.print_complaints();
+        self.print_log_problems();
         self.print_bars()
     }
 
@@ -67,20 +67,22 @@ impl Report<'_> {
         println!("\nfailures by kind:");
         for (operation, record) in &self.records {
             for (kind, count) in &record.failed {
-                let whose = match operation.is_references() {
-                    true => " (with a reference, judged by nobody)",
+                let remark = match operation.is_references() {
+                    true => " (with a reference, without a bar)",
                     false => "",
                 };
-                println!("  {count:6}  {}: {kind}{whose}", operation.name());
+                println!("  {count:6}  {}: {kind}{remark}", operation.name());
             }
         }
-        println!("  {:6}  references started anew", self.references_died);
+        println!("  {:6}  restarts of references", self.references_died);
     }
 
     fn print_processes(&self) {
         let from = warm_up(self.took);
         println!(
-            "\n| processes | number | own memory after {:.0} min, end, max | its slope, MiB/h: mean, most of one; without the index of the store | resident with mapped files, end, max | descriptors after warm-up, end | threads |",
+            "\n| processes | number | own memory after {:.0} min, end, max | its slope, MiB/h: \
+             mean, max; without the index of the store | resident with mapped files, end, max | \
+             descriptors after warm-up, end | threads |",
             from.as_secs_f64() / 60.0
         );
         println!("| --- | --- | --- | --- | --- | --- | --- |");
@@ -122,14 +124,14 @@ impl Report<'_> {
         }
     }
 
-    fn print_complaints(&self) {
+    fn print_log_problems(&self) {
         println!("\nwarnings and errors in our nodes' logs:");
-        let mut sorted: Vec<_> = self.complaints.by_text.iter().collect();
+        let mut sorted: Vec<_> = self.log_problems.by_text.iter().collect();
         sorted.sort_by_key(|(_, count)| core::cmp::Reverse(**count));
         for (text, count) in sorted.iter().take(20) {
             println!("  {count:6}  {text}");
         }
-        let crashes = self.complaints.panics.iter().chain(&self.ended);
+        let crashes = self.log_problems.panics.iter().chain(&self.ended);
         crashes.take(20).for_each(|line| println!("  {line}"));
         self.account
             .wrong
@@ -144,32 +146,32 @@ impl Report<'_> {
         let mut bars = Bars::default();
         println!("\nran for {:.1} min", self.took.as_secs_f64() / 60.0);
         println!(
-            "restarts: {} asked to stop, {} killed; blocks made: {}; transactions sent: {}",
+            "restarts: {} stopped, {} killed; blocks produced: {}; transactions sent: {}",
             load(&restarts.asked),
             load(&restarts.killed),
             self.account.height,
             self.account.sent
         );
         bars.judge(
-            "acknowledged atoms lost",
+            "lost acknowledged atoms",
             format!(
                 "{} in {} looks",
                 load(&restarts.lost),
-                load(&restarts.looked_for)
+                load(&restarts.checked)
             ),
             "0",
             load(&restarts.lost) == 0,
         );
         bars.judge(
             "crashes and panics of our nodes",
-            self.complaints.panics.len() + self.ended.len(),
+            self.log_problems.panics.len() + self.ended.len(),
             "0",
-            self.complaints.panics.is_empty() && self.ended.is_empty(),
+            self.log_problems.panics.is_empty() && self.ended.is_empty(),
         );
         self.judge_gets(&mut bars);
         self.judge_rest(&mut bars);
         bars.judge(
-            "acknowledged transactions that no block has, accounts that are wrong",
+            "acknowledged transactions in no block, wrong accounts",
             format!("{}, {}", self.account.missing, self.account.wrong.len()),
             "0, 0",
             self.account.missing == 0 && self.account.wrong.is_empty() && self.account.sent > 0,
@@ -192,9 +194,9 @@ impl Report<'_> {
             .unwrap_or_default();
         let (done, failed) = (record.done() as u64, record.failures());
         bars.judge(
-            "gets between live nodes of ours that did not find it at once",
+            "gets between live nodes of ours that did not succeed at once",
             format!("{failed} of {}", done + failed),
-            &format!("1 of {GETS_PER_MISS}, {MISSES} of few"),
+            &format!("1 of {GETS_PER_MISS}, {MISSES} if there are few"),
             done > 0 && failed <= ((done + failed) / GETS_PER_MISS).max(MISSES),
         );
     }
@@ -211,7 +213,7 @@ impl Report<'_> {
             .into_iter()
             .all(|operation| done(operation) > 0);
         bars.judge(
-            "other operations of our nodes that failed",
+            "other failed operations of our nodes",
             failed,
             "0",
             is_all && failed == 0,
@@ -225,10 +227,10 @@ impl Report<'_> {
         let is_long = self.took - warm_up(self.took) >= SHORTEST_SLOPE;
         let bar = match is_long {
             true => format!("{SLOPE_BAR_MIB:.1}"),
-            false => "none, the time is too short".to_owned(),
+            false => "none: the run is too short".to_owned(),
         };
         let what = format!(
-            "growth of a {}'s own memory without the index of its store, MiB an hour",
+            "growth of a {}'s own memory without the index of its store, MiB per hour",
             role.name()
         );
         bars.judge(
@@ -255,7 +257,7 @@ impl Report<'_> {
         };
         bars.judge(
             &format!(
-                "descriptors that a {} has more than after the warm-up",
+                "additional descriptors of a {} since the warm-up",
                 role.name()
             ),
             most,

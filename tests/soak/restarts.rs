@@ -1,8 +1,8 @@
 //! Restarts of nodes by request or kill, and checks of their stored atoms.
 
+use crate::catalogue::Holder;
 use crate::measured::Operation;
 use crate::node::{End, Node};
-use crate::shelf::Holder;
 use crate::traffic::{advertise, fetch_atom};
 use crate::world::World;
 use astreum_core::atom::AtomId;
@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Instant;
 
 /// Maximum time until a node has peers and the head of the chain again.
-const REJOIN_PATIENCE: Duration = Duration::from_secs(60);
+const REJOIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Number of earlier stored atoms that are requested after each restart.
 const SAMPLE: usize = 20;
 /// Maximum downtime of a node that is killed, in milliseconds.
@@ -27,7 +27,7 @@ pub(crate) struct Restarts {
     /// Restarts of nodes that were killed.
     pub(crate) killed: AtomicU64,
     /// Acknowledged atoms that were looked for in the files of a stopped node.
-    pub(crate) looked_for: AtomicU64,
+    pub(crate) checked: AtomicU64,
     /// Acknowledged atoms that were missing.
     pub(crate) lost: AtomicU64,
 }
@@ -77,7 +77,7 @@ fn restart(
         }
     }
     let kept = node.all_kept();
-    look_for(world, restarts, node, &kept)?;
+    check_stored(world, restarts, node, &kept)?;
     let away = u64::try_from(random.below(LONGEST_AWAY_MS)).unwrap_or_default();
     thread::sleep(Duration::from_millis(away));
     let began = Instant::now();
@@ -94,14 +94,14 @@ fn restart(
         }
     }
     // Advertisements do not survive a restart; the user repeats them.
-    for item in world.shelf.of(Holder::Ours(node.number)) {
+    for item in world.catalogue.of(Holder::Ours(node.number)) {
         if let Err(problem) = advertise(node, &item) {
             world
                 .measured
                 .failed(Operation::Advertise, "refused", &problem);
         }
     }
-    match world.wait_until_joined(node, REJOIN_PATIENCE) {
+    match world.wait_until_joined(node, REJOIN_TIMEOUT) {
         Ok(()) => world.measured.done(Operation::Rejoin, began),
         Err(problem) => world
             .measured
@@ -112,7 +112,7 @@ fn restart(
 }
 
 /// Checks the files of a stopped node for the atoms that it has acknowledged.
-pub(crate) fn look_for(
+pub(crate) fn check_stored(
     world: &World,
     restarts: &Restarts,
     node: &Node,
@@ -121,16 +121,15 @@ pub(crate) fn look_for(
     let missing = node.missing_of(ids)?;
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     restarts
-        .looked_for
+        .checked
         .fetch_add(count(ids.len()), Ordering::Relaxed);
     restarts
         .lost
         .fetch_add(count(missing.len()), Ordering::Relaxed);
     for id in missing.iter().take(3) {
-        world.measured.say(&format!(
-            "LOST: node {} kept {id}, and has it no more",
-            node.number
-        ));
+        world
+            .measured
+            .print_line(&format!("LOST: node {} no longer has {id}", node.number));
     }
     Ok(())
 }

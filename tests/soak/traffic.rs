@@ -1,8 +1,8 @@
 //! Puts and gets of nodes of ours.
 
+use crate::catalogue::{ADVERTISED_SECONDS, Holder, Item, random_object};
 use crate::measured::{Measured, Operation, Pace};
 use crate::node::Node;
-use crate::shelf::{ADVERTISED_SECONDS, Holder, Item, something};
 use crate::world::World;
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_node::rpc::{AtomReply, ClientError, ListReply, PutReply, Request, hex, unhex};
@@ -20,10 +20,10 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) fn put(world: &World, pace: &Pace, thread: u64) {
     let mut random = world.random(thread);
     while world.sleep_until(pace.turn()) {
-        let Some((node, epoch)) = world.someone(&mut random) else {
+        let Some((node, epoch)) = world.random_node(&mut random) else {
             continue;
         };
-        let (id, atoms) = something(&mut random);
+        let (id, atoms) = random_object(&mut random);
         let began = Instant::now();
         match keep(node, &atoms) {
             Ok(()) => world.measured.done(Operation::Put, began),
@@ -37,7 +37,7 @@ pub(crate) fn put(world: &World, pace: &Pace, thread: u64) {
         match advertise(node, &item) {
             Ok(()) => {
                 world.measured.done(Operation::Advertise, began);
-                world.shelf.add(item);
+                world.catalogue.add(item);
             }
             Err(problem) => {
                 world.unless_restarted(node, epoch, Operation::Advertise, "refused", &problem);
@@ -54,7 +54,7 @@ fn keep(node: &Node, atoms: &[Atom]) -> Result<(), String> {
         .request(&Request::Put { atoms })
         .map_err(|error| error.to_string())?;
     if !reply.durable {
-        return Err("it is not durable".to_owned());
+        return Err("the put is not durable".to_owned());
     }
     if !reply
         .ids
@@ -83,17 +83,19 @@ pub(crate) fn advertise(node: &Node, item: &Item) -> Result<(), String> {
 pub(crate) fn get(world: &World, pace: &Pace, thread: u64) {
     let mut random = world.random(thread);
     while world.sleep_until(pace.turn()) {
-        let Some((node, epoch)) = world.someone(&mut random) else {
+        let Some((node, epoch)) = world.random_node(&mut random) else {
             continue;
         };
         let own = Holder::Ours(node.number);
         let from_reference = random.below(8) == 0;
-        let chosen = world.shelf.choose(&mut random, |item| match item.holder {
-            Holder::Reference(_) => from_reference,
-            Holder::Ours(number) => {
-                !from_reference && item.holder != own && world.connected(number).is_some()
-            }
-        });
+        let chosen = world
+            .catalogue
+            .choose(&mut random, |item| match item.holder {
+                Holder::Reference(_) => from_reference,
+                Holder::Ours(number) => {
+                    !from_reference && item.holder != own && world.connected(number).is_some()
+                }
+            });
         if let Some(item) = chosen {
             get_item(world, node, epoch, &item);
         }
@@ -112,7 +114,7 @@ fn get_item(world: &World, node: &Node, epoch: u64, item: &Item) {
         match fetch(node, item) {
             Ok(true) if tries == 0 => return world.measured.done(operation, began),
             Ok(true) => {
-                let kind = format!("missed at first, found {} s later", tries);
+                let kind = format!("not found at first, found {} s later", tries);
                 let waited = this_began.duration_since(began);
                 let detail = format!(
                     "{} by node {} from {:?} after {waited:.1?}",
@@ -165,11 +167,11 @@ pub(crate) fn fetch_atom(node: &Node, id: &AtomId) -> Result<bool, String> {
         "bytes" => AtomKind::Bytes,
         _ => AtomKind::List,
     };
-    let data = unhex(&reply.data).ok_or("its data is not hex")?;
-    let next = reply.next.parse().map_err(|_| "its link is no id")?;
+    let data = unhex(&reply.data).ok_or("data is not hex")?;
+    let next = reply.next.parse().map_err(|_| "link is not an id")?;
     match Atom::new(kind, data, next).id() == *id {
         true => Ok(true),
-        false => Err("it is another atom".to_owned()),
+        false => Err("the reply is another atom".to_owned()),
     }
 }
 
@@ -184,13 +186,13 @@ fn fetch_list(node: &Node, id: &AtomId, count: usize) -> Result<bool, String> {
         let bytes = unhex(stored).ok_or("an atom is not hex")?;
         let atom = Atom::from_bytes(&bytes).map_err(|error| error.to_string())?;
         if atom.id() != next {
-            return Err("it has another atom in it".to_owned());
+            return Err("the list has another atom".to_owned());
         }
         next = atom.next();
     }
     match reply.atoms.len() == count && next.is_zero() {
         true => Ok(true),
-        false => Err(format!("{} of {count} atoms came", reply.atoms.len())),
+        false => Err(format!("{} of {count} atoms arrived", reply.atoms.len())),
     }
 }
 

@@ -22,13 +22,13 @@ const SEND_AGAIN: Duration = Duration::from_secs(30);
 /// Time after which it counts as lost; its final state is checked again at the end.
 const GIVE_UP: Duration = Duration::from_secs(90);
 /// Maximum time for the last transactions after the end of the load.
-const LAST_PATIENCE: Duration = Duration::from_secs(60);
+const LAST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sends transactions until the time is over.
 pub(crate) fn send(world: &World, pace: &Pace, thread: u64) {
     let mut random = world.random(thread);
     while world.sleep_until(pace.turn()) {
-        let Some((node, epoch)) = world.someone(&mut random) else {
+        let Some((node, epoch)) = world.random_node(&mut random) else {
             continue;
         };
         let transaction = world.ledger.transfer();
@@ -38,7 +38,7 @@ pub(crate) fn send(world: &World, pace: &Pace, thread: u64) {
         world
             .ledger
             .note(transaction.id(), transaction.recipient, amount);
-        match hand_over(node, &transaction) {
+        match submit(node, &transaction) {
             Ok(()) => {
                 world.ledger.acknowledged(&transaction.id());
                 world.measured.done(Operation::Send, began);
@@ -48,13 +48,15 @@ pub(crate) fn send(world: &World, pace: &Pace, thread: u64) {
                 continue;
             }
         }
-        if let Some(seen_at) = landed(world, (node, epoch), &transaction, began, &mut random) {
+        if let Some(seen_at) =
+            wait_for_inclusion(world, (node, epoch), &transaction, began, &mut random)
+        {
             read_elsewhere(world, seen_at, &transaction, &mut random);
         }
     }
 }
 
-fn hand_over(node: &Node, transaction: &Transaction) -> Result<(), String> {
+fn submit(node: &Node, transaction: &Transaction) -> Result<(), String> {
     let atoms = transaction.to_atoms();
     let request = Request::SendTransaction {
         id: transaction.id().to_string(),
@@ -72,7 +74,7 @@ fn hand_over(node: &Node, transaction: &Transaction) -> Result<(), String> {
 
 /// Waits until a block has the transaction and returns the number of the node that reports it. A
 /// node that is killed right after it has acknowledged a transaction may not have announced it.
-fn landed(
+fn wait_for_inclusion(
     world: &World,
     (sent_at, epoch): (&Node, u64),
     transaction: &Transaction,
@@ -86,7 +88,7 @@ fn landed(
     while began.elapsed() < GIVE_UP {
         match status(asked, &id, WAIT_SECONDS) {
             Ok(status) if status.state == "success" => {
-                world.ledger.landed(&id);
+                world.ledger.included(&id);
                 match times {
                     1 => world.measured.done(Operation::Land, began),
                     _ => world.unless_restarted(
@@ -94,7 +96,7 @@ fn landed(
                         epoch,
                         Operation::Land,
                         "sent twice",
-                        &format!("{id} landed after {:.1?}", began.elapsed()),
+                        &format!("{id} was included after {:.1?}", began.elapsed()),
                     ),
                 }
                 return Some(asked.number);
@@ -113,14 +115,14 @@ fn landed(
             return None;
         }
         if asked.used_for(Duration::ZERO).is_none() {
-            asked = world.someone(random)?.0;
+            asked = world.random_node(random)?.0;
         }
         if sent.elapsed() > SEND_AGAIN {
             sent = Instant::now();
             times += 1;
             // The sending node may have been killed before it announced the transaction. The result
             // is ignored, because the next status request shows a refusal.
-            let _ = hand_over(world.someone(random)?.0, transaction);
+            let _ = submit(world.random_node(random)?.0, transaction);
         }
     }
     let detail = format!("{id} was sent at node {}", sent_at.number);
@@ -142,7 +144,7 @@ fn status(node: &Node, id: &AtomId, wait_seconds: u64) -> Result<TransactionStat
 /// Checks that a node other than the one that reported it returns the same transaction.
 fn read_elsewhere(world: &World, seen_at: usize, sent: &Transaction, random: &mut Random) {
     let Some((node, epoch)) = world
-        .someone(random)
+        .random_node(random)
         .filter(|(node, _)| node.number != seen_at)
     else {
         return;
@@ -189,11 +191,11 @@ pub(crate) fn settle(world: &World) -> Result<Account, String> {
     loop {
         for id in world.ledger.missing(true) {
             if status(node, &id, 0).is_ok_and(|status| status.state == "success") {
-                world.ledger.landed(&id);
+                world.ledger.included(&id);
             }
         }
         let is_all = world.ledger.missing(false).is_empty();
-        if is_all || began.elapsed() > LAST_PATIENCE || world.is_interrupted() {
+        if is_all || began.elapsed() > LAST_TIMEOUT || world.is_interrupted() {
             break;
         }
         thread::sleep(Duration::from_secs(1));

@@ -1,10 +1,10 @@
 //! Participants of the soak network, their setup, and the shared state of the threads.
 
+use crate::catalogue::Catalogue;
 use crate::ledger::Ledger;
 use crate::measured::Measured;
 use crate::node::{Node, Role};
-use crate::references::Seat;
-use crate::shelf::Shelf;
+use crate::references::ReferenceSlot;
 use crate::{Arguments, ledger};
 use astreum_node::rpc::{PeerReply, Request, StatusReply};
 use astreum_tests::random::Random;
@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Instant;
 
 /// Maximum time until all nodes know the chain and each other.
-const SETTLING_PATIENCE: Duration = Duration::from_secs(120);
+const SETTLING_TIMEOUT: Duration = Duration::from_secs(120);
 /// Time of use after which other nodes are expected to find a node.
 const CONNECTED: Duration = Duration::from_secs(5);
 
@@ -25,9 +25,9 @@ const CONNECTED: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
-    pub(crate) references: Vec<Seat>,
+    pub(crate) references: Vec<ReferenceSlot>,
     pub(crate) measured: Measured,
-    pub(crate) shelf: Shelf,
+    pub(crate) catalogue: Catalogue,
     pub(crate) ledger: Ledger,
     pub(crate) seed: u64,
     pub(crate) deadline: Instant,
@@ -63,13 +63,15 @@ impl World {
             }
         }
         let mut world = Self {
-            references: (0..arguments.references).map(|_| Seat::default()).collect(),
+            references: (0..arguments.references)
+                .map(|_| ReferenceSlot::default())
+                .collect(),
             nodes,
             measured: Measured::new(),
-            shelf: Shelf::default(),
+            catalogue: Catalogue::default(),
             ledger: Ledger::default(),
             seed: arguments.seed,
-            deadline: Instant::now() + SETTLING_PATIENCE * 2,
+            deadline: Instant::now() + SETTLING_TIMEOUT * 2,
             stop,
         };
         world.settle()?;
@@ -83,15 +85,15 @@ impl World {
 
     fn settle(&self) -> Result<(), String> {
         for node in &self.nodes {
-            self.wait_until_joined(node, SETTLING_PATIENCE)?;
+            self.wait_until_joined(node, SETTLING_TIMEOUT)?;
         }
         Ok(())
     }
 
     /// Waits until a node has the head of the chain and knows half of the nodes.
-    pub(crate) fn wait_until_joined(&self, node: &Node, patience: Duration) -> Result<(), String> {
+    pub(crate) fn wait_until_joined(&self, node: &Node, timeout: Duration) -> Result<(), String> {
         let wanted = self.nodes.len() / 2;
-        wait_within(patience, "it finds peers and the chain", || {
+        wait_within(timeout, "the node finds peers and the chain", || {
             if self.is_over() {
                 return Ok(Some(()));
             }
@@ -109,7 +111,7 @@ impl World {
     }
 
     /// Returns a random node of ours that has been in use for a while, with the epoch of its use.
-    pub(crate) fn someone(&self, random: &mut Random) -> Option<(&Node, u64)> {
+    pub(crate) fn random_node(&self, random: &mut Random) -> Option<(&Node, u64)> {
         (0..self.nodes.len() * 2).find_map(|_| {
             let node = self.nodes.get(random.below(self.nodes.len()))?;
             Some((node, node.used_for(CONNECTED)?))
@@ -126,7 +128,7 @@ impl World {
     pub(crate) fn validator(&self) -> Result<&Node, String> {
         let mut nodes = self.nodes.iter();
         let found = nodes.find(|node| node.role == Role::Validator);
-        found.ok_or_else(|| "there is no validator".to_owned())
+        found.ok_or_else(|| "no validator".to_owned())
     }
 
     /// Returns whether the time is over or the run was interrupted.

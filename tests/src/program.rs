@@ -18,7 +18,8 @@ pub fn build() -> Result<PathBuf, String> {
 /// # Errors
 /// Fails if cargo cannot be run or fails; the text contains its output.
 pub fn build_of(package: &str, program: &str) -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
+    let own = std::env::current_exe()
+        .map_err(|error| format!("cannot determine the path of this executable: {error}"))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build
@@ -42,12 +43,12 @@ pub fn succeed(command: &mut Command, what: &str) -> Result<(), String> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("could not {what}: {error}"))?;
+        .map_err(|error| format!("cannot {what}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
     Err(format!(
-        "could not {what}: {}",
+        "cannot {what}: {}",
         String::from_utf8_lossy(&output.stderr)
     ))
 }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 /// Default time after which a condition counts as failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Repeats `probe` until it returns a value.
 ///
@@ -15,25 +15,25 @@ pub fn wait_for<T>(
     what: &str,
     probe: impl FnMut() -> Result<Option<T>, String>,
 ) -> Result<T, String> {
-    wait_within(PATIENCE, what, probe)
+    wait_within(TIMEOUT, what, probe)
 }
 
-/// Repeats `probe` until it returns a value, for at most `patience`.
+/// Repeats `probe` until it returns a value, for at most `timeout`.
 ///
 /// # Errors
 /// Fails if it does not do so in time, or if it fails.
 pub fn wait_within<T>(
-    patience: Duration,
+    timeout: Duration,
     what: &str,
     mut probe: impl FnMut() -> Result<Option<T>, String>,
 ) -> Result<T, String> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     loop {
         if let Some(answer) = probe()? {
             return Ok(answer);
         }
         if Instant::now() > deadline {
-            return Err(format!("{what}: not within {patience:?}"));
+            return Err(format!("{what}: timed out after {timeout:?}"));
         }
         thread::sleep(Duration::from_millis(20));
     }

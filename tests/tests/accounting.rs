@@ -88,7 +88,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3_000))]
 
     #[test]
-    fn a_used_machine_counts_like_a_new_one(
+    fn used_machine_counts_like_a_new_one(
         exprs in vec_of(expr(), 1..6), order in vec_of(0..6usize, 1..12), limits in tight(),
     ) {
         let mut used = Machine::with_limits(store().0, limits);
@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_shared_in_memory_makes_no_difference(
+    fn sharing_in_memory_does_not_change_accounting(
         parts in vec_of(expr(), 1..3), times in 1..5usize, limits in tight(),
     ) {
         let expr = Expr::list(vec![parts; times].concat());
@@ -128,7 +128,7 @@ proptest! {
 }
 
 #[test]
-fn scripts_count_as_on_every_target() {
+fn accounting_of_scripts_is_the_same_on_every_target() {
     for case in &targets::CASES {
         assert_eq!(case.actual(), case.expected, "{}", case.source);
     }

@@ -48,14 +48,14 @@ fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
 }
 
 #[test]
-fn the_counter_counts() {
+fn allocator_counts_live_and_peak_bytes() {
     let _turn = TURN.lock();
     let (_, peak) = peak_of(|| drop(vec![0_u8; 1 << 20]));
     assert!((1 << 20..2 << 20).contains(&peak), "{peak}");
 }
 
 #[test]
-fn a_greedy_program_stays_within_its_limits() {
+fn greedy_program_stays_within_its_limits() {
     let _turn = TURN.lock();
     const LIVE_BYTES_MAX: usize = 4 << 20;
     const ATOM_BYTES_MAX: usize = 1 << 20;
@@ -90,12 +90,12 @@ fn a_greedy_program_stays_within_its_limits() {
             shown
         });
         let allowed = 4 * (LIVE_BYTES_MAX + ATOM_BYTES_MAX);
-        assert!(peak < allowed, "{source}: {peak} bytes, gave {shown}");
+        assert!(peak < allowed, "{source}: {peak} bytes, value {shown}");
     }
 }
 
 #[test]
-fn text_takes_memory_in_proportion() {
+fn memory_of_text_is_proportional_to_its_length() {
     let _turn = TURN.lock();
     for source in [
         "(".repeat(1 << 20),
@@ -114,7 +114,7 @@ fn text_takes_memory_in_proportion() {
 }
 
 #[test]
-fn a_length_that_is_only_claimed_allocates_nothing() {
+fn claimed_length_allocates_nothing() {
     let _turn = TURN.lock();
     let claimed = [2, 0xff, 0xff, 0xff, 0xff, 0, 0, 0];
     let (found, peak) = peak_of(|| Found::decode(&AtomId::ZERO, &claimed));
@@ -130,7 +130,7 @@ fn growth_of(work: impl FnOnce()) -> usize {
 }
 
 #[test]
-fn a_machine_does_not_grow_with_the_sources_that_it_evaluated() {
+fn machine_memory_does_not_grow_with_evaluated_sources() {
     let _turn = TURN.lock();
     let limits = Limits {
         live_bytes: 128 << 10,

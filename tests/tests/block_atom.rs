@@ -29,7 +29,7 @@ fn stored(block: &Block) -> MemoryStore {
 }
 
 #[test]
-fn the_layout_is_the_documented_one() {
+fn block_layout_matches_the_documentation() {
     let block = header().sign(&key());
     let atoms: Vec<Atom> = block.to_atoms().into_iter().map(|(_, atom)| atom).collect();
     assert_eq!(atoms.len(), 19);
@@ -38,7 +38,7 @@ fn the_layout_is_the_documented_one() {
         assert_eq!((field.kind(), field.next()), (AtomKind::Bytes, next.id()));
     }
     assert_eq!(body[14].next(), AtomId::ZERO);
-    assert_eq!(body[0].data(), [1, 44], "the chain id, big-endian");
+    assert_eq!(body[0].data(), [1, 44], "chain id, big-endian");
     assert_eq!(body[13].data(), key().verifying_key().as_bytes());
 
     let [list, signature, version, kind] = head else {
@@ -62,7 +62,7 @@ fn the_layout_is_the_documented_one() {
 }
 
 #[test]
-fn a_block_comes_back_as_it_was() {
+fn block_round_trips_through_its_atoms() {
     for block in [header().sign(&key()), header().signed(None)] {
         let read = Block::read(&stored(&block), block.id()).unwrap();
         assert_eq!(read, block);
@@ -71,7 +71,7 @@ fn a_block_comes_back_as_it_was() {
 }
 
 #[test]
-fn a_missing_atom_is_named() {
+fn reading_a_block_names_the_missing_atom() {
     let block = header().sign(&key());
     let atoms = block.to_atoms();
     for (missing, _) in &atoms {
@@ -84,7 +84,7 @@ fn a_missing_atom_is_named() {
 
 /// The same body with another signature is a different block.
 #[test]
-fn the_id_commits_to_the_signature() {
+fn block_id_commits_to_its_signature() {
     let block = header().sign(&key());
     let unsigned = header().signed(None);
     assert_eq!(block.body_hash(), unsigned.body_hash());
@@ -92,7 +92,7 @@ fn the_id_commits_to_the_signature() {
 }
 
 #[test]
-fn a_forged_body_does_not_verify() {
+fn forged_body_does_not_verify() {
     let block = header().sign(&key());
     let forged = Header {
         total_fees: 1_000_u64.into(),

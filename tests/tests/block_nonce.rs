@@ -30,7 +30,7 @@ fn mine(bits: u64) -> Block {
 }
 
 #[test]
-fn a_mined_block_has_the_work_and_a_valid_signature() {
+fn mined_block_has_proof_of_work_and_a_valid_signature() {
     for bits in [0, 1, 4, 9, 12] {
         let block = mine(bits);
         assert!(has_work(&block.id(), &bits.into()), "{bits} bits");
@@ -49,14 +49,14 @@ fn a_mined_block_has_the_work_and_a_valid_signature() {
 
 /// Hashing in parallel lanes finds the same block as hashing one by one.
 #[test]
-fn lanes_find_the_same_block() {
+fn simd_hashing_finds_the_same_block() {
     let mut scalar = Miner::new(header(), key(), &11_u64.into());
     assert_eq!(scalar.try_nonces(1 << 20, &mut Scalar), Some(mine(11)));
 }
 
 /// Work cannot be transferred to another nonce, signature or body.
 #[test]
-fn work_belongs_to_one_block() {
+fn proof_of_work_is_bound_to_its_block() {
     let block = mine(10);
     let signature = block.signature().copied();
     let other = Header {
@@ -69,7 +69,7 @@ fn work_belongs_to_one_block() {
 }
 
 #[test]
-fn a_budget_ends_a_search_and_the_next_goes_on() {
+fn search_ends_at_its_budget_and_the_next_one_resumes() {
     let mut miner = Miner::new(header(), key(), &10_u64.into());
     let expected = mine(10);
     let mut hasher = Lanes::new();
@@ -91,7 +91,7 @@ fn difficulty_follows_the_gap() {
 }
 
 #[test]
-fn an_id_of_ones_has_no_work() {
+fn id_of_ones_has_no_leading_zero_bits() {
     assert!(!has_work(&AtomId::new([0xff; 32]), &Natural::ZERO));
     let mut id = [0; 32];
     id[2] = 0x10;

@@ -92,14 +92,14 @@ fn levels_merge_tenfold_without_loss() {
 
 /// Writes into a removed or replaced directory would be lost with the process.
 #[test]
-fn a_write_into_a_replaced_directory_is_refused_until_it_is_back() {
+fn write_into_a_replaced_directory_is_refused_until_the_original_is_restored() {
     for is_recreated in [false, true] {
         let disk = SimDisk::new();
         let store = open(&disk);
         store.put(&atoms(0, 5)).unwrap();
-        disk.take_away(Path::new("/cold"));
+        disk.remove_all(Path::new("/cold"));
         if is_recreated {
-            disk.plant_dir(Path::new("/cold"));
+            disk.insert_dir(Path::new("/cold"));
         }
         for first in [100, 200] {
             let error = store.put(&atoms(first, 5)).unwrap_err();
@@ -130,12 +130,12 @@ fn a_write_into_a_replaced_directory_is_refused_until_it_is_back() {
 
 /// A journal whose file was removed refuses the write, and its content is saved while it is open.
 #[test]
-fn a_removed_journal_refuses_the_write_and_is_collated_while_it_can_be_read() {
+fn removed_journal_refuses_the_write_and_is_collated_while_it_can_be_read() {
     let disk = SimDisk::new();
     let store = open(&disk);
     let first = atoms(0, 5);
     store.put(&first).unwrap();
-    disk.take_away(Path::new("/cold/journal-00000000"));
+    disk.remove_all(Path::new("/cold/journal-00000000"));
     let second = atoms(100, 5);
     let error = store.put(&second).unwrap_err();
     assert!(matches!(error, ColdError::Displaced(_)), "{error}");
@@ -154,7 +154,7 @@ fn a_removed_journal_refuses_the_write_and_is_collated_while_it_can_be_read() {
 /// Pairs whose files were removed or truncated while they were open are rewritten from the open
 /// files.
 #[test]
-fn a_pair_removed_while_it_is_open_is_written_again() {
+fn pair_removed_while_open_is_rewritten() {
     let disk = SimDisk::new();
     let options = ColdOptions {
         background: true,
@@ -167,8 +167,8 @@ fn a_pair_removed_while_it_is_open_is_written_again() {
         store.collate().unwrap();
     }
     let store = open_with(&disk, options);
-    disk.take_away(Path::new("/cold/level_1/0_data"));
-    disk.take_away(Path::new("/cold/level_1/0_index"));
+    disk.remove_all(Path::new("/cold/level_1/0_data"));
+    disk.remove_all(Path::new("/cold/level_1/0_index"));
     let deadline = Instant::now() + Duration::from_secs(60);
     while store.stats().set_aside.is_empty() {
         assert!(Instant::now() < deadline, "{:?}", store.stats());
@@ -184,7 +184,7 @@ fn a_pair_removed_while_it_is_open_is_written_again() {
 
 /// Write refusal is known from the start, and again after the state of the disk changes.
 #[test]
-fn a_disk_that_takes_no_writes_is_noticed_before_the_first_and_after_the_last() {
+fn write_failure_of_the_disk_is_reported_before_a_write_and_cleared_after_recovery() {
     for kind in [ErrorKind::ReadOnlyFilesystem, ErrorKind::StorageFull] {
         let disk = SimDisk::new();
         open(&disk).put(&atoms(0, 5)).unwrap();
@@ -194,8 +194,8 @@ fn a_disk_that_takes_no_writes_is_noticed_before_the_first_and_after_the_last() 
             ..OPTIONS
         };
         let store = open_with(&disk, options);
-        let told = store.stats().write_failure;
-        assert!(told.is_some_and(|told| told.contains("/cold")));
+        let reported = store.stats().write_failure;
+        assert!(reported.is_some_and(|reported| reported.contains("/cold")));
         disk.set_fault(None);
         let deadline = Instant::now() + Duration::from_secs(60);
         while store.write_failure().is_some() {
@@ -207,7 +207,7 @@ fn a_disk_that_takes_no_writes_is_noticed_before_the_first_and_after_the_last() 
 
 /// A level of only damaged pairs is repaired once, and not read at every maintenance.
 #[test]
-fn a_level_of_damaged_pairs_is_read_once() {
+fn level_of_damaged_pairs_is_read_once() {
     let disk = SimDisk::new();
     let options = ColdOptions {
         limit_bytes: 0,
@@ -251,7 +251,7 @@ fn a_level_of_damaged_pairs_is_read_once() {
 }
 
 #[test]
-fn the_limit_refuses_writes_without_loss() {
+fn storage_limit_refuses_writes_without_loss() {
     let disk = SimDisk::new();
     let store = open(&disk);
     let kept = atoms(0, 20);

@@ -3,10 +3,7 @@
 //! `cold_storage_sync` is `interval` or `never`, a write counts as acknowledged once a sync has
 //! returned.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what cannot be done or read fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed operation fails the test")]
 
 use astreum_core::atom::{Atom, AtomId};
 use astreum_node::config::ColdStorageSync;
@@ -141,7 +138,7 @@ fn acknowledged_writes_survive_a_power_cut_at_every_call() {
             cuts += 1;
         }
     }
-    assert!(deepest >= 4, "levels up to 3 are reached: {deepest}");
+    assert!(deepest >= 4, "level 3 is not reached: {deepest}");
 }
 
 fn cut_at(seed: u64, cut: u64) {
@@ -180,7 +177,7 @@ fn cut_at(seed: u64, cut: u64) {
 
 /// Every call fails once, with the disk full, broken or read-only.
 #[test]
-fn a_failed_call_loses_nothing_and_the_store_continues() {
+fn failed_call_loses_nothing_and_the_store_continues() {
     let clean = SimDisk::new();
     work(&clean, 7, 16, &mut Atoms::new()).unwrap();
     for kind in [
@@ -243,7 +240,7 @@ fn fail_once(fault: Fault) {
 }
 
 #[test]
-fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
+fn full_disk_refuses_writes_serves_reads_and_recovers() {
     let disk = SimDisk::new();
     let mut acknowledged = Atoms::new();
     work(&disk, 3, 5, &mut acknowledged).unwrap();
@@ -274,7 +271,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
 }
 
 #[test]
-fn a_read_only_directory_is_served() {
+fn read_only_directory_is_served() {
     let disk = SimDisk::new();
     let mut acknowledged = Atoms::new();
     work(&disk, 4, 12, &mut acknowledged).unwrap();
@@ -391,7 +388,7 @@ fn sync_forces_journals_that_a_failure_left_behind() {
 /// After a failed sync the system may have dropped unwritten data: a second sync that succeeds
 /// proves nothing, and the atoms are written again.
 #[test]
-fn a_failed_sync_is_not_trusted_the_second_time() {
+fn failed_sync_is_not_trusted_the_second_time() {
     for sync in [ColdStorageSync::Interval, ColdStorageSync::Never] {
         let disk = SimDisk::new();
         let store = open_with(&disk, sync).unwrap();

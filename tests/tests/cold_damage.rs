@@ -72,7 +72,7 @@ fn fill(disk: &SimDisk) -> BTreeMap<&'static str, Atoms> {
     let leftovers = atoms(2_000, 2);
     for (id, atom) in &leftovers {
         let name = format!("level_0/{}.bin", id.to_string().to_uppercase());
-        disk.plant(&path(&name), &atom.to_bytes());
+        disk.insert_file(&path(&name), &atom.to_bytes());
     }
     by_file.insert("level_0", leftovers);
     drop(store);
@@ -169,15 +169,18 @@ fn check_counted(
     assert_eq!(stats.damages, [], "{what}");
     assert!(is_reported(&stats), "{what}: not reported");
     let ids: BTreeSet<AtomId> = lost.iter().map(|(id, _)| *id).collect();
-    let told = all_lost(&store);
-    assert!(told.is_subset(&ids), "{what}: told {told:?} of {ids:?}");
+    let reported = all_lost(&store);
+    assert!(
+        reported.is_subset(&ids),
+        "{what}: reported {reported:?} of {ids:?}"
+    );
     let unknown: u64 = stats.set_aside.iter().map(|it| it.unknown).sum();
     // Without index and lengths the number of atoms is unknown.
     let at_least = if is_counted { ids.len() as u64 } else { 1 };
     assert!(
-        told.len() as u64 + unknown >= at_least,
+        reported.len() as u64 + unknown >= at_least,
         "{what}: {} ids and {unknown} unknown of {}",
-        told.len(),
+        reported.len(),
         ids.len()
     );
     // Storing them again removes them from the list, and the incident stays until it is cleared.
@@ -188,7 +191,7 @@ fn check_counted(
     let stats = store.stats();
     assert!(is_reported(&stats), "{what}: not reported after a restart");
     let missing: u64 = stats.set_aside.iter().map(|it| it.missing).sum();
-    assert_eq!(missing, 0, "{what}: healed and missing");
+    assert_eq!(missing, 0, "{what}: repaired but missing");
     let cleared = store.clear_set_aside().unwrap();
     assert_eq!(cleared, stats.set_aside, "{what}");
     assert!(!is_reported(&store.stats()), "{what}: cleared");
@@ -264,12 +267,12 @@ fn damage_pair(disk: &SimDisk, name: &str, has_lengths: bool, random: &mut Rando
         }
         6 => {
             let file = file("data");
-            disk.take_away(&path(&file));
+            disk.remove_all(&path(&file));
             (file, "removed".to_owned(), numbers(0..20))
         }
         7 => {
             let file = file("index");
-            disk.take_away(&path(&file));
+            disk.remove_all(&path(&file));
             let lost = if has_lengths { 20..20 } else { 0..20 };
             (file, "removed".to_owned(), numbers(lost))
         }
@@ -332,7 +335,7 @@ fn random_steps(random: &mut Random) -> Vec<Step> {
 }
 
 #[test]
-fn a_damaged_pair_costs_only_the_atoms_whose_bytes_are_damaged() {
+fn damaged_pair_costs_only_the_atoms_whose_bytes_are_damaged() {
     for seed in 0..1_500 {
         let mut random = Random::new(seed);
         let disk = SimDisk::new();
@@ -351,13 +354,13 @@ fn a_damaged_pair_costs_only_the_atoms_whose_bytes_are_damaged() {
 
 /// A pair of a reference node, or of an older version: without a lengths file.
 #[test]
-fn a_damaged_pair_without_lengths_keeps_what_the_rest_of_its_index_covers() {
+fn damaged_pair_without_lengths_keeps_what_the_rest_of_its_index_covers() {
     for seed in 0..1_500 {
         let mut random = Random::new(seed);
         let disk = SimDisk::new();
         let all = fill(&disk);
         let name = ["level_1/0", "level_1/1", "level_1/3"][random.below(3)];
-        disk.take_away(&path(&format!("{name}_lengths")));
+        disk.remove_all(&path(&format!("{name}_lengths")));
         let damage = damage_pair(&disk, name, false, &mut random);
         let (kept, lost) = split(&all, name, &damage.lost);
         let steps = random_steps(&mut random);
@@ -375,7 +378,7 @@ fn a_damaged_pair_without_lengths_keeps_what_the_rest_of_its_index_covers() {
 }
 
 #[test]
-fn a_damaged_journal_costs_only_the_atoms_whose_bytes_are_damaged() {
+fn damaged_journal_costs_only_the_atoms_whose_bytes_are_damaged() {
     let name = "journal-00000004";
     let record_bytes = 40 + ATOM_BYTES;
     for seed in 0..1_500 {
@@ -437,7 +440,7 @@ fn a_damaged_journal_costs_only_the_atoms_whose_bytes_are_damaged() {
 }
 
 #[test]
-fn a_damaged_file_of_a_reference_node_is_kept_with_the_id_in_its_name() {
+fn damaged_file_of_a_reference_node_is_kept_with_the_id_in_its_name() {
     for seed in 0..200 {
         let mut random = Random::new(seed);
         let disk = SimDisk::new();
@@ -470,7 +473,7 @@ fn a_damaged_file_of_a_reference_node_is_kept_with_the_id_in_its_name() {
 /// The power goes off anywhere in a repair, or one of its calls fails; the next start repairs
 /// again.
 #[test]
-fn a_power_cut_or_failure_during_a_repair_loses_no_intact_atom() {
+fn power_cut_or_failure_during_a_repair_loses_no_intact_atom() {
     let mut cuts = 0;
     for seed in 0..3_000 {
         let mut random = Random::new(seed);
@@ -535,7 +538,7 @@ fn damaged_files_are_kept_byte_for_byte() {
 /// Damaged pairs that cannot be set aside for lack of space stay in place, are reported, and do not
 /// prevent merges of intact pairs. Once incidents are cleared, they are repaired.
 #[test]
-fn damaged_pairs_without_room_to_be_set_aside_keep_nothing_from_being_merged() {
+fn damaged_pairs_without_room_to_be_set_aside_do_not_block_merges() {
     let disk = SimDisk::new();
     fill(&disk);
     let used = open(&disk).stats().used_bytes;
@@ -559,7 +562,7 @@ fn damaged_pairs_without_room_to_be_set_aside_keep_nothing_from_being_merged() {
     while aside + bytes(&disk, "level_1/0_") <= used {
         // An earlier incident of the size of a pair.
         let file = format!("damaged/{}_former", 100 + aside);
-        disk.plant(&path(&file), &vec![0; 4_000]);
+        disk.insert_file(&path(&file), &vec![0; 4_000]);
         aside += 4_000;
     }
     for name in ["level_1/1_data", "level_1/3_data"] {

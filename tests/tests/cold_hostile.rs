@@ -2,10 +2,7 @@
 //! are refused with an error that names the place. Opening does not hang, crash or allocate by a
 //! number in a file.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what cannot be done or read fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed operation fails the test")]
 
 use astreum_core::atom::{Atom, AtomId};
 use astreum_node::config::ColdStorageSync;
@@ -22,7 +19,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 /// Time after which an operation counts as hanging; longer than any operation here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const LEVEL_BYTES: u64 = 2_000;
 
 struct Scratch(PathBuf);
@@ -74,8 +71,8 @@ fn open_and_read(root: &Path, all: &[(AtomId, Atom)], mapped: bool) -> Result<St
     let (sender, receiver) = channel();
     // A hanging thread is left behind, and the test has failed.
     thread::spawn(move || sender.send(read(&root, &all, mapped)));
-    let outcome = receiver.recv_timeout(PATIENCE);
-    outcome.unwrap_or_else(|_| panic!("it hangs or has panicked"))
+    let outcome = receiver.recv_timeout(TIMEOUT);
+    outcome.unwrap_or_else(|_| panic!("the store hangs or has panicked"))
 }
 
 fn read(root: &Path, all: &[(AtomId, Atom)], mapped: bool) -> Result<String, String> {
@@ -255,22 +252,22 @@ const CASES: &[(&str, Tamper, &str)] = &[
         "_index",
     ),
     (
-        "format of tomorrow",
+        "newer format",
         |root| bytes(&root.join("FORMAT"), b"astreum cold storage 9\n"),
         "FORMAT",
     ),
     (
-        "format of binary",
+        "binary format",
         |root| bytes(&root.join("FORMAT"), &[0xff; 10_000]),
         "FORMAT",
     ),
     (
-        "level of a wild number",
+        "unexpected level number",
         |root| {
             fs::create_dir(root.join("level_4294967295")).unwrap();
             fs::create_dir(root.join("level_99999999999")).unwrap();
         },
-        "level_4294967295, byte 0: a level of this number",
+        "level_4294967295, byte 0: unexpected level number",
     ),
     (
         "names out of bounds",
@@ -288,16 +285,16 @@ const CASES: &[(&str, Tamper, &str)] = &[
 fn tampered_directories_open_or_are_refused_with_a_reason() {
     let untouched = Scratch::new("untouched");
     let all = fill(&untouched.0);
-    let told = open_and_read(&untouched.0, &all, true).unwrap();
-    assert_eq!(told, "missing 0; damaged 0; ; Ok(()); Ok(())");
+    let reported = open_and_read(&untouched.0, &all, true).unwrap();
+    assert_eq!(reported, "missing 0; damaged 0; ; Ok(()); Ok(())");
     for (number, (name, tamper, said)) in CASES.iter().enumerate() {
         for mapped in [false, true] {
             let scratch = Scratch::new(&format!("{number}{}", u8::from(mapped)));
             let all = fill(&scratch.0);
             tamper(&scratch.0);
             let outcome = open_and_read(&scratch.0, &all, mapped);
-            let (Ok(told) | Err(told)) = &outcome;
-            assert!(told.contains(said), "{name}: {told}");
+            let (Ok(reported) | Err(reported)) = &outcome;
+            assert!(reported.contains(said), "{name}: {reported}");
         }
     }
 }

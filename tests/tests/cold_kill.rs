@@ -2,10 +2,7 @@
 //!
 //! `ASTREUM_KILLS` sets the number of kills; 200 by default.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what cannot be done or read fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed operation fails the test")]
 
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::cold::{ColdOptions, ColdStore};
@@ -19,7 +16,7 @@ use std::sync::mpsc::channel;
 
 const KILLS: u64 = 200;
 /// Time limit for a write on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 struct Scratch(PathBuf);
 
@@ -50,7 +47,7 @@ fn write_and_kill(dir: &Path, first: u64, acknowledged: usize, after: Duration) 
             .last()
     });
     for _ in 0..acknowledged {
-        acknowledgements.recv_timeout(PATIENCE).unwrap();
+        acknowledgements.recv_timeout(TIMEOUT).unwrap();
     }
     std::thread::sleep(after);
     writer.kill().unwrap();
@@ -93,7 +90,7 @@ fn acknowledged_writes_survive_kills_of_the_writer() {
         levels = levels.max(store.stats().levels.len());
     }
     assert!(next > kills, "{next} batches were acknowledged");
-    assert!(levels > 2, "levels up to {levels} came about");
+    assert!(levels > 2, "only levels up to {levels} were created");
     let options = ColdOptions {
         level_size_bytes: 2_000,
         limit_bytes: 0,

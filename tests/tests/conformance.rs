@@ -93,7 +93,7 @@ fn every_operation_and_every_file_is_tested() {
 }
 
 #[test]
-fn a_changed_answer_is_noticed() {
+fn changed_answer_is_detected() {
     let case = r#"{"id":"x","op":"integer_le","in":{"value":"1"},"out":{"bytes":"02"}}"#;
     assert!(difference(case).is_some());
     let case = r#"{"id":"x","op":"integer_le","in":{"value":"1"},"out":{"error":"any"}}"#;

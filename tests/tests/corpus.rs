@@ -55,14 +55,17 @@ fn seeds_of_the_mempool_reach_its_bounds_and_leave_branches() {
     let runs = over_corpus("mempool", mempool::reached);
     let most = |count: fn(&mempool::Reached) -> usize| runs.iter().map(count).max().unwrap();
     assert!(most(|run| run.ready) >= 16, "as many as fit");
-    assert!(most(|run| run.waiting) >= 4, "the part for those that wait");
+    assert!(
+        most(|run| run.waiting) >= 4,
+        "the share of waiting transactions"
+    );
     assert!(most(|run| run.displaced) > 0);
     assert!(most(|run| run.expired) > 0);
     assert!(most(|run| run.included) > 0);
     assert!(most(|run| run.restored) > 0);
     assert!(
         runs.iter().any(|run| run.returned > 0),
-        "from a branch that was left"
+        "from an abandoned branch"
     );
 }
 

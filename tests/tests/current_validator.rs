@@ -29,7 +29,7 @@ fn at(block: &Block, stakes: &StakeTable, seconds: u64) -> Result<Address, Elect
 }
 
 #[test]
-fn the_only_staker_has_every_slot() {
+fn sole_staker_has_every_slot() {
     let (block, stakes) = chain(&[(3, 1)]);
     for seconds in [0, 1, 2, 3, 1_000, 86_400] {
         assert_eq!(at(&block, &stakes, seconds), Ok(Address::new([3; 32])));
@@ -37,7 +37,7 @@ fn the_only_staker_has_every_slot() {
 }
 
 #[test]
-fn a_slot_has_one_validator() {
+fn slot_has_one_validator() {
     let (block, stakes) = chain(&[(3, 40), (4, 30), (5, 30)]);
     for slot in 0..50 {
         let first = at(&block, &stakes, SLOT_SECONDS * slot + 1);
@@ -49,7 +49,7 @@ fn a_slot_has_one_validator() {
 /// Each won slot halves the stake, so that no validator wins permanently, and in the end all have
 /// the same chance.
 #[test]
-fn stakes_wear_off_with_the_slots() {
+fn stake_advantage_decays_over_the_slots_of_a_schedule() {
     let (block, stakes) = chain(&[(3, 1_000_000), (4, 1), (5, 1)]);
     let validator = |slot: u64| at(&block, &stakes, SLOT_SECONDS * slot).unwrap();
     let rich = Address::new([3; 32]);
@@ -65,7 +65,7 @@ fn stakes_wear_off_with_the_slots() {
 }
 
 #[test]
-fn another_block_draws_others() {
+fn another_block_elects_other_validators() {
     let (block, stakes) = chain(&[(3, 1), (4, 1)]);
     let other = block.header().clone();
     let other = astreum_core::chain::Header {

@@ -28,7 +28,7 @@ fn nested_text(inner: &str) -> String {
 }
 
 #[test]
-fn a_million_open_parentheses_are_an_error() {
+fn million_open_parentheses_are_an_error() {
     on_a_small_stack(|| {
         let source = "(".repeat(MILLION);
         let error = parse(&source).unwrap_err();
@@ -38,7 +38,7 @@ fn a_million_open_parentheses_are_an_error() {
         let snippet = error.snippet(&source).to_string();
         assert!(
             snippet.len() < 1_000,
-            "a caret line is short: {}",
+            "the caret line is not short: {}",
             snippet.len()
         );
         assert_eq!(Parser::new(&source).count(), 1);
@@ -46,7 +46,7 @@ fn a_million_open_parentheses_are_an_error() {
 }
 
 #[test]
-fn a_million_open_parentheses_are_left_out_by_a_comment() {
+fn million_open_parentheses_are_skipped_by_a_comment() {
     on_a_small_stack(|| {
         let source = format!("#;{}", nested_text("a"));
         assert_eq!(tokenize(&source), Ok(vec![]));
@@ -56,7 +56,7 @@ fn a_million_open_parentheses_are_left_out_by_a_comment() {
 }
 
 #[test]
-fn a_million_nested_lists_parse_print_and_drop() {
+fn million_nested_lists_parse_print_and_drop() {
     on_a_small_stack(|| {
         let text = nested_text("a");
         let expr = parse(&text).unwrap();
@@ -71,7 +71,7 @@ fn a_million_nested_lists_parse_print_and_drop() {
 }
 
 #[test]
-fn a_million_nested_lists_go_to_atoms_and_back() {
+fn million_nested_lists_go_to_atoms_and_back() {
     on_a_small_stack(|| {
         let expr = parse(&nested_text("()")).unwrap();
         let (id, atoms) = expr.to_atoms();
@@ -84,7 +84,7 @@ fn a_million_nested_lists_go_to_atoms_and_back() {
 }
 
 #[test]
-fn a_million_nested_lists_evaluate() {
+fn million_nested_lists_evaluate() {
     on_a_small_stack(|| {
         let mut machine = Machine::new(MemoryStore::new());
         let mut env = Env::new();
@@ -111,7 +111,7 @@ fn is_limit(value: &Expr) -> bool {
 }
 
 #[test]
-fn a_wide_list_is_no_harder_than_a_deep_one() {
+fn wide_list_costs_no_more_than_a_deep_one() {
     on_a_small_stack(|| {
         let source = format!("({})", "1 ".repeat(MILLION));
         let mut machine = Machine::new(MemoryStore::new());
@@ -124,7 +124,7 @@ fn a_wide_list_is_no_harder_than_a_deep_one() {
 }
 
 #[test]
-fn a_hundred_megabytes_are_one_token() {
+fn hundred_megabyte_token_is_parsed_in_linear_time() {
     let started = Instant::now();
     for (text, kind) in [("a", "symbol"), ("7", "symbol"), ("é", "symbol")] {
         let source = text.repeat(LONG_TOKEN_BYTES / text.len());
@@ -146,12 +146,12 @@ fn a_hundred_megabytes_are_one_token() {
     assert_eq!(expr.as_bytes().map(<[u8]>::len), Some(LONG_TOKEN_BYTES));
     assert!(
         started.elapsed() < Duration::from_secs(60),
-        "it is not quadratic"
+        "parsing is quadratic"
     );
 }
 
 #[test]
-fn a_stack_program_that_would_run_for_ever_stops_at_its_meter() {
+fn endless_stack_program_stops_at_its_meter_limit() {
     let mut machine = Machine::new(MemoryStore::new());
     machine.set_meter_limit(Some(MILLION as u64));
     let evaluation = machine.eval_source("(1 ((0 jump) sk))", &mut Env::new());
@@ -161,7 +161,7 @@ fn a_stack_program_that_would_run_for_ever_stops_at_its_meter() {
 }
 
 #[test]
-fn a_program_that_would_run_for_ever_stops_without_a_meter() {
+fn endless_program_stops_without_a_meter() {
     let limits = Limits {
         steps: MILLION as u64,
         ..Limits::DEFAULT

@@ -29,7 +29,7 @@ fn filling_a_disk_costs_a_tenth_of_the_supply_in_every_measured_way() {
             // The cost that the genesis states does not exceed the measured one.
             assert!(
                 stated <= cost,
-                "block {blocks}: {stated} by {way:?}, which costs {cost}"
+                "block {blocks}: stated {stated} for {way:?}, which costs {cost}"
             );
         }
     }
@@ -46,7 +46,7 @@ fn filling_a_disk_costs_a_tenth_of_the_supply_in_every_measured_way() {
 }
 
 #[test]
-fn a_transfer_costs_at_most_ten_in_the_first_year() {
+fn transfer_costs_at_most_ten_in_the_first_year() {
     let genesis = default_genesis();
     let rewards = Natural::from(YEAR_BLOCKS);
     let nothing = Natural::ZERO;

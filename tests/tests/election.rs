@@ -24,7 +24,7 @@ fn ground_ids_won_every_slot_when_the_parent_seeded_the_draw() {
 
 /// Beside one other validator, whose stake is halved fastest: the best case for the branch.
 #[test]
-fn a_private_branch_is_at_most_a_fifth_as_long_as_an_honest_one() {
+fn private_branch_is_at_most_a_fifth_as_long_as_an_honest_one() {
     let found = private_branch(&stakes(1), 500, 40_000, TRIES);
     assert!(found.blocks * 5 <= found.slots, "{found:?}");
     assert!(found.ground_epochs >= 3, "{found:?}");

@@ -68,7 +68,7 @@ fn walk_agrees_with_an_independent_model_on_random_trees() {
     let half = TREES / 2;
     let survey = std::thread::scope(|scope| {
         let other = scope.spawn(|| check(half..TREES));
-        check(0..half).with(other.join().expect("a property does not hold"))
+        check(0..half).with(other.join().expect("violated property"))
     });
     assert_eq!((survey.trees, survey.deep_dependent), (TREES, 0));
     // A significant number of them, and near forks that do depend on the start.
@@ -80,7 +80,7 @@ fn walk_agrees_with_an_independent_model_on_random_trees() {
 /// Failure 1 of the first draft: "higher and at least as much stake" is not an order, so that each
 /// side of a partition may have a property that the other one lacks, forever.
 #[test]
-fn sides_of_a_partition_do_not_stay_apart() {
+fn sides_of_a_partition_converge() {
     let report = gone_within_partition(Rule::Product);
     assert!(
         report.healed_after.is_some_and(|slots| slots <= 5),
@@ -100,7 +100,7 @@ fn sides_of_a_partition_do_not_stay_apart() {
 /// Failure 2 of the first draft: a validator that sends each half its own branch keeps them apart.
 /// With the reference's election it also has the next slot whenever it has one.
 #[test]
-fn equivocating_validator_does_not_hold_nodes_apart() {
+fn equivocating_validator_does_not_keep_nodes_split() {
     let report = equivocation(10, Rule::Product, Election::Parent);
     assert!(report.deepest_split <= 24, "{report:?}");
     assert!(report.split[2] * 20 < report.slots, "{report:?}");
@@ -178,7 +178,7 @@ fn partition_deeper_than_the_limit_waits_for_the_operator() {
 }
 
 #[test]
-fn chain_goes_on_when_a_large_validator_is_gone() {
+fn chain_continues_without_a_large_validator() {
     let stakes = Stakes::Large.amounts(&mut Random::new(1));
     let report = network::run(&Settings {
         slots: 1_000,

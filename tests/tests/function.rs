@@ -29,13 +29,13 @@ fn eval_error(message: &str) -> String {
 const INT_ADD: &str = "(((a b (($0 $1 add) sk)) (a b) fn) int.add def)";
 
 #[test]
-fn the_quickstart_as_a_script() {
+fn quickstart_runs_as_a_script() {
     let source = format!("{INT_ADD} (1 2 int.add)");
     assert_eq!(result(&source), "3");
 }
 
 #[test]
-fn the_quickstart_through_the_library() {
+fn quickstart_runs_through_the_library() {
     let body = Expr::list(["$0", "$1", "add"].map(Expr::symbol));
     let stack = Expr::list([body, Expr::symbol("sk")]);
     let body = Expr::list([Expr::symbol("a"), Expr::symbol("b"), stack]);
@@ -51,7 +51,7 @@ fn the_quickstart_through_the_library() {
 }
 
 #[test]
-fn a_call_names_its_function_in_place() {
+fn inline_function_is_called() {
     assert_eq!(result("(1 2 ((a b (($0 $1 add) sk)) (a b) fn))"), "3");
     assert_eq!(result("(1 2 (($0 $1 add) sk))"), "3");
 }
@@ -65,7 +65,7 @@ fn definitions_last_and_can_be_replaced() {
 }
 
 #[test]
-fn a_form_evaluates_to_itself() {
+fn form_evaluates_to_itself() {
     assert_eq!(result("((a) (a) fn)"), "((a) (a) fn)");
     assert_eq!(result("(($0) sk)"), "(($0) sk)");
 }
@@ -77,12 +77,12 @@ fn parameters_shadow_and_leave_no_trace() {
 }
 
 #[test]
-fn a_function_sees_its_callers_names() {
+fn function_sees_the_bindings_of_its_caller() {
     assert_eq!(result("(((y) (x) fn) show def) (7 y def) (1 show)"), "7");
 }
 
 #[test]
-fn what_goes_wrong_is_a_value() {
+fn errors_are_values() {
     for (source, message) in [
         ("nowhere", "unbound symbol 'nowhere'"),
         ("(1 2 def)", "def name must be symbol"),
@@ -100,7 +100,7 @@ fn what_goes_wrong_is_a_value() {
 }
 
 #[test]
-fn an_error_in_an_argument_is_the_result_of_the_call() {
+fn error_in_an_argument_is_the_result_of_the_call() {
     assert_eq!(
         result("(nowhere 1 (($0 $1 add) sk))"),
         eval_error("unbound symbol 'nowhere'")
@@ -108,7 +108,7 @@ fn an_error_in_an_argument_is_the_result_of_the_call() {
 }
 
 #[test]
-fn an_error_in_an_ordinary_list_stays_an_item() {
+fn error_in_an_ordinary_list_stays_an_item() {
     let text = result("(1 nowhere)");
     assert_eq!(
         text,
@@ -117,7 +117,7 @@ fn an_error_in_an_ordinary_list_stays_an_item() {
 }
 
 #[test]
-fn a_list_of_one_is_its_item() {
+fn list_of_one_evaluates_to_its_item() {
     assert_eq!(result("(((5)))"), "5");
     assert_eq!(result("()"), "()");
 }

@@ -31,9 +31,9 @@ fn indexed_at(world: &World, id: &AtomId) -> Vec<usize> {
 }
 
 #[test]
-fn what_is_put_is_indexed_by_others_and_found_through_them() {
+fn put_objects_are_indexed_by_peers_and_found_through_them() {
     let mut world = world();
-    let (mut told, mut found) = (0, 0);
+    let (mut indexed, mut found) = (0, 0);
     for number in 0..20_u32 {
         let atom = Atom::bytes(number.to_be_bytes());
         let id = atom.id();
@@ -41,19 +41,19 @@ fn what_is_put_is_indexed_by_others_and_found_through_them() {
         world.run(Duration::from_secs(1));
         let at = indexed_at(&world, &id);
         // Where the owner itself is the nearest, lookups end at the owner.
-        told += usize::from(!at.is_empty());
+        indexed += usize::from(!at.is_empty());
         assert!(at.len() <= 3 && !at.contains(&0), "{at:?}");
         world.found.clear();
         world.look_up(NODES - 1, id);
         world.run(Duration::from_secs(5));
         found += usize::from(world.found.iter().any(|found| found.took.is_some()));
     }
-    assert!(told >= 10, "only {told} of 20 were indexed");
+    assert!(indexed >= 10, "only {indexed} of 20 were indexed");
     assert_eq!(found, 20);
 }
 
 #[test]
-fn a_record_is_forgotten_when_nobody_repeats_it() {
+fn provider_record_expires_unless_repeated() {
     let mut world = world();
     let atoms: Vec<_> = (0..20_u32)
         .map(|number| Atom::bytes(number.to_be_bytes()))

@@ -5,7 +5,7 @@ use astreum_core::expr::Expr;
 use astreum_core::text::parse;
 
 #[test]
-fn the_head_commits_to_every_item_and_their_order() {
+fn list_head_commits_to_every_item_and_their_order() {
     let (head, atoms) = bytes_list(&["one", "two", "three"]);
     assert_eq!(atoms.first().map(|atom| atom.id()), Some(head));
     for other in [
@@ -20,7 +20,7 @@ fn the_head_commits_to_every_item_and_their_order() {
 }
 
 #[test]
-fn a_list_comes_back_from_its_head_and_not_without_one_of_its_atoms() {
+fn list_is_read_from_its_head_and_not_with_a_missing_atom() {
     let (head, atoms) = bytes_list(&["one", "two", "three"]);
     let store: MemoryStore = atoms.iter().cloned().collect();
     let read = collect_list(&store, head, 3).unwrap();
@@ -32,12 +32,12 @@ fn a_list_comes_back_from_its_head_and_not_without_one_of_its_atoms() {
     }
     assert!(
         collect_list(&store, head, 2).is_err(),
-        "longer than is taken"
+        "longer than the limit"
     );
 }
 
 #[test]
-fn the_id_of_an_expression_commits_to_all_below_it() {
+fn id_of_an_expression_commits_to_its_whole_tree() {
     let id = |text: &str| parse(text).unwrap().id();
     let expr = parse("(a (b (c 1)) \"text\")").unwrap();
     let (root, atoms) = expr.to_atoms();

@@ -4,7 +4,7 @@ mod support;
 
 use astreum_core::expr::Bytes;
 use astreum_core::machine::{Env, Limits, Machine, Meter};
-use astreum_tests::model::{stack, walk};
+use astreum_tests::model::{evaluator, stack};
 use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -44,18 +44,18 @@ proptest! {
         // One machine for all: its caches of one expression must not change the next.
         for expr in exprs {
             let mut meter = Meter::new(Some(limit));
-            let mut walk = walk::Walk {
+            let mut evaluator = evaluator::Evaluator {
                 store: &mut expected_store,
                 meter: &mut meter,
                 scopes: vec![scope],
                 calls: 200,
                 exhausted: false,
             };
-            let expected = walk.eval(&expr);
-            if walk.exhausted {
+            let expected = evaluator.eval(&expr);
+            if evaluator.exhausted {
                 return Ok(());
             }
-            scope = walk.scopes.remove(0);
+            scope = evaluator.scopes.remove(0);
             let evaluation = machine.eval(&expr, &mut env);
             prop_assert_eq!(evaluation.value(), &expected);
             prop_assert_eq!(evaluation.used(), meter.used());

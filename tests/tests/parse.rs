@@ -48,7 +48,7 @@ fn integers_become_their_shortest_two_s_complement() {
 }
 
 #[test]
-fn what_is_not_quite_an_integer_is_a_symbol() {
+fn malformed_integers_are_symbols() {
     for text in [
         "1_", "_1", "1__0", "+", "-", "+-1", "1.0", "0x10", "1e3", "٣",
     ] {
@@ -71,12 +71,12 @@ fn strings_become_bytes() {
 }
 
 #[test]
-fn every_error_says_what_and_where() {
+fn every_parse_error_has_a_message_and_a_position() {
     for (source, kind, offset, line, column) in [
         ("(a", ParseErrorKind::ExpectedClose, 2, 1, 3),
         (")", ParseErrorKind::UnexpectedClose, 0, 1, 1),
         ("", ParseErrorKind::UnexpectedEnd, 0, 1, 1),
-        ("a\nb", ParseErrorKind::LeftOver, 2, 2, 1),
+        ("a\nb", ParseErrorKind::TrailingTokens, 2, 2, 1),
         ("\"a", ParseErrorKind::UnterminatedString, 0, 1, 1),
         ("(é \"\\q\")", ParseErrorKind::BadEscape, 5, 1, 5),
     ] {
@@ -93,7 +93,7 @@ fn every_error_says_what_and_where() {
 }
 
 #[test]
-fn a_file_holds_several_expressions() {
+fn file_holds_several_expressions() {
     let mut parser = Parser::new("(a) ; first\n2 \"three\"");
     assert_eq!(parser.next(), Some(Ok(list([Expr::symbol("a")]))));
     assert_eq!(parser.span(), 0..3);
@@ -103,7 +103,7 @@ fn a_file_holds_several_expressions() {
 }
 
 #[test]
-fn an_error_ends_the_file() {
+fn error_ends_the_file() {
     let mut parser = Parser::new("a ) b");
     assert_eq!(parser.next(), Some(Ok(Expr::symbol("a"))));
     assert!(matches!(parser.next(), Some(Err(error)) if error.offset() == 2));

@@ -32,7 +32,7 @@ fn committed(pairs: &BTreeMap<Vec<u8>, Vec<u8>>) -> (MemoryStore, AtomId) {
 }
 
 #[test]
-fn what_was_put_is_got_and_nothing_else() {
+fn get_returns_exactly_what_was_put() {
     let (store, root) = committed(&pairs());
     for (key, value) in pairs() {
         assert_eq!(get(&store, root, &key).unwrap().as_deref(), Some(&*value));
@@ -55,7 +55,7 @@ fn what_was_put_is_got_and_nothing_else() {
 }
 
 #[test]
-fn the_root_names_the_contents_whatever_the_order() {
+fn root_depends_only_on_the_contents() {
     let (_, root) = committed(&pairs());
     let mut backwards = Trie::new();
     let store = MemoryStore::new();
@@ -70,7 +70,7 @@ fn the_root_names_the_contents_whatever_the_order() {
 }
 
 #[test]
-fn a_proof_needs_no_store_and_fits_one_root_alone() {
+fn proof_verifies_without_a_store_and_only_against_its_root() {
     let (store, root) = committed(&pairs());
     let mut others = pairs();
     others.insert(b"ruber".to_vec(), b"another value".to_vec());

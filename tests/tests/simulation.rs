@@ -12,18 +12,18 @@ const THREADS: usize = 2;
 const PARTITIONS: u64 = 1;
 
 #[test]
-fn a_thousand_seeds_of_faults_break_no_promise() {
+fn promises_hold_over_a_thousand_seeds_of_faults() {
     let (faults, chains) = run_all(SEEDS, Settings::short);
     assert!(
         faults >= 5 * SEEDS,
-        "{faults} faults in {SEEDS} trials are too few to mean anything"
+        "{faults} faults in {SEEDS} trials are too few"
     );
     let done = [chains.clocks, chains.losses, chains.moves];
     let came_of_it = [chains.refused_starts, chains.halts, chains.transactions];
     assert!(
         done.iter().chain(&came_of_it).all(|count| *count >= 10)
             && chains.agreeing_pairs >= SEEDS / 2,
-        "too little to mean anything: {chains:?}"
+        "too little coverage: {chains:?}"
     );
 }
 
@@ -59,7 +59,7 @@ fn run_all(seeds: u64, settings: fn(u64) -> Settings) -> (u64, ChainReport) {
 }
 
 #[test]
-fn the_same_seed_is_the_same_run_and_another_is_another() {
+fn run_is_determined_by_its_seed() {
     let run = |seed| trial::run(Settings::short(seed)).unwrap_or_else(|broken| panic!("{broken}"));
     assert_eq!(run(5), run(5));
     assert_ne!(run(7).trace, run(8).trace);

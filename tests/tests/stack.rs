@@ -30,7 +30,7 @@ fn fails(code: &[&[u8]], message: &str) {
 }
 
 #[test]
-fn add_is_as_wide_as_it_has_to_be() {
+fn add_has_the_minimal_width_that_fits_the_sum() {
     gives(&[b"\x01", b"\x02", b"add"], &[3], 2);
     gives(&[b"\x7f", b"\x01", b"add"], &[0, 0x80], 2);
     gives(&[b"\x80", b"\xff", b"add"], &[0xff, 0x7f], 2);
@@ -54,7 +54,7 @@ fn jump_goes_to_a_token() {
 }
 
 #[test]
-fn the_heap_keeps_values_under_keys() {
+fn heap_stores_values_by_key() {
     gives(
         &[b"k", b"value", b"heap_set", b"k", b"heap_get"],
         b"value",
@@ -64,7 +64,7 @@ fn the_heap_keeps_values_under_keys() {
 }
 
 #[test]
-fn atoms_are_made_cut_joined_and_read() {
+fn atoms_are_created_sliced_concatenated_and_loaded() {
     let made = Atom::bytes(*b"hello world");
     let id = made.id();
     gives(&[b"\x01", b"hello world", b"atom_new"], id.as_ref(), 11);
@@ -105,7 +105,7 @@ fn atom_link_makes_a_list_atom() {
 }
 
 #[test]
-fn what_cannot_work_says_why() {
+fn invalid_programs_fail_with_a_reason() {
     fails(&[], "bad stack");
     fails(&[b"\x01", b"\x02"], "bad stack");
     for opcode in OPCODES {
@@ -120,14 +120,14 @@ fn what_cannot_work_says_why() {
 }
 
 #[test]
-fn the_missing_atom_is_named() {
+fn outcome_names_the_missing_atom() {
     let id = AtomId::new([1; 32]);
     let evaluation = run(&[id.as_ref(), b"\x00", b"\x01", b"atom_load"]);
     assert_eq!(evaluation.missing(), Some(id));
 }
 
 #[test]
-fn a_charge_that_would_reach_the_limit_is_refused() {
+fn charge_that_would_reach_the_limit_is_refused() {
     let code: [&[u8]; 3] = [b"\x01", b"\x02", b"add"];
     let (enough, _) = run_with(MemoryStore::new(), &code, Some(3));
     assert_eq!(*enough.value(), Expr::bytes([3]));
@@ -137,7 +137,7 @@ fn a_charge_that_would_reach_the_limit_is_refused() {
 }
 
 #[test]
-fn everything_else_is_a_value() {
+fn tokens_that_are_not_opcodes_are_values() {
     gives(&[b"ADD"], b"ADD", 0);
     gives(&[b""], b"", 0);
 }

@@ -1,8 +1,5 @@
 //! Suspended and resumed evaluations, compared with uninterrupted ones.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, and says where"
-)]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
@@ -103,7 +100,7 @@ fn in_pieces(task: Task<'_>, limits: Limits, meter: u64, cuts: &Cuts) -> (Result
             Progress::Suspended(suspended) => suspended,
         };
         count += 1;
-        assert!(count < 100_000, "it goes on: {suspended:?}");
+        assert!(count < 100_000, "the evaluation continues: {suspended:?}");
         answer(&mut suspended, &mut machine, &all, meter, &mut grants);
         if moves.next() == Some(&true) {
             let bytes = suspended.to_bytes(&env);
@@ -147,7 +144,7 @@ fn answer<'a>(
             }
         }
         Reason::Slice => {}
-        other => panic!("nothing waits for {other:?} here"),
+        other => panic!("unexpected reason {other:?}"),
     }
 }
 

@@ -229,10 +229,7 @@ impl Net {
                 let store = &self.nodes[at].store;
                 if let Effect::Fetch { id, .. } = &action {
                     let is_here = collect_list(store, *id, 1 << 20).is_ok();
-                    assert!(
-                        !is_here,
-                        "node {at} looked for {id} before it had stored it"
-                    );
+                    assert!(!is_here, "node {at} requested {id} before it had stored it");
                 }
                 self.send(Event::Fetch { at, action });
             }
@@ -277,7 +274,7 @@ impl Net {
             }
             Event::Fetch { at, action } if self.nodes[at].is_up => {
                 let (Effect::Fetch { id, .. } | Effect::FetchSmall { id, .. }) = action else {
-                    panic!("{action:?} is no fetch");
+                    panic!("{action:?} is not a fetch");
                 };
                 let outcome = self.fetched(at, id);
                 let atoms = outcome.iter().flatten().cloned();
@@ -347,8 +344,8 @@ impl Net {
         }
     }
 
-    /// Makes every node send its head to every other, as nodes do when they meet.
-    fn meet(&mut self) {
+    /// Makes every node send its head to every other, as nodes do when they connect.
+    fn exchange_heads(&mut self) {
         for from in NODES {
             if let Some(id) = self.head_of(from) {
                 for to in NODES {
@@ -370,13 +367,13 @@ impl Net {
         node.chain = Self::chain_of(at, node.saved.clone(), node.signed.clone());
         node.is_up = true;
         node.is_stirred = true;
-        self.meet();
+        self.exchange_heads();
     }
 
     /// Announces a transaction to these validators.
     fn announce(&mut self, to: &[usize], transaction: &Transaction) {
         for &at in to {
-            assert!(self.nodes[at].is_up, "it would not be heard");
+            assert!(self.nodes[at].is_up, "the announcement would be lost");
             let id = transaction.write(&mut self.nodes[at].store).unwrap();
             self.input(
                 at,
@@ -440,7 +437,7 @@ fn live(net: &mut Net, seconds: u64, to: &[usize], sent: &mut Vec<AtomId>) {
 fn ten_minutes() -> Vec<AtomId> {
     let mut net = Net::new();
     let mut sent = Vec::new();
-    net.meet();
+    net.exchange_heads();
     live(&mut net, 150, &[0, 1], &mut sent);
     let before = net.height(FOLLOWER);
     assert!(before > 30, "{before} blocks in 150 seconds");
@@ -483,7 +480,7 @@ fn ten_minutes() -> Vec<AtomId> {
     assert!(net.height(0) > parting + 5 && net.height(1) > parting + 5);
     assert_eq!(net.head_of(FOLLOWER), Some(other));
     net.is_cut = false;
-    net.meet();
+    net.exchange_heads();
     live(&mut net, 170, &[0, 1], &mut sent);
     // Until the last block has reached every node.
     for _ in 0..50 {
@@ -511,7 +508,7 @@ fn ten_minutes() -> Vec<AtomId> {
     assert_ne!(
         chain.contains(&one),
         chain.contains(&other),
-        "one fork has won"
+        "one branch has won"
     );
     let head = net.nodes[FOLLOWER].chain.context().head().unwrap();
     assert_eq!(head.state(), HeadState::Verified);

@@ -20,19 +20,19 @@ fn white_space_and_parentheses_separate() {
 }
 
 #[test]
-fn a_zero_width_space_is_an_ordinary_character() {
+fn zero_width_space_is_an_ordinary_character() {
     assert_eq!(tokens("a\u{200b}b"), ["a\u{200b}b"]);
 }
 
 #[test]
-fn a_line_comment_ends_with_its_line() {
+fn line_comment_ends_with_its_line() {
     assert_eq!(tokens("a ; b ( c\nd"), ["a", "d"]);
     assert_eq!(tokens("a;b\nc"), ["a", "c"]);
     assert_eq!(tokens("; nothing else"), [""; 0]);
 }
 
 #[test]
-fn a_datum_comment_leaves_out_one_expression() {
+fn datum_comment_leaves_out_one_expression() {
     assert_eq!(tokens("a #;b c"), ["a", "c"]);
     assert_eq!(tokens("(a #;(b (c) d) e)"), ["(", "a", "e", ")"]);
     assert_eq!(tokens("a#;b c"), ["a", "c"]);
@@ -40,7 +40,7 @@ fn a_datum_comment_leaves_out_one_expression() {
 }
 
 #[test]
-fn datum_comments_keep_the_references_corners() {
+fn datum_comments_match_the_references_edge_cases() {
     assert_eq!(tokens("#;#;a b"), ["b"]);
     assert_eq!(tokens("(a #;) b)"), ["(", "a", "b", ")"]);
     assert_eq!(tokens("a #;(b"), ["a"]);
@@ -48,7 +48,7 @@ fn datum_comments_keep_the_references_corners() {
 }
 
 #[test]
-fn a_string_is_one_token_with_its_quotes() {
+fn string_is_one_token_with_its_quotes() {
     assert_eq!(
         tokens(r#"(a "b (c) ; d" e)"#),
         ["(", "a", r#""b (c) ; d""#, "e", ")"]
@@ -72,12 +72,12 @@ fn a_string_is_one_token_with_its_quotes() {
 }
 
 #[test]
-fn a_quote_inside_a_token_is_an_ordinary_character() {
+fn quote_inside_a_token_is_an_ordinary_character() {
     assert_eq!(tokens(r#"a"b c"#), [r#"a"b"#, "c"]);
 }
 
 #[test]
-fn an_unterminated_string_is_an_error_at_its_quote() {
+fn unterminated_string_is_an_error_at_its_quote() {
     let error = tokenize("a\n  \"b").unwrap_err();
     assert_eq!(error.kind, ParseErrorKind::UnterminatedString);
     assert_eq!((error.offset(), error.line(), error.column()), (4, 2, 3));
@@ -85,7 +85,7 @@ fn an_unterminated_string_is_an_error_at_its_quote() {
 }
 
 #[test]
-fn tokens_know_where_they_stand() {
+fn tokens_have_their_source_positions() {
     let source = "é (b)";
     for token in tokenize(source).unwrap() {
         assert_eq!(&source[token.offset..token.end()], token.text);

@@ -5,7 +5,7 @@ use astreum_core::integer::Natural;
 use astreum_node::rpc::{hex, unhex};
 
 #[test]
-fn integers_take_the_fewest_bytes_at_either_end() {
+fn integers_have_the_fewest_bytes_in_either_byte_order() {
     for (value, little, big) in [
         (0_u64, vec![0], vec![0]),
         (1, vec![1], vec![1]),
@@ -23,13 +23,13 @@ fn integers_take_the_fewest_bytes_at_either_end() {
 }
 
 #[test]
-fn padded_and_empty_integers_are_none() {
+fn padded_and_empty_integers_are_rejected() {
     assert!(Natural::from_bytes_le(&[1, 0]).is_err() && Natural::from_bytes_be(&[0, 1]).is_err());
     assert!(Natural::from_bytes_le(&[]).is_err() && Natural::from_bytes_be(&[]).is_err());
 }
 
 #[test]
-fn integers_beyond_128_bits_stay_whole() {
+fn integers_beyond_128_bits_are_exact() {
     let text = "340282366920938463463374607431768211457000000000000000000001";
     let value: Natural = text.parse().unwrap();
     assert_eq!(value.to_string(), text);
@@ -41,7 +41,7 @@ fn integers_beyond_128_bits_stay_whole() {
 }
 
 #[test]
-fn hex_reads_back_and_what_is_none_is_refused() {
+fn hex_round_trips_and_rejects_malformed() {
     let id = AtomId::new([0xab; 32]);
     let text = hex(id.as_bytes());
     assert_eq!(unhex(&text).as_deref(), Some(&id.as_bytes()[..]));

@@ -36,7 +36,7 @@ impl<E: fmt::Display> fmt::Display for ListError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source(error) => error.fmt(f),
-            Self::TooLong { max } => write!(f, "the chain has more than {max} atoms"),
+            Self::TooLong { max } => write!(f, "the list has more than {max} atoms"),
         }
     }
 }
@@ -74,7 +74,7 @@ mod tests {
     use crate::atom::MemoryStore;
 
     #[test]
-    fn a_list_comes_back_in_order() {
+    fn list_round_trips_in_order() {
         let (head, atoms) = bytes_list(&[b"a".as_slice(), b"", b"c"]);
         let store: MemoryStore = atoms.iter().cloned().collect();
         assert_eq!(collect_list(&store, head, 3), Ok(atoms));
@@ -85,14 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn no_values_are_the_zero_id_and_walk_to_nothing() {
+    fn list_without_values_has_the_zero_id_and_no_atoms() {
         let (head, atoms) = bytes_list::<&[u8]>(&[]);
         assert!(head.is_zero() && atoms.is_empty());
         assert_eq!(collect_list(&MemoryStore::new(), head, 0), Ok(Vec::new()));
     }
 
     #[test]
-    fn the_missing_atom_is_named() {
+    fn read_error_names_the_missing_atom() {
         let (head, mut atoms) = bytes_list(&[b"a", b"b"]);
         let lost = atoms.pop().map(|atom| atom.id());
         let store: MemoryStore = atoms.into_iter().collect();

@@ -115,7 +115,7 @@ mod tests {
     use crate::atom::bytes_list;
 
     #[test]
-    fn only_the_atom_that_is_named_counts() {
+    fn only_the_expected_atom_counts() {
         let (head, atoms) = bytes_list(&[b"a".as_slice(), b"bc", b""]);
         let ids: alloc::vec::Vec<AtomId> = atoms.iter().map(Atom::id).collect();
         let mut measurer = ListMeasurer::new(head, 9, 999);
@@ -135,12 +135,12 @@ mod tests {
             next: AtomId::ZERO,
         };
         assert_eq!(measurer.stretch(), whole);
-        assert!(!measurer.push(AtomId::ZERO, &atoms[0]), "behind the end");
+        assert!(!measurer.push(AtomId::ZERO, &atoms[0]), "after the end");
         assert!(!measurer.skip(whole));
     }
 
     #[test]
-    fn measuring_ends_where_a_list_is_too_long() {
+    fn measurement_ends_once_the_list_is_too_long() {
         let (head, atoms) = bytes_list(&[b"aaaa"; 10]);
         for (max_atoms, max_bytes, expected) in [(4, 9_999, 5), (99, 4 * 37, 5), (10, 370, 10)] {
             let mut measurer = ListMeasurer::new(head, max_atoms, max_bytes);

@@ -96,7 +96,7 @@ pub struct ParseIdError;
 
 impl fmt::Display for ParseIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an atom id is 64 hexadecimal digits, with or without 0x in front")
+        f.write_str("invalid atom id: expected 64 hex digits, optionally prefixed with 0x")
     }
 }
 
@@ -182,13 +182,13 @@ impl fmt::Display for AtomError {
             Self::TooShort { len } => {
                 write!(
                     f,
-                    "an atom has at least {HEADER_BYTES} bytes, these are {len}"
+                    "atom of {len} bytes is too short: expected at least {HEADER_BYTES}"
                 )
             }
             Self::UnknownKind { code } => {
                 write!(
                     f,
-                    "unknown atom kind {code}; known are 0 symbol, 1 bytes, 2 list"
+                    "unknown atom kind {code}: expected 0 (symbol), 1 (bytes) or 2 (list)"
                 )
             }
         }
@@ -357,7 +357,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn id_text_round_trips_and_rejects_what_is_not_an_id() {
+    fn id_text_round_trips_and_rejects_malformed() {
         let id = Atom::bytes(*b"abc").id();
         let text = id.to_string();
         assert_eq!(
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn short_or_unknown_bytes_are_refused() {
+    fn short_bytes_and_unknown_kinds_are_rejected() {
         assert_eq!(
             Atom::from_bytes(&[0; 32]),
             Err(AtomError::TooShort { len: 32 })

@@ -23,7 +23,7 @@ impl<E: fmt::Display> fmt::Display for SourceError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(id) => write!(f, "atom {id} is missing"),
-            Self::Failed(error) => write!(f, "the atom store failed: {error}"),
+            Self::Failed(error) => write!(f, "failed to read the atom store: {error}"),
         }
     }
 }

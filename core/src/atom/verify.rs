@@ -40,7 +40,7 @@ impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(error) => error.fmt(f),
-            Self::OtherAtom { actual } => write!(f, "the bytes are another atom, {actual}"),
+            Self::OtherAtom { actual } => write!(f, "atom id mismatch: the bytes have id {actual}"),
         }
     }
 }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_short_header_an_unknown_kind_and_another_atom() {
+    fn rejects_a_short_header_an_unknown_kind_and_another_atom() {
         let atom = Atom::bytes(*b"x");
         let bytes = atom.to_bytes();
         assert_eq!(

@@ -70,7 +70,7 @@ pub struct ParseAddressError;
 
 impl fmt::Display for ParseAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an address is 64 hexadecimal digits, with or without 0x in front")
+        f.write_str("invalid address: expected 64 hex digits, optionally prefixed with 0x")
     }
 }
 
@@ -144,7 +144,7 @@ impl Account {
         };
         let id = AtomId::from_slice(&id).ok_or(RecordError::Malformed {
             record: accounts,
-            problem: "the accounts' trie holds a value that is not the id of an account",
+            problem: "accounts-trie value is not an account id",
         })?;
         Self::read(source, id).map(Some)
     }
@@ -161,13 +161,11 @@ impl Account {
         let [head, balance, channels, code, counter, data] = reader.exactly(id)?;
         reader.name(&head, "account")?;
         Ok(Self {
-            balance: reader
-                .integer_le(&balance, "its balance is not an integer in shortest form")?,
-            channels: reader.link(&channels, "its channels are not the id of a list")?,
-            code: reader.link(&code, "its code is not the id of a list")?,
-            counter: reader
-                .integer_le(&counter, "its counter is not an integer in shortest form")?,
-            data: reader.link(&data, "its data is not the id of a list")?,
+            balance: reader.integer_le(&balance, "balance is not a canonical integer")?,
+            channels: reader.link(&channels, "channels are not a list id")?,
+            code: reader.link(&code, "code is not a list id")?,
+            counter: reader.integer_le(&counter, "counter is not a canonical integer")?,
+            data: reader.link(&data, "data is not a list id")?,
         })
     }
 }

@@ -202,14 +202,14 @@ impl Block {
     ) -> Result<Self, RecordError<S::Error>> {
         let reader = Reader { source, record: id };
         let head = reader.signed_head(NAME)?;
-        let signature =
-            match head.signature.data() {
-                [] => None,
-                bytes => Some(Signature::from_slice(bytes).ok_or_else(|| {
-                    reader.malformed("its signature has neither 64 bytes nor none")
-                })?),
-            };
-        let body = reader.chain(head.body_head, FIELDS - 1, FIELDS)?;
+        let signature = match head.signature.data() {
+            [] => None,
+            bytes => Some(
+                Signature::from_slice(bytes)
+                    .ok_or_else(|| reader.malformed("signature is neither 64 bytes nor empty"))?,
+            ),
+        };
+        let body = reader.list(head.body_head, FIELDS - 1, FIELDS)?;
         let has_mint = body.len() == FIELDS;
         Ok(Self {
             header: read_body(&reader, body)?,
@@ -230,11 +230,11 @@ fn read_body<S: AtomSource + ?Sized>(
         let none = Natural::ZERO.to_bytes_be();
         body.insert(MINT_FIELD.min(body.len()), Atom::bytes(none));
     }
-    let count = reader.malformed("its number of fields is wrong");
+    let count = reader.malformed("wrong number of fields");
     let body: [Atom; FIELDS] = body.try_into().map_err(|_| count)?;
-    let integer = |atom| reader.integer_be(atom, "a field is not an integer in shortest form");
+    let integer = |atom| reader.integer_be(atom, "a field is not a canonical integer");
     let id = |atom| {
-        let id = reader.bytes_32(atom, "a field does not have the 32 bytes of an id");
+        let id = reader.bytes_32(atom, "a field is not a 32-byte id");
         id.map(AtomId::new)
     };
     let [
@@ -268,9 +268,7 @@ fn read_body<S: AtomSource + ?Sized>(
         accounts: id(accounts)?,
         transactions: id(transactions)?,
         receipts: id(receipts)?,
-        validator: Address::new(
-            reader.bytes_32(validator, "its validator does not have 32 bytes")?,
-        ),
+        validator: Address::new(reader.bytes_32(validator, "validator is not 32 bytes")?),
         nonce: integer(nonce)?,
     })
 }

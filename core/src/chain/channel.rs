@@ -57,8 +57,8 @@ pub(super) fn update<S: AtomSource>(
     let Some(channel) = read(journal, sender, peer)? else {
         return Ok(false);
     };
-    let asked = (!window.is_empty()).then(|| number(window));
-    let window = asked.unwrap_or_else(|| channel.window.clone());
+    let requested = (!window.is_empty()).then(|| number(window));
+    let window = requested.unwrap_or_else(|| channel.window.clone());
     if window < channel.window {
         return Ok(false);
     }

@@ -193,9 +193,9 @@ impl ActiveStake {
 
     /// Returns the percentage of the stake, rounded down, that produced none of the blocks.
     #[must_use]
-    pub fn silent_percent(&self) -> u64 {
-        let silent = self.total.saturating_sub(&self.active);
-        let percent = (&Natural::from(100_u64) * &silent).checked_div(&self.total);
+    pub fn inactive_percent(&self) -> u64 {
+        let inactive = self.total.saturating_sub(&self.active);
+        let percent = (&Natural::from(100_u64) * &inactive).checked_div(&self.total);
         percent.and_then(|percent| percent.to_u64()).unwrap_or(0)
     }
 }
@@ -205,12 +205,12 @@ impl fmt::Display for ActiveStake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} % of the stake has not produced for {} blocks",
-            self.silent_percent(),
+            "{} % of the stake has not produced a block for {} blocks",
+            self.inactive_percent(),
             self.blocks
         )?;
         if self.is_stalled() {
-            f.write_str(": nothing becomes safe")?;
+            f.write_str(": no block becomes safe")?;
         }
         Ok(())
     }
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn undo_stake_is_an_eighth_or_what_the_slots_allow() {
+    fn undo_stake_is_an_eighth_or_limited_by_the_slots() {
         assert_eq!(state(1, 1_000, 1), included(125));
         assert_eq!(state(16, 100, 1), included(13));
         // 17 x 100 over 5 + 12 slots, rounded up; over many slots an eighth of the stake.
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_since_a_later_timestamp_are_none() {
+    fn slots_since_a_later_timestamp_are_zero() {
         assert_eq!(slots_since(100, 105), 2);
         assert_eq!(slots_since(105, 100), 0);
     }
@@ -312,20 +312,20 @@ mod tests {
     }
 
     #[test]
-    fn active_stake_names_the_silent_part() {
+    fn active_stake_reports_the_inactive_share() {
         let of = |count: u8| ActiveStake::of(&Stakes, (0..count).map(|n| Address::new([n; 32])));
         let half = of(2);
         assert!(half.is_stalled());
-        let text = "50 % of the stake has not produced for 2 blocks: nothing becomes safe";
+        let text = "50 % of the stake has not produced a block for 2 blocks: no block becomes safe";
         assert_eq!(half.to_string(), text);
         assert!(!of(3).is_stalled());
-        let text = "40 % of the stake has not produced for 3 blocks";
+        let text = "40 % of the stake has not produced a block for 3 blocks";
         assert_eq!(of(3).to_string(), text);
         let none = ActiveStake {
             blocks: 0,
             active: Natural::ZERO,
             total: Natural::ZERO,
         };
-        assert_eq!((none.is_stalled(), none.silent_percent()), (true, 0));
+        assert_eq!((none.is_stalled(), none.inactive_percent()), (true, 0));
     }
 }

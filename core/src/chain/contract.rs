@@ -38,7 +38,7 @@ pub(super) struct Terms<'a> {
 }
 
 /// Records a contract under `key`, replacing an existing one.
-pub(super) fn file<S: AtomSource>(
+pub(super) fn record<S: AtomSource>(
     journal: &mut Journal<S>,
     key: &Key,
     terms: &Terms<'_>,
@@ -55,7 +55,7 @@ pub(super) fn file<S: AtomSource>(
 }
 
 /// Returns whether there is a contract under `key`.
-pub(super) fn is_filed<S: AtomSource>(
+pub(super) fn exists<S: AtomSource>(
     journal: &mut Journal<S>,
     key: &Key,
 ) -> Result<bool, StateError<S::Error>> {

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_is_as_long_as_stated() {
+    fn receipt_bytes_match_the_encoding() {
         for status in [Status::Success, Status::Failed] {
             let receipt = Receipt {
                 transaction: AtomId::new([7; 32]),
@@ -115,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_transaction_is_as_long_as_stated(
+        fn stored_bytes_match_the_transaction_encoding(
             chain_id: u8, amount: u128, counter: u64,
             data in proptest::collection::vec(any::<u8>(), 0..40),
         ) {

@@ -7,7 +7,7 @@ use super::cost::{FEE, stored_bytes};
 use super::journal::StateError;
 use super::leader_election::StakeTable;
 use super::record::VERSION;
-use super::record::{Part, write_chains};
+use super::record::{Part, write_lists};
 use super::transition::{Outcome, Position, Rejection, State};
 use super::{
     Address, BURN, Block, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, Receipt, RecordAtoms,
@@ -276,7 +276,7 @@ fn write_list(ids: &[AtomId], atoms: &mut RecordAtoms) -> AtomId {
 /// Appends the atoms of receipts.
 fn write_receipts(hasher: &mut impl BatchHasher, receipts: &[Receipt], atoms: &mut RecordAtoms) {
     let fee = FEE.to_bytes_be();
-    let chains: Vec<[Part<'_>; 6]> = receipts
+    let lists: Vec<[Part<'_>; 6]> = receipts
         .iter()
         .map(|receipt| -> [Part<'_>; 6] {
             [
@@ -289,5 +289,5 @@ fn write_receipts(hasher: &mut impl BatchHasher, receipts: &[Receipt], atoms: &m
             ]
         })
         .collect();
-    write_chains(hasher, &chains, atoms);
+    write_lists(hasher, &lists, atoms);
 }

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_come_back() {
+    fn fields_are_stored_in_order() {
         let fields = Fields::new([b"ab".as_slice(), b"", b"c"]);
         assert_eq!(fields.len(), 3);
         assert_eq!(

@@ -267,11 +267,11 @@ impl fmt::Display for InsertError {
             Self::Early { timestamp } => {
                 write!(f, "block time {} is in the future", UtcTime(*timestamp))
             }
-            Self::Avoided(id) => write!(f, "the operator avoids block {id}"),
+            Self::Avoided(id) => write!(f, "block {id} is avoided by the operator"),
             Self::LacksCheckpoint => f.write_str("the branch does not contain the checkpoint"),
             Self::NotIndexed(id) => write!(f, "block {id} is not in the block index"),
             Self::Unrelated => f.write_str("the branch has another genesis"),
-            Self::TooDeep => f.write_str("the branch left the others too many blocks ago"),
+            Self::TooDeep => f.write_str("the fork point of the branch is too deep"),
         }
     }
 }

@@ -48,7 +48,7 @@ pub const DEFAULT_BALANCE: u64 = 250_000;
 /// Stake of the validator in a default genesis.
 pub const DEFAULT_STAKE: u64 = 250_000;
 /// Cost of a transfer, within the first year, above which a warning is given.
-pub const DEAR_TRANSFER: u64 = 10;
+pub const EXPENSIVE_TRANSFER_COST: u64 = 10;
 /// Bytes of disk that should cost at least a tenth of the supply to fill.
 pub const FILLED_BYTES: u64 = 10 << 30;
 
@@ -209,8 +209,8 @@ impl Genesis {
     pub fn warnings(&self) -> Vec<GenesisWarning> {
         let mut warnings = Vec::new();
         let cost = |blocks| self.highest_transfer_cost(blocks).unwrap_or_default();
-        if cost(YEAR_BLOCKS) > DEAR_TRANSFER {
-            warnings.push(GenesisWarning::DearTransfers {
+        if cost(YEAR_BLOCKS) > EXPENSIVE_TRANSFER_COST {
+            warnings.push(GenesisWarning::ExpensiveTransfers {
                 first: cost(1),
                 after_a_day: cost(DAY_BLOCKS),
                 after_a_year: cost(YEAR_BLOCKS),
@@ -228,7 +228,7 @@ impl Genesis {
             *address != TREASURY && *address != BURN && *balance >= cost
         };
         if !self.balances.iter().any(spendable) {
-            warnings.push(GenesisWarning::NobodyCanPay { cost });
+            warnings.push(GenesisWarning::UnaffordableTransfers { cost });
         }
         warnings
     }
@@ -393,7 +393,7 @@ fn write_trie<K: AtomSink>(
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GenesisWarning {
     /// The treasury's balance makes transfers expensive.
-    DearTransfers {
+    ExpensiveTransfers {
         /// Cost of a transfer in the first block.
         first: Natural,
         /// Cost after a day of blocks.
@@ -409,7 +409,7 @@ pub enum GenesisWarning {
         supply: Natural,
     },
     /// No account has enough for a transfer in the first block.
-    NobodyCanPay {
+    UnaffordableTransfers {
         /// Cost of a transfer.
         cost: Natural,
     },
@@ -418,24 +418,25 @@ pub enum GenesisWarning {
 impl fmt::Display for GenesisWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DearTransfers {
+            Self::ExpensiveTransfers {
                 first,
                 after_a_day,
                 after_a_year,
             } => write!(
                 f,
                 "a plain transfer costs up to {first} at first, {after_a_day} after a day and \
-                 {after_a_year} after a year of blocks: the treasury's balance, to which stakes are \
-                 added, raises the price with every block; lower it or raise the cumulative fees"
+                 {after_a_year} after a year of blocks: the treasury's balance, which includes all \
+                 stakes, raises the price with every block; lower it or raise the cumulative fees"
             ),
             Self::CheapStorage { cost, supply } => write!(
                 f,
-                "filling 10 GiB of every node's disk costs {cost} of the {supply} that can be spent: \
-                 at least a tenth is advisable; give the treasury a balance, or lower the balances"
+                "filling 10 GiB of every node's disk costs {cost} of the {supply} that can be \
+                 spent: at least a tenth is advisable; give the treasury a balance, or lower the \
+                 balances"
             ),
-            Self::NobodyCanPay { cost } => write!(
+            Self::UnaffordableTransfers { cost } => write!(
                 f,
-                "nobody has the {cost} that a plain transfer costs in the first block"
+                "no account has the {cost} that a plain transfer costs in the first block"
             ),
         }
     }
@@ -464,21 +465,22 @@ pub enum GenesisError<E> {
 impl<E: fmt::Display> fmt::Display for GenesisError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoStake => f.write_str("a chain needs a validator with something at stake"),
+            Self::NoStake => f.write_str("no validator has a stake: a chain needs at least one"),
             Self::NoFees => {
                 f.write_str("cumulative_total_fees must not be 0: prices are divided by it")
             }
             Self::ReservedValidator => f.write_str(
-                "the validator must not be the treasury or the burn account: nobody has their keys",
+                "the validator must not be the treasury or the burn account: they have no secret \
+                 keys",
             ),
-            Self::TooLarge => f.write_str("the numbers of the genesis have more than 1,024 bits"),
+            Self::TooLarge => f.write_str("the sum of the genesis numbers exceeds 1,024 bits"),
             Self::TooManyStakes => write!(
                 f,
                 "the genesis has more than {} stakes",
                 super::MAX_GENESIS_STAKES
             ),
             Self::Trie(error) => error.fmt(f),
-            Self::Sink(error) => write!(f, "the atoms of genesis could not be stored: {error}"),
+            Self::Sink(error) => write!(f, "failed to store the genesis atoms: {error}"),
         }
     }
 }

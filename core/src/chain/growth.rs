@@ -120,7 +120,7 @@ mod tests {
             assert!(stored.len() as u64 <= growth.atoms);
             assert!(
                 growth.atoms - stored.len() as u64 <= 4,
-                "few are there twice"
+                "few atoms are duplicates"
             );
             assert_eq!(growth.pair_bytes(), growth.bytes + 160 * growth.atoms);
         }

@@ -14,7 +14,7 @@
 //!   maps are ordered, and tries are canonical.
 
 use super::fields::Fields;
-use super::record::{Part, write_chains};
+use super::record::{Part, write_lists};
 use super::{Account, Address, RecordError};
 use crate::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource, SourceError};
 use crate::expr::Bytes;
@@ -82,7 +82,7 @@ impl<E> From<TrieError<E>> for StateError<E> {
             TrieError::Malformed { node, problem } => Self::Malformed { id: node, problem },
             TrieError::KeyTooLong { .. } => Self::Malformed {
                 id: AtomId::ZERO,
-                problem: "a key is too long for a trie",
+                problem: "trie key is too long",
             },
         }
     }
@@ -105,12 +105,9 @@ impl<E: fmt::Display> fmt::Display for StateError<E> {
         match self {
             Self::Source(error) => error.fmt(f),
             Self::Unmeasured { list, at } => {
-                write!(
-                    f,
-                    "the length of list {list} is not known from atom {at} on"
-                )
+                write!(f, "unknown length of list {list} from atom {at}")
             }
-            Self::Malformed { id, problem } => write!(f, "the state at {id}: {problem}"),
+            Self::Malformed { id, problem } => write!(f, "malformed state at {id}: {problem}"),
         }
     }
 }
@@ -367,7 +364,7 @@ impl<S: AtomSource> Journal<S> {
             Some(value) => {
                 let id = AtomId::from_slice(&value).ok_or(StateError::Malformed {
                     id: AtomId::ZERO,
-                    problem: "an entry of the accounts trie is no id",
+                    problem: "accounts-trie value is not a 32-byte id",
                 })?;
                 Some(Account::read(&self.source, id)?)
             }
@@ -459,12 +456,12 @@ impl<S: AtomSource> Journal<S> {
             .iter()
             .map(|(_, account)| [account.balance.to_bytes_le(), account.counter.to_bytes_le()])
             .collect();
-        let chains: Vec<[Part<'_>; 6]> = changed
+        let lists: Vec<[Part<'_>; 6]> = changed
             .iter()
             .zip(&numbers)
             .map(|((_, account), [balance, counter])| account_parts(account, balance, counter))
             .collect();
-        let ids = write_chains(hasher, &chains, atoms);
+        let ids = write_lists(hasher, &lists, atoms);
         let entries: Vec<(&Address, AtomId)> = changed
             .iter()
             .map(|(address, _)| *address)
@@ -512,11 +509,11 @@ fn write_records_of<const N: usize>(
     ids: &mut [AtomId],
 ) {
     let of_len = |record: &&Fields| record.len() == N;
-    let chains: Vec<[Part<'_>; N]> = records.iter().filter(of_len).map(Fields::parts).collect();
-    let heads = write_chains(hasher, &chains, atoms);
-    let places = records.iter().zip(ids).filter(|(record, _)| of_len(record));
-    for ((_, place), head) in places.zip(heads) {
-        *place = head;
+    let lists: Vec<[Part<'_>; N]> = records.iter().filter(of_len).map(Fields::parts).collect();
+    let heads = write_lists(hasher, &lists, atoms);
+    let slots = records.iter().zip(ids).filter(|(record, _)| of_len(record));
+    for ((_, slot), head) in slots.zip(heads) {
+        *slot = head;
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Time after a block is divided into slots of two seconds. Each slot draws one validator with a
 //! probability in proportion to the stakes that the block left ([`StakeTable`]), and halves the
-//! stake that won for the slots after it; the halving ends with the next block ([`Draw`]). The
-//! algorithm is the reference's.
+//! stake that won for the slots after it; the halving ends with the next block
+//! ([`ProposerSchedule`]). The algorithm is the reference's.
 //!
 //! The seed is this implementation's. The reference takes the id of the parent block, so that the
 //! producer of a block, which can try 30,000 ids per second, chooses the producer of the next one:
@@ -19,10 +19,10 @@
 //! - [`Participation`] compares the stake of recent producers with the expected stake.
 
 mod cache;
-mod draw;
 mod election;
 mod loader;
 mod participation;
+mod proposer_schedule;
 mod random;
 mod seeds;
 mod stake_loader;
@@ -30,10 +30,10 @@ mod stake_table;
 mod stake_tree;
 
 pub use cache::{ElectionCache, MAX_CACHED_ELECTIONS};
-pub use draw::{Draw, ElectionError, MAX_SLOTS, slot_of, validator_at};
 pub use election::Election;
 pub use loader::{ElectionLoader, MAX_GENESIS_STAKES};
 pub use participation::{PARTICIPATION_BLOCKS, Participation};
+pub use proposer_schedule::{ElectionError, MAX_SLOTS, ProposerSchedule, slot_of, validator_at};
 pub use seeds::{ELECTION_SEEDS_BYTES, EPOCH_BLOCKS, ElectionSeeds, SeedRun};
 pub use stake_loader::StakeLoader;
 pub use stake_table::{StakeTable, Stakes};

@@ -35,26 +35,26 @@ pub use account::{Account, Address};
 pub use block::{Block, Header};
 pub use execution::{Body, Builder, REWARD};
 pub use genesis::{
-    Contract as GenesisContract, DEAR_TRANSFER, DEFAULT_BALANCE, DEFAULT_STAKE, DEFAULT_TOTAL_FEES,
-    DEFAULT_TREASURY, FILLED_BYTES, Genesis, GenesisError, GenesisWarning,
+    Contract as GenesisContract, DEFAULT_BALANCE, DEFAULT_STAKE, DEFAULT_TOTAL_FEES,
+    DEFAULT_TREASURY, EXPENSIVE_TRANSFER_COST, FILLED_BYTES, Genesis, GenesisError, GenesisWarning,
 };
 pub use growth::{Growth, INDEX_ENTRY_BYTES};
 pub use journal::StateError;
 pub use leader_election::{
-    Draw, ELECTION_SEEDS_BYTES, EPOCH_BLOCKS, Election, ElectionCache, ElectionError,
-    ElectionLoader, ElectionSeeds, MAX_CACHED_ELECTIONS, MAX_GENESIS_STAKES, MAX_SLOTS,
-    PARTICIPATION_BLOCKS, Participation, SeedRun, StakeLoader, StakeTable, Stakes, slot_of,
+    ELECTION_SEEDS_BYTES, EPOCH_BLOCKS, Election, ElectionCache, ElectionError, ElectionLoader,
+    ElectionSeeds, MAX_CACHED_ELECTIONS, MAX_GENESIS_STAKES, MAX_SLOTS, PARTICIPATION_BLOCKS,
+    Participation, ProposerSchedule, SeedRun, StakeLoader, StakeTable, Stakes, slot_of,
     validator_at,
 };
 pub use pow::{Miner, difficulty, has_work, unsigned_nonce};
 pub use receipt::{Receipt, Status};
 pub use record::{RecordAtoms, RecordError, SignedAtoms, signed_atoms, write_atoms};
 pub use transaction::{Transaction, Unsigned};
-pub use transition::{Outcome, Position, Rejection, Sealed, State, least_new_stake};
+pub use transition::{Outcome, Position, Rejection, Sealed, State, min_new_stake};
 pub use verify::{
-    BlockBytes, Invalid, Repeated, Total, TurnCheck, VerifyError, check_signatures,
+    BlockBytes, ExecutedBody, Invalid, ProposerCheck, Total, VerifyError, check_signatures,
     check_signatures_with, check_signed, read_ids, read_transaction, read_transactions,
-    repeat_body, verify_body, verify_genesis, verify_header, verify_link, verify_turn,
+    reexecute_body, verify_body, verify_genesis, verify_header, verify_link, verify_proposer,
 };
 
 /// Version of the consensus rules. Stored with a chain's identity and sent in the handshake,
@@ -63,7 +63,7 @@ pub use verify::{
 /// | version | rules |
 /// | --- | --- |
 /// | 1 | the reference's, with the limits and rejections of this implementation: leader election for a block is seeded with the id of its parent, a stake of any size may be recorded, the lists that a block's transactions look at have 1,048,576 atoms together at most |
-/// | 2 | leader election is seeded by [`ElectionSeeds`]; a new stake has at least a millionth of all stakes ([`least_new_stake`]); the lists also have [`MAX_WALK_BYTES`] together at most |
+/// | 2 | leader election is seeded by [`ElectionSeeds`]; a new stake has at least a millionth of all stakes ([`min_new_stake`]); the lists also have [`MAX_WALK_BYTES`] together at most |
 pub const RULES_VERSION: u32 = 2;
 /// Address of the treasury, the account that holds the stakes.
 pub const TREASURY: Address = Address::new([1; 32]);

@@ -107,10 +107,10 @@ impl Receipt {
             _ => None,
         };
         Ok(Self {
-            transaction: reader.link(&transaction, "its transaction is not the id of a list")?,
-            status: code.ok_or_else(|| reader.malformed("its status is neither 0 nor 1"))?,
-            cost: reader.integer_be(&cost, "its cost is not an integer in shortest form")?,
-            logs: reader.link(&logs, "its logs are not the id of a list")?,
+            transaction: reader.link(&transaction, "transaction is not a list id")?,
+            status: code.ok_or_else(|| reader.malformed("status is neither 0 nor 1"))?,
+            cost: reader.integer_be(&cost, "cost is not a canonical integer")?,
+            logs: reader.link(&logs, "logs are not a list id")?,
         })
     }
 }
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_in_short_is_the_id() {
+    fn receipt_id_shortcut_matches_the_encoding() {
         for (cost, logs) in [(1_u64, AtomId::ZERO), (70_000, AtomId::new([3; 32]))] {
             let ids = ReceiptIds::new(&cost.into(), logs);
             for status in [Status::Success, Status::Failed] {

@@ -6,7 +6,7 @@
 
 mod batch;
 
-pub(super) use batch::{Part, write_chains};
+pub(super) use batch::{Part, write_lists};
 
 use super::MAX_INTEGER_BYTES;
 use crate::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource, SourceError};
@@ -63,7 +63,7 @@ impl<E> From<TrieError<E>> for RecordError<E> {
             },
             TrieError::KeyTooLong { .. } => Self::Malformed {
                 record: AtomId::ZERO,
-                problem: "a key is longer than a trie takes",
+                problem: "trie key is too long",
             },
         }
     }
@@ -169,7 +169,7 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
     }
 
     /// Reads the list at `head`, which must have between `min` and `max` atoms.
-    pub(super) fn chain(
+    pub(super) fn list(
         &self,
         head: AtomId,
         min: usize,
@@ -179,18 +179,18 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         let mut next = head;
         while !next.is_zero() {
             if atoms.len() == max {
-                return Err(self.malformed("it has more fields than it should"));
+                return Err(self.malformed("too many fields"));
             }
             let atom = self.source.atom(&next)?;
             // Checked before the rest is requested, because a peer may be slow to send it.
             if atoms.is_empty() && next == self.record && atom.kind() != AtomKind::Symbol {
-                return Err(self.malformed("it does not start with the name of its type"));
+                return Err(self.malformed("missing type name"));
             }
             next = atom.next();
             atoms.push(atom);
         }
         if atoms.len() < min {
-            return Err(self.malformed("it has fewer fields than it should"));
+            return Err(self.malformed("too few fields"));
         }
         Ok(atoms)
     }
@@ -200,8 +200,8 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         &self,
         head: AtomId,
     ) -> Result<[Atom; N], RecordError<S::Error>> {
-        let atoms = self.chain(head, N, N)?;
-        let count = self.malformed("its number of fields is wrong");
+        let atoms = self.list(head, N, N)?;
+        let count = self.malformed("wrong number of fields");
         atoms.try_into().map_err(|_| count)
     }
 
@@ -211,10 +211,10 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         self.name(&head, name)?;
         self.version(&version)?;
         if signature.kind() != AtomKind::Bytes {
-            return Err(self.malformed("its signature is not bytes"));
+            return Err(self.malformed("signature is not a bytes atom"));
         }
         let body_list = signature.next();
-        let body_head = self.link(&list, "its body is not the id of a list")?;
+        let body_head = self.link(&list, "body is not a list id")?;
         Ok(SignedHead {
             signature,
             body_head,
@@ -224,14 +224,14 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
 
     pub(super) fn name(&self, atom: &Atom, name: &str) -> Result<(), RecordError<S::Error>> {
         if atom.kind() != AtomKind::Symbol || atom.data() != name.as_bytes() {
-            return Err(self.malformed("its type is another one"));
+            return Err(self.malformed("wrong record type"));
         }
         Ok(())
     }
 
     pub(super) fn version(&self, atom: &Atom) -> Result<(), RecordError<S::Error>> {
         if atom.kind() != AtomKind::Bytes || atom.data() != VERSION {
-            return Err(self.malformed("its version is not 1 in the shortest form"));
+            return Err(self.malformed("unknown version: expected a canonical 1"));
         }
         Ok(())
     }
@@ -282,7 +282,7 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         problem: &'static str,
     ) -> Result<Natural, RecordError<S::Error>> {
         if atom.data().len() > MAX_INTEGER_BYTES {
-            return Err(self.malformed("a number in it has more than 256 bytes"));
+            return Err(self.malformed("a number has more than 256 bytes"));
         }
         value()
             .filter(|_| atom.kind() == AtomKind::Bytes)

@@ -159,29 +159,25 @@ impl Transaction {
         let reader = Reader { source, record: id };
         let head = reader.signed_head(NAME)?;
         let signature = Signature::from_slice(head.signature.data())
-            .ok_or_else(|| reader.malformed("its signature does not have 64 bytes"))?;
+            .ok_or_else(|| reader.malformed("signature is not 64 bytes"))?;
         let [chain_id, amount, counter, data, recipient, sender] =
             reader.exactly(head.body_head)?;
         if data.kind() != AtomKind::Bytes {
-            return Err(reader.malformed("its data is not bytes"));
+            return Err(reader.malformed("data is not a bytes atom"));
         }
         if data.data().len() > MAX_TRANSACTION_DATA_BYTES {
-            return Err(reader.malformed("it has more than 60000 bytes of data"));
+            return Err(reader.malformed("data exceeds 60000 bytes"));
         }
         let content = Unsigned {
-            chain_id: reader
-                .integer_le(&chain_id, "its chain id is not an integer in shortest form")?,
-            amount: reader.integer_le(&amount, "its amount is not an integer in shortest form")?,
-            counter: reader
-                .integer_le(&counter, "its counter is not an integer in shortest form")?,
+            chain_id: reader.integer_le(&chain_id, "chain id is not a canonical integer")?,
+            amount: reader.integer_le(&amount, "amount is not a canonical integer")?,
+            counter: reader.integer_le(&counter, "counter is not a canonical integer")?,
             data: data.shared_data().into(),
-            recipient: Address::new(
-                reader.bytes_32(&recipient, "its recipient does not have 32 bytes")?,
-            ),
+            recipient: Address::new(reader.bytes_32(&recipient, "recipient is not 32 bytes")?),
         };
         Ok(Self {
             content,
-            sender: Address::new(reader.bytes_32(&sender, "its sender does not have 32 bytes")?),
+            sender: Address::new(reader.bytes_32(&sender, "sender is not 32 bytes")?),
             signature,
             body_hash: head.body_head,
             id,

@@ -129,8 +129,8 @@ pub enum Rejection {
     SmallStake {
         /// Stake that would be recorded.
         amount: Natural,
-        /// Minimum stake, see [`least_new_stake`].
-        least: Natural,
+        /// Minimum stake, see [`min_new_stake`].
+        minimum: Natural,
     },
     /// The block already has [`MAX_BLOCK_TRANSACTIONS`], or would exceed
     /// [`MAX_BLOCK_BYTES`](super::MAX_BLOCK_BYTES).
@@ -141,49 +141,47 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ChainId { transaction, chain } => {
-                write!(
-                    f,
-                    "the transaction is for chain {transaction}, this is chain {chain}"
-                )
+                write!(f, "wrong chain id {transaction}, expected {chain}")
             }
             Self::NoSender => f.write_str("the sender has no account"),
             Self::Balance { balance, needed } => write!(
                 f,
-                "the sender has {balance} and needs {needed} for the fee and for storage"
+                "insufficient balance {balance}: fee and storage cost {needed}"
             ),
             Self::RealCost { balance, needed } => write!(
                 f,
-                "the sender has {balance} and the transaction costs {needed}, more than its reserve"
+                "insufficient balance {balance}: the transaction costs {needed}, which exceeds its \
+                 reserve"
             ),
-            Self::NoPrice => f.write_str("storage has no price: the chain has no fees so far"),
-            Self::NoSystemAccount { address } => {
-                write!(
-                    f,
-                    "the chain has no account at {address}, which its rules need"
-                )
+            Self::NoPrice => {
+                f.write_str("storage has no price: the cumulative fees of the chain are 0")
             }
-            Self::Replayed => f.write_str("the transaction has been applied before"),
+            Self::NoSystemAccount { address } => {
+                write!(f, "missing required account {address}")
+            }
+            Self::Replayed => f.write_str("replayed transaction: it has already been applied"),
             Self::SystemSender => {
-                f.write_str("the treasury and the burn account do not send transactions")
+                f.write_str("the treasury and the burn account cannot send transactions")
             }
             Self::ListTooLong { list } => write!(
                 f,
-                "list {list} is too long: a block looks at lists of {MAX_LIST_ATOMS} atoms and \
-                 {MAX_WALK_BYTES} bytes together at most"
+                "list {list} is too long: all lists of a block have at most {MAX_LIST_ATOMS} atoms \
+                 and {MAX_WALK_BYTES} bytes together"
             ),
             Self::BlockListsTooLong { list } => write!(
                 f,
-                "the lists that the block's transactions look at are too long together with {list}"
+                "list {list} exceeds the limit for all lists of the block together"
             ),
-            Self::SmallStake { amount, least } => write!(
+            Self::SmallStake { amount, minimum } => write!(
                 f,
-                "a first stake of {amount} is too small: at least {least}, a millionth of all stakes"
+                "a first stake of {amount} is too small: the minimum is {minimum}, a millionth of \
+                 all stakes"
             ),
             Self::BlockFull => {
                 write!(
                     f,
-                    "the block has the most transactions that it may: {MAX_BLOCK_TRANSACTIONS}, or \
-                     {MAX_BLOCK_BYTES} bytes of them"
+                    "block is full: at most {MAX_BLOCK_TRANSACTIONS} transactions and \
+                     {MAX_BLOCK_BYTES} bytes"
                 )
             }
         }
@@ -333,8 +331,8 @@ impl<S: AtomSource> State<S> {
         }
         // A contract opened on the id of a pending transaction counts the four atoms of its head;
         // only applying the transaction records ten.
-        let filed = contract::atom_count(&mut self.journal, transaction.id().as_bytes())?;
-        let applied = filed.is_some_and(|atoms| atoms == cost::TRANSACTION_ATOMS);
+        let atoms = contract::atom_count(&mut self.journal, transaction.id().as_bytes())?;
+        let applied = atoms.is_some_and(|atoms| atoms == cost::TRANSACTION_ATOMS);
         Ok(applied.then_some(Rejection::Replayed))
     }
 
@@ -523,16 +521,16 @@ impl<S: AtomSource> State<S> {
         rules: Rules,
     ) -> Result<(), Stop<S::Error>> {
         let key = sender.as_bytes();
-        let filed = self.journal.entry(&TREASURY, Map::Data, key)?;
+        let existing = self.journal.entry(&TREASURY, Map::Data, key)?;
         if rules == Rules::Own {
             self.check_stakes()?;
-            let least = self.least_new_stake();
-            if filed.is_none() && *amount < least {
+            let minimum = self.min_new_stake();
+            if existing.is_none() && *amount < minimum {
                 let amount = amount.clone();
-                return Err(Stop::Rejected(Rejection::SmallStake { amount, least }));
+                return Err(Stop::Rejected(Rejection::SmallStake { amount, minimum }));
             }
         }
-        let staked = match filed {
+        let staked = match existing {
             Some(Value::Bytes(bytes)) => number(&bytes),
             _ => Natural::ZERO,
         };
@@ -545,10 +543,10 @@ impl<S: AtomSource> State<S> {
     }
 
     /// Returns the minimum stake of a validator without a stake at this point: a millionth of all
-    /// stakes, at least 1. See [`least_new_stake`].
+    /// stakes, at least 1. See [`min_new_stake`].
     #[must_use]
-    pub fn least_new_stake(&self) -> Natural {
-        least_new_stake(&(self.position.stakes.total() + &self.totals.staked))
+    pub fn min_new_stake(&self) -> Natural {
+        min_new_stake(&(self.position.stakes.total() + &self.totals.staked))
     }
 
     /// Checks that the stakes of the position are those of its accounts. Other stakes would give a
@@ -561,7 +559,7 @@ impl<S: AtomSource> State<S> {
         }
         Err(StateError::Malformed {
             id: root,
-            problem: "the stakes at hand are those of another state",
+            problem: "stakes belong to another state",
         })
     }
 
@@ -616,7 +614,7 @@ impl<S: AtomSource> State<S> {
             // Ids always have 32 bytes.
             return Ok(false);
         };
-        if contract::is_filed(&mut self.journal, key)? {
+        if contract::exists(&mut self.journal, key)? {
             return Ok(false);
         }
         let head = AtomId::new(*key);
@@ -626,7 +624,7 @@ impl<S: AtomSource> State<S> {
         if self.balance(sender)? < reserved + &cost {
             return Ok(false);
         }
-        self.file(key, sender, bytes, atoms)?;
+        self.record_contract(key, sender, bytes, atoms)?;
         self.journal.change(&BURN, |burn| burn.balance += &cost)?;
         self.journal.change(sender, |account| {
             // Cannot saturate: the balance covers the cost and the reserved amount.
@@ -668,7 +666,7 @@ impl<S: AtomSource> State<S> {
         let receipt_id = self.receipt_ids.id(receipt.transaction, receipt.status);
         let bytes = cost::stored_bytes(transaction);
         let mut storage = self.position.price.of(bytes).ok_or(Rejection::NoPrice)?;
-        self.file(
+        self.record_contract(
             transaction.id().as_bytes(),
             sender,
             bytes,
@@ -676,10 +674,10 @@ impl<S: AtomSource> State<S> {
         )?;
         // The receipt has a contract already if one was opened on its id, or if the transaction is
         // applied a second time. Then its storage has been paid for.
-        if !contract::is_filed(&mut self.journal, receipt_id.as_bytes())? {
+        if !contract::exists(&mut self.journal, receipt_id.as_bytes())? {
             let bytes = cost::RECEIPT_BYTES;
             storage += self.position.price.of(bytes).ok_or(Rejection::NoPrice)?;
-            self.file(receipt_id.as_bytes(), sender, bytes, cost::RECEIPT_ATOMS)?;
+            self.record_contract(receipt_id.as_bytes(), sender, bytes, cost::RECEIPT_ATOMS)?;
         }
         self.journal
             .change(&BURN, |burn| burn.balance += &storage)?;
@@ -696,7 +694,7 @@ impl<S: AtomSource> State<S> {
         Ok((receipt, receipt_id))
     }
 
-    fn file(
+    fn record_contract(
         &mut self,
         key: &[u8; 32],
         owner: &Address,
@@ -710,7 +708,7 @@ impl<S: AtomSource> State<S> {
             bytes,
             atoms,
         };
-        contract::file(&mut self.journal, key, &terms)
+        contract::record(&mut self.journal, key, &terms)
     }
 }
 
@@ -720,9 +718,9 @@ impl<S: AtomSource> State<S> {
 /// So new stakes are always possible, and n of them need at least (1 + 1/1,000,000)^n of the
 /// previous total: 2.7 times as much for a million of them, 22,000 times as much for ten million.
 #[must_use]
-pub fn least_new_stake(total: &Natural) -> Natural {
-    let least = total.div_ceil(&Natural::from(STAKE_PARTS));
-    least.unwrap_or_default().max(Natural::ONE)
+pub fn min_new_stake(total: &Natural) -> Natural {
+    let minimum = total.div_ceil(&Natural::from(STAKE_PARTS));
+    minimum.unwrap_or_default().max(Natural::ONE)
 }
 
 /// Intermediate result of a transaction.

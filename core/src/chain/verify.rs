@@ -13,8 +13,8 @@ mod error;
 mod header;
 
 pub use body::{
-    BlockBytes, Repeated, check_signatures, check_signatures_with, check_signed, read_ids,
-    read_transaction, read_transactions, repeat_body, verify_body,
+    BlockBytes, ExecutedBody, check_signatures, check_signatures_with, check_signed, read_ids,
+    read_transaction, read_transactions, reexecute_body, verify_body,
 };
 pub use error::{Invalid, Total, VerifyError};
-pub use header::{TurnCheck, verify_genesis, verify_header, verify_link, verify_turn};
+pub use header::{ProposerCheck, verify_genesis, verify_header, verify_link, verify_proposer};

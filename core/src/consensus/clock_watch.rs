@@ -16,8 +16,8 @@
 //! other groups advance at the rate of the monotonic clock. Either has to last [`PERSISTENCE`]. The
 //! only consequence is a warning: no decision depends on it, since a single peer can cause it.
 //!
-//! Bounds: [`MAX_NAMED`] announced heads that are not verified, [`MAX_GROUPS`] groups. Evidence is
-//! dropped after [`EVIDENCE_LIFETIME`], and all of it when the clock jumps.
+//! Bounds: [`MAX_ANNOUNCED_HEADS`] announced heads that are not verified, [`MAX_GROUPS`] groups.
+//! Evidence is dropped after [`EVIDENCE_LIFETIME`], and all of it when the clock jumps.
 
 use super::Now;
 use crate::atom::{AtomId, AtomSource};
@@ -42,7 +42,7 @@ pub const PERSISTENCE: Duration = Duration::from_secs(5);
 /// Duration for which evidence counts.
 pub const EVIDENCE_LIFETIME: Duration = Duration::from_secs(600);
 /// Maximum number of announced heads that are not verified yet.
-pub const MAX_NAMED: usize = 64;
+pub const MAX_ANNOUNCED_HEADS: usize = 64;
 /// Maximum number of network groups with evidence.
 pub const MAX_GROUPS: usize = 256;
 
@@ -51,7 +51,7 @@ const TRACK: usize = 4;
 /// Minimum number of verified heads of one group that show a rate.
 const MIN_TRACK: usize = 3;
 /// Maximum number of announced heads that are looked up in one call.
-const LOOKS_PER_CALL: usize = 16;
+const LOOKUPS_PER_CALL: usize = 16;
 
 /// Difference between the system clock and the clocks of peers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,7 +104,7 @@ impl fmt::Display for ClockEvent {
 
 /// Announced head, with the groups that announced it and the times.
 #[derive(Debug)]
-struct Named {
+struct AnnouncedHead {
     id: AtomId,
     by: Vec<(NetworkGroup, Now)>,
     /// Timestamp of the head, once its header is known.
@@ -125,17 +125,21 @@ struct Evidence {
 #[derive(Debug, Default)]
 pub struct ClockWatch {
     last: Option<Now>,
-    named: VecDeque<Named>,
+    announced: VecDeque<AnnouncedHead>,
     groups: BTreeMap<NetworkGroup, Evidence>,
     /// Disagreement that the evidence shows, and since when it has shown one close to it.
     found: Option<(ClockOffset, Instant)>,
-    told: Option<ClockOffset>,
+    reported: Option<ClockOffset>,
 }
 
 impl ClockWatch {
     /// Records a head that a peer announces.
-    pub fn head_named(&mut self, now: Now, group: NetworkGroup, id: AtomId) {
-        if let Some(known) = self.named.iter_mut().find(|named| named.id == id) {
+    pub fn head_announced(&mut self, now: Now, group: NetworkGroup, id: AtomId) {
+        if let Some(known) = self
+            .announced
+            .iter_mut()
+            .find(|announced| announced.id == id)
+        {
             let is_new = !known.by.iter().any(|(other, _)| *other == group);
             if is_new && known.by.len() < MAX_GROUPS {
                 known.by.push((group, now));
@@ -146,10 +150,10 @@ impl ClockWatch {
             }
             return;
         }
-        if self.named.len() >= MAX_NAMED {
-            self.named.pop_front();
+        if self.announced.len() >= MAX_ANNOUNCED_HEADS {
+            self.announced.pop_front();
         }
-        self.named.push_back(Named {
+        self.announced.push_back(AnnouncedHead {
             id,
             by: [(group, now)].into(),
             timestamp: None,
@@ -158,31 +162,35 @@ impl ClockWatch {
 
     /// Records that a head was verified.
     pub fn head_verified(&mut self, id: &AtomId, timestamp: u64) {
-        let Some(at) = self.named.iter().position(|named| named.id == *id) else {
+        let Some(at) = self
+            .announced
+            .iter()
+            .position(|announced| announced.id == *id)
+        else {
             return;
         };
-        let Some(named) = self.named.remove(at) else {
+        let Some(announced) = self.announced.remove(at) else {
             return;
         };
-        for (group, now) in named.by {
+        for (group, now) in announced.by {
             self.add(group, now, timestamp, true);
         }
     }
 
     /// Looks up headers of announced heads, to find heads from the future.
-    pub fn look(&mut self, atoms: &dyn AtomSource<Error = Infallible>) {
+    pub fn read_headers(&mut self, atoms: &dyn AtomSource<Error = Infallible>) {
         let mut early = Vec::new();
         let unseen = self
-            .named
+            .announced
             .iter_mut()
-            .filter(|named| named.timestamp.is_none());
-        for named in unseen.take(LOOKS_PER_CALL) {
-            let block = Block::read(atoms, named.id).ok();
+            .filter(|announced| announced.timestamp.is_none());
+        for announced in unseen.take(LOOKUPS_PER_CALL) {
+            let block = Block::read(atoms, announced.id).ok();
             let Some(timestamp) = block.and_then(|block| block.timestamp.to_u64()) else {
                 continue;
             };
-            named.timestamp = Some(timestamp);
-            for (group, now) in &named.by {
+            announced.timestamp = Some(timestamp);
+            for (group, now) in &announced.by {
                 if is_early(*now, timestamp) {
                     early.push((*group, *now, timestamp));
                 }
@@ -223,29 +231,29 @@ impl ClockWatch {
         let last = self.last.replace(now);
         if let Some(seconds) = last.and_then(|last| jump_seconds(last, now)) {
             // Ages were computed with the clock before the jump.
-            self.named.clear();
+            self.announced.clear();
             self.groups.clear();
             self.found = None;
             return Some(ClockEvent::Jumped { seconds });
         }
         self.groups
             .retain(|_, evidence| now.instant.since(evidence.at) < EVIDENCE_LIFETIME);
-        let found = self.weigh();
+        let found = self.evaluate();
         let since = match (&self.found, &found) {
             (Some((before, since)), Some(found)) if before.agrees_with(found) => *since,
             _ => now.instant,
         };
         self.found = found.map(|found| (found, since));
-        match (found, self.told) {
-            (Some(found), told)
+        match (found, self.reported) {
+            (Some(found), reported)
                 if now.instant.since(since) >= PERSISTENCE
-                    && !told.is_some_and(|told| told.agrees_with(&found)) =>
+                    && !reported.is_some_and(|reported| reported.agrees_with(&found)) =>
             {
-                self.told = Some(found);
+                self.reported = Some(found);
                 Some(ClockEvent::Disagrees(found))
             }
             (None, Some(_)) => {
-                self.told = None;
+                self.reported = None;
                 Some(ClockEvent::Agrees)
             }
             _ => None,
@@ -255,7 +263,7 @@ impl ClockWatch {
     /// Returns the offset of the system clock, if a disagreement has been reported and still holds.
     #[must_use]
     pub fn offset(&self) -> Option<ClockOffset> {
-        let (found, _) = self.found.filter(|_| self.told.is_some())?;
+        let (found, _) = self.found.filter(|_| self.reported.is_some())?;
         Some(found)
     }
 
@@ -265,7 +273,7 @@ impl ClockWatch {
         self.last.map_or(Instant::ZERO, |last| last.instant + TICK)
     }
 
-    fn weigh(&self) -> Option<ClockOffset> {
+    fn evaluate(&self) -> Option<ClockOffset> {
         let (mut early, mut others) = (Vec::new(), 0);
         let mut late = Vec::new();
         for evidence in self.groups.values() {
@@ -345,7 +353,7 @@ fn jump_seconds(last: Now, now: Now) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::atom::MemoryStore;
-    use crate::consensus::samples::header;
+    use crate::consensus::test_fixtures::header;
     use alloc::string::ToString;
 
     const BEGINNING: u64 = 1_800_000_000;
@@ -384,13 +392,13 @@ mod tests {
         }
 
         /// Has a group announce a block of this true time, which arrives now.
-        fn names(&mut self, by: u8, time: u64, is_ours: bool) {
+        fn announces(&mut self, by: u8, time: u64, is_ours: bool) {
             let timestamp = BEGINNING + time;
             let block = header(time, AtomId::ZERO, timestamp).signed(None);
             let (now, id) = (self.now(), block.id());
             block.write(&mut self.store).unwrap();
-            self.watch.head_named(now, group(by), id);
-            self.watch.look(&self.store);
+            self.watch.head_announced(now, group(by), id);
+            self.watch.read_headers(&self.store);
             // A block that is too early is refused.
             let is_early = timestamp > now.unix.as_secs() + 2;
             if is_ours && !is_early {
@@ -410,7 +418,7 @@ mod tests {
                 self.time += 1;
                 for (by, lag) in by {
                     if (self.time - lag).is_multiple_of(2) {
-                        self.names(*by, self.time - lag, true);
+                        self.announces(*by, self.time - lag, true);
                     }
                 }
                 self.tick();
@@ -419,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_clock_is_not_complained_about() {
+    fn correct_clock_causes_no_events() {
         for lag in 0..4 {
             let mut world = World::new(0);
             world.run(100, &[(1, lag), (2, lag + 1)]);
@@ -428,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_off_is_told_with_seconds_and_direction() {
+    fn reports_wrong_clock_with_offset_and_direction() {
         for (wrong_by, expected, text) in [
             (-90, -90..=-85, "s behind its peers"),
             (90, 90..=95, "s ahead of its peers"),
@@ -456,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_of_1970_is_behind_and_its_correction_a_jump() {
+    fn clock_of_1970_is_behind_and_its_correction_is_a_jump() {
         let wrong_by = -i64::try_from(BEGINNING + 1_000).unwrap();
         let mut world = World::new(wrong_by);
         world.run(20, &[(1, 0)]);
@@ -469,13 +477,13 @@ mod tests {
     }
 
     #[test]
-    fn one_network_cannot_outvote_several_and_stopped_or_syncing_peers_say_nothing() {
+    fn single_network_cannot_outvote_several_and_stopped_or_syncing_peers_do_not_count() {
         let mut world = World::new(0);
         for _ in 0..60 {
             world.run(1, &[(1, 0), (2, 0)]);
             // Blocks from the future, which anyone can make.
             let time = world.time + 500;
-            world.names(9, time, false);
+            world.announces(9, time, false);
         }
         assert_eq!((world.watch.offset(), world.events.len()), (None, 0));
         // Two networks of them against one do.
@@ -484,7 +492,7 @@ mod tests {
             world.run(1, &[(1, 0)]);
             for by in [8, 9] {
                 let time = world.time + 500;
-                world.names(by, time, false);
+                world.announces(by, time, false);
             }
         }
         assert!(world.watch.offset().is_some(), "a majority of networks");
@@ -493,15 +501,15 @@ mod tests {
         for height in 0..60 {
             world.time += 1;
             let time = world.time - 600 + 10 * height;
-            world.names(1, time, true);
+            world.announces(1, time, true);
             world.tick();
         }
         assert_eq!((world.watch.offset(), world.events.len()), (None, 0));
         // A chain that stopped an hour ago.
         let mut world = World::new(0);
         world.time = 5_000;
-        world.names(1, 1_400, true);
-        world.names(2, 1_400, true);
+        world.announces(1, 1_400, true);
+        world.announces(2, 1_400, true);
         world.run(60, &[]);
         assert_eq!((world.watch.offset(), world.events.len()), (None, 0));
         // A peer that is always a minute late, and one that is not.
@@ -511,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn jumps_of_more_than_two_seconds_are_noticed_and_drift_is_not() {
+    fn detects_clock_jumps_of_more_than_two_seconds_but_not_drift() {
         let mut watch = ClockWatch::default();
         let at = |instant: u64, millis: u64| Now {
             instant: Instant::from_secs(instant),
@@ -526,7 +534,7 @@ mod tests {
             .map(|event| event.to_string())
             .unwrap_or_default();
         assert_eq!(text, "the system clock was set back by 5 s");
-        assert_eq!(watch.tick(at(4, 10_900)), None, "told once");
+        assert_eq!(watch.tick(at(4, 10_900)), None, "reported once");
         assert_eq!(watch.tick(at(5, 900)), jumped(-11));
         // A suspended machine, whose monotonic clock stood still.
         assert_eq!(watch.tick(at(6, 3_600_900)), jumped(3_599));
@@ -534,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn floods_of_heads_and_of_networks_are_bounded_and_evidence_expires() {
+    fn evidence_is_bounded_and_expires() {
         let mut watch = ClockWatch::default();
         let mut store = MemoryStore::new();
         let now = |seconds| Now {
@@ -545,19 +553,24 @@ mod tests {
             let [.., high, low] = number.to_be_bytes();
             let block = header(number, AtomId::ZERO, BEGINNING + 9_000 + number).signed(None);
             let ours = NetworkGroup::of([10, 1, high, low].into());
-            watch.head_named(now(0), ours, block.id());
+            watch.head_announced(now(0), ours, block.id());
             if number % 2 == 0 {
                 block.write(&mut store).unwrap();
             }
-            watch.look(&store);
+            watch.read_headers(&store);
         }
-        assert!(watch.named.len() <= MAX_NAMED && watch.groups.len() == MAX_GROUPS);
+        assert!(watch.announced.len() <= MAX_ANNOUNCED_HEADS && watch.groups.len() == MAX_GROUPS);
         let id = AtomId::new([1; 32]);
         for number in 0..3_000_u64 {
             let [.., high, low] = number.to_be_bytes();
-            watch.head_named(now(0), NetworkGroup::of([10, 2, high, low].into()), id);
+            watch.head_announced(now(0), NetworkGroup::of([10, 2, high, low].into()), id);
         }
-        assert!(watch.named.iter().all(|named| named.by.len() <= MAX_GROUPS));
+        assert!(
+            watch
+                .announced
+                .iter()
+                .all(|announced| announced.by.len() <= MAX_GROUPS)
+        );
         for seconds in 0..700 {
             watch.tick(now(seconds));
         }

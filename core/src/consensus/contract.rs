@@ -45,18 +45,18 @@ impl Now {
 /// Runs independent pieces of work, concurrently if the host can.
 pub trait Parallel {
     /// Returns the results of `work` for `0..count`, in order, while the calling thread runs
-    /// `beside`. `work` receives consecutive ranges of any length, each as the index of its first
-    /// element and the slice for its results.
-    fn all_beside(
+    /// `alongside`. `work` receives consecutive ranges of any length, each as the index of its
+    /// first element and the slice for its results.
+    fn all_alongside(
         &self,
         count: usize,
         work: &(dyn Fn(usize, &mut [bool]) + Sync),
-        beside: &mut dyn FnMut(),
+        alongside: &mut dyn FnMut(),
     ) -> Vec<bool>;
 
     /// Returns the results of `work` for `0..count`, in order.
     fn all(&self, count: usize, work: &(dyn Fn(usize, &mut [bool]) + Sync)) -> Vec<bool> {
-        self.all_beside(count, work, &mut || ())
+        self.all_alongside(count, work, &mut || ())
     }
 }
 
@@ -65,13 +65,13 @@ pub trait Parallel {
 pub struct Serial;
 
 impl Parallel for Serial {
-    fn all_beside(
+    fn all_alongside(
         &self,
         count: usize,
         work: &(dyn Fn(usize, &mut [bool]) + Sync),
-        beside: &mut dyn FnMut(),
+        alongside: &mut dyn FnMut(),
     ) -> Vec<bool> {
-        beside();
+        alongside();
         let mut results = vec![false; count];
         work(0, &mut results);
         results
@@ -425,7 +425,7 @@ impl Context {
     }
 
     /// Queues an effect.
-    pub fn ask(&mut self, effect: Effect) {
+    pub fn push_effect(&mut self, effect: Effect) {
         self.effects.push_back(effect);
     }
 
@@ -466,7 +466,7 @@ pub trait Component {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consensus::samples::header;
+    use crate::consensus::test_fixtures::header;
 
     fn head(height: u64, previous: AtomId, state: HeadState) -> Head {
         Head::new(header(height, previous, 7).signed(None), state).unwrap()
@@ -482,12 +482,12 @@ mod tests {
         for head in [&genesis, &genesis, &next] {
             context.set_head(head.clone());
         }
-        context.ask(Effect::SetValidator(true));
-        let told = [genesis, next.clone()].map(|head| {
+        context.push_effect(Effect::SetValidator(true));
+        let expected = [genesis, next.clone()].map(|head| {
             let saved = head.saved(root);
             Effect::SetHead { head, saved }
         });
-        for effect in told.into_iter().chain([Effect::SetValidator(true)]) {
+        for effect in expected.into_iter().chain([Effect::SetValidator(true)]) {
             assert_eq!(context.poll_effect(), Some(effect));
         }
         assert_eq!(context.poll_effect(), None);
@@ -504,8 +504,8 @@ mod tests {
         context.set_head(head.clone());
         assert!(context.has_chain() && context.saved().is_none());
         let saved = head.saved(root);
-        let told = Effect::SetHead { head, saved };
-        assert_eq!(context.poll_effect(), Some(told));
+        let expected = Effect::SetHead { head, saved };
+        assert_eq!(context.poll_effect(), Some(expected));
     }
 
     #[test]
@@ -527,8 +527,8 @@ mod tests {
             resume,
             ..head.saved(None)
         };
-        let told = Effect::SetHead { head, saved };
-        assert_eq!(context.poll_effect(), Some(told));
+        let expected = Effect::SetHead { head, saved };
+        assert_eq!(context.poll_effect(), Some(expected));
         assert_eq!(context.poll_effect(), None);
     }
 

@@ -25,7 +25,7 @@ pub enum Level {
 #[non_exhaustive]
 pub enum Event {
     /// This node created a new chain.
-    ChainBegun {
+    ChainCreated {
         /// Chain id.
         chain_id: u64,
         /// Genesis block.
@@ -43,7 +43,7 @@ pub enum Event {
         age_seconds: u64,
     },
     /// This node made a block.
-    BlockMade {
+    BlockProduced {
         /// Id of the block.
         id: AtomId,
         /// Its height.
@@ -104,7 +104,7 @@ impl Event {
     pub const fn level(&self) -> Level {
         match self {
             Self::ProducerHalted(_) | Self::ProductionHalted(_) => Level::Error,
-            Self::ChainBegun { .. }
+            Self::ChainCreated { .. }
             | Self::SlotMissed { .. }
             | Self::BlockNotStored { .. }
             | Self::ProducerResumed { .. } => Level::Warn,
@@ -113,7 +113,7 @@ impl Event {
                 Level::Warn
             }
             Self::HeadChanged { .. }
-            | Self::BlockMade { .. }
+            | Self::BlockProduced { .. }
             | Self::ProductionResumed
             | Self::TransactionRefused { .. }
             | Self::TransactionExpired { .. }
@@ -127,8 +127,8 @@ impl Event {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::HeadChanged { .. } => "head changed",
-            Self::ChainBegun { .. } => "chain begun",
-            Self::BlockMade { .. } => "block made",
+            Self::ChainCreated { .. } => "chain created",
+            Self::BlockProduced { .. } => "block produced",
             Self::SlotMissed { .. } => "slot missed",
             Self::BlockNotStored { .. } => "block not stored",
             Self::ProducerHalted(_) => "producer halted",
@@ -146,10 +146,10 @@ impl Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ChainBegun { chain_id, genesis } => {
+            Self::ChainCreated { chain_id, genesis } => {
                 write!(
                     f,
-                    "began a new chain: chain_id={chain_id} genesis={genesis}"
+                    "created a new chain: chain_id={chain_id} genesis={genesis}"
                 )
             }
             Self::HeadChanged {
@@ -161,13 +161,13 @@ impl fmt::Display for Event {
                 f,
                 "new head: height={height} id={id} state={state} age_seconds={age_seconds}"
             ),
-            Self::BlockMade {
+            Self::BlockProduced {
                 id,
                 height,
                 transactions,
             } => write!(
                 f,
-                "made a block: height={height} transactions={transactions} id={id}"
+                "produced a block: height={height} transactions={transactions} id={id}"
             ),
             Self::SlotMissed {
                 height,
@@ -184,7 +184,7 @@ impl fmt::Display for Event {
             Self::ProducerHalted(halt) => halt.fmt(f),
             Self::ProducerResumed { newest } => write!(
                 f,
-                "signing again: no block of the key from another node since id={newest}"
+                "resumed signing: no block of this key by another node since id={newest}"
             ),
             Self::ProductionHalted(problem) => write!(f, "production halted: {problem}"),
             Self::ProductionResumed => f.write_str("production resumed"),
@@ -210,7 +210,7 @@ impl fmt::Display for Event {
                 )?;
                 match fork {
                     Some(_) => Ok(()),
-                    None => f.write_str(": the branch could not be read to its fork point"),
+                    None => f.write_str(": failed to read the branch down to its fork point"),
                 }
             }
             Self::Sync(event) => event.fmt(f),
@@ -226,10 +226,10 @@ mod tests {
     use alloc::string::ToString as _;
 
     #[test]
-    fn unix_times_are_printed_as_dates() {
+    fn formats_unix_times_as_dates() {
         let timestamp = 1_795_838_684;
         let block = AtomId::new([1; 32]);
-        let halt = Halt::SecondValidator { block, timestamp };
+        let halt = Halt::DuplicateValidator { block, timestamp };
         let missed = Event::SlotMissed {
             height: 7,
             timestamp,

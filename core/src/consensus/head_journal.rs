@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn tolerates_one_incomplete_record_at_the_end_and_nothing_else() {
+    fn tolerates_only_one_incomplete_record_at_the_end() {
         let start = encode_start(&HEADER).len();
         let whole = journal(6);
         let last = encode_head(&head(5)).len();
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_before_the_last_record_is_an_error_and_never_fewer_heads() {
+    fn damage_before_the_last_record_is_an_error() {
         let whole = journal(6);
         let last = whole.len() - encode_head(&head(5)).len();
         for at in 0..whole.len() {
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn records_have_one_form_and_a_largest_size() {
+    fn record_encoding_is_canonical_and_bounded() {
         let mut largest = head(0);
         largest.resume = ResumeData {
             election_seeds: vec![3; MAX_ELECTION_SEEDS_BYTES],

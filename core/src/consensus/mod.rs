@@ -43,4 +43,4 @@ pub use head::{Anchor, Head, HeadState, MAX_ELECTION_SEEDS_BYTES, ResumeData, Sa
 pub use signing_record::{Conflict, SignedBlock, SigningRecord, Start};
 
 #[cfg(test)]
-mod samples;
+mod test_fixtures;

@@ -42,12 +42,12 @@ impl fmt::Display for Conflict {
         match self {
             Self::SameParent(mark) => write!(
                 f,
-                "block {} of height {} was signed on the same parent",
+                "block {} at height {} is already signed on the same parent",
                 mark.block, mark.height
             ),
             Self::NotLater(mark) => write!(
                 f,
-                "block {} was signed for the time {}, which is not over",
+                "block {} is already signed for {}, which has not passed",
                 mark.block, mark.timestamp
             ),
         }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn adopted_blocks_forbid_what_is_not_later_and_keep_the_order() {
+    fn adopted_blocks_keep_the_order_and_forbid_earlier_timestamps() {
         let mut signed = SigningRecord::default();
         for (parent, time) in [(1, 10), (2, 20), (3, 30)] {
             signed.add(mark(parent, parent + 100, time)).unwrap();

@@ -37,7 +37,7 @@ pub struct SealTooLong;
 
 impl fmt::Display for SealTooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the text is too long to be sealed under one nonce")
+        f.write_str("text is too long to seal under one nonce")
     }
 }
 
@@ -49,7 +49,7 @@ pub struct OpenError;
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the sealed text is not authentic under this key")
+        f.write_str("authentication failed: wrong key or changed text")
     }
 }
 
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn too_short_is_not_authentic() {
+    fn text_shorter_than_a_tag_is_not_authentic() {
         let mut out = alloc::vec![9];
         assert_eq!(key().open_to(&[0; 12], &[0; 15], &mut out), Err(OpenError));
         assert_eq!(key().open_to(&[0; 12], &[0; 16], &mut out), Err(OpenError));
@@ -280,7 +280,7 @@ mod tests {
         }
 
         #[test]
-        fn opens_what_was_sealed_and_nothing_else(
+        fn opens_only_unchanged_sealed_text(
             text in proptest::collection::vec(any::<u8>(), 0..700),
             nonce in any::<[u8; 12]>(),
             position in any::<proptest::sample::Index>(),

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn known_signatures_are_judged_as_alone() {
+    fn verdicts_on_test_vectors_equal_individual_verification() {
         let cases = known();
         let (each, alone) = both(&cases);
         assert_eq!(each, alone);
@@ -198,7 +198,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn neighbours_change_no_verdict(cases in proptest::collection::vec(case(), 0..40)) {
+        fn verdicts_do_not_depend_on_neighbouring_signatures(cases in proptest::collection::vec(case(), 0..40)) {
             let (each, alone) = both(&cases);
             prop_assert_eq!(each, alone);
         }

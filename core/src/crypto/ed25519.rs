@@ -62,8 +62,8 @@ pub enum SignatureError {
 impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::BadKey => "the public key is not an Ed25519 key",
-            Self::Mismatch => "the signature does not belong to this key and message",
+            Self::BadKey => "invalid Ed25519 public key",
+            Self::Mismatch => "signature does not match key and message",
         })
     }
 }
@@ -173,9 +173,9 @@ mod tests {
 
     /// The expected verdicts are those of OpenSSL on the same bytes.
     #[test]
-    fn edge_cases_are_judged_as_openssl_judges_them() {
-        let holds = Ok(());
-        let fails = Err(SignatureError::Mismatch);
+    fn edge_cases_have_the_verdicts_of_openssl() {
+        let valid = Ok(());
+        let invalid = Err(SignatureError::Mismatch);
         for (name, key, message, r, s, expected) in [
             (
                 "plain",
@@ -183,7 +183,7 @@ mod tests {
                 b"m",
                 R,
                 "3fb1cb173464e35ad4dc48dc2823c404db9ff35b47d593309fa8e060276b7603",
-                holds,
+                valid,
             ),
             (
                 "s + group order",
@@ -191,7 +191,7 @@ mod tests {
                 b"m",
                 R,
                 "2c85c1744ec7f5b2aa79407f071da319db9ff35b47d593309fa8e060276b7613",
-                fails,
+                invalid,
             ),
             (
                 "mixed-order key, cofactored equation only",
@@ -199,7 +199,7 @@ mod tests {
                 b"\x00",
                 R,
                 "a50bfa45b2fd98703b33597fbf5412e6802588f24289c4e06e5cd252ecc03207",
-                fails,
+                invalid,
             ),
             (
                 "mixed-order key, both equations",
@@ -207,7 +207,7 @@ mod tests {
                 b"\x04",
                 R,
                 "b0ac84a8121ff9bcb12869ac3e6dd86739bbbcf2f9a99c7af7bacb6081755d08",
-                holds,
+                valid,
             ),
             (
                 "mixed-order R, cofactored equation only",
@@ -215,16 +215,16 @@ mod tests {
                 b"m",
                 "6999d5cb5126005c325892f1c6eab824b310708befff12fbaf45dda050cb12f0",
                 "3d9e1dc3d5aaab3aa3b50f7e6f219b120e2c78f85501e7d12c77f0a3fbdf1b03",
-                fails,
+                invalid,
             ),
-            ("key of order 1", IDENTITY, b"m", IDENTITY, ZERO, holds),
+            ("key of order 1", IDENTITY, b"m", IDENTITY, ZERO, valid),
             (
                 "key of order 2, even hash",
                 MINUS_ONE,
                 b"\x01",
                 IDENTITY,
                 ZERO,
-                holds,
+                valid,
             ),
             (
                 "key of order 2, odd hash",
@@ -232,7 +232,7 @@ mod tests {
                 b"\x00",
                 IDENTITY,
                 ZERO,
-                fails,
+                invalid,
             ),
             (
                 "identity key, y not reduced",
@@ -240,7 +240,7 @@ mod tests {
                 b"m",
                 IDENTITY,
                 ZERO,
-                holds,
+                valid,
             ),
             (
                 "identity key, sign of zero set",
@@ -248,7 +248,7 @@ mod tests {
                 b"m",
                 IDENTITY,
                 ZERO,
-                holds,
+                valid,
             ),
             (
                 "identity key, both",
@@ -256,7 +256,7 @@ mod tests {
                 b"m",
                 IDENTITY,
                 ZERO,
-                holds,
+                valid,
             ),
             (
                 "key of order 2, sign of zero set",
@@ -264,7 +264,7 @@ mod tests {
                 b"\x07",
                 IDENTITY,
                 ZERO,
-                holds,
+                valid,
             ),
             (
                 "R, y not reduced",
@@ -272,7 +272,7 @@ mod tests {
                 b"m",
                 "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
                 ZERO,
-                fails,
+                invalid,
             ),
             (
                 "R, sign of zero set",
@@ -280,10 +280,10 @@ mod tests {
                 b"m",
                 "0100000000000000000000000000000000000000000000000000000000000080",
                 ZERO,
-                fails,
+                invalid,
             ),
             (
-                "key is no point",
+                "key is not a point",
                 "0200000000000000000000000000000000000000000000000000000000000000",
                 b"m",
                 IDENTITY,
@@ -295,7 +295,7 @@ mod tests {
         }
     }
 
-    fn holds(key: &str, message: &str, signature: &str) -> bool {
+    fn is_valid(key: &str, message: &str, signature: &str) -> bool {
         let signature = Signature::from_slice(&bytes(signature));
         signature.is_some_and(|signature| {
             let key = VerifyingKey::from_bytes(&hex(key));
@@ -313,7 +313,7 @@ mod tests {
             let [id, result, key, message, signature] = line[..] else {
                 panic!("{line:?}");
             };
-            assert_eq!(holds(key, message, signature), result == "valid", "{id}");
+            assert_eq!(is_valid(key, message, signature), result == "valid", "{id}");
             judged += 1;
         }
         assert_eq!(judged, 151);
@@ -322,13 +322,17 @@ mod tests {
     /// The twelve cases of `ed25519-speccheck`. The expected verdicts are those of OpenSSL 3.4.1,
     /// obtained through the Python package `cryptography` 44.0.2.
     #[test]
-    fn speccheck_is_judged_as_openssl_judges_it() {
+    fn speccheck_vectors_have_the_verdicts_of_openssl() {
         let mut judged = 0;
         for line in vectors(include_str!("../../../tests/vectors/ed25519_speccheck.txt")) {
             let [id, verdict, key, message, signature] = line[..] else {
                 panic!("{line:?}");
             };
-            assert_eq!(holds(key, message, signature), verdict == "holds", "{id}");
+            assert_eq!(
+                is_valid(key, message, signature),
+                verdict == "holds",
+                "{id}"
+            );
             judged += 1;
         }
         assert_eq!(judged, 12);
@@ -336,7 +340,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_signature_belongs_to_one_message_and_one_key(
+        fn signature_is_valid_for_one_message_and_one_key(
             seed in any::<[u8; 32]>(), message in any::<[u8; 9]>(),
         ) {
             let key = SigningKey::from_seed(&seed);
@@ -352,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing_of_a_secret() {
+    fn debug_output_hides_secrets() {
         assert_eq!(
             format!("{:?}", SigningKey::from_seed(&[3; 32])),
             "SigningKey(…)"

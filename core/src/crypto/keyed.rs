@@ -50,7 +50,7 @@ mod tests {
     /// Key and first output bytes of the official BLAKE3 test vectors, for inputs of zero and of
     /// three bytes.
     #[test]
-    fn hashes_as_the_standard_says() {
+    fn keyed_hashes_match_the_official_vectors() {
         let key = HashKey::from_bytes(*b"whats the Elvish word for friend");
         assert_eq!(
             key.hash(&[]),

@@ -67,10 +67,8 @@ pub enum AgreeError {
 impl fmt::Display for AgreeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::LowOrder => {
-                "the public key is of low order: the shared secret would be all zeros"
-            }
-            Self::NotCanonical => "the public key is not below 2^255 - 19: another spells the same",
+            Self::LowOrder => "low-order public key: the shared secret would be all zeros",
+            Self::NotCanonical => "non-canonical public key: not below 2^255 - 19",
         })
     }
 }
@@ -156,7 +154,7 @@ mod tests {
 
     /// RFC 7748, section 6.1.
     #[test]
-    fn agrees_as_the_standard_says() {
+    fn agreement_matches_the_standard_vectors() {
         let alice = "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a";
         let bob = "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f";
         let shared = SecretKey::from_bytes(hex(alice)).agree(&PublicKey::new(hex(bob)));
@@ -205,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_secret_gives_is_canonical(secret in any::<[u8; 32]>()) {
+        fn derived_public_keys_are_canonical(secret in any::<[u8; 32]>()) {
             prop_assert!(SecretKey::from_bytes(secret).public_key().is_canonical());
         }
 
@@ -220,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn low_order_keys_are_refused() {
+    fn low_order_keys_are_rejected() {
         let secret = SecretKey::from_bytes([7; 32]);
         // 0, 1, the two points of order 8, p - 1; p and p + 1 are not canonical.
         for (point, error) in [
@@ -263,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_one_name() {
+    fn public_key_has_one_canonical_encoding() {
         let name = |low, middle, high| {
             let mut bytes = [middle; 32];
             (bytes[0], bytes[31]) = (low, high);
@@ -278,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing_of_a_secret() {
+    fn debug_output_hides_secrets() {
         let secret = SecretKey::from_bytes([0xab; 32]);
         assert_eq!(format!("{secret:?}"), "SecretKey(…)");
         let shared = secret.agree(&SecretKey::from_bytes([1; 32]).public_key());

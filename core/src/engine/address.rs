@@ -42,10 +42,10 @@ pub(super) fn is_contactable(address: SocketAddr) -> bool {
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !reserved
 }
 
-/// Returns whether a referrer at `namer` may make us contact `named`: only loopback peers may name
-/// loopback addresses, and a peer at a public address may not name a private one.
-pub(super) fn may_name(namer: IpAddr, named: SocketAddr) -> bool {
-    is_contactable(named) && Scope::of(named.ip()) >= Scope::of(namer)
+/// Returns whether a referrer at `referrer` may make us contact `named`: only loopback peers may
+/// name loopback addresses, and a peer at a public address may not name a private one.
+pub(super) fn is_referral_allowed(referrer: IpAddr, named: SocketAddr) -> bool {
+    is_contactable(named) && Scope::of(named.ip()) >= Scope::of(referrer)
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
             "[::]:1",
             "[ff02::1]:1",
         ] {
-            assert!(!may_name(local, at(bad)), "{bad}");
+            assert!(!is_referral_allowed(local, at(bad)), "{bad}");
         }
         for loopback in [
             "127.0.0.1:53",
@@ -86,9 +86,9 @@ mod tests {
             "[::1]:1",
             "[2002:7f00:1::]:1",
         ] {
-            assert!(!may_name(public, at(loopback)), "{loopback}");
-            assert!(!may_name(bridge, at(loopback)), "{loopback}");
-            assert!(may_name(local, at(loopback)), "{loopback}");
+            assert!(!is_referral_allowed(public, at(loopback)), "{loopback}");
+            assert!(!is_referral_allowed(bridge, at(loopback)), "{loopback}");
+            assert!(is_referral_allowed(local, at(loopback)), "{loopback}");
         }
         for inner in [
             "10.0.0.1:1",
@@ -97,12 +97,12 @@ mod tests {
             "[fd00::1]:1",
             "[fe80::1]:1",
         ] {
-            assert!(!may_name(public, at(inner)), "{inner}");
-            assert!(may_name(local, at(inner)), "{inner}");
-            assert!(may_name(bridge, at(inner)), "{inner}");
+            assert!(!is_referral_allowed(public, at(inner)), "{inner}");
+            assert!(is_referral_allowed(local, at(inner)), "{inner}");
+            assert!(is_referral_allowed(bridge, at(inner)), "{inner}");
         }
-        for namer in [public, bridge, local] {
-            assert!(may_name(namer, at("1.2.3.4:1")));
+        for referrer in [public, bridge, local] {
+            assert!(is_referral_allowed(referrer, at("1.2.3.4:1")));
         }
     }
 

@@ -28,7 +28,7 @@ impl Engine {
     /// Starts validation of an address, unless it is validated, validation is under way, or a probe
     /// exceeds the amplification limit of the address. With `is_for_stream`, the address is
     /// validated and the peer is to confirm its stream.
-    pub(super) fn seek_proof(
+    pub(super) fn request_validation(
         &mut self,
         now: Instant,
         key: &PublicKey,
@@ -38,7 +38,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let is_wanted = is_for_stream || !peer.is_proven_at(&address);
+        let is_wanted = is_for_stream || !peer.is_validated_at(&address);
         if !is_wanted || !peer.may_be_asked_at(&address) {
             return;
         }
@@ -49,7 +49,7 @@ impl Engine {
             return;
         };
         let is_own = peer.address == address;
-        let tries = match peer.probes.place(is_own) {
+        let tries = match peer.probes.slot(is_own) {
             Some(probe) => {
                 let is_same = probe.address == address;
                 let is_spent = is_same && !is_for_stream && probe.tries >= MAX_PROBES;
@@ -75,14 +75,14 @@ impl Engine {
         let source = Source {
             key: *key,
             address,
-            is_proven: false,
+            is_validated: false,
         };
         // A reference node answers only peers that it knows.
-        let is_told = is_for_stream
+        let has_our_key = is_for_stream
             || self.is_contacted(now, &address)
-            || self.introduce(now, &source)
+            || self.send_limited_handshake(now, &source)
             || self.handshakes.contains(now, &(address, *key));
-        if is_told && self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
+        if has_our_key && self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
             self.send_probe(now, key, address, (tries, is_for_stream));
         }
     }
@@ -153,7 +153,7 @@ impl Engine {
         };
         let seal = (&shared, difficulty);
         let topic = Topic::ObjectRequest;
-        self.outbox
+        self.egress
             .sealed(now, &mut self.stats, address, seal, topic, |out| {
                 request.write(out);
             });
@@ -190,7 +190,7 @@ impl Engine {
         if is_for_stream {
             *peer.probes.confirmation_asked_at(is_own) = Some(now);
         }
-        *peer.probes.place(is_own) = Some(Probe {
+        *peer.probes.slot(is_own) = Some(Probe {
             id,
             address,
             sent_at: now,
@@ -201,7 +201,7 @@ impl Engine {
         let paid = Source {
             key: *key,
             address,
-            is_proven: true,
+            is_validated: true,
         };
         self.send_get(now, &paid, AtomId::new(id), PayloadType::ATOM);
     }
@@ -226,7 +226,7 @@ impl Engine {
 
     /// Returns whether a response answers a probe. If so, the address is validated and the stream
     /// of the sender confirmed.
-    pub(super) fn take_proof<S: ObjectSource + ?Sized>(
+    pub(super) fn take_probe_response<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
         sender: &Sender,
@@ -261,10 +261,10 @@ impl Engine {
             self.stats.drop(reason);
             return true;
         }
-        self.prove(now, &key, probe.address, store);
+        self.set_validated(now, &key, probe.address, store);
         if has_restarted {
-            self.tell_again(now, &key);
-            self.introduce_ourselves(now, &key);
+            self.readvertise_to(now, &key);
+            self.send_chain_identity(now, &key);
         }
         self.release_held(now, &key);
         true
@@ -276,7 +276,7 @@ impl Engine {
         let id = self.probe_ids.fresh(&self.me, key, &address);
         if let Some(peer) = self.peers.get_mut(key) {
             let is_own = peer.address == address;
-            *peer.probes.place(is_own) = Some(Probe {
+            *peer.probes.slot(is_own) = Some(Probe {
                 id,
                 address,
                 sent_at: now,
@@ -287,29 +287,29 @@ impl Engine {
     }
 
     /// Records a validated address, and takes the actions that follow from it.
-    fn prove<S: ObjectSource + ?Sized>(
+    fn set_validated<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
         key: &PublicKey,
         address: SocketAddr,
         store: &S,
     ) {
-        let was_proven = self
+        let was_validated = self
             .peers
             .get(key)
-            .is_some_and(|peer| peer.is_proven_at(&address));
+            .is_some_and(|peer| peer.is_validated_at(&address));
         let was_in_table = self.peers.table.get(key).is_some();
-        let proven = self.peers.prove(key, address);
-        for replaced in proven.replaced {
+        let validated = self.peers.set_validated(key, address);
+        for replaced in validated.replaced {
             self.remove_peer(&replaced, RemoveReason::Replaced);
         }
-        if proven.is_new {
+        if validated.is_new {
             self.push_event(Event::PeerAdded {
                 peer: *key,
                 address,
             });
         }
-        if let Some(from) = proven.moved_from {
+        if let Some(from) = validated.moved_from {
             // It is in another network group now.
             self.own_address.withdraw(key);
             self.push_event(Event::PeerMoved {
@@ -322,22 +322,22 @@ impl Engine {
         if is_pinned {
             self.seeds.pinned = Some(*key);
         }
-        if is_pinned || proven.moved_from.is_some() {
+        if is_pinned || validated.moved_from.is_some() {
             // Its head counts for more now, or in another network group.
-            self.tell_head(key);
+            self.report_head(key);
         }
         self.serve_waiting(now, key, store);
-        if was_proven {
+        if was_validated {
             return;
         }
         self.send_ping(now, key);
-        self.introduce_ourselves(now, key);
+        self.send_chain_identity(now, key);
         if self.peers.registered() < WANTED_PEERS || self.peers.is_near(key) {
             self.ask_routes(now, key);
         }
         self.fetch_from_newcomer(now, key);
         if !was_in_table && self.peers.table.get(key).is_some() {
-            self.advertisements.look_again();
+            self.advertisements.schedule_pass();
         }
     }
 
@@ -354,7 +354,7 @@ impl Engine {
             self.take_block(key, &nonce, identity);
         }
         for id in released.transactions {
-            self.tell_transaction(key, id);
+            self.report_transaction(key, id);
         }
     }
 
@@ -372,21 +372,21 @@ impl Engine {
         let source = Source {
             key: *key,
             address: peer.address,
-            is_proven: true,
+            is_validated: true,
         };
         let puts = mem::take(&mut peer.puts);
         for waiting in mem::take(&mut peer.waiting) {
             if waiting.deadline > now {
                 self.serve(now, &source, waiting.id, waiting.kind, store);
             } else {
-                self.stats.drop(DropReason::ProofTimeout);
+                self.stats.drop(DropReason::ValidationTimeout);
             }
         }
         for put in puts {
             let taken = if put.deadline > now {
                 self.take_put(now, &source, &put)
             } else {
-                Err(DropReason::ProofTimeout)
+                Err(DropReason::ValidationTimeout)
             };
             if let Err(reason) = taken {
                 self.stats.drop(reason);
@@ -408,7 +408,7 @@ impl Engine {
                     continue;
                 }
                 if probe.tries < MAX_PROBES {
-                    self.seek_proof(now, &key, probe.address, probe.is_for_stream);
+                    self.request_validation(now, &key, probe.address, probe.is_for_stream);
                 }
                 let peer = self.peers.get(&key);
                 let mut probes = peer.into_iter().flat_map(|peer| peer.probes.iter());
@@ -426,7 +426,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(key) {
             let waiting = mem::take(&mut peer.waiting).len() + mem::take(&mut peer.puts).len();
             for _ in 0..waiting {
-                self.stats.drop(DropReason::ProofTimeout);
+                self.stats.drop(DropReason::ValidationTimeout);
             }
         }
     }

@@ -7,8 +7,8 @@
 
 use super::Engine;
 use super::limits::{
-    ADDRESS_REPEAT_INTERVAL, ADVERTISE_FANOUT, ADVERTISE_MOST, ADVERTISE_PACE,
-    ADVERTISEMENTS_PER_TURN, CONTACT_INTERVAL, EARLY_REPEATS, MAX_ADVERTISEMENTS, MAX_PEERS,
+    ADDRESS_REPEAT_INTERVAL, ADVERTISE_FANOUT, ADVERTISE_PACE, ADVERTISEMENTS_PER_TURN,
+    CONTACT_INTERVAL, EARLY_REPEATS, MAX_ADVERTISE_PEERS, MAX_ADVERTISEMENTS, MAX_PEERS,
 };
 use super::peers::Standing;
 use crate::atom::AtomId;
@@ -30,12 +30,12 @@ struct Advertisement {
     /// Number of full rounds sent.
     rounds: usize,
     /// Peers that it was sent to last.
-    told: heapless::Vec<PublicKey, ADVERTISE_MOST>,
+    receivers: heapless::Vec<PublicKey, MAX_ADVERTISE_PEERS>,
 }
 
 /// A pass over all advertisements, a few at a time.
 #[derive(Debug, Default)]
-struct Walk {
+struct Pass {
     /// Last advertisement that the pass has reached.
     at: Option<AtomId>,
     /// Peers that are sent every advertisement again.
@@ -55,8 +55,8 @@ pub(super) struct Advertisements {
     /// Peers that may have lost their records, by the time at which they may be sent them again.
     marks: BTreeSet<(Instant, PublicKey)>,
     /// `true` if the nearest peers may have changed since the pass began.
-    is_look_due: bool,
-    walk: Option<Walk>,
+    is_pass_due: bool,
+    pass: Option<Pass>,
     /// `true` if the next pass is to send everything to all peers.
     is_repeat_due: bool,
     repeated_at: Option<Instant>,
@@ -68,24 +68,24 @@ impl Advertisements {
         // Not before the next turn, if one is set.
         let due = due.map(|due| self.turn.map_or(due, |turn| due.max(turn)));
         let expiry = self.by_expiry.first().map(|(expires, _)| *expires);
-        let walk = if self.by_id.is_empty() {
+        let pass = if self.by_id.is_empty() {
             None
-        } else if self.walk.is_some() || self.is_look_due {
+        } else if self.pass.is_some() || self.is_pass_due {
             Some(self.turn.unwrap_or(Instant::ZERO))
         } else {
             let mark = self.marks.first().map(|(due, _)| *due);
             mark.map(|due| self.turn.map_or(due, |turn| due.max(turn)))
         };
-        [due, expiry, walk].into_iter().flatten().min()
+        [due, expiry, pass].into_iter().flatten().min()
     }
 
     /// Marks the advertisements for another pass: a new peer may be nearer to them.
-    pub(super) const fn look_again(&mut self) {
-        self.is_look_due = true;
+    pub(super) const fn schedule_pass(&mut self) {
+        self.is_pass_due = true;
     }
 
     /// Begins a pass if any mark is due.
-    fn begin_walk(&mut self, now: Instant) {
+    fn begin_pass(&mut self, now: Instant) {
         let mut again = BTreeSet::new();
         while let Some(&(due, peer)) = self.marks.first()
             && due <= now
@@ -93,9 +93,9 @@ impl Advertisements {
             self.marks.pop_first();
             again.insert(peer);
         }
-        let is_due = core::mem::take(&mut self.is_look_due) || !again.is_empty();
+        let is_due = core::mem::take(&mut self.is_pass_due) || !again.is_empty();
         let is_repeat = core::mem::take(&mut self.is_repeat_due);
-        self.walk = (is_due && !self.by_id.is_empty()).then_some(Walk {
+        self.pass = (is_due && !self.by_id.is_empty()).then_some(Pass {
             at: None,
             again,
             is_repeat,
@@ -104,22 +104,24 @@ impl Advertisements {
 
     /// Returns the next advertisement of the pass, with the peers to be sent it again already
     /// cleared.
-    fn next_of_walk(&mut self, now: Instant) -> Option<AtomId> {
+    fn next_of_pass(&mut self, now: Instant) -> Option<AtomId> {
         // At its end a second pass may be due, for marks that were set in the meantime.
         for _ in 0..2 {
-            if self.walk.is_none() {
-                self.begin_walk(now);
+            if self.pass.is_none() {
+                self.begin_pass(now);
             }
-            let walk = self.walk.as_mut()?;
-            let behind = walk.at.map_or(Bound::Unbounded, Bound::Excluded);
+            let pass = self.pass.as_mut()?;
+            let behind = pass.at.map_or(Bound::Unbounded, Bound::Excluded);
             let next = self.by_id.range_mut((behind, Bound::Unbounded)).next();
             let Some((id, advertisement)) = next else {
-                self.walk = None;
+                self.pass = None;
                 continue;
             };
-            walk.at = Some(*id);
-            advertisement.told.retain(|told| !walk.again.contains(told));
-            if walk.is_repeat {
+            pass.at = Some(*id);
+            advertisement
+                .receivers
+                .retain(|peer| !pass.again.contains(peer));
+            if pass.is_repeat {
                 advertisement.repeat_at = now;
                 advertisement.rounds = 0;
             }
@@ -168,14 +170,14 @@ impl Engine {
         if is_over || id.is_zero() || self.advertisements.by_id.len() >= MAX_ADVERTISEMENTS {
             return is_over;
         }
-        let told = heapless::Vec::new();
+        let receivers = heapless::Vec::new();
         let advertisement = Advertisement {
             kind,
             expires,
             due: now,
             repeat_at: now,
             rounds: 0,
-            told,
+            receivers,
         };
         self.advertisements.by_id.insert(id, advertisement);
         self.advertisements.by_due.insert((now, id));
@@ -207,29 +209,29 @@ impl Engine {
         let advertisements = &mut self.advertisements;
         if is_first {
             advertisements.is_repeat_due = true;
-            advertisements.look_again();
+            advertisements.schedule_pass();
         } else if !repeats {
             let was = advertisements.repeated_at;
             if was.is_none_or(|at| now.since(at) >= ADDRESS_REPEAT_INTERVAL) {
                 advertisements.repeated_at = Some(now);
                 advertisements.is_repeat_due = true;
-                advertisements.look_again();
+                advertisements.schedule_pass();
             }
         }
     }
 
     /// Marks a peer that may have restarted: it is sent its advertisements again, at the usual pace
     /// and at most once per [`CONTACT_INTERVAL`].
-    pub(super) fn tell_again(&mut self, now: Instant, key: &PublicKey) {
+    pub(super) fn readvertise_to(&mut self, now: Instant, key: &PublicKey) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let told_at = peer.told_again_at;
-        let due = told_at.map_or(now, |at| now.max(at + CONTACT_INTERVAL));
-        let is_marked = told_at.is_some_and(|at| at > now);
+        let previous = peer.readvertised_at;
+        let due = previous.map_or(now, |at| now.max(at + CONTACT_INTERVAL));
+        let is_marked = previous.is_some_and(|at| at > now);
         let has_room = self.advertisements.marks.len() < MAX_PEERS;
         if !is_marked && has_room && !self.advertisements.by_id.is_empty() {
-            peer.told_again_at = Some(due);
+            peer.readvertised_at = Some(due);
             self.advertisements.marks.insert((due, *key));
         }
     }
@@ -249,7 +251,7 @@ impl Engine {
         for _ in 0..ADVERTISEMENTS_PER_TURN {
             let first = self.advertisements.by_due.first().copied();
             let due = first.filter(|(due, _)| *due <= now).map(|(_, id)| id);
-            let Some(id) = due.or_else(|| self.advertisements.next_of_walk(now)) else {
+            let Some(id) = due.or_else(|| self.advertisements.next_of_pass(now)) else {
                 return;
             };
             self.advertise_one(now, id);
@@ -273,7 +275,7 @@ impl Engine {
             self.peers.nearest(id.as_bytes(), |entry| {
                 entry.value.has_served && is_nearer(entry)
             });
-        let mut to: heapless::Vec<PublicKey, ADVERTISE_MOST> = heapless::Vec::new();
+        let mut to: heapless::Vec<PublicKey, MAX_ADVERTISE_PEERS> = heapless::Vec::new();
         for entry in nearest.into_iter().chain(serving) {
             if !to.contains(entry.key()) {
                 // The capacity is that of both sources together.
@@ -296,23 +298,23 @@ impl Engine {
             } else {
                 now + early.map_or(interval, |early| interval.min(*early))
             };
-            advertisement.told.clear();
+            advertisement.receivers.clear();
         }
-        let mut told = core::mem::take(&mut advertisement.told);
+        let mut receivers = core::mem::take(&mut advertisement.receivers);
         let repeat_at = advertisement.repeat_at;
-        told.retain(|peer| to.contains(peer));
+        receivers.retain(|peer| to.contains(peer));
         // If we are the nearest ourselves, none is sent: lookups end here anyway.
         for peer in to {
             if let Some(address) = address
-                && !told.contains(&peer)
+                && !receivers.contains(&peer)
                 && self.send_put(now, &peer, id, kind, self.me, address)
             {
                 // The capacity is that of `to`.
-                let _ = told.push(peer);
+                let _ = receivers.push(peer);
             }
         }
         if let Some(advertisement) = self.advertisements.by_id.get_mut(&id) {
-            advertisement.told = told;
+            advertisement.receivers = receivers;
         }
         self.advertisements.schedule(id, repeat_at);
     }

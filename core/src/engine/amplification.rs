@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_have_no_credit_and_old_balances_go() {
+    fn unknown_addresses_have_no_balance_and_old_balances_expire() {
         let mut credits = Credits::default();
         assert!(!credits.spend(&address(1), 0));
         credits.received(Instant::ZERO, address(1), 10);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_addresses_stays_bounded() {
+    fn flood_of_addresses_stays_bounded() {
         let mut credits = Credits::default();
         for n in 0..u32::try_from(2 * MAX_CREDITS).unwrap() {
             let address = SocketAddr::from((core::net::Ipv4Addr::from_bits(n), 1));
@@ -116,7 +116,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_more_than_three_times(steps in proptest::collection::vec((0..4u16, any::<bool>(), 0..200usize), 0..300)) {
+        fn sent_bytes_never_exceed_three_times_the_received_bytes(
+            steps in proptest::collection::vec((0..4u16, any::<bool>(), 0..200usize), 0..300),
+        ) {
             let mut credits = Credits::default();
             let mut balance = [0i64; 4];
             for (port, receive, bytes) in steps {

@@ -110,7 +110,7 @@ const MAX_SPARE_BYTES: usize = 8_192;
 
 /// Outgoing packets: the queue, spare buffers, and searches that are under way.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(super) struct Egress {
     me: PublicKey,
     port: u16,
     nonces: Nonces,
@@ -122,7 +122,7 @@ pub(super) struct Outbox {
     pending: BTreeMap<WorkId, Pending>,
 }
 
-impl Outbox {
+impl Egress {
     pub(super) fn new(config: &EngineConfig, me: PublicKey, seed: &[u8; 32]) -> Self {
         Self {
             me,
@@ -373,25 +373,25 @@ mod tests {
         let mut config = EngineConfig::new(crate::crypto::SecretKey::from_bytes([1; 32]), 7);
         config.outgoing_queue_limit_bytes = 1 << 20;
         config.outgoing_queue_timeout = Duration::ZERO;
-        let mut outbox = Outbox::new(&config, PublicKey::new([1; 32]), &[2; 32]);
+        let mut egress = Egress::new(&config, PublicKey::new([1; 32]), &[2; 32]);
         let (mut stats, mut now) = (Stats::default(), Instant::ZERO);
         let mut buffer = Vec::new();
         let mut delivered = 0;
         for round in 0..20_u16 {
             for port in 0..200 {
-                outbox.enqueue(now, &mut stats, at(1, port), [0; 60_000].to_vec());
+                egress.enqueue(now, &mut stats, at(1, port), [0; 60_000].to_vec());
             }
             for group in 2..102 {
-                outbox.enqueue(now, &mut stats, at(group, round), [0; 1_000].to_vec());
+                egress.enqueue(now, &mut stats, at(group, round), [0; 1_000].to_vec());
             }
             now = now + Duration::from_secs(1);
-            outbox.expire(now, &mut stats);
-            while let Some(sent) = outbox.poll(&mut stats, &mut buffer) {
+            egress.expire(now, &mut stats);
+            while let Some(sent) = egress.poll(&mut stats, &mut buffer) {
                 delivered += u32::from(sent.to.port() == round && sent.len == 1_000);
             }
         }
         assert_eq!(delivered, 20 * 100);
         assert!(stats.dropped(DropReason::OutgoingFull) > 3_000);
-        assert_eq!(outbox.queued_bytes(), 0);
+        assert_eq!(egress.queued_bytes(), 0);
     }
 }

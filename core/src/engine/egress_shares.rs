@@ -1,8 +1,8 @@
 //! Shares of the outgoing queue, by network group of the destination.
 //!
-//! The socket takes packets in the order of the queue, and one peer can request answers of many times
-//! the size of its requests. While the queue is at least half full, a group that has an eighth of the
-//! limit queued gets no more: the other half is left to the other groups.
+//! The socket takes packets in the order of the queue, and one peer can request answers of many
+//! times the size of its requests. While the queue is at least half full, a group that has an
+//! eighth of the limit queued gets no more: the other half is left to the other groups.
 
 use crate::wire::network_group::NetworkGroup;
 use alloc::collections::BTreeMap;
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_left_are_forgotten() {
+    fn dequeued_bytes_are_subtracted() {
         let mut shares = EgressShares::new(1_000);
         shares.add(at(60, 1, 1), 300);
         shares.add(at(60, 1, 2), 200);

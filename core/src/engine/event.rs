@@ -40,10 +40,10 @@ pub enum FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotFound => "no peer has it",
-            Self::Timeout => "no answer in time",
-            Self::TooMany => "too many fetches are under way",
-            Self::TooLarge => "the list is too large",
+            Self::NotFound => "not found at any peer",
+            Self::Timeout => "timed out",
+            Self::TooMany => "too many fetches in progress",
+            Self::TooLarge => "list exceeds the size limit",
         })
     }
 }
@@ -167,7 +167,7 @@ pub struct PeerInfo {
     /// Network group of that address.
     pub group: NetworkGroup,
     /// `true` if that address is validated.
-    pub is_proven: bool,
+    pub is_validated: bool,
     /// `true` if its pings say that it is a validator.
     pub is_validator: bool,
     /// `true` if it is the pinned default seed.

@@ -28,7 +28,7 @@ use core::net::SocketAddr;
 
 /// State of the exchange of authenticated blocks with a peer.
 #[derive(Debug, Default)]
-pub(super) struct Introduction {
+pub(super) struct BlockExchange {
     pub(super) identity: Option<ChainIdentity>,
     /// Nonce of the latest block that was applied.
     latest: Option<[u8; 12]>,
@@ -38,7 +38,7 @@ pub(super) struct Introduction {
     answered_at: Option<Instant>,
 }
 
-impl Introduction {
+impl BlockExchange {
     /// Applies a block, unless a later one of the same stream was applied. Returns whether the
     /// identity has changed.
     fn take(&mut self, nonce: &[u8; 12], identity: Option<ChainIdentity>) -> bool {
@@ -81,22 +81,22 @@ impl Engine {
             }
         }
         if let Some(peer) = self.peers.get_mut(&source.key) {
-            peer.has_greeted_again = true;
+            peer.has_sent_handshake = true;
         }
         let cookies = block.map(|(block, _)| block).unwrap_or_default();
         let is_echoed = cookies
             .cookie
             .is_some_and(|cookie| self.echo(now, &source, cookie));
-        if source.is_proven {
-            return self.answer_known(now, &source.key);
+        if source.is_validated {
+            return self.answer_validated_peer(now, &source.key);
         }
         let is_known = self.peers.get(&source.key).is_some();
         if let Some(probed) = self.probe_solicited(now, &source, cookies.echo.as_ref()) {
             return probed;
         }
-        let answered = is_echoed || self.introduce(now, &source);
+        let answered = is_echoed || self.send_limited_handshake(now, &source);
         if is_known {
-            self.seek_proof(now, &source.key, source.address, false);
+            self.request_validation(now, &source.key, source.address, false);
         }
         if answered {
             Ok(())
@@ -108,7 +108,11 @@ impl Engine {
     /// Answers a handshake of a peer from its validated address with a handshake and a ping: the
     /// peer may have restarted, and needs both. An answer within [`limits::CONTACT_INTERVAL`] of
     /// the previous one is delayed until the interval has passed.
-    pub(super) fn answer_known(&mut self, now: Instant, key: &PublicKey) -> Result<(), DropReason> {
+    pub(super) fn answer_validated_peer(
+        &mut self,
+        now: Instant,
+        key: &PublicKey,
+    ) -> Result<(), DropReason> {
         let Some(peer) = self.peers.get_mut(key) else {
             return Ok(());
         };
@@ -142,14 +146,14 @@ impl Engine {
             let is_due = self.peers.get(&key).is_some_and(|peer| peer.is_answer_due);
             if is_due {
                 // The interval has passed, so nothing is delayed again.
-                let _ = self.answer_known(now, &key);
+                let _ = self.answer_validated_peer(now, &key);
             }
         }
     }
 
     /// Sends a handshake to an unvalidated address, within its amplification limit and once per
     /// interval and key.
-    pub(super) fn introduce(&mut self, now: Instant, source: &Source) -> bool {
+    pub(super) fn send_limited_handshake(&mut self, now: Instant, source: &Source) -> bool {
         let name = (source.address, source.key);
         if self.handshakes.contains(now, &name) {
             return false;
@@ -159,7 +163,7 @@ impl Engine {
             return false;
         }
         let is_taken = self.handshakes.take(now, source.share(), name, 1);
-        if !is_taken && !self.answer_unremembered() {
+        if !is_taken && !self.answer_untracked() {
             return false;
         }
         self.send_handshake(now, source.address);
@@ -174,7 +178,7 @@ impl Engine {
             ..Block::default()
         };
         let bytes = handshake_bytes(block.encoded_len(false));
-        if !source.is_proven && !self.credits.spend(&source.address, bytes) {
+        if !source.is_validated && !self.credits.spend(&source.address, bytes) {
             return false;
         }
         // The echo tells the sender our key.
@@ -223,14 +227,14 @@ impl Engine {
     fn send_payload(&mut self, now: Instant, to: SocketAddr, block: &Block) {
         let mut payload = Vec::new();
         block.write(&mut payload);
-        self.outbox.handshake(now, &mut self.stats, to, &payload);
+        self.egress.handshake(now, &mut self.stats, to, &payload);
     }
 
     /// Contacts again the addresses that have not answered: after a second within the amplification
     /// limit, and after an interval in any case.
     pub(super) fn follow_up(&mut self, now: Instant) {
         while let Some(address) = self.solicited.next_follow_up(now) {
-            if self.peers.is_proven_address(&address) || self.is_own_address(address) {
+            if self.peers.is_validated_address(&address) || self.is_own_address(address) {
                 continue;
             }
             let block = Block {
@@ -248,17 +252,17 @@ impl Engine {
     /// addresses fills the memory at no cost, and must not keep newcomers out; the answer is within
     /// the amplification limit of the address. A few are not answered: otherwise two nodes with
     /// full memories would exchange handshakes for ever.
-    const fn answer_unremembered(&mut self) -> bool {
-        self.unremembered = self.unremembered.wrapping_add(1);
+    const fn answer_untracked(&mut self) -> bool {
+        self.untracked_handshakes = self.untracked_handshakes.wrapping_add(1);
         !self
-            .unremembered
-            .is_multiple_of(limits::UNREMEMBERED_HANDSHAKES)
+            .untracked_handshakes
+            .is_multiple_of(limits::UNTRACKED_HANDSHAKE_DROP_RATIO)
     }
 
     /// Sends a handshake without an extension block; the caller checks the limits.
     pub(super) fn send_handshake(&mut self, now: Instant, to: SocketAddr) {
         let payload = self.handshake_payload(&to);
-        self.outbox.handshake(now, &mut self.stats, to, payload);
+        self.egress.handshake(now, &mut self.stats, to, payload);
     }
 
     /// Returns whether this handshake was sent to us by the owner of `key`, which is a known peer.
@@ -291,14 +295,14 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&source.key) else {
             return Ok(());
         };
-        if sender.is_trusted && peer.is_proven {
+        if sender.is_trusted && peer.is_validated {
             self.take_block(&source.key, nonce, block.identity);
         } else {
             peer.held.block(*nonce, block.identity);
         }
-        if !sender.source.is_proven {
+        if !sender.source.is_validated {
             let is_for_stream = sender.is_unconfirmed;
-            self.seek_proof(now, &source.key, source.address, is_for_stream);
+            self.request_validation(now, &source.key, source.address, is_for_stream);
         } else if block.is_question {
             self.answer_question(now, &sender);
         }
@@ -315,7 +319,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let has_changed = peer.introduction.take(nonce, identity);
+        let has_changed = peer.block_exchange.take(nonce, identity);
         if let Some(identity) = identity.filter(|_| has_changed) {
             let peer = *key;
             self.push_event(Event::ChainIdentity { peer, identity });
@@ -327,7 +331,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&sender.source.key) else {
             return;
         };
-        let answered_at = &mut peer.introduction.answered_at;
+        let answered_at = &mut peer.block_exchange.answered_at;
         if answered_at.is_some_and(|at| now.since(at) < limits::PROBE_INTERVAL) {
             return;
         }
@@ -337,7 +341,7 @@ impl Engine {
 
     /// Sends a validated peer of this implementation a handshake with an authenticated block, if we
     /// follow a chain.
-    pub(super) fn introduce_ourselves(&mut self, now: Instant, key: &PublicKey) {
+    pub(super) fn send_chain_identity(&mut self, now: Instant, key: &PublicKey) {
         if self.config.chain_identity.is_some() {
             self.send_block(now, key, false);
         }
@@ -349,10 +353,10 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let introduction = &mut peer.introduction;
-        let is_known = introduction.latest.is_some();
-        if !is_known && introduction.asked < limits::MAX_PROBES {
-            introduction.asked += 1;
+        let block_exchange = &mut peer.block_exchange;
+        let is_known = block_exchange.latest.is_some();
+        if !is_known && block_exchange.asked < limits::MAX_PROBES {
+            block_exchange.asked += 1;
             self.send_block(now, key, true);
         }
     }
@@ -363,7 +367,7 @@ impl Engine {
         let Some(peer) = self.peers.get(key) else {
             return;
         };
-        if !peer.is_proven || !peer.is_ours {
+        if !peer.is_validated || !peer.is_ours {
             return;
         }
         let block = Block {
@@ -372,7 +376,7 @@ impl Engine {
             ..Block::default()
         };
         let to = (peer.address, *key, &peer.shared);
-        self.outbox
+        self.egress
             .authenticated_handshake(now, &mut self.stats, to, &block);
     }
 
@@ -385,7 +389,7 @@ impl Engine {
         let ours = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.is_proven && peer.is_ours);
+            .filter(|(_, peer)| peer.is_validated && peer.is_ours);
         let keys: Vec<PublicKey> = ours.map(|(key, _)| *key).collect();
         for key in keys {
             self.send_block(now, &key, false);

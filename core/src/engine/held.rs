@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_what_is_of_the_confirmed_stream_once() {
+    fn releases_statements_of_the_confirmed_stream_once() {
         for (confirmed, expected) in [(Some([1; 6]), 1), (Some([2; 6]), 1), (None, 2)] {
             let mut held = Held::default();
             held.ping([1; 6], ping(1));

@@ -62,7 +62,7 @@ impl Engine {
             canonical(address)
         });
         let known = self.peers.get(&message.sender).zip(address);
-        known.is_some_and(|(peer, address)| peer.is_proven_at(&address))
+        known.is_some_and(|(peer, address)| peer.is_validated_at(&address))
     }
 
     /// Queues a datagram for [`Engine::handle_queued`], within the capacity and the timeout of the
@@ -118,7 +118,7 @@ impl Engine {
             let source = Source {
                 key: message.sender,
                 address,
-                is_proven: false,
+                is_validated: false,
             };
             self.credits.received(now, address, len);
             return Err(self.handle_own_key(now, &source, (bytes, &message.body)));
@@ -132,13 +132,13 @@ impl Engine {
             return Err(DropReason::BadKey);
         }
         let known = self.peers.get(&message.sender);
-        let is_proven = known.is_some_and(|peer| peer.is_proven_at(&address));
+        let is_validated = known.is_some_and(|peer| peer.is_validated_at(&address));
         let source = Source {
             key: message.sender,
             address,
-            is_proven,
+            is_validated,
         };
-        if !is_proven {
+        if !is_validated {
             self.credits.received(now, address, len);
         }
         match message.body {
@@ -236,16 +236,16 @@ impl Engine {
         (sealed, len): (&Sealed<'_>, usize),
         store: &S,
     ) -> Result<(), DropReason> {
-        if self.outbox.is_ours(sealed.nonce()) {
+        if self.egress.is_ours(sealed.nonce()) {
             return Err(DropReason::Reflected);
         }
-        let mut stranger = None;
+        let mut unknown = None;
         if self.peers.get(&source.key).is_none() {
-            stranger = Some(self.shared_with_unknown(now, &source)?);
+            unknown = Some(self.shared_with_unknown(now, &source)?);
         }
         let mut scratch = mem::take(&mut self.scratch);
         let known = self.peers.get(&source.key).map(|peer| &peer.shared);
-        let opened = match known.or(stranger.as_ref()) {
+        let opened = match known.or(unknown.as_ref()) {
             Some(shared) => sealed.open(shared, &mut scratch),
             None => Err(ContentError::NotAuthentic),
         };
@@ -254,14 +254,14 @@ impl Engine {
                 let is_statement = matches!(topic, Topic::Ping | Topic::Transaction);
                 let of = (sealed.nonce(), is_statement, len);
                 self.unknown_keys.remove(&(source.key, source.address));
-                let admitted = stranger.map_or(Ok(()), |key| self.admit(now, &source, key));
+                let admitted = unknown.map_or(Ok(()), |key| self.admit(now, &source, key));
                 admitted
                     .and_then(|()| self.note_authentic(now, source, of))
                     .and_then(|sender| self.handle_content(now, &sender, topic, content, store))
             }
             Err(ContentError::NotAuthentic) => {
                 let name = (source.key, source.address);
-                if let Some(shared) = stranger
+                if let Some(shared) = unknown
                     && self.unknown_keys.get(&name).is_none()
                 {
                     // A node that joins sends packets sealed for other keys than ours: for keys
@@ -271,10 +271,10 @@ impl Engine {
                 }
                 // The packet may be sealed for a key that we had before: the sender learns our
                 // present key.
-                if source.is_proven {
-                    let _ = self.answer_known(now, &source.key);
+                if source.is_validated {
+                    let _ = self.answer_validated_peer(now, &source.key);
                 } else {
-                    self.introduce(now, &source);
+                    self.send_limited_handshake(now, &source);
                 }
                 Err(DropReason::NotAuthentic)
             }
@@ -304,23 +304,23 @@ impl Engine {
         }
         let is_current = freshness == Freshness::Current;
         let is_unconfirmed = !is_current && peer.replay.confirmed().is_some();
-        if is_current || !peer.is_proven {
+        if is_current || !peer.is_validated {
             peer.last_heard = now;
             peer.kept_alive_at = None;
         }
         // A node that must not be probed over IPv6 cannot be validated.
-        let is_trusted = if peer.is_proven {
+        let is_trusted = if peer.is_validated {
             !is_unconfirmed
         } else {
             !peer.may_be_asked_at(&source.address)
         };
         if is_unconfirmed {
-            if source.is_proven {
+            if source.is_validated {
                 // Its packets were not added to its balance so far, since it was validated.
                 self.credits.received(now, source.address, len);
             }
-            source.is_proven = false;
-        } else if !source.is_proven && !peer.is_proven {
+            source.is_validated = false;
+        } else if !source.is_validated && !peer.is_validated {
             self.make_room_at(now, &source.key, &source.address)?;
             self.peers.follow(&source.key, source.address);
         }
@@ -345,7 +345,7 @@ impl Engine {
         let source = &sender.source;
         if sender.is_unconfirmed {
             // Done before the message is handled: the sender's next action may depend on it.
-            self.seek_proof(now, &source.key, source.address, true);
+            self.request_validation(now, &source.key, source.address, true);
         }
         let handled = match topic {
             Topic::Ping => self.handle_ping(now, sender, content),
@@ -356,8 +356,8 @@ impl Engine {
             Topic::RouteResponse => self.handle_route_response(now, source, content),
             Topic::Transaction => self.handle_transaction(sender, content),
         };
-        if !source.is_proven && !sender.is_unconfirmed {
-            self.seek_proof(now, &source.key, source.address, false);
+        if !source.is_validated && !sender.is_unconfirmed {
+            self.request_validation(now, &source.key, source.address, false);
         }
         handled
     }
@@ -371,7 +371,7 @@ impl Engine {
         }
         let key = sender.source.key;
         if sender.is_trusted {
-            self.tell_transaction(&key, id);
+            self.report_transaction(&key, id);
             return Ok(());
         }
         let (prefix, _) = split(&sender.nonce);
@@ -379,13 +379,13 @@ impl Engine {
         if peer.is_some_and(|peer| peer.held.transaction(prefix, id)) {
             Ok(())
         } else {
-            Err(DropReason::Unproven)
+            Err(DropReason::NotValidated)
         }
     }
 
     /// Reports a transaction that a validated peer has announced.
-    pub(super) fn tell_transaction(&mut self, key: &PublicKey, id: AtomId) {
-        let Some(peer) = self.peers.get(key).filter(|peer| peer.is_proven) else {
+    pub(super) fn report_transaction(&mut self, key: &PublicKey, id: AtomId) {
+        let Some(peer) = self.peers.get(key).filter(|peer| peer.is_validated) else {
             return;
         };
         let group = peer.group();
@@ -409,36 +409,35 @@ impl Engine {
         let Some(peer) = self.peers.get(&to.key) else {
             return false;
         };
-        if !to.is_proven && !self.credits.spend(&to.address, sealed_bytes(content_len)) {
+        if !to.is_validated && !self.credits.spend(&to.address, sealed_bytes(content_len)) {
             return false;
         }
         let seal = (&peer.shared, peer.difficulty);
-        self.outbox
+        self.egress
             .sealed(now, &mut self.stats, to.address, seal, topic, write);
         true
     }
 
     /// Takes the one first contact of an address per interval; returns whether it was available. If
-    /// the referrer `namer` named the address, it is charged to the budget of that referrer as
-    /// well.
+    /// `referrer` named the address, it is charged to the budget of that referrer as well.
     pub(super) fn may_contact(
         &mut self,
         now: Instant,
         address: SocketAddr,
-        namer: Option<&PublicKey>,
+        referrer: Option<&PublicKey>,
     ) -> bool {
         let is_ours = self.config.use_ipv6 || address.is_ipv4();
         // A referrer that names an address must not keep us from contacting it of our own accord.
-        let is_chosen = namer.is_none();
+        let is_chosen = referrer.is_none();
         let was_contacted = self.contacts.contains(now, &(address, true))
             || !is_chosen && self.contacts.contains(now, &(address, false));
         if !is_ours || !is_contactable(address) || was_contacted {
             return false;
         }
-        if namer.is_some_and(|namer| !self.may_name(now, namer)) {
+        if referrer.is_some_and(|referrer| !self.charge_referrer(now, referrer)) {
             return false;
         }
-        let share = self.share(namer.unwrap_or(&self.me));
+        let share = self.share(referrer.unwrap_or(&self.me));
         let may = self.contacts.take(now, share, (address, is_chosen), 1);
         if may {
             self.solicited.expect(now, address, (share, !is_chosen));
@@ -453,10 +452,10 @@ impl Engine {
     }
 
     /// Charges a referral to a referrer; returns whether its budget for the interval allowed it.
-    pub(super) fn may_name(&mut self, now: Instant, namer: &PublicKey) -> bool {
-        let times = u8::try_from(limits::MAX_CONTACTS_PER_NAMER).unwrap_or(u8::MAX);
-        let share = self.share(namer);
-        let may = self.namers.take(now, share, *namer, times);
+    pub(super) fn charge_referrer(&mut self, now: Instant, referrer: &PublicKey) -> bool {
+        let times = u8::try_from(limits::MAX_CONTACTS_PER_REFERRER).unwrap_or(u8::MAX);
+        let share = self.share(referrer);
+        let may = self.referrers.take(now, share, *referrer, times);
         if !may {
             self.stats.drop(DropReason::RedirectBudget);
         }
@@ -469,9 +468,10 @@ impl Engine {
         Share::of(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), *key)
     }
 
-    /// Returns whether a referrer at `namer` may make us contact `named`.
-    pub(super) fn may_be_named(&self, namer: IpAddr, named: SocketAddr) -> bool {
-        super::address::may_name(namer, named) && (self.config.use_ipv6 || named.is_ipv4())
+    /// Returns whether a referrer at `referrer` may make us contact `named`.
+    pub(super) fn is_referral_allowed(&self, referrer: IpAddr, named: SocketAddr) -> bool {
+        super::address::is_referral_allowed(referrer, named)
+            && (self.config.use_ipv6 || named.is_ipv4())
     }
 }
 

@@ -18,8 +18,8 @@
 use core::time::Duration;
 
 /// Maximum number of known peers, registered or not. When full, the peer heard from longest ago is
-/// evicted: first among unvalidated peers, if it has been silent for [`STRANGER_PATIENCE`] or there
-/// are more than [`STRANGERS_WITH_TIME`] of them; then among peers that the routing table has no
+/// evicted: first among unvalidated peers, if it has been silent for [`UNVALIDATED_GRACE`] or there
+/// are more than [`UNVALIDATED_WITH_GRACE`] of them; then among peers that the routing table has no
 /// room for and that have been silent for [`SPARE_PEER_SILENCE`]; then among all unvalidated peers.
 /// If there is none, the newcomer is refused.
 pub const MAX_PEERS: usize = 4_096;
@@ -28,11 +28,11 @@ pub const MAX_PEERS: usize = 4_096;
 pub const SPARE_PEER_SILENCE: Duration = Duration::from_secs(10);
 /// Time that an unvalidated peer is kept if there are few, see [`MAX_PEERS`]: long enough to answer
 /// probes.
-pub const STRANGER_PATIENCE: Duration = Duration::from_secs(3);
-/// Number of unvalidated peers that are kept for [`STRANGER_PATIENCE`], see [`MAX_PEERS`]. A flood
+pub const UNVALIDATED_GRACE: Duration = Duration::from_secs(3);
+/// Number of unvalidated peers that are kept for [`UNVALIDATED_GRACE`], see [`MAX_PEERS`]. A flood
 /// of unknown keys, of which [`AGREEMENTS_PER_SECOND`] are accepted, leaves each a quarter of a
 /// second to validate its address, and costs at most this number of spare peers their places.
-pub const STRANGERS_WITH_TIME: usize = 256;
+pub const UNVALIDATED_WITH_GRACE: usize = 256;
 /// Maximum number of known peers from one IPv4 /24 or IPv6 /48, or from one socket of a range that
 /// is not public. A peer counts at its validated address, or at the one that it used last if it is
 /// not validated. When full, unvalidated peers there are evicted first, then silent ones outside
@@ -72,7 +72,7 @@ pub const CONTACT_INTERVAL: Duration = Duration::from_secs(10);
 /// contacts are refused.
 pub const MAX_CONTACTS: usize = 4_096;
 /// Maximum number of first contacts that one referrer can cause within [`CONTACT_INTERVAL`].
-pub const MAX_CONTACTS_PER_NAMER: usize = 32;
+pub const MAX_CONTACTS_PER_REFERRER: usize = 32;
 /// Time for which handshakes from a contacted address count as solicited: longer than the interval
 /// in which a peer does not repeat its answer.
 pub const SOLICITED_LIFETIME: Duration = Duration::from_secs(30);
@@ -95,7 +95,7 @@ pub const SOLICITED_BURST: u32 = 256;
 /// and address has to wait. When full, further handshakes are answered without being remembered.
 pub const MAX_HANDSHAKE_ANSWERS: usize = 4_096;
 /// One in this number of handshakes that find no place in that memory is not answered.
-pub const UNREMEMBERED_HANDSHAKES: u32 = 32;
+pub const UNTRACKED_HANDSHAKE_DROP_RATIO: u32 = 32;
 
 /// Key agreements per second with unknown peers, in all.
 pub const AGREEMENTS_PER_SECOND: u32 = 1_000;
@@ -210,7 +210,7 @@ pub const MAX_LIST_BYTES: usize = 64 << 20;
 /// length in front of each atom.
 pub const MAX_LIST_ANSWER_BYTES: usize = 3_990;
 /// Maximum number of concurrent object reads by the host.
-pub const MAX_READS_OUT: usize = 4;
+pub const MAX_CONCURRENT_READS: usize = 4;
 /// Maximum number of these for the peers of one network group: others keep a place.
 pub const MAX_READS_PER_GROUP: usize = 2;
 /// Maximum number of requests that wait for a read. When full, the source with most requests loses
@@ -235,7 +235,7 @@ pub const EARLY_REPEATS: [Duration; 2] = [Duration::from_secs(2), Duration::from
 /// those that have answered a request that it is sent to as well. Usually these are the same.
 pub const ADVERTISE_FANOUT: usize = 3;
 /// Maximum number of peers that an advertisement is sent to.
-pub const ADVERTISE_MOST: usize = 2 * ADVERTISE_FANOUT;
+pub const MAX_ADVERTISE_PEERS: usize = 2 * ADVERTISE_FANOUT;
 /// Maximum number of advertisements that are sent, or checked because of new peers, in one turn.
 pub const ADVERTISEMENTS_PER_TURN: usize = 64;
 /// Interval between two such turns while there are more to send.
@@ -254,10 +254,11 @@ pub const ROUTE_RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MAX_ROUTE_ENTRIES: usize = 64;
 
 /// Number of registered peers below which [`ROUTE_REQUEST_INTERVAL`], [`PING_INTERVAL`] and
-/// [`SEED_INTERVAL`] are divided by [`FEW_PEERS_HURRY`], so that a partitioned network reconnects.
+/// [`SEED_INTERVAL`] are divided by [`FEW_PEERS_DIVISOR`], so that a partitioned network
+/// reconnects.
 pub const FEW_PEERS: usize = 16;
 /// Divisor of intervals while there are fewer than [`FEW_PEERS`] peers.
-pub const FEW_PEERS_HURRY: u32 = 10;
+pub const FEW_PEERS_DIVISOR: u32 = 10;
 /// Interval between contacts of seeds that are not peers, while fewer than [`WANTED_PEERS`] are
 /// known: two halves of a partitioned network that have removed each other's peers have only the
 /// seeds in common.

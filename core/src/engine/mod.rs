@@ -90,13 +90,13 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use amplification::Credits;
 use core::net::SocketAddr;
-use egress::Outbox;
+use egress::Egress;
 use fetch::Fetches;
 use own_address::OwnAddress;
 use peers::{Peer, Peers};
 use providers::Providers;
 use random::ProbeIds;
-use rate_limit::{Agreements, Recently, UnknownKey};
+use rate_limit::{Agreements, IntervalLimiter, UnknownKey};
 use reads::Reads;
 use replay::Departed;
 use round_trip::RoundTrip;
@@ -115,7 +115,7 @@ struct Source {
     address: SocketAddr,
     /// `true` if the peer is validated at this address and the message cannot be of an earlier run
     /// of the peer.
-    is_proven: bool,
+    is_validated: bool,
 }
 
 /// Sender and nonce of an authentic message that is not known to be a replay.
@@ -146,25 +146,25 @@ pub struct Engine {
     unknown_keys: ShareTable<(PublicKey, SocketAddr), UnknownKey>,
     /// Addresses contacted recently; the flag is `true` for contacts of our own accord and `false`
     /// for those caused by referrers.
-    contacts: Recently<(SocketAddr, bool)>,
+    contacts: IntervalLimiter<(SocketAddr, bool)>,
     /// Contacted addresses and the keys that have answered from them.
     solicited: Solicited,
     /// Referrals charged to each referrer.
-    namers: Recently<PublicKey>,
+    referrers: IntervalLimiter<PublicKey>,
     /// Recent handshakes to unvalidated addresses, by the address and the key that they answered.
-    handshakes: Recently<(SocketAddr, PublicKey)>,
+    handshakes: IntervalLimiter<(SocketAddr, PublicKey)>,
     /// Number of handshakes that were due an answer while `handshakes` was full.
-    unremembered: u32,
+    untracked_handshakes: u32,
     /// Keys, each at an IPv6 address, that have identified themselves as nodes of this
     /// implementation.
-    marked: Recently<(PublicKey, SocketAddr)>,
+    marked: IntervalLimiter<(PublicKey, SocketAddr)>,
     /// Keys whose packets are dropped.
     banned: BTreeSet<PublicKey>,
-    redirects: Recently<(PublicKey, AtomId, objects::Told)>,
+    redirects: IntervalLimiter<(PublicKey, AtomId, objects::RedirectKind)>,
     probe_ids: ProbeIds,
     probe_timers: BTreeSet<(Instant, PublicKey)>,
     answer_timers: BTreeSet<(Instant, PublicKey)>,
-    outbox: Outbox,
+    egress: Egress,
     providers: Providers,
     fetches: Fetches,
     /// Requests of peers for objects that are on a disk.
@@ -182,7 +182,7 @@ pub struct Engine {
     scratch: Vec<u8>,
     next_check: Instant,
     next_bootstrap: Instant,
-    seeds_looked_at: Instant,
+    seeds_contacted_at: Instant,
 }
 
 impl Source {
@@ -207,18 +207,18 @@ impl Engine {
             credits: Credits::default(),
             agreements: Agreements::new(now),
             unknown_keys: ShareTable::new(limits::MAX_UNKNOWN_KEYS),
-            contacts: Recently::new(interval, limits::MAX_CONTACTS),
+            contacts: IntervalLimiter::new(interval, limits::MAX_CONTACTS),
             solicited: Solicited::new(now),
-            namers: Recently::new(interval, limits::MAX_CONTACTS),
-            handshakes: Recently::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
-            unremembered: 0,
-            marked: Recently::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
+            referrers: IntervalLimiter::new(interval, limits::MAX_CONTACTS),
+            handshakes: IntervalLimiter::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
+            untracked_handshakes: 0,
+            marked: IntervalLimiter::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
             banned: BTreeSet::new(),
-            redirects: Recently::new(interval, limits::MAX_REDIRECTS),
+            redirects: IntervalLimiter::new(interval, limits::MAX_REDIRECTS),
             probe_ids: ProbeIds::new(&seed),
             probe_timers: BTreeSet::new(),
             answer_timers: BTreeSet::new(),
-            outbox: Outbox::new(&config, me, &seed),
+            egress: Egress::new(&config, me, &seed),
             providers: Providers::default(),
             fetches: Fetches::default(),
             reads: Reads::default(),
@@ -235,7 +235,7 @@ impl Engine {
             scratch: Vec::new(),
             next_check: now + config.peer_timeout_interval,
             next_bootstrap: now,
-            seeds_looked_at: now,
+            seeds_contacted_at: now,
             config,
         }
     }
@@ -249,7 +249,7 @@ impl Engine {
     /// Moves the next packet into `buffer`, replacing its contents, and returns its destination and
     /// length. Buffers are exchanged, not copied, so that memory is reused.
     pub fn poll_transmit(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        self.outbox.poll(&mut self.stats, buffer)
+        self.egress.poll(&mut self.stats, buffer)
     }
 
     /// Returns the next event.
@@ -263,13 +263,13 @@ impl Engine {
 
     /// Returns the next proof-of-work search for the host to run.
     pub fn poll_work(&mut self) -> Option<Work> {
-        self.outbox.poll_work()
+        self.egress.poll_work()
     }
 
     /// Handles the result of a proof-of-work search: queues its packet if a nonce was found, and
     /// drops the packet otherwise.
     pub fn handle_work(&mut self, now: Instant, done: WorkDone) {
-        self.outbox.handle_work(now, &mut self.stats, done);
+        self.egress.handle_work(now, &mut self.stats, done);
     }
 
     /// Returns the registered peers, by key.
@@ -290,13 +290,13 @@ impl Engine {
             key: *key,
             address: peer.address,
             group: peer.group(),
-            is_proven: peer.is_proven,
+            is_validated: peer.is_validated,
             is_validator: peer.is_validator,
             is_default_seed: self.seeds.is_default(key),
             is_seed: self.seeds.is_seed(key, peer),
             difficulty: peer.difficulty,
             head: peer.head,
-            identity: peer.introduction.identity,
+            identity: peer.block_exchange.identity,
             last_heard: peer.last_heard,
         }
     }
@@ -339,14 +339,14 @@ impl Engine {
     /// Returns the number of bytes in the outgoing queue.
     #[must_use]
     pub const fn outgoing_bytes(&self) -> u64 {
-        self.outbox.queued_bytes()
+        self.egress.queued_bytes()
     }
 
     /// Returns the number of packets that wait for a proof-of-work search, whether or not the host
     /// has taken the search yet.
     #[must_use]
     pub fn pending_work(&self) -> usize {
-        self.outbox.pending_work()
+        self.egress.pending_work()
     }
 
     /// Returns the proof of work that is required of senders at present, in leading zero bits.

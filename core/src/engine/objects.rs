@@ -29,7 +29,7 @@ pub(super) const RESPONSE_HEAD_BYTES: usize = 1 + 32;
 
 /// Kind of an answer about an id, for budgets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Told {
+pub(super) enum RedirectKind {
     /// Redirect to a nearer peer.
     Nearer(PayloadType),
     /// Redirect to a provider.
@@ -89,8 +89,8 @@ impl Engine {
     /// else that a packet of 100 bytes can cause, so an address that may be forged gets none.
     fn read(&mut self, now: Instant, source: &Source, id: AtomId, kind: PayloadType, part: Part) {
         let peer = self.peers.get(&source.key);
-        if !source.is_proven && peer.is_none_or(|peer| peer.may_be_asked_at(&source.address)) {
-            return self.wait_for_proof(now, source, id, kind);
+        if !source.is_validated && peer.is_none_or(|peer| peer.may_be_asked_at(&source.address)) {
+            return self.wait_for_validation(now, source, id, kind);
         }
         let request = reads::Request::new(now, *source, id, kind, part);
         if let Err(reason) = self.reads.add(request) {
@@ -99,7 +99,7 @@ impl Engine {
     }
 
     /// Returns the next read for the host to run. At most
-    /// [`MAX_READS_OUT`](super::limits::MAX_READS_OUT) are out at a time.
+    /// [`MAX_CONCURRENT_READS`](super::limits::MAX_CONCURRENT_READS) are out at a time.
     pub fn poll_read(&mut self, now: Instant) -> Option<Read> {
         let Self {
             reads,
@@ -130,7 +130,7 @@ impl Engine {
         } = request;
         // The peer may have moved in the meantime.
         let peer = self.peers.get(&source.key);
-        source.is_proven &= peer.is_some_and(|peer| peer.is_proven_at(&source.address));
+        source.is_validated &= peer.is_some_and(|peer| peer.is_validated_at(&source.address));
         self.answer(now, &source, id, kind, &object);
     }
 
@@ -179,12 +179,18 @@ impl Engine {
         if sent {
             self.stats.objects_served += 1;
         } else {
-            self.wait_for_proof(now, source, id, kind);
+            self.wait_for_validation(now, source, id, kind);
         }
     }
 
     /// Keeps a request until the address of its sender is validated.
-    fn wait_for_proof(&mut self, now: Instant, source: &Source, id: AtomId, kind: PayloadType) {
+    fn wait_for_validation(
+        &mut self,
+        now: Instant,
+        source: &Source,
+        id: AtomId,
+        kind: PayloadType,
+    ) {
         let Some(peer) = self.peers.get_mut(&source.key) else {
             return;
         };
@@ -197,7 +203,7 @@ impl Engine {
             return;
         }
         if peer.waiting.len() >= MAX_WAITING {
-            self.stats.drop(DropReason::Unproven);
+            self.stats.drop(DropReason::NotValidated);
             return;
         }
         peer.waiting.push(Waiting {
@@ -212,7 +218,7 @@ impl Engine {
     fn redirect(&mut self, now: Instant, source: &Source, id: AtomId, kind: PayloadType) {
         // A probe: a plain "not here" identifies us to its sender as a node of this implementation.
         if ProbeIds::may_be_of(&source.key, &id) {
-            return self.send_no(now, source, id);
+            return self.send_not_found(now, source, id);
         }
         let takes_ipv6 = source.address.is_ipv6()
             && self
@@ -220,8 +226,8 @@ impl Engine {
                 .get(&source.key)
                 .is_some_and(|peer| peer.takes_ipv6);
         let can_take = |address: &SocketAddr| address.is_ipv4() || takes_ipv6;
-        let told = Told::Provider(kind);
-        let provider = self.provider_for(now, source, id, told, can_take);
+        let redirect = RedirectKind::Provider(kind);
+        let provider = self.provider_for(now, source, id, redirect, can_take);
         let nearer = self.nearer_for(now, source, id, kind, can_take);
         // Third-party records alternate with nearer peers, which may have a record of a provider
         // that serves.
@@ -229,21 +235,21 @@ impl Engine {
         let has_own = all.any(|provider| provider.is_own && provider.has_served);
         drop(all);
         let is_ours = self.peers.get(&source.key).is_some_and(|peer| peer.is_ours);
-        let counts = [told, Told::Nearer(kind)]
-            .map(|told| self.redirects.count(now, &(source.key, id, told)));
+        let counts = [redirect, RedirectKind::Nearer(kind)]
+            .map(|redirect| self.redirects.count(now, &(source.key, id, redirect)));
         let is_turn_of_nearer = is_ours && !has_own && counts[1] < counts[0];
         if let Some(provider) = provider
             && !(is_turn_of_nearer && nearer.is_some())
         {
-            if self.may_tell(now, source, id, told) {
+            if self.may_redirect(now, source, id, redirect) {
                 return self.send_contact(now, source, id, provider.key, provider.address);
             }
         } else if let Some((key, address)) = nearer
-            && self.may_tell(now, source, id, Told::Nearer(kind))
+            && self.may_redirect(now, source, id, RedirectKind::Nearer(kind))
         {
             return self.send_contact(now, source, id, key, address);
         }
-        self.send_no(now, source, id);
+        self.send_not_found(now, source, id);
     }
 
     /// Returns the provider to name to an asker: own records first, and a different one for each
@@ -253,7 +259,7 @@ impl Engine {
         now: Instant,
         source: &Source,
         id: AtomId,
-        told: Told,
+        redirect: RedirectKind,
         can_take: impl Fn(&SocketAddr) -> bool,
     ) -> Option<Provider> {
         let all = self.providers.of(now, &id).filter(|provider| {
@@ -285,7 +291,7 @@ impl Engine {
             let peer = self
                 .peers
                 .get(&provider.key)
-                .filter(|peer| peer.is_proven)?;
+                .filter(|peer| peer.is_validated)?;
             let is_useful = peer.address != provider.address
                 && Scope::of(peer.address.ip()) >= Scope::of(source.address.ip())
                 && can_take(&peer.address);
@@ -298,7 +304,7 @@ impl Engine {
         }));
         let stated = all.iter().filter(|provider| validated(provider).is_some());
         named.extend(stated.copied());
-        let attempt = self.redirects.count(now, &(source.key, id, told));
+        let attempt = self.redirects.count(now, &(source.key, id, redirect));
         let at = usize::from(attempt) % named.len().max(1);
         named.get(at).copied()
     }
@@ -306,21 +312,27 @@ impl Engine {
     /// Returns whether an asker may be redirected, and counts the redirect. Nodes of this
     /// implementation count hops: they may be redirected again, since an answer may have been lost.
     /// A reference node does not, and the next one sends it back here.
-    fn may_tell(&mut self, now: Instant, source: &Source, id: AtomId, told: Told) -> bool {
+    fn may_redirect(
+        &mut self,
+        now: Instant,
+        source: &Source,
+        id: AtomId,
+        redirect: RedirectKind,
+    ) -> bool {
         let asker = self.peers.get(&source.key);
         if asker.is_some_and(|asker| asker.is_ours) {
             // Counted, so that another provider is named the next time.
-            let name = (source.key, id, told);
+            let name = (source.key, id, redirect);
             self.redirects.take(now, source.share(), name, u8::MAX);
             return true;
         }
-        let is_reference = source.is_proven && matches!(told, Told::Nearer(_));
+        let is_reference = source.is_validated && matches!(redirect, RedirectKind::Nearer(_));
         let times = if is_reference {
             1
         } else {
             MAX_REPEATED_REDIRECTS
         };
-        let name = (source.key, id, told);
+        let name = (source.key, id, redirect);
         self.redirects.take(now, source.share(), name, times)
     }
 
@@ -347,7 +359,7 @@ impl Engine {
                 }
             }
         }
-        let name = (source.key, id, Told::Nearer(kind));
+        let name = (source.key, id, RedirectKind::Nearer(kind));
         let attempt = usize::from(self.redirects.count(now, &name));
         named.get(attempt % named.len().max(1)).copied()
     }
@@ -373,17 +385,14 @@ impl Engine {
         &self,
         id: &AtomId,
         other: &PublicKey,
-        may_be_named: impl Fn(&Standing) -> bool,
+        keep: impl Fn(&Standing) -> bool,
         can_take: impl Fn(&SocketAddr) -> bool,
     ) -> heapless::Vec<(PublicKey, SocketAddr), N> {
         let target = id.as_bytes();
         let own = Distance::between(target, self.me.as_bytes());
         let nearest: heapless::Vec<_, N> = self.peers.nearest(target, |entry| {
             let is_nearer = Distance::between(target, entry.key().as_bytes()) < own;
-            is_nearer
-                && entry.key() != other
-                && may_be_named(&entry.value)
-                && can_take(&entry.address())
+            is_nearer && entry.key() != other && keep(&entry.value) && can_take(&entry.address())
         });
         let nearest = nearest.into_iter();
         nearest
@@ -405,7 +414,7 @@ impl Engine {
 
     /// Answers "not here", with the address at which we observe the asker. A reference node ignores
     /// this kind of answer.
-    fn send_no(&mut self, now: Instant, to: &Source, id: AtomId) {
+    fn send_not_found(&mut self, now: Instant, to: &Source, id: AtomId) {
         let bytes = contact::encode_seen(to.address);
         self.respond(now, to, id, Answer::Nearest, &bytes);
     }
@@ -417,7 +426,7 @@ impl Engine {
             out.extend_from_slice(data);
         });
         if !sent {
-            self.stats.drop(DropReason::Unproven);
+            self.stats.drop(DropReason::NotValidated);
         }
     }
 
@@ -432,7 +441,7 @@ impl Engine {
         data: &[u8],
     ) -> Result<(), DropReason> {
         let (key, address) = contact::decode(data).ok_or(DropReason::BadContent)?;
-        if id.is_zero() || !self.may_be_named(source.address.ip(), address) {
+        if id.is_zero() || !self.is_referral_allowed(source.address.ip(), address) {
             return Err(DropReason::BadContent);
         }
         let put = WaitingPut {
@@ -442,15 +451,15 @@ impl Engine {
             address,
             deadline: now + WAITING_TIMEOUT,
         };
-        if source.is_proven {
+        if source.is_validated {
             return self.take_put(now, source, &put);
         }
         let Some(peer) = self.peers.get_mut(&source.key) else {
-            return Err(DropReason::Unproven);
+            return Err(DropReason::NotValidated);
         };
         peer.puts.retain(|waiting| waiting.deadline > now);
         if peer.puts.len() >= MAX_WAITING {
-            return Err(DropReason::Unproven);
+            return Err(DropReason::NotValidated);
         }
         peer.puts.push(put);
         Ok(())
@@ -476,7 +485,7 @@ impl Engine {
             ..
         } = *put;
         // The put may have come from another address than the validated one.
-        if !self.may_be_named(source.address.ip(), address) {
+        if !self.is_referral_allowed(source.address.ip(), address) {
             return Err(DropReason::BadContent);
         }
         if key == self.me {
@@ -496,9 +505,9 @@ impl Engine {
         };
         self.providers.put(id, provider, source.share());
         if let Some((nearer, _)) = nearer {
-            let told = (key, id, Told::Put);
+            let name = (key, id, RedirectKind::Put);
             let share = source.share();
-            if !self.redirects.take(now, share, told, MAX_FORWARDED_PUTS) {
+            if !self.redirects.take(now, share, name, MAX_FORWARDED_PUTS) {
                 return Err(DropReason::RedirectBudget);
             }
             self.send_put(now, &nearer, id, kind, key, address);
@@ -517,7 +526,7 @@ impl Engine {
         key: PublicKey,
         address: SocketAddr,
     ) -> bool {
-        let Some(peer) = self.peers.get(to).filter(|peer| peer.is_proven) else {
+        let Some(peer) = self.peers.get(to).filter(|peer| peer.is_validated) else {
             return false;
         };
         let takes_ipv6 = peer.address.is_ipv6() && peer.takes_ipv6;
@@ -527,7 +536,7 @@ impl Engine {
         let to = Source {
             key: *to,
             address: peer.address,
-            is_proven: true,
+            is_validated: true,
         };
         let bytes = contact::encode(key, address);
         let request = Request {

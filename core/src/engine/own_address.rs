@@ -16,7 +16,7 @@
 //!
 //! The port is the one that we announce in our packet headers, so only the IP address is voted on.
 
-use super::address::may_name;
+use super::address::is_referral_allowed;
 use super::limits::{
     ADDRESS_CHANGE_INTERVAL, ADDRESS_COUNT_DELAY, ADDRESS_VOTE_LIFETIME, ADDRESS_VOTE_RENEWAL,
     ADDRESS_VOTES_RENEWED, MAX_PROBES, RENEWAL_INTERVAL, SHARED_ADDRESS_PEERS,
@@ -84,18 +84,18 @@ impl OwnAddress {
             before.is_some_and(|before| (before.group, before.seen) == (vote.group, vote.seen));
         self.latest = now;
         if !is_same {
-            self.count_soon();
+            self.schedule_count();
         }
     }
 
     /// Removes the vote of a peer that is gone or has moved.
     pub(super) fn withdraw(&mut self, key: &PublicKey) {
         if self.votes.remove(key).is_some() {
-            self.count_soon();
+            self.schedule_count();
         }
     }
 
-    fn count_soon(&mut self) {
+    fn schedule_count(&mut self) {
         // The first vote counts at once, further ones together.
         let delay = self.learned.map_or(Duration::ZERO, |_| ADDRESS_COUNT_DELAY);
         self.count_at.get_or_insert(self.latest + delay);
@@ -157,7 +157,7 @@ impl OwnAddress {
         self.votes
             .retain(|_, vote| now.since(vote.at) <= ADDRESS_VOTE_LIFETIME);
         if self.votes.len() < before {
-            self.count_soon();
+            self.schedule_count();
         }
     }
 }
@@ -176,10 +176,10 @@ impl Engine {
     /// that limits cannot count by network.
     #[must_use]
     pub fn shared_private_address(&self) -> Option<IpAddr> {
-        let proven = self.peers.iter().filter(|(_, peer)| peer.is_proven);
+        let validated = self.peers.iter().filter(|(_, peer)| peer.is_validated);
         let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
         let mut all = 0;
-        for (_, peer) in proven {
+        for (_, peer) in validated {
             all += 1;
             *counts.entry(peer.address.ip()).or_default() += 1;
         }
@@ -202,7 +202,8 @@ impl Engine {
         let Some(peer) = self.peers.get(&source.key) else {
             return;
         };
-        if !peer.is_proven_at(&source.address) || !may_name(source.address.ip(), seen) {
+        if !peer.is_validated_at(&source.address) || !is_referral_allowed(source.address.ip(), seen)
+        {
             return;
         }
         let vote = Vote {
@@ -248,7 +249,7 @@ impl Engine {
         /// Time of the newest vote of a network group, and the peer whose own vote is the oldest.
         type Standing = (Instant, (Instant, PublicKey));
         let mut groups: BTreeMap<NetworkGroup, Standing> = BTreeMap::new();
-        for (key, peer) in self.peers.iter().filter(|(_, peer)| peer.is_proven) {
+        for (key, peer) in self.peers.iter().filter(|(_, peer)| peer.is_validated) {
             let own = (voted_at(key), *key);
             let (newest, oldest) = groups.entry(peer.group()).or_insert((own.0, own));
             *newest = own.0.max(*newest);

@@ -31,7 +31,7 @@ impl Engine {
             self.answer_own_key(now, source, (None, true), None);
             return DropReason::OwnKey;
         };
-        if self.outbox.is_ours(&authentication.nonce) {
+        if self.egress.is_ours(&authentication.nonce) {
             return DropReason::Reflected;
         }
         let shared = match self.agree(now, source) {
@@ -77,7 +77,7 @@ impl Engine {
         }
         if let Ok(shared) = shared.map_or_else(|| self.agree(now, source), Ok) {
             let to = (source.address, self.me, &shared);
-            self.outbox
+            self.egress
                 .authenticated_handshake(now, &mut self.stats, to, &block);
         }
     }

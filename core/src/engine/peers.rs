@@ -6,11 +6,11 @@
 //! request only if a referrer named it.
 
 use super::address::Origin;
-use super::handshake::Introduction;
+use super::handshake::BlockExchange;
 use super::held::Held;
 use super::limits::{
     MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SILENT_AFTER, SILENT_TRIAL_INTERVAL,
-    SPARE_PEER_SILENCE, STRANGER_PATIENCE, STRANGERS_WITH_TIME,
+    SPARE_PEER_SILENCE, UNVALIDATED_GRACE, UNVALIDATED_WITH_GRACE,
 };
 use super::replay::ReplayWindow;
 use super::round_trip::RoundTrip;
@@ -48,7 +48,7 @@ pub(super) struct Probes {
 
 impl Probes {
     /// Returns the place for probes to the address of the peer, or to another.
-    pub(super) const fn place(&mut self, is_own: bool) -> &mut Option<Probe> {
+    pub(super) const fn slot(&mut self, is_own: bool) -> &mut Option<Probe> {
         if is_own {
             &mut self.own
         } else {
@@ -101,7 +101,7 @@ pub(super) struct Peer {
     pub(super) shared: SharedKey,
     /// Address that its packets are sent to: the validated address, else the one that it used last.
     pub(super) address: SocketAddr,
-    pub(super) is_proven: bool,
+    pub(super) is_validated: bool,
     pub(super) is_registered: bool,
     /// `true` if the peer may be sent IPv6 addresses, and requests over IPv6: it is a node of this
     /// implementation.
@@ -124,10 +124,10 @@ pub(super) struct Peer {
     pub(super) answered_at: Option<Instant>,
     pub(super) is_answer_due: bool,
     /// `true` if it has sent a handshake since its last ping, as after a restart.
-    pub(super) has_greeted_again: bool,
+    pub(super) has_sent_handshake: bool,
     pub(super) routes_asked_at: Option<Instant>,
     /// Time at which it was last sent our advertisements again, or is to be.
-    pub(super) told_again_at: Option<Instant>,
+    pub(super) readvertised_at: Option<Instant>,
     /// Number of consecutive requests that it has not answered in time.
     unanswered: u8,
     /// `true` if it has ever answered a request.
@@ -140,14 +140,14 @@ pub(super) struct Peer {
     pub(super) difficulty: u8,
     pub(super) is_validator: bool,
     pub(super) head: Option<AtomId>,
-    pub(super) introduction: Introduction,
-    filed: Option<Filed>,
+    pub(super) block_exchange: BlockExchange,
+    queue_entry: Option<EvictionQueueEntry>,
 }
 
 /// Position of a peer in one of the two eviction queues of [`Peers`].
 #[derive(Clone, Copy, Debug)]
-struct Filed {
-    is_stranger: bool,
+struct EvictionQueueEntry {
+    is_unvalidated: bool,
     /// Time in the queue, which is no later than the peer was last heard from.
     at: Instant,
 }
@@ -157,7 +157,7 @@ impl Peer {
         Self {
             shared,
             address,
-            is_proven: false,
+            is_validated: false,
             is_registered: false,
             takes_ipv6: false,
             is_ours: false,
@@ -173,9 +173,9 @@ impl Peer {
             kept_alive_at: None,
             answered_at: None,
             is_answer_due: false,
-            has_greeted_again: false,
+            has_sent_handshake: false,
             routes_asked_at: None,
-            told_again_at: None,
+            readvertised_at: None,
             unanswered: 0,
             has_answered: false,
             has_served: false,
@@ -184,8 +184,8 @@ impl Peer {
             difficulty: 1,
             is_validator: false,
             head: None,
-            introduction: Introduction::default(),
-            filed: None,
+            block_exchange: BlockExchange::default(),
+            queue_entry: None,
         }
     }
 
@@ -201,14 +201,14 @@ impl Peer {
     }
 
     /// Returns whether it is validated at `address`.
-    pub(super) fn is_proven_at(&self, address: &SocketAddr) -> bool {
-        self.is_proven && self.address == *address
+    pub(super) fn is_validated_at(&self, address: &SocketAddr) -> bool {
+        self.is_validated && self.address == *address
     }
 }
 
 /// Result of recording a validated address.
 #[derive(Debug, Default)]
-pub(super) struct Proven {
+pub(super) struct Validated {
     /// Other key that was validated at the same address and has lost it, and the keys that only
     /// claimed the address and were last heard from before this peer came.
     pub(super) replaced: Vec<PublicKey>,
@@ -230,7 +230,7 @@ pub(super) struct Peers {
     by_origin: BTreeMap<Origin, BTreeSet<PublicKey>>,
     registered: usize,
     /// Peers that are not validated, by the time at which they were last heard from, or earlier.
-    strangers: Queue,
+    unvalidated: Queue,
     /// Validated peers that the routing table has no room for, by the same time.
     spares: Queue,
     /// Validated peers by distance. Entries are added and removed only by the methods here.
@@ -260,7 +260,7 @@ impl Peers {
             claims: BTreeSet::new(),
             by_origin: BTreeMap::new(),
             registered: 0,
-            strangers: Queue::new(),
+            unvalidated: Queue::new(),
             spares: Queue::new(),
             table: PeerTable::new(me),
             silent: 0,
@@ -284,7 +284,7 @@ impl Peers {
     }
 
     /// Returns the number of validated peers.
-    pub(super) fn proven(&self) -> usize {
+    pub(super) fn validated(&self) -> usize {
         self.by_address.len()
     }
 
@@ -294,7 +294,7 @@ impl Peers {
     }
 
     /// Returns whether a peer is validated at this address.
-    pub(super) fn is_proven_address(&self, address: &SocketAddr) -> bool {
+    pub(super) fn is_validated_address(&self, address: &SocketAddr) -> bool {
         self.by_address.contains_key(address)
     }
 
@@ -321,16 +321,16 @@ impl Peers {
         if self.by_key.len() < MAX_PEERS {
             return Ok(None);
         }
-        let stranger = self.first_to_go(true, None);
-        let has_had_time = |at: Instant| now.since(at) >= STRANGER_PATIENCE;
-        let are_many = self.strangers.len() > STRANGERS_WITH_TIME;
-        if let Some((_, key)) = stranger.filter(|(at, _)| are_many || has_had_time(*at)) {
+        let unvalidated = self.eviction_candidate(true, None);
+        let is_grace_over = |at: Instant| now.since(at) >= UNVALIDATED_GRACE;
+        let is_crowded = self.unvalidated.len() > UNVALIDATED_WITH_GRACE;
+        if let Some((_, key)) = unvalidated.filter(|(at, _)| is_crowded || is_grace_over(*at)) {
             return Ok(Some(key));
         }
         let is_silent = |at: Instant| now.since(at) >= SPARE_PEER_SILENCE;
-        let spare = self.first_to_go(false, kept);
+        let spare = self.eviction_candidate(false, kept);
         let spare = spare.filter(|(at, _)| is_silent(*at));
-        let (_, key) = spare.or(stranger).ok_or(DropReason::TooManyPeers)?;
+        let (_, key) = spare.or(unvalidated).ok_or(DropReason::TooManyPeers)?;
         Ok(Some(key))
     }
 
@@ -371,24 +371,24 @@ impl Peers {
         let own = self.by_origin.get(&Origin::of(address));
         let own = own.into_iter().flatten();
         let own = own.filter_map(|key| Some((key, self.by_key.get(key)?)));
-        let may_go = own.filter(|(key, peer)| {
+        let evictable = own.filter(|(key, peer)| {
             let is_silent = now.since(peer.last_heard) >= SPARE_PEER_SILENCE;
-            !peer.is_proven || is_silent && kept != Some(key) && self.table.get(key).is_none()
+            !peer.is_validated || is_silent && kept != Some(key) && self.table.get(key).is_none()
         });
-        may_go
-            .min_by_key(|(_, peer)| (peer.is_proven, peer.last_heard))
+        evictable
+            .min_by_key(|(_, peer)| (peer.is_validated, peer.last_heard))
             .map(|(key, _)| *key)
             .ok_or(DropReason::TooManyPeers)
     }
 
     /// Returns the unvalidated or spare peer that was heard from longest ago, and that time.
-    fn first_to_go(
+    fn eviction_candidate(
         &mut self,
-        is_stranger: bool,
+        is_unvalidated: bool,
         kept: Option<&PublicKey>,
     ) -> Option<(Instant, PublicKey)> {
-        let queue = if is_stranger {
-            &mut self.strangers
+        let queue = if is_unvalidated {
+            &mut self.unvalidated
         } else {
             &mut self.spares
         };
@@ -402,39 +402,40 @@ impl Peers {
             // It was heard from since it was queued.
             queue.remove(&(at, key));
             queue.insert((peer.last_heard, key));
-            peer.filed = Some(Filed {
-                is_stranger,
+            peer.queue_entry = Some(EvictionQueueEntry {
+                is_unvalidated,
                 at: peer.last_heard,
             });
         }
     }
 
     /// Moves a peer into the queue that it belongs to now, if any.
-    fn file(&mut self, key: &PublicKey) {
+    fn update_queue(&mut self, key: &PublicKey) {
         let Some(peer) = self.by_key.get_mut(key) else {
             return;
         };
-        let belongs = (!peer.is_proven || self.table.get(key).is_none()).then_some(!peer.is_proven);
-        if peer.filed.map(|filed| filed.is_stranger) == belongs {
+        let belongs =
+            (!peer.is_validated || self.table.get(key).is_none()).then_some(!peer.is_validated);
+        if peer.queue_entry.map(|entry| entry.is_unvalidated) == belongs {
             return;
         }
-        let filed = belongs.map(|is_stranger| Filed {
-            is_stranger,
+        let queue_entry = belongs.map(|is_unvalidated| EvictionQueueEntry {
+            is_unvalidated,
             at: peer.last_heard,
         });
-        let was = core::mem::replace(&mut peer.filed, filed);
-        self.unfile(key, was);
-        match filed {
-            Some(filed) if filed.is_stranger => self.strangers.insert((filed.at, *key)),
-            Some(filed) => self.spares.insert((filed.at, *key)),
+        let was = core::mem::replace(&mut peer.queue_entry, queue_entry);
+        self.remove_from_queue(key, was);
+        match queue_entry {
+            Some(entry) if entry.is_unvalidated => self.unvalidated.insert((entry.at, *key)),
+            Some(entry) => self.spares.insert((entry.at, *key)),
             None => false,
         };
     }
 
-    fn unfile(&mut self, key: &PublicKey, filed: Option<Filed>) {
-        match filed {
-            Some(filed) if filed.is_stranger => self.strangers.remove(&(filed.at, *key)),
-            Some(filed) => self.spares.remove(&(filed.at, *key)),
+    fn remove_from_queue(&mut self, key: &PublicKey, queue_entry: Option<EvictionQueueEntry>) {
+        match queue_entry {
+            Some(entry) if entry.is_unvalidated => self.unvalidated.remove(&(entry.at, *key)),
+            Some(entry) => self.spares.remove(&(entry.at, *key)),
             None => false,
         };
     }
@@ -452,12 +453,12 @@ impl Peers {
         count_in(&mut self.by_origin, &peer.address, key);
         self.claims.insert((peer.address, key));
         self.by_key.insert(key, peer);
-        self.file(&key);
+        self.update_queue(&key);
     }
 
     pub(super) fn remove(&mut self, key: &PublicKey) -> Option<Peer> {
         let peer = self.by_key.remove(key)?;
-        self.unfile(key, peer.filed);
+        self.remove_from_queue(key, peer.queue_entry);
         self.claims.remove(&(peer.address, *key));
         count_out(&mut self.by_origin, &peer.address, key);
         self.registered -= usize::from(peer.is_registered);
@@ -612,7 +613,7 @@ impl Peers {
     /// Updates the address of an unvalidated peer to the one that it uses now.
     pub(super) fn follow(&mut self, key: &PublicKey, address: SocketAddr) {
         if let Some(peer) = self.by_key.get_mut(key)
-            && !peer.is_proven
+            && !peer.is_validated
             && peer.address != address
         {
             count_out(&mut self.by_origin, &peer.address, key);
@@ -624,25 +625,25 @@ impl Peers {
     }
 
     /// Records that a peer is validated at `address`, and registers it.
-    pub(super) fn prove(&mut self, key: &PublicKey, address: SocketAddr) -> Proven {
+    pub(super) fn set_validated(&mut self, key: &PublicKey, address: SocketAddr) -> Validated {
         let is_new = self.register(key);
         let Some(peer) = self.by_key.get_mut(key) else {
-            return Proven::default();
+            return Validated::default();
         };
         let known_since = peer.known_since;
         let standing = Standing {
             is_silent: peer.is_silent,
             has_served: peer.has_served,
         };
-        let had = peer.is_proven.then_some(peer.address);
+        let had = peer.is_validated.then_some(peer.address);
         if had == Some(address) {
-            return Proven::default();
+            return Validated::default();
         }
         self.claims.remove(&(peer.address, *key));
         count_out(&mut self.by_origin, &peer.address, key);
         count_in(&mut self.by_origin, &address, *key);
         peer.address = address;
-        peer.is_proven = true;
+        peer.is_validated = true;
         if let Some(had) = had {
             self.by_address.remove(&had);
             // If there is no room in its new network, it leaves the routing table and stays a peer.
@@ -654,7 +655,7 @@ impl Peers {
         if let Some(loser) = &loser {
             // Before the newcomer is inserted, which may take its place.
             self.leave_table(loser);
-            self.file(loser);
+            self.update_queue(loser);
         }
         let claims = self.claims.range((address, PublicKey::new([0; 32]))..);
         let claims = claims.take_while(|(claimed, _)| *claimed == address);
@@ -673,11 +674,11 @@ impl Peers {
             self.silent += usize::from(standing.is_silent);
             if let Some(replaced) = replaced {
                 self.silent -= usize::from(replaced.value.is_silent);
-                self.file(replaced.key());
+                self.update_queue(replaced.key());
             }
         }
-        self.file(key);
-        Proven {
+        self.update_queue(key);
+        Validated {
             replaced,
             moved_from: had,
             is_new,
@@ -728,17 +729,17 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_displaces_strangers_and_keeps_the_proven() {
+    fn full_table_evicts_unvalidated_peers_and_keeps_validated_ones() {
         let mut peers = Peers::new(PublicKey::new([0; 32]));
         let most = u32::try_from(MAX_PEERS).unwrap();
         for n in 0..most {
             assert_eq!(add(&mut peers, n, [127, 0, 0, 1]), Ok(()));
         }
-        peers.prove(&key(0), SocketAddr::from(([127, 0, 0, 1], 1)));
+        peers.set_validated(&key(0), SocketAddr::from(([127, 0, 0, 1], 1)));
         assert_eq!(add(&mut peers, most, [127, 0, 0, 1]), Ok(()));
         assert!(peers.get(&key(0)).is_some() && peers.get(&key(1)).is_none());
         for n in 1..=most {
-            peers.prove(
+            peers.set_validated(
                 &key(n),
                 SocketAddr::from((core::net::Ipv4Addr::from_bits(0x0a00_0000 + n), 1)),
             );
@@ -772,14 +773,14 @@ mod tests {
     }
 
     #[test]
-    fn newcomers_have_time_before_the_next_take_their_place() {
+    fn newcomers_have_a_grace_period_before_eviction() {
         let mut peers = Peers::new(PublicKey::new([0; 32]));
         let places = u32::try_from(MAX_PEERS).unwrap();
         let address =
             |n: u32| SocketAddr::from((core::net::Ipv4Addr::from_bits(0x0a00_0000 + n), 1));
         for n in 0..places {
             add(&mut peers, n, [127, 0, 0, 1]).unwrap();
-            peers.prove(&key(n), address(n));
+            peers.set_validated(&key(n), address(n));
         }
         let mut come = |n: u32, now: Instant| {
             let gone = peers.make_room(now, &address(n), None).unwrap().unwrap();
@@ -790,18 +791,29 @@ mod tests {
         };
         let now = Instant::ZERO + 2 * SPARE_PEER_SILENCE;
         assert!(come(places, now) < key(places), "a spare peer");
-        let now = now + STRANGER_PATIENCE;
-        assert_eq!(come(places + 1, now), key(places), "it has had time");
-        let most = places + 1 + u32::try_from(STRANGERS_WITH_TIME).unwrap();
+        let now = now + UNVALIDATED_GRACE;
+        assert_eq!(
+            come(places + 1, now),
+            key(places),
+            "its grace period is over"
+        );
+        let most = places + 1 + u32::try_from(UNVALIDATED_WITH_GRACE).unwrap();
         for n in places + 2..=most {
-            assert!(come(n, now) < key(places), "a spare peer goes for {n}");
+            assert!(
+                come(n, now) < key(places),
+                "a spare peer is evicted for {n}"
+            );
         }
-        assert_eq!(come(most + 1, now), key(places + 1), "they are many");
+        assert_eq!(
+            come(most + 1, now),
+            key(places + 1),
+            "there are too many unvalidated peers"
+        );
         assert_eq!(come(most + 2, now), key(places + 2));
     }
 
     #[test]
-    fn a_network_has_so_many_places() {
+    fn peers_per_network_are_bounded() {
         let mut peers = Peers::new(PublicKey::new([0; 32]));
         for n in 0..200 {
             assert_eq!(add(&mut peers, n, [8, 8, 8, 8]), Ok(()));
@@ -812,12 +824,12 @@ mod tests {
             peers.remove(&key(n));
         }
         assert!(peers.by_origin.is_empty() && peers.by_address.is_empty());
-        assert!(peers.claims.is_empty() && peers.strangers.is_empty() && peers.spares.is_empty());
+        assert!(peers.claims.is_empty() && peers.unvalidated.is_empty() && peers.spares.is_empty());
         assert_eq!(peers.registered(), 0);
     }
 
     #[test]
-    fn who_proves_an_address_takes_it_over() {
+    fn validated_peer_takes_over_the_address() {
         let mut peers = Peers::new(PublicKey::new([0; 32]));
         let (first, second) = (
             SocketAddr::from(([1, 1, 1, 1], 1)),
@@ -825,12 +837,12 @@ mod tests {
         );
         add(&mut peers, 1, [1, 1, 1, 1]).unwrap();
         add(&mut peers, 2, [1, 1, 1, 1]).unwrap();
-        assert!(peers.prove(&key(1), first).is_new);
-        assert!(!peers.prove(&key(1), first).is_new);
-        assert_eq!(peers.prove(&key(2), first).replaced, [key(1)]);
+        assert!(peers.set_validated(&key(1), first).is_new);
+        assert!(!peers.set_validated(&key(1), first).is_new);
+        assert_eq!(peers.set_validated(&key(2), first).replaced, [key(1)]);
         assert!(peers.table.get(&key(1)).is_none() && peers.table.get(&key(2)).is_some());
         peers.remove(&key(1));
-        let moved = peers.prove(&key(2), second);
+        let moved = peers.set_validated(&key(2), second);
         assert_eq!(
             (moved.moved_from, moved.replaced, moved.is_new),
             (Some(first), Vec::new(), false)
@@ -839,13 +851,13 @@ mod tests {
     }
 
     #[test]
-    fn who_only_claimed_an_address_goes_if_it_was_silent_since_its_owner_came() {
+    fn silent_claimant_is_removed_when_the_owner_of_the_address_is_validated() {
         let mut peers = Peers::new(PublicKey::new([0; 32]));
         let address = SocketAddr::from(([1, 1, 1, 1], 1));
         for n in 1..=3 {
             add(&mut peers, n, [1, 1, 1, 1]).unwrap();
         }
         add(&mut peers, 4, [2, 2, 2, 2]).unwrap();
-        assert_eq!(peers.prove(&key(2), address).replaced, [key(1)]);
+        assert_eq!(peers.set_validated(&key(2), address).replaced, [key(1)]);
     }
 }

@@ -26,7 +26,7 @@ impl Engine {
         } else if let Some(peer) = self.peers.get_mut(&key) {
             let (prefix, _) = split(&sender.nonce);
             peer.held.ping(prefix, ping);
-            if !peer.is_proven {
+            if !peer.is_validated {
                 // Otherwise the peer would reject the probe.
                 peer.difficulty = ping.difficulty.get().min(MAX_DIFFICULTY);
             }
@@ -42,12 +42,12 @@ impl Engine {
         };
         peer.difficulty = ping.difficulty.get().min(MAX_DIFFICULTY);
         peer.is_validator = ping.is_validator;
-        let news = ping.latest_block.filter(|head| peer.head != Some(*head));
+        let new_head = ping.latest_block.filter(|head| peer.head != Some(*head));
         peer.head = ping.latest_block;
         let address = peer.address;
         // The handshake may have been forged; the ping is authentic.
-        if core::mem::take(&mut peer.has_greeted_again) {
-            self.tell_again(now, key);
+        if core::mem::take(&mut peer.has_sent_handshake) {
+            self.readvertise_to(now, key);
         }
         if is_new {
             self.push_event(Event::PeerAdded {
@@ -55,14 +55,14 @@ impl Engine {
                 address,
             });
         }
-        if news.is_some() {
-            self.tell_head(key);
+        if new_head.is_some() {
+            self.report_head(key);
         }
     }
 
     /// Reports the head that a validated peer has named.
-    pub(super) fn tell_head(&mut self, key: &PublicKey) {
-        let Some(peer) = self.peers.get(key).filter(|peer| peer.is_proven) else {
+    pub(super) fn report_head(&mut self, key: &PublicKey) {
+        let Some(peer) = self.peers.get(key).filter(|peer| peer.is_validated) else {
             return;
         };
         let Some(id) = peer.head else {
@@ -88,7 +88,7 @@ impl Engine {
         let to = Source {
             key: *key,
             address: peer.address,
-            is_proven: peer.is_proven,
+            is_validated: peer.is_validated,
         };
         let ping = Ping {
             is_validator: self.config.is_validator,
@@ -133,13 +133,13 @@ impl Engine {
             Recipient::Peer(peer) => peer == *key,
             Recipient::Validators => is_validator,
         };
-        let all = self.peers.iter().filter(|(_, peer)| peer.is_proven);
+        let all = self.peers.iter().filter(|(_, peer)| peer.is_validated);
         let receivers: Vec<Source> = all
             .filter(|(key, peer)| takes(key, peer.is_validator && peer.head.is_some()))
             .map(|(key, peer)| Source {
                 key: *key,
                 address: peer.address,
-                is_proven: true,
+                is_validated: true,
             })
             .collect();
         for receiver in &receivers {

@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn several_per_id_the_latest_first_until_they_expire() {
+    fn lists_several_providers_per_id_latest_first_until_they_expire() {
         let mut providers = Providers::default();
         for n in 0..20 {
             put(&mut providers, id(1), provider(n, n, 100 + u64::from(n)));
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn floods_stay_bounded_and_hurt_their_own_source_first() {
+    fn floods_stay_bounded_and_displace_their_own_source_first() {
         let mut providers = Providers::default();
         put(&mut providers, id(0), provider(1, 1, 1));
         for n in 1..100_000 {
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn hearsay_displaces_no_own_record_and_a_source_has_one_of_an_id() {
+    fn third_party_record_displaces_no_own_record_and_each_source_has_one_per_id() {
         let mut providers = Providers::default();
         let own = |n, expires| Provider {
             is_own: true,
@@ -515,7 +515,7 @@ mod tests {
         assert!(!put(&mut providers, id(1), provider(1, 98, 1)));
         assert!(
             put(&mut providers, id(1), own(99, 1)),
-            "in place of its hearsay"
+            "in place of its third-party record"
         );
         assert!(!put(&mut providers, id(1), provider(3, 99, 1)));
         for n in 200..300 {
@@ -531,12 +531,12 @@ mod tests {
         assert_eq!(of(&providers), [&kept[..1], &kept[2..]].concat());
         assert!(
             !put(&mut providers, id(1), provider(400, 400, 1)),
-            "hearsay"
+            "third-party record"
         );
     }
 
     #[test]
-    fn hearsay_stays_that_of_its_source() {
+    fn third_party_record_stays_with_its_source() {
         let mut providers = Providers::default();
         put(&mut providers, id(1), provider(1, 2, 1));
         // A malicious source repeats another's record, and then replaces it.
@@ -570,7 +570,7 @@ mod tests {
 
     /// Five keys of one network put as many records as they may.
     #[test]
-    fn full_index_takes_from_the_group_with_most_records() {
+    fn full_index_evicts_from_the_group_with_most_records() {
         let mut providers = Providers::default();
         for n in 0..128 {
             put(&mut providers, id(n), provider(n, n, 1));
@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_record_names_is_forgotten() {
+    fn unreferenced_contacts_and_sources_are_removed() {
         let mut providers = Providers::default();
         for n in 0..1_000 {
             put(&mut providers, id(n), provider(n, n, 1));
@@ -604,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_small() {
+    fn record_is_small() {
         assert!(size_of::<Record>() <= 72 && size_of::<Option<Slot>>() == 4);
     }
 
@@ -629,7 +629,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_lists_say_what_a_plain_list_says(
+        fn threaded_lists_agree_with_a_plain_list(
             steps in proptest::collection::vec((0..5u32, 0..12u32, 0..3u32, 0..2u64, any::<bool>()), 0..200),
         ) {
             let (mut providers, mut plain) = (Providers::default(), Plain::default());

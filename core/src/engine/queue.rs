@@ -160,13 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_lets_some_wait_and_then_drops() {
+    fn full_queue_lets_some_items_wait_and_then_drops() {
         let mut queue = ByteQueue::new(32, Duration::from_secs(1));
         assert_eq!(queue.push(at(0), 10, 'a'), Ok(()));
         assert_eq!(queue.push(at(0), 10, 'b'), Ok(()));
         assert_eq!((queue.bytes(), queue.push(at(0), 10, 'c')), (32, Ok(())));
         assert_eq!((queue.len(), queue.deadline()), (2, Some(at(1))));
-        assert_eq!(queue.push(at(0), 27, 'x'), Err('x'), "would never fit");
+        assert_eq!(queue.push(at(0), 27, 'x'), Err('x'), "can never fit");
         assert_eq!(queue.pop(), Some('a'));
         assert_eq!(
             (queue.len(), queue.deadline(), queue.bytes()),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_and_no_patience() {
+    fn zero_disables_the_limit_and_zero_timeout_the_waiting() {
         let mut endless = ByteQueue::new(0, Duration::ZERO);
         assert!((0..10_000).all(|n| endless.push(at(0), usize::MAX, n).is_ok()));
         assert_eq!(endless.required_difficulty(), 1);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn difficulty_climbs_with_the_reference_and_comes_back() {
+    fn difficulty_matches_the_table_of_the_reference() {
         let mut queue = ByteQueue::new(1_000, Duration::ZERO);
         let mut seen = alloc::vec![];
         for _ in 0..100 {
@@ -223,11 +223,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_sum_is_what_is_in_it(
-            limit in 0..200u64, patience in 0..3u64,
+        fn byte_count_equals_the_sum_of_the_items(
+            limit in 0..200u64, timeout_seconds in 0..3u64,
             steps in proptest::collection::vec((0..4u8, 0..60usize), 0..200),
         ) {
-            let mut queue = ByteQueue::new(limit, Duration::from_secs(patience));
+            let mut queue = ByteQueue::new(limit, Duration::from_secs(timeout_seconds));
             for (now, (step, len)) in steps.into_iter().enumerate() {
                 let now = at(now as u64);
                 match step {

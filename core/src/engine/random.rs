@@ -169,12 +169,12 @@ mod tests {
         }
         .next();
         let nonces = Nonces::new(&[1; 32]);
-        assert!(!nonces.is_ours(&ahead), "not made yet");
+        assert!(!nonces.is_ours(&ahead), "not generated yet");
         assert_ne!(Nonces::new(&[2; 32]).prefix, nonces.prefix);
     }
 
     #[test]
-    fn a_counter_that_ends_gets_a_fresh_prefix() {
+    fn exhausted_counter_gets_a_fresh_prefix() {
         let mut nonces = Nonces::new(&[1; 32]);
         let first = nonces.prefix;
         nonces.count = COUNTS - 1;
@@ -187,14 +187,14 @@ mod tests {
     /// A hundred million nonces of a thousand runs with one key. Those of a run share a prefix and
     /// count upwards, so they do not repeat; those of two runs differ in their prefixes.
     #[test]
-    fn a_hundred_million_draws_over_a_thousand_restarts_do_not_repeat() {
+    fn hundred_million_nonces_over_a_thousand_restarts_do_not_repeat() {
         let mut prefixes = BTreeSet::new();
-        for life in 0..1_000u32 {
+        for run in 0..1_000u32 {
             let mut seed = [0; 32];
-            seed[..4].copy_from_slice(&life.to_be_bytes());
+            seed[..4].copy_from_slice(&run.to_be_bytes());
             let mut nonces = Nonces::new(&seed);
             let prefix = nonces.prefix;
-            assert!(prefixes.insert(prefix), "life {life}");
+            assert!(prefixes.insert(prefix), "run {run}");
             let mut last = None;
             for _ in 0..100_000 {
                 let (drawn, count) = split(&nonces.next());
@@ -208,7 +208,7 @@ mod tests {
         /// A nonce corresponds to exactly one pair of prefix and count, so comparing these is
         /// enough.
         #[test]
-        fn a_nonce_is_its_prefix_and_its_count(
+        fn nonce_encodes_exactly_one_prefix_and_count(
             nonce in any::<Nonce>(), prefix in any::<[u8; PREFIX_BYTES]>(), count in 0..COUNTS,
         ) {
             let (of, at) = split(&nonce);
@@ -218,7 +218,9 @@ mod tests {
 
         /// From every state, the next nonce is one further, or the first of another prefix.
         #[test]
-        fn every_step_counts_or_draws(seed in any::<[u8; 32]>(), draws in any::<u64>(), left in 0..3u64) {
+        fn next_nonce_increments_the_count_or_draws_a_prefix(
+            seed in any::<[u8; 32]>(), draws in any::<u64>(), left in 0..3u64,
+        ) {
             let mut nonces = Nonces::new(&seed);
             nonces.draws = draws;
             nonces.count = COUNTS - left;
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn probe_ids_stand_by_our_key_and_never_repeat() {
+    fn probe_ids_share_half_of_our_key_and_never_repeat() {
         let me = PublicKey::new([7; 32]);
         let peer = PublicKey::new([8; 32]);
         let address = "10.0.0.1:5".parse().unwrap();

@@ -106,9 +106,9 @@ pub(super) struct Agreements {
 
 /// Budget of key agreements caused by referrers, per network group of the referrer.
 #[derive(Debug)]
-pub(super) struct NamedAgreements(Buckets<NetworkGroup>);
+pub(super) struct ReferralAgreements(Buckets<NetworkGroup>);
 
-impl NamedAgreements {
+impl ReferralAgreements {
     pub(super) const fn new() -> Self {
         Self(Buckets::new())
     }
@@ -158,12 +158,12 @@ impl Agreements {
 /// events are refused until the oldest is an interval old. A flood therefore silences us towards
 /// its own sources, and does not displace the events of others.
 #[derive(Debug)]
-pub(super) struct Recently<K> {
+pub(super) struct IntervalLimiter<K> {
     interval: Duration,
     events: ShareTable<K, u8>,
 }
 
-impl<K: Ord + Copy> Recently<K> {
+impl<K: Ord + Copy> IntervalLimiter<K> {
     pub(super) const fn new(interval: Duration, capacity: usize) -> Self {
         Self {
             interval,
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_of_one_network_share_a_budget_that_refills() {
+    fn unknown_peers_of_one_network_share_a_budget_that_refills() {
         let mut agreements = Agreements::new(Instant::ZERO);
         // A network, and a bridge address that many peers share.
         for (one, same, other) in [
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_shares_a_budget_too() {
+    fn all_networks_share_a_global_budget() {
         let mut agreements = Agreements::new(Instant::ZERO);
         let local = |n| SocketAddr::from(([127, 0, 0, 1], n));
         let taken = (0..10_000)
@@ -285,14 +285,14 @@ mod tests {
     }
 
     #[test]
-    fn recent_things_wait_and_a_full_memory_refuses() {
-        let mut recently = Recently::new(Duration::from_secs(10), 2);
+    fn events_are_limited_per_interval_and_refused_when_full() {
+        let mut limiter = IntervalLimiter::new(Duration::from_secs(10), 2);
         let mut take = |seconds, name: char, times| {
             // Each key is in a network group of its own.
             let share = share(u8::try_from(name).unwrap(), 1);
             let now = Instant::from_secs(seconds);
-            let is_taken = recently.take(now, share, name, times);
-            (is_taken, recently.count(now, &name), recently.len())
+            let is_taken = limiter.take(now, share, name, times);
+            (is_taken, limiter.count(now, &name), limiter.len())
         };
         assert_eq!(take(0, 'a', 2), (true, 1, 1));
         assert_eq!(take(1, 'a', 2), (true, 2, 1));
@@ -302,6 +302,6 @@ mod tests {
         assert_eq!(take(10, 'c', 1), (true, 1, 2));
         assert_eq!(take(10, 'd', 1), (false, 0, 2));
         let at = Instant::from_secs;
-        assert!(recently.contains(at(18), &'b') && !recently.contains(at(19), &'b'));
+        assert!(limiter.contains(at(18), &'b') && !limiter.contains(at(19), &'b'));
     }
 }

@@ -6,13 +6,13 @@
 //! - One peer has one read at a time, so its requests are answered in order.
 //! - A turn is one [`Read`]: a single atom on a slow disk, as many as fit the turn on a fast one.
 //!   Network groups take turns, and in a group its peers. A group has at most
-//!   [`MAX_READS_PER_GROUP`] of the [`MAX_READS_OUT`] reads that are out.
+//!   [`MAX_READS_PER_GROUP`] of the [`MAX_CONCURRENT_READS`] reads that are out.
 //! - A peer has room for [`MAX_READS_PER_PEER`] requests. When [`MAX_READS`] wait in all, the
 //!   source with most requests loses its latest.
 //! - After [`MAX_READ_TIME`] a list is answered with the part that was read.
 
 use super::limits::{
-    MAX_LIST_ANSWER_BYTES, MAX_READ_TIME, MAX_READ_WAIT, MAX_READS, MAX_READS_OUT,
+    MAX_CONCURRENT_READS, MAX_LIST_ANSWER_BYTES, MAX_READ_TIME, MAX_READ_WAIT, MAX_READS,
     MAX_READS_PER_GROUP, MAX_READS_PER_PEER,
 };
 use super::shares::{Share, Shares};
@@ -331,12 +331,12 @@ impl Reads {
     /// Takes the peer whose turn it is.
     fn take_turn(&mut self) -> Option<Share> {
         let groups = &self.groups;
-        let has_place = |of: &NetworkGroup| {
+        let has_capacity = |of: &NetworkGroup| {
             let group = groups.get(of);
             group.is_some_and(|group| group.out < MAX_READS_PER_GROUP)
         };
         // Few groups can have all their reads out, so the search is short.
-        let at = self.turns.iter().position(has_place)?;
+        let at = self.turns.iter().position(has_capacity)?;
         let of = self.turns.remove(at)?;
         let group = self.groups.get_mut(&of)?;
         let key = group.turns.pop_front()?;
@@ -346,7 +346,7 @@ impl Reads {
         Some(Share::in_group(of, key))
     }
 
-    /// Returns the next read, or `None` if [`MAX_READS_OUT`] are out or no request waits.
+    /// Returns the next read, or `None` if [`MAX_CONCURRENT_READS`] are out or no request waits.
     /// `is_known` returns whether a peer is still known; `dropped` is called with the reason for
     /// each request that is dropped.
     pub(super) fn poll(
@@ -355,7 +355,7 @@ impl Reads {
         is_known: impl Fn(&PublicKey) -> bool,
         mut dropped: impl FnMut(DropReason),
     ) -> Option<Read> {
-        while self.out.len() < MAX_READS_OUT {
+        while self.out.len() < MAX_CONCURRENT_READS {
             let share = self.take_turn()?;
             let Some(peer) = self.peers.get_mut(&share) else {
                 continue;

@@ -156,8 +156,8 @@ impl ReplayWindow {
     /// Returns the part of the window that is worth keeping after the peer is removed: the
     /// statements of a peer without a confirmed stream.
     pub(super) fn into_statements(self) -> Option<Recent> {
-        let is_worth_it = self.confirmed.is_none() && !self.statements.is_empty();
-        is_worth_it.then_some(self.statements)
+        let is_worth_keeping = self.confirmed.is_none() && !self.statements.is_empty();
+        is_worth_keeping.then_some(self.statements)
     }
 
     /// Records the nonce of an authentic packet and returns its freshness. `is_statement` selects
@@ -224,10 +224,10 @@ impl Recent {
     }
 
     fn contains(&self, nonce: &Nonce) -> bool {
-        let print = print(nonce);
+        let fingerprint = fingerprint(nonce);
         let many = self.many.as_ref();
-        let ways = many.and_then(|many| many.get(bucket(print)));
-        ways.map_or(&*self.few, |ways| ways).contains(&print)
+        let ways = many.and_then(|many| many.get(bucket(fingerprint)));
+        ways.map_or(&*self.few, |ways| ways).contains(&fingerprint)
     }
 
     /// Records a nonce; returns `false` if it was recorded already.
@@ -235,15 +235,15 @@ impl Recent {
         if self.contains(nonce) {
             return false;
         }
-        let print = print(nonce);
+        let fingerprint = fingerprint(nonce);
         if let Some(many) = &mut self.many {
-            remember(many, print);
+            remember(many, fingerprint);
         } else if self.few.len() < FEW {
-            self.few.push(print);
+            self.few.push(fingerprint);
         } else {
             let mut many = Box::new([[0; WAYS]; BUCKETS]);
-            for print in mem::take(&mut self.few).into_iter().chain([print]) {
-                remember(&mut many, print);
+            for fingerprint in mem::take(&mut self.few).into_iter().chain([fingerprint]) {
+                remember(&mut many, fingerprint);
             }
             self.many = Some(many);
         }
@@ -251,11 +251,11 @@ impl Recent {
     }
 }
 
-fn remember(many: &mut [[u64; WAYS]; BUCKETS], print: u64) {
-    if let Some(ways) = many.get_mut(bucket(print)) {
+fn remember(many: &mut [[u64; WAYS]; BUCKETS], fingerprint: u64) {
+    if let Some(ways) = many.get_mut(bucket(fingerprint)) {
         ways.rotate_right(1);
         let [newest, ..] = ways;
-        *newest = print;
+        *newest = fingerprint;
     }
 }
 
@@ -263,7 +263,7 @@ fn remember(many: &mut [[u64; WAYS]; BUCKETS], print: u64) {
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Returns the fingerprint of a nonce: eight bytes, never 0, which marks a free place.
-fn print(nonce: &Nonce) -> u64 {
+fn fingerprint(nonce: &Nonce) -> u64 {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *nonce;
     let low = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
     let high = u64::from(u32::from_be_bytes([i, j, k, l]));
@@ -271,8 +271,8 @@ fn print(nonce: &Nonce) -> u64 {
 }
 
 /// Returns the index of the bucket that a fingerprint belongs to.
-fn bucket(print: u64) -> usize {
-    usize::try_from(print.wrapping_mul(SPREAD) >> 32).unwrap_or(0) % BUCKETS
+fn bucket(fingerprint: u64) -> usize {
+    usize::try_from(fingerprint.wrapping_mul(SPREAD) >> 32).unwrap_or(0) % BUCKETS
 }
 
 /// Statements of removed peers, at most [`MAX_DEPARTED`] of them.
@@ -338,28 +338,28 @@ mod tests {
     }
 
     #[test]
-    fn no_earlier_life_is_accepted_however_many_there_were() {
+    fn packets_of_any_number_of_earlier_runs_are_rejected() {
         let mut window = ReplayWindow::default();
-        for life in 0..5_000u64 {
-            let of_life = |count: u64| {
-                let [.., b0, b1, b2, b3, b4, b5] = life.to_be_bytes();
+        for run in 0..5_000u64 {
+            let of_run = |count: u64| {
+                let [.., b0, b1, b2, b3, b4, b5] = run.to_be_bytes();
                 join([b0, b1, b2, b3, b4, b5], count)
             };
             for count in 0..3 {
-                assert_eq!(window.note(&of_life(count), true), Unconfirmed);
+                assert_eq!(window.note(&of_run(count), true), Unconfirmed);
             }
-            assert_eq!(window.note(&of_life(3), false), Unconfirmed);
-            assert_eq!(window.confirm(&of_life(3)), life > 0);
-            assert_eq!(window.note(&of_life(4), true), Current);
-            assert!(!window.confirm(&of_life(4)), "confirmed before");
+            assert_eq!(window.note(&of_run(3), false), Unconfirmed);
+            assert_eq!(window.confirm(&of_run(3)), run > 0);
+            assert_eq!(window.note(&of_run(4), true), Current);
+            assert!(!window.confirm(&of_run(4)), "confirmed before");
             for count in 0..=4 {
-                assert_eq!(window.note(&of_life(count), true), Replayed);
+                assert_eq!(window.note(&of_run(count), true), Replayed);
             }
         }
-        for life in 0..4_999u64 {
-            let [.., b0, b1, b2, b3, b4, b5] = life.to_be_bytes();
+        for run in 0..4_999u64 {
+            let [.., b0, b1, b2, b3, b4, b5] = run.to_be_bytes();
             let old = join([b0, b1, b2, b3, b4, b5], 4);
-            assert_ne!(window.note(&old, true), Current, "life {life}");
+            assert_ne!(window.note(&old, true), Current, "run {run}");
         }
     }
 
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn stream_is_given_up_for_random_nonces() {
+    fn stream_is_discarded_for_random_nonces() {
         let mut window = confirmed(1, 7);
         window.forget_stream();
         assert_eq!(window.confirmed(), None);
@@ -418,7 +418,7 @@ mod tests {
             assert_eq!(window.note(&random(n), false), Replayed);
         }
         for nonce in &statements {
-            assert_eq!(window.note(nonce, true), Replayed, "pushed out by traffic");
+            assert_eq!(window.note(nonce, true), Replayed, "displaced by traffic");
         }
         assert!(window.statements.many.is_none() && window.others.many.is_some());
         let last = (0..WAYS as u64).map(|n| random(19_999 - n));

@@ -32,10 +32,10 @@ impl Engine {
     }
 
     /// Returns the response timeout of a request that was sent `tries` times to a peer.
-    pub(super) fn patience(&self, key: &PublicKey, tries: u8) -> Duration {
+    pub(super) fn response_timeout(&self, key: &PublicKey, tries: u8) -> Duration {
         let own = self.peers.get(key).map(|peer| peer.round_trip);
         let trip = own.filter(RoundTrip::is_known).unwrap_or(self.round_trip);
-        trip.patience(tries)
+        trip.response_timeout(tries)
     }
 
     /// Records the round trip of a request that was sent once.
@@ -47,38 +47,38 @@ impl Engine {
     }
 
     /// Sends a request to a validated peer at its address, or to any other peer at `address`, as
-    /// named by the referrer `namer`. Returns `false` if it may not be sent or exceeds a limit.
+    /// named by `referrer`. Returns `false` if it may not be sent or exceeds a limit.
     pub(super) fn request(
         &mut self,
         now: Instant,
         key: PublicKey,
         address: SocketAddr,
-        namer: Option<&PublicKey>,
+        referrer: Option<&PublicKey>,
         wanted: AtomId,
         wanted_as: PayloadType,
     ) -> bool {
         if let Some(peer) = self.peers.get(&key)
-            && peer.is_proven
+            && peer.is_validated
         {
             let to = Source {
                 key,
                 address: peer.address,
-                is_proven: true,
+                is_validated: true,
             };
             return self.may_ask(&key) && self.send_get(now, &to, wanted, wanted_as);
         }
         let to = Source {
             key,
             address,
-            is_proven: false,
+            is_validated: false,
         };
-        if let Some(namer) = namer
-            && let Some(naming) = self.peers.get(namer)
-            && !self.may_be_named(naming.address.ip(), address)
+        if let Some(referrer) = referrer
+            && let Some(referring) = self.peers.get(referrer)
+            && !self.is_referral_allowed(referring.address.ip(), address)
         {
             return false;
         }
-        let is_first = self.may_contact(now, address, namer);
+        let is_first = self.may_contact(now, address, referrer);
         if self.peers.get(&key).is_none() {
             if !is_first && !self.credits.covers(&address, sealed_bytes(GET_BYTES)) {
                 return false;
@@ -97,7 +97,7 @@ impl Engine {
         }
         // The first packet to an address is exempt from the amplification limit.
         let to = Source {
-            is_proven: is_first,
+            is_validated: is_first,
             ..to
         };
         self.send_get(now, &to, wanted, wanted_as)
@@ -106,18 +106,26 @@ impl Engine {
     /// Raises the amplification limit of an address that a redirect names by the bytes of the
     /// redirect: a request to a new peer may be lost, and an unvalidated address is sent another
     /// only within its limit. Each redirect is charged to the budget of the referrer.
-    pub(super) fn pay_for_named(&mut self, now: Instant, namer: &Source, redirect: &Redirect) {
+    pub(super) fn credit_referred_address(
+        &mut self,
+        now: Instant,
+        referrer: &Source,
+        redirect: &Redirect,
+    ) {
         let Redirect { key, address, .. } = redirect;
         let peer = self.peers.get(key);
-        let is_proven = peer.is_some_and(|peer| peer.is_proven);
-        if is_proven || *key == self.me || !self.may_be_named(namer.address.ip(), *address) {
+        let is_validated = peer.is_some_and(|peer| peer.is_validated);
+        if is_validated
+            || *key == self.me
+            || !self.is_referral_allowed(referrer.address.ip(), *address)
+        {
             return;
         }
         let is_contacted = self.is_contacted(now, address);
         let is_paid = if redirect.is_first {
             is_contacted
         } else {
-            is_contacted && self.may_name(now, &namer.key)
+            is_contacted && self.charge_referrer(now, &referrer.key)
         };
         if is_paid {
             self.credits.received(now, *address, redirect.bytes);

@@ -30,7 +30,7 @@ impl RoundTrip {
     }
 
     /// Returns the time to wait for the answer to a request that was sent `tries` times so far.
-    pub(super) fn patience(&self, tries: u8) -> Duration {
+    pub(super) fn response_timeout(&self, tries: u8) -> Duration {
         let [least, most] = FETCH_RETRY_BOUNDS;
         let first = self.smoothed.map_or(FETCH_RETRY, |(mean, variation)| {
             (mean + (variation * 4).max(mean)).clamp(least, most)
@@ -47,32 +47,32 @@ mod tests {
     const MILLI: Duration = Duration::from_millis(1);
 
     #[test]
-    fn the_wait_follows_the_round_trip_and_doubles_up_to_its_bound() {
+    fn response_timeout_follows_the_round_trip_and_doubles_up_to_its_bound() {
         let mut trip = RoundTrip::default();
         assert!(!trip.is_known());
-        assert_eq!(trip.patience(1), FETCH_RETRY);
+        assert_eq!(trip.response_timeout(1), FETCH_RETRY);
         trip.note(20 * MILLI);
-        assert_eq!(trip.patience(1), 60 * MILLI);
+        assert_eq!(trip.response_timeout(1), 60 * MILLI);
         for _ in 0..50 {
             trip.note(40 * MILLI);
         }
-        let steady = trip.patience(1);
+        let steady = trip.response_timeout(1);
         assert!((79 * MILLI..=81 * MILLI).contains(&steady), "{steady:?}");
-        assert_eq!(trip.patience(2), steady * 2);
-        assert_eq!(trip.patience(200), FETCH_RETRY_BOUNDS[1]);
+        assert_eq!(trip.response_timeout(2), steady * 2);
+        assert_eq!(trip.response_timeout(200), FETCH_RETRY_BOUNDS[1]);
         trip.note(Duration::from_secs(3_000));
-        assert_eq!(trip.patience(1), FETCH_RETRY_BOUNDS[1]);
+        assert_eq!(trip.response_timeout(1), FETCH_RETRY_BOUNDS[1]);
         let mut near = RoundTrip::default();
         near.note(Duration::from_micros(30));
-        assert_eq!(near.patience(1), FETCH_RETRY_BOUNDS[0]);
+        assert_eq!(near.response_timeout(1), FETCH_RETRY_BOUNDS[0]);
     }
 
     #[test]
-    fn what_varies_is_waited_for_longer() {
+    fn variable_round_trips_have_longer_timeouts() {
         let mut trip = RoundTrip::default();
         for n in 0..100 {
             trip.note(MILLI * if n % 2 == 0 { 40 } else { 120 });
         }
-        assert!(trip.patience(1) > 160 * MILLI, "{trip:?}");
+        assert!(trip.response_timeout(1) > 160 * MILLI, "{trip:?}");
     }
 }

@@ -46,14 +46,14 @@ impl Engine {
         if sent {
             Ok(())
         } else {
-            Err(DropReason::Unproven)
+            Err(DropReason::NotValidated)
         }
     }
 
     /// Sends a validated peer a route request, at most once per interval.
     pub(super) fn ask_routes(&mut self, now: Instant, key: &PublicKey) {
         let interval = self.paced(ROUTE_REQUEST_INTERVAL);
-        let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.is_proven) else {
+        let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.is_validated) else {
             return;
         };
         let asked = peer.routes_asked_at;
@@ -64,7 +64,7 @@ impl Engine {
         let to = Source {
             key: *key,
             address: peer.address,
-            is_proven: true,
+            is_validated: true,
         };
         let content = RouteTable::Peers.encode();
         self.send(now, &to, Topic::RouteRequest, content.len(), |out| {
@@ -93,10 +93,10 @@ impl Engine {
             .take(MAX_ROUTE_ENTRIES)
             .map(super::address::canonical)
         {
-            let is_known = self.peers.is_proven_address(&address);
+            let is_known = self.peers.is_validated_address(&address);
             let is_new = !is_known && !self.is_own_address(address);
             if is_new
-                && self.may_be_named(source.address.ip(), address)
+                && self.is_referral_allowed(source.address.ip(), address)
                 && self.may_contact(now, address, Some(&source.key))
             {
                 self.contact_once(now, address);

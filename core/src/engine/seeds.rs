@@ -37,7 +37,7 @@ impl Seeds {
 
     /// Returns whether a peer is the pinned default seed, or validated at the address of a seed.
     pub(super) fn is_seed(&self, key: &PublicKey, peer: &Peer) -> bool {
-        let is_at_seed = || self.addresses().any(|seed| peer.is_proven_at(seed));
+        let is_at_seed = || self.addresses().any(|seed| peer.is_validated_at(seed));
         self.is_default(key) || is_at_seed()
     }
 }

@@ -275,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn no_source_loses_to_one_that_has_as_much() {
+    fn source_does_not_lose_to_one_with_as_many_entries() {
         let mut shares = Shares::default();
         for group in 1..=100 {
             shares.add(share(group, 1));
         }
-        assert_eq!(shares.loser(share(200, 1)), None, "all have one");
+        assert_eq!(shares.loser(share(200, 1)), None, "all have one entry");
         shares.add(share(7, 2));
         assert_eq!(
             shares.loser(share(200, 1)).map(|it| it.group),

@@ -20,7 +20,7 @@ use super::limits::{
     MAX_SOLICITED_KEYS_PER_ADDRESS, SOLICITED_BURST, SOLICITED_LIFETIME, SOLICITED_PER_SECOND,
 };
 use super::peers::Probe;
-use super::rate_limit::{Bucket, NamedAgreements};
+use super::rate_limit::{Bucket, ReferralAgreements};
 use super::shares::{Share, ShareTable};
 use crate::crypto::{PublicKey, SharedKey};
 use crate::time::Instant;
@@ -64,7 +64,7 @@ pub(super) struct Solicited {
     of_seeds: Bucket,
     of_others: Bucket,
     of_echoes: Bucket,
-    of_named: NamedAgreements,
+    of_referrals: ReferralAgreements,
 }
 
 impl Solicited {
@@ -78,7 +78,7 @@ impl Solicited {
             of_seeds: Bucket::full(now, AGREEMENTS_BURST),
             of_others: Bucket::full(now, AGREEMENTS_BURST),
             of_echoes: Bucket::full(now, AGREEMENTS_BURST),
-            of_named: NamedAgreements::new(),
+            of_referrals: ReferralAgreements::new(),
         }
     }
 
@@ -202,7 +202,7 @@ impl Solicited {
         };
         let is_counted = contact.is_named && !is_seed;
         contact.agreements.take(now, rate, burst)
-            && (!is_counted || self.of_named.take(now, contact.share.group()))
+            && (!is_counted || self.of_referrals.take(now, contact.share.group()))
             && everywhere.take(now, AGREEMENTS_PER_SECOND, AGREEMENTS_BURST)
     }
 
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_that_name_most_addresses_lose_them_and_their_budget_first() {
+    fn referrers_of_most_addresses_lose_them_and_their_budget_first() {
         let now = Instant::ZERO;
         let mut solicited = Solicited::new(now);
         let of = |group: u8| {
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn forged_answers_for_one_address_cost_no_other_its_budget() {
+    fn forged_answers_for_one_address_leave_the_budgets_of_others() {
         let now = Instant::ZERO;
         let mut solicited = Solicited::new(now);
         let taken = |solicited: &mut Solicited, n: u16, is_seed| {

@@ -1,7 +1,7 @@
 //! Periodic maintenance: peer timeouts, seed retries, record expiry.
 
 use super::limits::{
-    CONTACT_INTERVAL, FEW_PEERS, FEW_PEERS_HURRY, MAX_BANS, MAX_SEEDS, PING_INTERVAL,
+    CONTACT_INTERVAL, FEW_PEERS, FEW_PEERS_DIVISOR, MAX_BANS, MAX_SEEDS, PING_INTERVAL,
     PROBE_INTERVAL, SEED_INTERVAL, WANTED_PEERS,
 };
 use super::reads::ObjectSource;
@@ -13,12 +13,12 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 /// Silence after which an unregistered peer is removed.
-const STRANGER_TIMEOUT: Duration = Duration::from_secs(60);
+const UNREGISTERED_TIMEOUT: Duration = Duration::from_secs(60);
 /// Minimum interval between two checks, whatever is configured.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Action that a check takes for a peer.
-enum Care {
+enum MaintenanceAction {
     Remove(RemoveReason),
     KeepAlive,
     Ping,
@@ -108,7 +108,7 @@ impl Engine {
             self.advertisements.deadline(),
             self.own_address.deadline(),
             self.solicited.deadline(),
-            self.outbox.deadline(),
+            self.egress.deadline(),
             self.incoming.deadline(),
         ];
         deadlines.into_iter().flatten().min()
@@ -119,7 +119,7 @@ impl Engine {
     fn bootstrap_at(&self) -> Option<Instant> {
         let has_seeds = !self.seeds.is_empty();
         // Unvalidated peers may not exist, and must not keep us from the seeds.
-        let is_alone = self.peers.proven() == 0;
+        let is_alone = self.peers.validated() == 0;
         let repeats = !self.config.bootstrap_retry_interval.is_zero();
         (has_seeds && is_alone && repeats).then_some(self.next_bootstrap)
     }
@@ -134,7 +134,7 @@ impl Engine {
         self.advance_fetches(now);
         self.update_own_address(now);
         self.advertise_due(now);
-        self.outbox.expire(now, &mut self.stats);
+        self.egress.expire(now, &mut self.stats);
         for _ in 0..self.incoming.expire(now) {
             self.stats.drop(DropReason::IncomingFull);
         }
@@ -164,7 +164,7 @@ impl Engine {
         self.credits.expire(now);
         self.contacts.expire(now);
         self.solicited.expire(now);
-        self.namers.expire(now);
+        self.referrers.expire(now);
         self.handshakes.expire(now);
         self.marked.expire(now);
         self.redirects.expire(now);
@@ -174,18 +174,18 @@ impl Engine {
     /// Removes, probes and pings peers as their silence requires, and searches for more peers while
     /// there are few.
     fn check_peers(&mut self, now: Instant) {
-        let cared: Vec<(PublicKey, Care)> = self
+        let actions: Vec<(PublicKey, MaintenanceAction)> = self
             .peers
             .iter()
-            .filter_map(|(key, peer)| Some((*key, self.care_for(now, peer)?)))
+            .filter_map(|(key, peer)| Some((*key, self.maintenance_action(now, peer)?)))
             .collect();
-        for (key, care) in cared {
-            match care {
-                Care::Remove(reason) => self.remove_peer(&key, reason),
-                Care::KeepAlive => self.keep_alive(now, &key),
-                Care::Ping => {
+        for (key, action) in actions {
+            match action {
+                MaintenanceAction::Remove(reason) => self.remove_peer(&key, reason),
+                MaintenanceAction::KeepAlive => self.keep_alive(now, &key),
+                MaintenanceAction::Ping => {
                     self.send_ping(now, &key);
-                    self.introduce_ourselves(now, &key);
+                    self.send_chain_identity(now, &key);
                 }
             }
         }
@@ -193,9 +193,9 @@ impl Engine {
             self.ask_for_blocks(now);
         }
         if self.peers.registered() < WANTED_PEERS {
-            self.look_at_seeds(now);
-            let proven = self.peers.iter().filter(|(_, peer)| peer.is_proven);
-            let keys: Vec<PublicKey> = proven.map(|(key, _)| *key).collect();
+            self.contact_missing_seeds(now);
+            let validated = self.peers.iter().filter(|(_, peer)| peer.is_validated);
+            let keys: Vec<PublicKey> = validated.map(|(key, _)| *key).collect();
             for key in keys {
                 self.ask_routes(now, &key);
             }
@@ -207,7 +207,7 @@ impl Engine {
         let ours = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.is_proven && peer.is_ours);
+            .filter(|(_, peer)| peer.is_validated && peer.is_ours);
         let keys: Vec<PublicKey> = ours.map(|(key, _)| *key).collect();
         for key in keys {
             self.ask_for_block(now, &key);
@@ -216,13 +216,15 @@ impl Engine {
 
     /// Contacts seeds that are not peers, once per [`SEED_INTERVAL`] or more often while peers are
     /// few. A node without validated peers bootstraps instead.
-    fn look_at_seeds(&mut self, now: Instant) {
-        if self.peers.proven() == 0 || now.since(self.seeds_looked_at) < self.paced(SEED_INTERVAL) {
+    fn contact_missing_seeds(&mut self, now: Instant) {
+        if self.peers.validated() == 0
+            || now.since(self.seeds_contacted_at) < self.paced(SEED_INTERVAL)
+        {
             return;
         }
-        self.seeds_looked_at = now;
+        self.seeds_contacted_at = now;
         for seed in self.all_seeds() {
-            if !self.peers.is_proven_address(&seed) {
+            if !self.peers.is_validated_address(&seed) {
                 self.contact_seed(now, seed);
             }
         }
@@ -232,37 +234,40 @@ impl Engine {
     /// peers.
     pub(super) fn paced(&self, interval: Duration) -> Duration {
         if self.peers.registered() < FEW_PEERS {
-            interval / FEW_PEERS_HURRY
+            interval / FEW_PEERS_DIVISOR
         } else {
             interval
         }
     }
 
     /// Returns the action that is due for a peer, if any.
-    fn care_for(&self, now: Instant, peer: &super::peers::Peer) -> Option<Care> {
+    fn maintenance_action(
+        &self,
+        now: Instant,
+        peer: &super::peers::Peer,
+    ) -> Option<MaintenanceAction> {
         let silence = now.since(peer.last_heard);
         if !peer.is_registered {
-            return (silence >= STRANGER_TIMEOUT).then_some(Care::Remove(RemoveReason::TimedOut));
+            return (silence >= UNREGISTERED_TIMEOUT)
+                .then_some(MaintenanceAction::Remove(RemoveReason::TimedOut));
         }
         let timeout = self.config.peer_timeout;
-        if !timeout.is_zero() && !peer.is_proven {
+        if !timeout.is_zero() && !peer.is_validated {
             // It cannot be validated: its address may be forged, and is not contacted.
             if silence >= timeout {
-                return Some(Care::Remove(RemoveReason::TimedOut));
+                return Some(MaintenanceAction::Remove(RemoveReason::TimedOut));
             }
         } else if !timeout.is_zero() {
             // A peer is removed only after it was probed and had time to answer.
-            let patience = PROBE_INTERVAL.min(timeout / 4);
-            let is_asked = peer
-                .kept_alive_at
-                .is_some_and(|at| now.since(at) >= patience);
+            let grace = PROBE_INTERVAL.min(timeout / 4);
+            let is_asked = peer.kept_alive_at.is_some_and(|at| now.since(at) >= grace);
             if silence >= timeout && is_asked {
-                return Some(Care::Remove(RemoveReason::TimedOut));
+                return Some(MaintenanceAction::Remove(RemoveReason::TimedOut));
             }
             let pause = CONTACT_INTERVAL.min(timeout / 4);
             let is_resting = peer.kept_alive_at.is_some_and(|at| now.since(at) < pause);
             if silence >= timeout / 2 && !is_resting {
-                return Some(Care::KeepAlive);
+                return Some(MaintenanceAction::KeepAlive);
             }
         }
         let pause = self.paced(PING_INTERVAL);
@@ -271,7 +276,7 @@ impl Engine {
         } else {
             pause.min(timeout / 3)
         };
-        (now.since(peer.pinged_at) >= interval).then_some(Care::Ping)
+        (now.since(peer.pinged_at) >= interval).then_some(MaintenanceAction::Ping)
     }
 
     /// Asks a silent peer for a sign of life. A reference node never answers a ping, but answers a

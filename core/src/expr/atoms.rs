@@ -106,7 +106,7 @@ fn leaf_atom(kind: AtomKind, expr: &Expr) -> Atom {
 }
 
 /// Returns the atoms of a list with these items, last one first, each with its id.
-fn chain(items: &[AtomId]) -> impl Iterator<Item = (AtomId, Atom)> {
+fn list_atoms(items: &[AtomId]) -> impl Iterator<Item = (AtomId, Atom)> {
     let empty = items.is_empty().then(Atom::empty_list);
     let mut next = AtomId::ZERO;
     let links = items.iter().rev().map(move |item| {
@@ -159,7 +159,7 @@ impl Fold for Collect {
     fn list(&mut self, items: &[AtomId]) -> Result<AtomId, Infallible> {
         let start = self.atoms.len();
         let mut head = AtomId::ZERO;
-        self.atoms.extend(chain(items).map(|(id, atom)| {
+        self.atoms.extend(list_atoms(items).map(|(id, atom)| {
             head = id;
             atom
         }));
@@ -185,7 +185,7 @@ impl<S: AtomSink + ?Sized> Fold for Write<'_, S> {
 
     fn list(&mut self, items: &[AtomId]) -> Result<AtomId, S::Error> {
         let mut head = AtomId::ZERO;
-        for (id, atom) in chain(items) {
+        for (id, atom) in list_atoms(items) {
             self.0.put(id, atom)?;
             head = id;
         }
@@ -287,7 +287,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn atoms_come_items_first_and_nothing_is_left_out() {
+    fn atoms_are_complete_with_items_first() {
         let a = Atom::symbol("a");
         let b = Atom::bytes(*b"b");
         let inner = Atom::list(b.id(), AtomId::ZERO);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_list_is_one_atom() {
+    fn empty_list_is_one_atom() {
         let (id, atoms) = Expr::list([]).to_atoms();
         assert_eq!(atoms, [Atom::empty_list()]);
         assert_eq!(id, Atom::empty_list().id());
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_lists_are_counted_in_full_and_worked_on_once() {
+    fn shared_lists_count_in_full_but_are_encoded_once() {
         let expr = doubled(60);
         // 2^60 leaves, and two list atoms for each of 2^60 - 1 lists.
         assert_eq!(expr.atom_count(), 3 * (1 << 60) - 2);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_a_doubled_list_ends_at_the_cap() {
+    fn reading_a_doubled_list_stops_at_the_atom_limit() {
         let mut store = MemoryStore::new();
         let id = doubled(60).write_atoms(&mut store).unwrap();
         assert_eq!(
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_nested_lists_become_atoms_and_come_back_on_a_small_stack() {
+    fn million_nested_lists_round_trip_through_atoms_on_a_small_stack() {
         on_a_small_stack(|| {
             let deep = nested(1_000_000, Expr::symbol("x"));
             let (id, atoms) = deep.to_atoms();
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_becomes_atoms_and_comes_back() {
+    fn long_list_round_trips_through_atoms() {
         let items: Vec<Expr> = (0..100_000).map(Expr::integer).collect();
         let expr = Expr::list(items);
         let mut store = MemoryStore::new();
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_sink_ends_the_write() {
+    fn failing_sink_ends_the_write() {
         let expr = Expr::list([Expr::symbol("a"), Expr::Bytes(Bytes::default())]);
         assert_eq!(expr.write_atoms(&mut Full(3)), Err("full"));
         assert_eq!(expr.write_atoms(&mut Full(4)), Ok(expr.id()));
@@ -401,7 +401,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn atom_forms_agree_and_read_back(expr in arb_expr()) {
+        fn atom_encodings_agree_and_round_trip(expr in arb_expr()) {
             let (id, atoms) = expr.to_atoms();
             prop_assert_eq!(expr.id(), id);
             prop_assert_eq!(expr.atom_count(), atoms.len() as u64);

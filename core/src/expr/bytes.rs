@@ -130,7 +130,7 @@ mod tests {
     use alloc::vec;
 
     #[test]
-    fn contents_do_not_depend_on_where_they_are_stored() {
+    fn inline_and_shared_bytes_are_equal() {
         for len in [0, 1, 22, 23, 1000] {
             let value = vec![7; len];
             let bytes = Bytes::new(&value);

@@ -42,7 +42,7 @@ pub enum ExprError<E> {
         kind: AtomKind,
     },
     /// A list continues with an atom that has no item.
-    EmptyInChain {
+    EmptyInList {
         /// Id of the list atom without data.
         id: AtomId,
     },
@@ -61,24 +61,24 @@ impl<E: fmt::Display> fmt::Display for ExprError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(id) => write!(f, "atom {id} is missing"),
-            Self::Source(error) => write!(f, "the atom store failed: {error}"),
+            Self::Source(error) => write!(f, "failed to read the atom store: {error}"),
             Self::TooManyAtoms { max } => write!(f, "the expression has more than {max} atoms"),
             Self::SymbolNotUtf8 { id } => write!(f, "symbol atom {id} is not UTF-8"),
             Self::BadItemId { id, len } => {
                 write!(
                     f,
-                    "list atom {id} has {len} bytes of data; an item's id has 32"
+                    "list atom {id} has {len} bytes of data, expected an item id of 32"
                 )
             }
-            Self::ZeroItemId { id } => write!(f, "list atom {id} names the zero id as its item"),
+            Self::ZeroItemId { id } => write!(f, "list atom {id} has the zero id as its item"),
             Self::NotAList { id, kind } => {
                 write!(
                     f,
-                    "a list goes on with atom {id}, which is {kind:?}, not List"
+                    "list continues with atom {id} of kind {kind:?}, expected List"
                 )
             }
-            Self::EmptyInChain { id } => {
-                write!(f, "a list goes on with atom {id}, which holds no item")
+            Self::EmptyInList { id } => {
+                write!(f, "list continues with atom {id}, which has no item")
             }
         }
     }
@@ -122,7 +122,7 @@ fn item<E>(id: AtomId, atom: &Atom) -> Result<AtomId, ExprError<E>> {
 /// Returns the item of an atom after the first one of a list.
 fn later_item<E>(id: AtomId, atom: &Atom) -> Result<AtomId, ExprError<E>> {
     match atom.kind() {
-        AtomKind::List if atom.data().is_empty() => Err(ExprError::EmptyInChain { id }),
+        AtomKind::List if atom.data().is_empty() => Err(ExprError::EmptyInList { id }),
         AtomKind::List => item(id, atom),
         kind => Err(ExprError::NotAList { id, kind }),
     }
@@ -205,21 +205,21 @@ mod tests {
         Expr::from_atoms(&store, &atoms[0].id(), 100)
     }
 
-    fn chained(kind: AtomKind, data: impl AsRef<[u8]>, next: &Atom) -> Atom {
+    fn linked(kind: AtomKind, data: impl AsRef<[u8]>, next: &Atom) -> Atom {
         Atom::new(kind, data.as_ref(), next.id())
     }
 
     #[test]
     fn links_of_symbols_and_bytes_are_ignored() {
         let other = Atom::symbol("other");
-        let symbol = chained(AtomKind::Symbol, "a", &other);
+        let symbol = linked(AtomKind::Symbol, "a", &other);
         assert_eq!(read(&[symbol]), Ok(Expr::symbol("a")));
-        let bytes = chained(AtomKind::Bytes, [7; 40], &other);
+        let bytes = linked(AtomKind::Bytes, [7; 40], &other);
         assert_eq!(read(&[bytes]), Ok(Expr::bytes([7; 40])));
     }
 
     #[test]
-    fn a_missing_atom_is_named() {
+    fn decoding_names_the_missing_atom() {
         let item = Atom::symbol("a");
         let rest = Atom::list(item.id(), AtomId::ZERO);
         let head = Atom::list(item.id(), rest.id());
@@ -253,7 +253,7 @@ mod tests {
             assert_eq!(read(&[list]), Err(ExprError::BadItemId { id, len }));
         }
         // Without data it is the empty list only if `next` is zero.
-        let list = chained(AtomKind::List, [], &item);
+        let list = linked(AtomKind::List, [], &item);
         let id = list.id();
         assert_eq!(read(&[list]), Err(ExprError::BadItemId { id, len: 0 }));
 
@@ -271,14 +271,11 @@ mod tests {
         let end = Atom::empty_list();
         let id = end.id();
         let list = Atom::list(item.id(), id);
-        assert_eq!(
-            read(&[list, end, item]),
-            Err(ExprError::EmptyInChain { id })
-        );
+        assert_eq!(read(&[list, end, item]), Err(ExprError::EmptyInList { id }));
     }
 
     #[test]
-    fn errors_say_what_is_wrong_and_where() {
+    fn error_texts_have_cause_and_atom_id() {
         let id = AtomId::new([0xab; 32]);
         let text = |error: &Error| alloc::format!("{error}");
         assert!(text(&Error::Missing(id)).contains(&alloc::format!("{id}")));
@@ -301,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_source_is_not_a_missing_atom() {
+    fn failing_source_is_not_a_missing_atom() {
         assert_eq!(
             Expr::from_atoms(&Broken, &AtomId::ZERO, 1),
             Err(ExprError::Source("disk"))
@@ -310,7 +307,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_atoms_there_are_reading_ends_and_what_it_gives_has_the_id(
+        fn reading_any_atoms_terminates_and_preserves_the_id(
             parts in proptest::collection::vec((0..3_u8, 0..12_usize, 0..12_usize), 1..12),
         ) {
             let mut atoms: Vec<Atom> = Vec::new();

@@ -63,7 +63,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn integers_take_as_few_bytes_as_hold_them() {
+    fn integer_encoding_is_minimal() {
         for (value, bytes) in [
             (0_i128, &[0][..]),
             (127, &[0x7f]),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn width_does_not_change_what_bytes_are_as_an_integer() {
+    fn padding_does_not_change_the_integer() {
         assert_eq!(Expr::bytes([]).as_integer(), Some(0));
         assert_eq!(Expr::bytes([0, 0, 5]).as_integer(), Some(5));
         assert_eq!(Expr::bytes([0xff, 0xff, 0xfe]).as_integer(), Some(-2));
@@ -98,7 +98,7 @@ mod tests {
         }
 
         #[test]
-        fn only_the_shortest_form_is_minimal(bytes in proptest::collection::vec(any::<u8>(), 1..20)) {
+        fn only_the_shortest_encoding_is_minimal(bytes in proptest::collection::vec(any::<u8>(), 1..20)) {
             prop_assert_eq!(is_minimal(&bytes), minimal(&bytes) == bytes);
             prop_assert!(is_minimal(minimal(&bytes)));
         }

@@ -293,13 +293,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_expression_is_24_bytes() {
+    fn expression_size_is_24_bytes() {
         assert_eq!(size_of::<Expr>(), 24);
         assert_eq!(size_of::<Option<Expr>>(), 24);
     }
 
     #[test]
-    fn a_million_nested_lists_compare_and_drop_on_a_small_stack() {
+    fn million_nested_lists_compare_and_drop_on_a_small_stack() {
         on_a_small_stack(|| {
             let deep = nested(1_000_000, Expr::bytes([1]));
             assert!(deep == nested(1_000_000, Expr::bytes([1])));
@@ -311,7 +311,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn debug_tells_symbols_from_bytes_and_needs_no_stack() {
+    fn debug_distinguishes_symbols_from_bytes_and_does_not_recurse() {
         let items = alloc::vec![Expr::symbol("a"), Expr::bytes([0, 255]), Expr::list([])];
         assert_eq!(
             alloc::format!("{:?}", Expr::list(items)),
@@ -324,7 +324,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn lists_that_are_shared_are_compared_once() {
+    fn shared_lists_are_compared_once() {
         assert!(doubled(60) == doubled(60));
         let other = (0..60).fold(Expr::bytes([2]), |inner, _| {
             Expr::list([inner.clone(), inner])

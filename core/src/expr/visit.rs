@@ -161,13 +161,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn building_what_a_walk_says_gives_the_expression(expr in arb_expr()) {
+        fn visits_rebuild_the_expression(expr in arb_expr()) {
             prop_assert_eq!(rebuild(&expr), Some(expr));
         }
     }
 
     #[test]
-    fn a_million_nested_lists_walk_on_a_small_stack() {
+    fn million_nested_lists_are_visited_on_a_small_stack() {
         on_a_small_stack(|| {
             let deep = nested(1_000_000, Expr::symbol("x"));
             assert_eq!(deep.visit().count(), 2_000_001);

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_binding_wins_and_the_parent_stays_as_it_is() {
+    fn nearest_binding_wins_and_the_parent_is_unchanged() {
         let mut outer = Env::new();
         outer.set("a", Expr::bytes([1]));
         let outer = Arc::new(outer);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_parents_drop_on_a_small_stack() {
+    fn million_parent_scopes_drop_on_a_small_stack() {
         let work = || {
             let chain = (0..1_000_000).fold(Env::new(), |env, _| Env::with_parent(Arc::new(env)));
             drop(chain);

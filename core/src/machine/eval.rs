@@ -12,7 +12,7 @@ use super::Env;
 use super::bytecode::{BlockKind, Op, Span};
 use super::error::ErrorKind;
 use super::exec_context::{Account, Session, Stop, Store};
-use super::failure::{Failure, Frame, KEPT_FRAMES, StackPlace};
+use super::failure::{Failure, Frame, MAX_RECORDED_FRAMES, StackPosition};
 use super::host::{Answer, HostCall, HostFault};
 use super::library::Library;
 use super::limits::LimitKind;
@@ -166,11 +166,11 @@ impl Evaluator {
                 self.running = Running::Own(program.clone());
             }
         }
-        self.go_on(env, session)
+        self.resume(env, session)
     }
 
     /// Continues the evaluation that [`Evaluator::evaluate`] started, to its value.
-    pub(super) fn go_on<S: Store>(
+    pub(super) fn resume<S: Store>(
         &mut self,
         env: &mut Env,
         session: &mut Session<'_, S>,
@@ -219,7 +219,7 @@ impl Evaluator {
             Ok(value) => Ok(Expr::Bytes(value.to_bytes())),
             Err(stop) => {
                 if let Stop::Failed(kind) = stop {
-                    let place = place_in(program, &self.stack_machine);
+                    let place = stack_position(program, &self.stack_machine);
                     session
                         .account
                         .failures
@@ -672,7 +672,7 @@ impl Evaluator {
         kind: ErrorKind,
         symbol: Option<Symbol>,
         is_call: bool,
-        stack: Option<StackPlace>,
+        stack: Option<StackPosition>,
     ) -> Failure {
         let mut frames = Vec::new();
         let mut at = self.at;
@@ -695,7 +695,7 @@ impl Evaluator {
                 });
             }
             match caller {
-                Some(caller) if caller.back != END && frames.len() < KEPT_FRAMES => {
+                Some(caller) if caller.back != END && frames.len() < MAX_RECORDED_FRAMES => {
                     at = caller.back.wrapping_sub(1);
                 }
                 _ => break,
@@ -870,7 +870,7 @@ impl Evaluator {
                 session
                     .account
                     .allocate(ERROR_BYTES, |code| self.live_bytes(code))?;
-                let place = place_in(program, &self.stack_machine);
+                let place = stack_position(program, &self.stack_machine);
                 session
                     .account
                     .failures
@@ -995,7 +995,8 @@ impl Evaluator {
                 return Err(Stop::Retry);
             }
             Err(HostFault::Suspend) => {
-                let error = "the function waits, but the evaluation cannot be suspended".into();
+                let error = "the host function suspends, but the evaluation cannot be suspended";
+                let error = error.into();
                 return Err(session.host_failed(HostError::Function { name, error }));
             }
             Err(HostFault::Error(error)) => {
@@ -1146,8 +1147,8 @@ fn live_bytes(values: &[Expr], library: &Library, replaced: &[Expr], code: u64) 
 }
 
 /// Returns the position at which a stack program stopped.
-fn place_in(program: &Program, machine: &StackMachine) -> StackPlace {
-    StackPlace {
+fn stack_position(program: &Program, machine: &StackMachine) -> StackPosition {
+    StackPosition {
         token: machine.token(),
         opcode: program.opcode(machine.token()),
         depth: machine.depth(),

@@ -14,9 +14,9 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// Maximum number of errors recorded for one evaluation.
-const KEPT_FAILURES: usize = 16;
+const MAX_RECORDED_FAILURES: usize = 16;
 /// Maximum number of call frames recorded for one error.
-pub(super) const KEPT_FRAMES: usize = 16;
+pub(super) const MAX_RECORDED_FRAMES: usize = 16;
 
 /// Error that the machine raised, with its position.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,14 +24,14 @@ pub struct Failure {
     pub(super) kind: ErrorKind,
     pub(super) symbol: Option<Symbol>,
     pub(super) is_call: bool,
-    pub(super) stack: Option<StackPlace>,
+    pub(super) stack: Option<StackPosition>,
     pub(super) frames: Vec<Frame>,
     pub(super) more_frames: u64,
 }
 
 /// Position in a stack program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct StackPlace {
+pub struct StackPosition {
     /// Index of the token; the number of tokens if the program ran to its end.
     pub token: usize,
     /// Opcode at that token.
@@ -42,12 +42,12 @@ pub struct StackPlace {
 
 impl Failure {
     /// Creates an error in a program that runs without the evaluator.
-    pub(super) const fn in_program(kind: ErrorKind, place: StackPlace) -> Self {
+    pub(super) const fn in_program(kind: ErrorKind, position: StackPosition) -> Self {
         Self {
             kind,
             symbol: None,
             is_call: false,
-            stack: Some(place),
+            stack: Some(position),
             frames: Vec::new(),
             more_frames: 0,
         }
@@ -74,7 +74,7 @@ impl Failure {
 
     /// Returns the position in the stack program that was running.
     #[must_use]
-    pub const fn stack(&self) -> Option<StackPlace> {
+    pub const fn stack(&self) -> Option<StackPosition> {
         self.stack
     }
 
@@ -187,7 +187,7 @@ impl Failures {
     #[cold]
     pub(super) fn add(&mut self, failure: impl FnOnce() -> Failure) {
         self.count = self.count.saturating_add(1);
-        if self.list.len() < KEPT_FAILURES {
+        if self.list.len() < MAX_RECORDED_FAILURES {
             self.list.push(failure());
         }
     }

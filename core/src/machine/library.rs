@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 /// Size of code with dropped sources below which it is not worth discarding, in bytes.
 const EPHEMERAL_BYTES: u64 = 64 << 10;
 /// Number of operations, constants and blocks for which capacity is kept when all are discarded.
-const KEPT_ITEMS: usize = 256;
+const RETAINED_CAPACITY: usize = 256;
 
 /// Code, constants, symbols and programs.
 pub(super) struct Library {
@@ -212,7 +212,7 @@ impl Library {
 
     /// Records that an expression will not be evaluated again, so its memory here is no longer
     /// useful. Discards everything if such memory exceeds the rest.
-    pub(super) fn note_gone(&mut self, expr: &Expr) {
+    pub(super) fn count_dropped(&mut self, expr: &Expr) {
         let Expr::List(list) = expr else {
             return;
         };
@@ -245,11 +245,11 @@ impl Library {
         self.blocks.clear();
         self.programs.clear();
         self.starts.clear();
-        shrink(&mut self.ops, KEPT_ITEMS);
-        shrink(&mut self.constants, KEPT_ITEMS);
-        shrink(&mut self.blocks, KEPT_ITEMS);
-        shrink(&mut self.programs, KEPT_ITEMS);
-        shrink(&mut self.starts, KEPT_ITEMS);
+        shrink(&mut self.ops, RETAINED_CAPACITY);
+        shrink(&mut self.constants, RETAINED_CAPACITY);
+        shrink(&mut self.blocks, RETAINED_CAPACITY);
+        shrink(&mut self.programs, RETAINED_CAPACITY);
+        shrink(&mut self.starts, RETAINED_CAPACITY);
         self.symbols = Symbols::default();
         self.index = BTreeMap::new();
         self.forms = BTreeMap::new();

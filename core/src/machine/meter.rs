@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_overflows_without_a_limit() {
+    fn unlimited_meter_does_not_overflow() {
         let mut meter = Meter::new(None);
         assert!(meter.charge(u64::MAX - 1));
         assert!(!meter.charge(1));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_meter_is_within_its_limit() {
+    fn resumed_meter_is_within_its_limit() {
         assert_eq!(Meter::resumed(Some(3), 4), None);
         let meter = Meter::resumed(Some(4), 4).unwrap();
         assert!(!meter.has(0));

@@ -77,7 +77,7 @@ mod word;
 
 pub use env::Env;
 pub use error::ErrorKind;
-pub use failure::{Failure, Frame, StackPlace};
+pub use failure::{Failure, Frame, StackPosition};
 pub use host::{BindError, HostCall, HostFault, HostFunction};
 pub use image::RestoreError;
 pub use limits::{Exceeded, LimitKind, Limits};
@@ -102,9 +102,9 @@ use host::Functions;
 use library::Library;
 
 /// Maximum size of the code that is kept between evaluations, in bytes.
-const KEPT_CODE_BYTES: u64 = 16 << 20;
+const MAX_CACHED_CODE_BYTES: u64 = 16 << 20;
 /// Maximum number of values for which stacks keep capacity between evaluations.
-const KEPT_ITEMS: u64 = 4096;
+const MAX_RETAINED_CAPACITY: u64 = 4096;
 
 /// Virtual machine that evaluates expressions against a store of atoms.
 pub struct Machine<S: AtomSource + AtomSink> {
@@ -263,7 +263,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
             Ok(expr) => {
                 let evaluation = self.finish_task(Task::Expr(&expr), env);
                 // The expression is dropped; functions that it defined live on.
-                self.evaluator.library.note_gone(&expr);
+                self.evaluator.library.count_dropped(&expr);
                 evaluation
             }
             Err(error) => {
@@ -381,14 +381,14 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// host functions. `env` must be the environment in which it was started; its definitions
     /// outside of functions are in there.
     pub fn resume(&mut self, suspended: Suspended, env: &mut Env) -> Progress {
-        let result = self.go_on(suspended, env, true);
+        let result = self.resume_with(suspended, env, true);
         self.progress(result)
     }
 
     /// Resumes a suspended evaluation and runs it to its end: events that suspend in
     /// [`Machine::resume`] are handled as in [`Machine::eval`].
     pub fn finish(&mut self, suspended: Suspended, env: &mut Env) -> Evaluation {
-        let result = self.go_on(suspended, env, false);
+        let result = self.resume_with(suspended, env, false);
         self.evaluation(result)
     }
 
@@ -413,7 +413,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
 
     fn begin(&mut self, task: Task<'_>, env: &mut Env, suspends: bool) -> Result<Expr, Stop> {
         // A host that panicked may have left state behind.
-        self.evaluator.clear(self.kept_items());
+        self.evaluator.clear(self.retained_capacity());
         let meter = Meter::new(self.meter_limit);
         self.account.begin(&self.limits, meter, suspends);
         self.account.begin_slice(self.slice);
@@ -428,7 +428,12 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         self.evaluator.evaluate(task, env, &mut session)
     }
 
-    fn go_on(&mut self, suspended: Suspended, env: &mut Env, suspends: bool) -> Result<Expr, Stop> {
+    fn resume_with(
+        &mut self,
+        suspended: Suspended,
+        env: &mut Env,
+        suspends: bool,
+    ) -> Result<Expr, Stop> {
         self.evaluator = suspended.evaluator;
         self.account = suspended.account;
         self.account.suspends = suspends;
@@ -441,7 +446,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
             error: &mut self.error,
             account: &mut self.account,
         };
-        self.evaluator.go_on(env, &mut session)
+        self.evaluator.resume(env, &mut session)
     }
 
     fn progress(&mut self, result: Result<Expr, Stop>) -> Progress {
@@ -487,9 +492,9 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         };
         let failures = core::mem::take(&mut account.failures);
         let (used, steps) = (account.meter.used(), account.steps);
-        self.evaluator.clear(self.kept_items());
+        self.evaluator.clear(self.retained_capacity());
         if self.evaluator.library.hosts == *self.functions.names() {
-            self.evaluator.library.trim(self.kept_code_bytes());
+            self.evaluator.library.trim(self.max_cached_code_bytes());
         } else {
             // It was suspended in a machine with other functions.
             self.forget();
@@ -506,13 +511,13 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     }
 
     /// Returns the maximum size of code that is kept between evaluations, in bytes.
-    fn kept_code_bytes(&self) -> u64 {
-        (self.limits.live_bytes / 4).min(KEPT_CODE_BYTES)
+    fn max_cached_code_bytes(&self) -> u64 {
+        (self.limits.live_bytes / 4).min(MAX_CACHED_CODE_BYTES)
     }
 
     /// Returns the number of values for which stacks keep capacity between evaluations.
-    fn kept_items(&self) -> usize {
-        let items = (self.limits.live_bytes / 1024).clamp(16, KEPT_ITEMS);
+    fn retained_capacity(&self) -> usize {
+        let items = (self.limits.live_bytes / 1024).clamp(16, MAX_RETAINED_CAPACITY);
         usize::try_from(items).unwrap_or_default()
     }
 }

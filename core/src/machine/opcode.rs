@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_opcode_is_read_back_from_its_name() {
+    fn opcodes_round_trip_through_their_names() {
         for opcode in Opcode::ALL {
             assert_eq!(Opcode::from_token(opcode.name().as_bytes()), Some(opcode));
         }

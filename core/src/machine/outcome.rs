@@ -72,8 +72,8 @@ pub enum HostError<R, W> {
 impl<R: fmt::Display, W: fmt::Display> fmt::Display for HostError<R, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(error) => write!(f, "the store could not read an atom: {error}"),
-            Self::Write(error) => write!(f, "the store could not keep an atom: {error}"),
+            Self::Read(error) => write!(f, "failed to read an atom: {error}"),
+            Self::Write(error) => write!(f, "failed to store an atom: {error}"),
             Self::Function { name, error } => write!(f, "host function {name} failed: {error}"),
         }
     }

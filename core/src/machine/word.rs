@@ -459,12 +459,12 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_40_bytes() {
+    fn word_size_is_40_bytes() {
         assert_eq!(size_of::<Word>(), 40);
     }
 
     #[test]
-    fn sums_are_as_wide_as_they_must_be() {
+    fn sums_have_the_required_width() {
         let sum = |a: &[u8], b: &[u8]| bytes(&sum(&Word::new(a), &Word::new(b)));
         assert_eq!(sum(&[], &[]), [0]);
         assert_eq!(sum(&[0x7f], &[1]), [0, 0x80]);
@@ -500,7 +500,7 @@ mod tests {
         }
 
         #[test]
-        fn words_are_numbers(a in any::<i64>(), b in any::<i64>()) {
+        fn word_addition_matches_integer_addition(a in any::<i64>(), b in any::<i64>()) {
             let sum = bytes(&sum(&Word::new(&a.to_be_bytes()), &Word::new(&b.to_be_bytes())));
             let wide = (i128::from(a) + i128::from(b)).to_be_bytes();
             prop_assert_eq!(&wide[16 - sum.len()..], sum.as_slice());

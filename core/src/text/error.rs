@@ -17,7 +17,7 @@ pub enum ParseErrorKind {
     /// The source ends before an expression.
     UnexpectedEnd,
     /// Tokens follow the one expression.
-    LeftOver,
+    TrailingTokens,
 }
 
 impl ParseErrorKind {
@@ -30,7 +30,7 @@ impl ParseErrorKind {
             Self::UnexpectedClose => "parse error: unexpected ')'",
             Self::ExpectedClose => "parse error: expected ')'",
             Self::UnexpectedEnd => "parse error: unexpected end",
-            Self::LeftOver => "unexpected tokens after expression",
+            Self::TrailingTokens => "unexpected tokens after expression",
         }
     }
 }
@@ -89,7 +89,7 @@ impl fmt::Display for Position {
 /// use astreum_core::text::{ParseErrorKind, parse};
 /// let source = "(a\n  b))";
 /// let error = parse(source).unwrap_err();
-/// assert_eq!(error.kind, ParseErrorKind::LeftOver);
+/// assert_eq!(error.kind, ParseErrorKind::TrailingTokens);
 /// assert_eq!((error.at.offset, error.at.line, error.at.column), (7, 2, 5));
 /// assert_eq!(error.to_string(), "unexpected tokens after expression at line 2, column 5");
 /// assert_eq!(error.snippet(source).to_string(), "2 |   b))\n  |     ^");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_is_found_at_its_place() {
+    fn each_error_kind_has_its_position() {
         use ParseErrorKind::*;
         for (source, kind, offset, line, column) in [
             ("\"abc", UnterminatedString, 0, 1, 1),
@@ -189,9 +189,9 @@ mod tests {
             ("", UnexpectedEnd, 0, 1, 1),
             ("; nothing\n", UnexpectedEnd, 10, 2, 1),
             ("#;(a", UnexpectedEnd, 4, 1, 5),
-            ("a b", LeftOver, 2, 1, 3),
-            ("(a))", LeftOver, 3, 1, 4),
-            ("a ; x\n\"\"", LeftOver, 6, 2, 1),
+            ("a b", TrailingTokens, 2, 1, 3),
+            ("(a))", TrailingTokens, 3, 1, 4),
+            ("a ; x\n\"\"", TrailingTokens, 6, 2, 1),
         ] {
             let error = error(source);
             let found = (error.kind, error.offset(), error.line(), error.column());
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_does_not_end_says_where_it_starts() {
+    fn unclosed_list_error_has_the_position_of_its_start() {
         let error = error("(a)".replace(')', "\n (b").as_str());
         assert_eq!(
             error.open.map(|at| (at.offset, at.line, at.column)),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_more_text_can_mend_is_incomplete() {
+    fn only_input_that_more_text_can_complete_is_incomplete() {
         for source in ["", "(a", "\"a", "(\"a", "#;(a", "; x"] {
             assert!(error(source).is_incomplete(), "{source}");
         }
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_error_the_parser_ends() {
+    fn parser_ends_after_an_error() {
         let mut parser = Parser::new("a ) b");
         assert!(parser.next().unwrap().is_ok());
         assert!(parser.next().unwrap().is_err());
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_inside_a_character_is_the_place_before_it() {
+    fn offset_inside_a_character_rounds_down() {
         let at = Position::at("λλ", 3);
         assert_eq!((at.offset, at.line, at.column), (2, 1, 2));
         assert_eq!(Position::at("ab", 99).offset, 2);

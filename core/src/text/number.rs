@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_zeros_and_single_underscores_are_fine() {
+    fn signs_zeros_and_single_underscores_are_accepted() {
         for (text, value) in [
             ("0", vec![0]),
             ("-0", vec![0]),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_quite_an_integer_is_none() {
+    fn malformed_integers_are_rejected() {
         let long = "9".repeat(30);
         for text in [
             "",
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn over_4300_digits_are_no_integer() {
+    fn over_4300_digits_are_rejected() {
         assert!(integer(&"9".repeat(4_300)).is_some());
         assert!(integer(&"9".repeat(4_301)).is_none());
         let spaced = "9_".repeat(4_299) + "9";
@@ -271,13 +271,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_number_is_what_i128_says(value in any::<i128>(), shift in 0..127_u32) {
+        fn parsed_integers_match_i128(value in any::<i128>(), shift in 0..127_u32) {
             let value = value >> shift;
             prop_assert_eq!(signed(&bytes(&value.to_string()).unwrap()), Some(value));
         }
 
         #[test]
-        fn decimals_are_what_i128_prints(value in any::<i128>(), shift in 0..128_u32, wide in 0..20_usize) {
+        fn printed_decimals_match_i128(value in any::<i128>(), shift in 0..128_u32, wide in 0..20_usize) {
             let value = value >> shift;
             let mut bytes = vec![if value < 0 { 0xff } else { 0 }; wide];
             bytes.extend(value.to_be_bytes());
@@ -285,7 +285,7 @@ mod tests {
         }
 
         #[test]
-        fn wide_numbers_are_what_long_division_says(text in "-?[1-9][0-9]{0,400}") {
+        fn wide_integers_match_long_division(text in "-?[1-9][0-9]{0,400}") {
             let bytes = bytes(&text).unwrap();
             prop_assert_eq!(minimal(&bytes), &bytes);
             prop_assert_eq!(by_long_division(&bytes), text.clone());
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_widest_number_is_what_long_division_says() {
+    fn widest_integer_matches_long_division() {
         for text in [
             "9".repeat(4_300),
             "-".to_string() + &"1234567890".repeat(430),

@@ -169,7 +169,7 @@ pub fn parse(source: &str) -> Result<Expr, ParseError> {
     match parser.into_tokens().next() {
         None => Ok(expr),
         Some(token) => Err(ParseError::new(
-            ParseErrorKind::LeftOver,
+            ParseErrorKind::TrailingTokens,
             source,
             token?.offset,
         )),
@@ -183,7 +183,7 @@ mod tests {
     use alloc::string::String;
 
     #[test]
-    fn tokens_become_what_they_are() {
+    fn tokens_parse_to_their_types() {
         let expr = Expr::list([
             Expr::symbol("a"),
             Expr::bytes([0x00, 0x80]),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn expressions_come_one_by_one_with_their_spans() {
+    fn expressions_are_parsed_one_by_one_with_spans() {
         let source = " a (b)\"c\" ; d\n-1";
         let mut parser = Parser::new(source);
         let mut spans = Vec::new();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tokens_behind_an_expression_are_kept() {
+    fn tokens_after_an_expression_are_kept() {
         let mut parser = Parser::new("(a b) c #;d )");
         assert!(parser.next().is_some_and(|expr| expr.is_ok()));
         let rest = parser
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn names_with_the_same_slot_do_not_mix() {
+    fn names_in_one_cache_slot_stay_distinct() {
         let source: String = (0..2_000_u32)
             .map(|name| alloc::format!("n{name} x n{} ", name % 7))
             .collect();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_open_parentheses_are_an_error_on_a_small_stack() {
+    fn million_open_parentheses_are_an_error_on_a_small_stack() {
         on_a_small_stack(|| {
             let source = "(".repeat(1_000_000);
             let error = parse(&source).unwrap_err();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_nested_lists_parse_and_print_on_a_small_stack() {
+    fn million_nested_lists_parse_and_print_on_a_small_stack() {
         on_a_small_stack(|| {
             let source = "(".repeat(1_000_000) + "x" + &")".repeat(1_000_000);
             let expr = parse(&source).unwrap();
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_a_hundred_megabytes_is_one_symbol_or_string() {
+    fn token_of_a_hundred_megabytes_is_one_symbol_or_string() {
         let name = "9".repeat(100_000_000);
         assert!(parse(&name).unwrap().as_symbol() == Some(&name));
         let string = String::from("\"") + &name + "\"";

@@ -11,14 +11,14 @@ use super::token::is_space;
 /// use astreum_core::text::Pending;
 /// let mut pending = Pending::new();
 /// pending.push("(1 \"two\n");
-/// assert!(!pending.is_whole());
+/// assert!(!pending.is_complete());
 /// pending.push("lines\")\n");
-/// assert!(pending.is_whole());
+/// assert!(pending.is_complete());
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Pending {
     depth: usize,
-    place: Place,
+    state: State,
     skipped: Skipped,
     /// The last character is a `#` whose meaning depends on the next character.
     hash: bool,
@@ -27,7 +27,7 @@ pub struct Pending {
 
 /// Lexical state at the end of the text.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-enum Place {
+enum State {
     /// Between tokens.
     #[default]
     Blank,
@@ -81,13 +81,13 @@ impl Pending {
     /// Returns whether no list, string or datum comment is open. A text with an error that more
     /// text cannot fix is complete.
     #[must_use]
-    pub const fn is_whole(&self) -> bool {
+    pub const fn is_complete(&self) -> bool {
         if self.failed {
             return true;
         }
         let in_string = matches!(
-            self.place,
-            Place::String { .. } | Place::Escape { .. } | Place::Digit { .. }
+            self.state,
+            State::String { .. } | State::Escape { .. } | State::Digit { .. }
         );
         let in_skipped = match self.skipped {
             Skipped::None | Skipped::Token => false,
@@ -99,44 +99,44 @@ impl Pending {
     }
 
     fn take(&mut self, character: char) {
-        match self.place {
-            Place::Comment => {
+        match self.state {
+            State::Comment => {
                 if character == '\n' {
-                    self.place = Place::Blank;
+                    self.state = State::Blank;
                 }
             }
-            Place::String { is_bad } => match character {
+            State::String { is_bad } => match character {
                 '"' => self.end_string(is_bad),
-                '\\' => self.place = Place::Escape { is_bad },
+                '\\' => self.state = State::Escape { is_bad },
                 _ => {}
             },
-            Place::Escape { is_bad } => {
-                self.place = match character {
-                    '"' | '\\' | 'n' | 't' | 'r' => Place::String { is_bad },
-                    'x' => Place::Digit {
+            State::Escape { is_bad } => {
+                self.state = match character {
+                    '"' | '\\' | 'n' | 't' | 'r' => State::String { is_bad },
+                    'x' => State::Digit {
                         is_bad,
                         is_last: false,
                     },
-                    _ => Place::String { is_bad: true },
+                    _ => State::String { is_bad: true },
                 }
             }
-            Place::Digit { is_bad, is_last } => match character {
+            State::Digit { is_bad, is_last } => match character {
                 '0'..='9' | 'a'..='f' | 'A'..='F' => {
-                    self.place = if is_last {
-                        Place::String { is_bad }
+                    self.state = if is_last {
+                        State::String { is_bad }
                     } else {
-                        Place::Digit {
+                        State::Digit {
                             is_bad,
                             is_last: true,
                         }
                     }
                 }
                 _ => {
-                    self.place = Place::String { is_bad: true };
+                    self.state = State::String { is_bad: true };
                     self.take(character);
                 }
             },
-            Place::Blank | Place::Atom => self.take_outside(character),
+            State::Blank | State::Atom => self.take_outside(character),
         }
     }
 
@@ -152,13 +152,13 @@ impl Pending {
             '#' => self.hash = true,
             ';' => {
                 self.end_atom();
-                self.place = Place::Comment;
+                self.state = State::Comment;
             }
             '(' => self.open(),
             ')' => self.close(),
-            '"' if self.place == Place::Blank => {
+            '"' if self.state == State::Blank => {
                 self.begin_token();
-                self.place = Place::String { is_bad: false };
+                self.state = State::String { is_bad: false };
             }
             character if is_space(character) => self.end_atom(),
             _ => self.begin_atom(),
@@ -176,18 +176,18 @@ impl Pending {
 
     fn begin_atom(&mut self) {
         self.begin_token();
-        self.place = Place::Atom;
+        self.state = State::Atom;
     }
 
     fn end_atom(&mut self) {
-        if self.skipped == Skipped::Token && self.place == Place::Atom {
+        if self.skipped == Skipped::Token && self.state == State::Atom {
             self.skipped = Skipped::None;
         }
-        self.place = Place::Blank;
+        self.state = State::Blank;
     }
 
     fn end_string(&mut self, is_bad: bool) {
-        self.place = Place::Blank;
+        self.state = State::Blank;
         match self.skipped {
             Skipped::Token => self.skipped = Skipped::None,
             Skipped::None => self.failed = is_bad,
@@ -243,14 +243,14 @@ mod tests {
     use alloc::string::String;
     use proptest::prelude::*;
 
-    fn is_whole(pieces: &[&str]) -> bool {
+    fn is_complete(pieces: &[&str]) -> bool {
         let mut pending = Pending::new();
         pieces.iter().for_each(|piece| pending.push(piece));
-        pending.is_whole()
+        pending.is_complete()
     }
 
     #[test]
-    fn open_lists_strings_and_datum_comments_are_not_whole() {
+    fn open_lists_strings_and_datum_comments_are_incomplete() {
         for text in [
             "(",
             "(a",
@@ -266,7 +266,7 @@ mod tests {
             "#;(a #;) b",
             "#;\"a",
         ] {
-            assert!(!is_whole(&[text]), "{text}");
+            assert!(!is_complete(&[text]), "{text}");
         }
         for text in [
             "",
@@ -285,20 +285,20 @@ mod tests {
             ") (",
             "\"\\q\" (",
         ] {
-            assert!(is_whole(&[text]), "{text}");
+            assert!(is_complete(&[text]), "{text}");
         }
     }
 
     #[test]
-    fn pieces_may_end_anywhere() {
-        assert!(!is_whole(&["#", ";", "("]));
-        assert!(is_whole(&["#", ";", "(", ")"]));
-        assert!(is_whole(&["\"\\", "\"", "\""]));
-        assert!(is_whole(&["\"\\x", "4", "1\""]));
-        assert!(!is_whole(&["(", "#", ";", ")"]));
+    fn input_may_be_split_anywhere() {
+        assert!(!is_complete(&["#", ";", "("]));
+        assert!(is_complete(&["#", ";", "(", ")"]));
+        assert!(is_complete(&["\"\\", "\"", "\""]));
+        assert!(is_complete(&["\"\\x", "4", "1\""]));
+        assert!(!is_complete(&["(", "#", ";", ")"]));
     }
 
-    /// Computes the result of [`Pending::is_whole`] with the parser and the tokenizer.
+    /// Computes the result of [`Pending::is_complete`] with the parser and the tokenizer.
     fn plainly(source: &str) -> bool {
         let error = Parser::new(source).find_map(Result::err);
         if let Some(error) = error {
@@ -313,7 +313,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
         #[test]
-        fn the_parser_agrees_for_any_pieces(
+        fn split_input_matches_the_parser(
             source in "([(][)]|#;|[();#\"\\\\ \n\u{2003}aλ1x]|[(]\"|\\\\x[0-9]){0,30}", cuts in proptest::collection::vec(0..60_usize, 0..6),
         ) {
             let mut pending = Pending::new();
@@ -326,7 +326,7 @@ mod tests {
                 start = end;
             }
             pending.push(&source[start..]);
-            prop_assert_eq!(pending.is_whole(), plainly(&source));
+            prop_assert_eq!(pending.is_complete(), plainly(&source));
         }
     }
 }

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_print_as_what_they_most_likely_are() {
+    fn bytes_print_as_their_most_likely_type() {
         assert_eq!(printed(""), r#""""#);
         assert_eq!(printed([0]), "0");
         assert_eq!(printed([0xff]), "-1");
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_hides_something_is_not_shown_as_it_is() {
+    fn text_with_invisible_characters_is_escaped() {
         for hidden in [
             "\u{1b}",
             "\u{202e}",
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_an_error_prints_as_a_list() {
+    fn error_like_lists_print_as_lists() {
         for source in [
             "(error)",
             "(error 1 2)",
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn symbols_that_no_source_can_name_print_as_what_cannot_be_read() {
+    fn unparsable_symbols_print_as_unparsable_text() {
         for (name, text) in [
             ("", r#""\symbol ""#),
             ("a b", r#""\symbol a b""#),
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn symbols_with_characters_that_are_not_visible_are_escaped() {
+    fn symbols_with_invisible_characters_are_escaped() {
         for (name, text) in [
             ("a\u{1b}[2Jb", r#""\symbol a\x1b[2Jb""#),
             ("a\u{202e}b", r#""\symbol a\xe2\x80\xaeb""#),
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn joiners_are_escaped_but_keep_text_text() {
+    fn escaped_joiners_do_not_stop_bytes_from_being_text() {
         let family = "👨\u{200d}👩 ☀\u{fe0f}";
         let shown = printed(family);
         assert!(shown.starts_with("\"👨\\xe2\\x80\\x8d👩"), "{shown}");
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn styles_print_all_bytes_one_way() {
+    fn byte_styles_apply_to_all_bytes() {
         let list = Expr::list([
             Expr::bytes("text"),
             Expr::bytes([]),
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn printing_with_a_limit_stops_there() {
+    fn printing_stops_at_the_limit() {
         let text = to_text(&doubled(60), 1_000);
         assert_eq!(text.len(), 1_000 + '…'.len_utf8());
         assert_eq!(to_text(&Expr::symbol("λλ"), 3), "λ…");
@@ -458,7 +458,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(1_000))]
 
         #[test]
-        fn what_is_printed_reads_back_or_is_refused(expr in arb_expr()) {
+        fn printed_expressions_round_trip_or_are_rejected(expr in arb_expr()) {
             let text = alloc::format!("{expr:#}");
             let mut parser = Parser::new(&text);
             prop_assert_eq!(parser.next().and_then(Result::ok), read_back(&expr));
@@ -466,7 +466,7 @@ mod tests {
         }
 
         #[test]
-        fn what_was_parsed_reads_back(source in "([ -~]|[(][)]|\\PC|\"[ -~]*\"|#;){0,40}") {
+        fn parsed_expressions_round_trip(source in "([ -~]|[(][)]|\\PC|\"[ -~]*\"|#;){0,40}") {
             for expr in Parser::new(&source).map_while(Result::ok) {
                 let back = parse(&alloc::format!("{expr:#}"));
                 prop_assert_eq!(back.ok(), read_back(&expr));
@@ -474,19 +474,19 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_read_back(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn bytes_round_trip_through_print_and_parse(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let expr = Expr::bytes(bytes);
             prop_assert_eq!(parse(&expr.to_string()).ok(), read_back(&expr));
         }
 
         #[test]
-        fn any_text_reads_back(text in any::<String>()) {
+        fn text_round_trips_through_print_and_parse(text in any::<String>()) {
             let expr = Expr::bytes(text);
             prop_assert_eq!(parse(&expr.to_string()).ok(), read_back(&expr));
         }
 
         #[test]
-        fn nothing_is_printed_that_is_not_visible(expr in arb_expr(), name in any::<String>()) {
+        fn printed_characters_are_visible(expr in arb_expr(), name in any::<String>()) {
             let expr = Expr::list([expr, Expr::symbol(&name), Expr::error(&name, &name)]);
             prop_assert!(expr.to_string().chars().all(is_visible));
             for style in [BytesStyle::Text, BytesStyle::Integer, BytesStyle::Hex] {
@@ -495,7 +495,7 @@ mod tests {
         }
 
         #[test]
-        fn a_limit_cuts_and_nothing_else(expr in arb_expr(), max in 0..80_usize) {
+        fn print_limit_only_truncates(expr in arb_expr(), max in 0..80_usize) {
             let (whole, cut) = (expr.to_string(), to_text(&expr, max));
             match cut.strip_suffix('…').filter(|_| whole != cut) {
                 None => prop_assert!(cut == whole && whole.len() <= max),

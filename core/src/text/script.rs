@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_lead_to_their_place() {
+    fn paths_resolve_to_spans() {
         let source = "; first\n(a #;skipped (\"b )\" (c)) d)\n(e (f g))";
         let script = Script::parse(source).unwrap();
         let exprs: Vec<Expr> = script.exprs().cloned().collect();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_under_a_million_lists_is_found_on_a_small_stack() {
+    fn span_under_a_million_lists_is_found_on_a_small_stack() {
         on_a_small_stack(|| {
             let source = "(".repeat(1_000_000) + "x" + &")".repeat(1_000_000);
             let script = Script::parse(&source).unwrap();
@@ -214,7 +214,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_item_is_found_where_it_stands(source in "([(][)]|#;|[();# \nab\"]|[ab]{3}){0,60}") {
+        fn every_item_is_found_at_its_span(source in "([(][)]|#;|[();# \nab\"]|[ab]{3}){0,60}") {
             let Ok(script) = Script::parse(&source) else {
                 return Ok(());
             };

@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthChar;
 /// Maximum number of columns shown before the position.
 const BEFORE_COLUMNS: usize = 60;
 /// Maximum number of columns shown from the position on.
-const BEHIND_COLUMNS: usize = 40;
+const AFTER_COLUMNS: usize = 40;
 /// Width of a tab, in columns.
 const TAB_COLUMNS: usize = 4;
 
@@ -79,7 +79,7 @@ impl fmt::Display for Snippet<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (before, behind) = self.line();
         let (before, mut columns, from_start) = fitting(before.chars().rev(), BEFORE_COLUMNS);
-        let (behind, _, to_end) = fitting(behind.chars(), BEHIND_COLUMNS);
+        let (behind, _, to_end) = fitting(behind.chars(), AFTER_COLUMNS);
         let cut = |whole| if whole { "" } else { "…" };
         columns += usize::from(!from_start);
         let before: String = before.chars().rev().collect();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_caret_is_under_the_place() {
+    fn caret_is_under_the_error_position() {
         assert_eq!(snippet("a)", 1), "1 | a)\n  |  ^");
         assert_eq!(snippet("", 0), "1 | \n  | ^");
         assert_eq!(snippet("a\nbc\nd", 3), "2 | bc\n  |  ^");
@@ -127,20 +127,20 @@ mod tests {
     }
 
     #[test]
-    fn tabs_wide_and_combining_characters_keep_the_caret_in_place() {
+    fn tabs_wide_and_combining_characters_keep_the_caret_aligned() {
         assert_eq!(line_and_caret("\t\tx", 2), ("        x".to_string(), 8));
         assert_eq!(line_and_caret("日本)", 6), ("日本)".to_string(), 4));
         assert_eq!(line_and_caret("e\u{301})", 3), ("e\u{301})".to_string(), 1));
     }
 
     #[test]
-    fn nothing_that_a_terminal_obeys_is_shown() {
+    fn control_characters_are_replaced() {
         let (line, caret) = line_and_caret("\u{1b}[31m\u{202e})", 8);
         assert_eq!((line.as_str(), caret), ("\u{fffd}[31m\u{fffd})", 6));
     }
 
     #[test]
-    fn of_a_long_line_the_part_around_the_place_is_shown() {
+    fn long_line_is_cut_around_the_error_position() {
         let source = "a".repeat(500) + ")" + &"b".repeat(500);
         let (line, caret) = line_and_caret(&source, 500);
         let (before, behind) = ("a".repeat(60), "b".repeat(39));
@@ -150,11 +150,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_caret_points_into_or_right_behind_a_short_line(
+        fn caret_points_into_or_right_after_a_short_line(
             source in "[ -~\t\n日λ\u{301}]{0,200}", offset in 0..250_usize,
         ) {
             let (line, caret) = line_and_caret(&source, offset);
-            prop_assert!(line.chars().count() <= BEFORE_COLUMNS + BEHIND_COLUMNS * 2 + 2 + 120);
+            prop_assert!(line.chars().count() <= BEFORE_COLUMNS + AFTER_COLUMNS * 2 + 2 + 120);
             let width: usize = line.chars().filter_map(UnicodeWidthChar::width).sum();
             prop_assert!(caret <= width);
         }

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_become_what_they_stand_for() {
+    fn escapes_are_decoded() {
         for (token, value) in [
             (r#""""#, &b""[..]),
             (r#""plain""#, b"plain"),
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_escape_is_found_where_its_backslash_is() {
+    fn bad_escape_error_has_the_position_of_its_backslash() {
         for (token, at) in [
             (r#""\q""#, 1),
             (r#""ab\x4""#, 3),

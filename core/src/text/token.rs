@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_white_space_part_tokens() {
+    fn comments_and_white_space_separate_tokens() {
         for (source, tokens) in [
             ("", &[][..]),
             ("(a(b)c)", &["(", "a", "(", "b", ")", "c", ")"]),
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datum_comment_leaves_out_one_datum() {
+    fn datum_comment_skips_one_datum() {
         for (source, tokens) in [
             ("#;a b", &["b"][..]),
             ("a#;b c", &["a", "c"]),
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_opens_a_string_only_where_a_token_starts() {
+    fn quote_opens_a_string_only_at_the_start_of_a_token() {
         for (source, tokens) in [
             (r#""a b""#, &[r#""a b""#][..]),
             (r#"("a"b)"#, &["(", r#""a""#, "b", ")"]),
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_is_one_datum_to_a_datum_comment() {
+    fn string_is_one_datum_for_a_datum_comment() {
         for (source, tokens) in [
             (r#"#;"a b)" c"#, &["c"][..]),
             (r##"#;("a)" ";" "#;") c"##, &["c"]),
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_is_what_python_takes() {
+    fn white_space_matches_python() {
         let spaces: Vec<u32> = (0..=0x10_ffff)
             .filter(|&code| char::from_u32(code).is_some_and(is_space))
             .collect();
@@ -505,13 +505,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tokens_are_those_of_the_plain_description(source in "([(][)]|#;|[();# \n\u{1c}\u{2003}aλ1]){0,60}") {
+        fn tokenizer_matches_the_naive_model(source in "([(][)]|#;|[();# \n\u{1c}\u{2003}aλ1]){0,60}") {
             let plain = plainly(&source.chars().collect::<Vec<_>>());
             prop_assert_eq!(texts(&source).unwrap(), plain);
         }
 
         #[test]
-        fn any_text_gives_tokens_where_they_say_they_are(source in any::<String>()) {
+        fn token_spans_match_their_text(source in any::<String>()) {
             let mut end = 0;
             for token in tokenize(&source).unwrap_or_default() {
                 prop_assert!(token.offset >= end && !token.text.is_empty());

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn joiners_are_text_but_are_escaped() {
+    fn joiners_count_as_text_but_are_escaped() {
         let family = "👨\u{200d}👩";
         assert_eq!(text(family.as_bytes()), Some(family));
         assert_eq!(Escaped(family).to_string(), "👨\\xe2\\x80\\x8d👩");

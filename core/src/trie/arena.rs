@@ -247,12 +247,12 @@ mod tests {
     use crate::atom::NoStore;
 
     #[test]
-    fn a_node_fills_a_cache_line() {
+    fn node_size_is_one_cache_line() {
         assert_eq!(size_of::<Node>(), 64);
     }
 
     #[test]
-    fn what_is_overwritten_and_removed_does_not_pile_up() {
+    fn overwritten_and_removed_values_are_reclaimed() {
         let (mut trie, value) = (Trie::new(), [7; 1_000]);
         let key = |i: u32| *blake3::hash(&(i % 50).to_be_bytes()).as_bytes();
         for i in 0..10_000_u32 {

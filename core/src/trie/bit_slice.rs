@@ -297,7 +297,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_agree_with_vectors_of_bits(
+        fn bit_slices_match_vectors_of_bits(
             a in proptest::collection::vec(any::<u8>(), 0..8),
             b in proptest::collection::vec(any::<u8>(), 0..8),
             starts in (0..20usize, 0..20usize), lens in (0..70usize, 0..70usize),
@@ -330,7 +330,7 @@ mod tests {
         }
 
         #[test]
-        fn equal_keys_share_all(key in proptest::collection::vec(any::<u8>(), 0..40), start in 0..30usize) {
+        fn equal_keys_have_their_full_length_in_common(key in proptest::collection::vec(any::<u8>(), 0..40), start in 0..30usize) {
             let other = key.clone();
             let left = Bits::of(&key).skip(start);
             prop_assert_eq!(left.common_len(Bits::of(&other).skip(start)), left.len());

@@ -42,7 +42,7 @@ impl fmt::Display for BuildError {
             Self::KeyTooLong { index } => {
                 write!(
                     f,
-                    "the key of pair {index} has more than {MAX_KEY_BYTES} bytes"
+                    "the key of pair {index} exceeds the maximum of {MAX_KEY_BYTES} bytes"
                 )
             }
             Self::EmptyValue { index } => write!(f, "the value of pair {index} is empty"),
@@ -106,7 +106,7 @@ impl Trie {
             *self = Builder::build(pairs, &order);
             return Ok(());
         }
-        for (key, value) in order.iter().filter_map(|place| pairs.get(place.index)) {
+        for (key, value) in order.iter().filter_map(|entry| pairs.get(entry.index)) {
             self.put(source, key.as_ref(), value.as_ref())?;
         }
         Ok(())
@@ -115,7 +115,7 @@ impl Trie {
 
 /// Index of a pair in the input, with the first bytes of its key.
 #[derive(Clone, Copy)]
-struct Place {
+struct Entry {
     start: u64,
     index: usize,
 }
@@ -126,17 +126,17 @@ fn ends(bytes: &[u8]) -> u8 {
 }
 
 /// Returns the pairs in key order; of a key that occurs more than once, the last pair.
-fn sorted<K: AsRef<[u8]>, V>(pairs: &[(K, V)]) -> Vec<Place> {
-    let key = |place: &Place| pairs.get(place.index).map(|(key, _)| key.as_ref());
-    let order: Vec<Place> = pairs
+fn sorted<K: AsRef<[u8]>, V>(pairs: &[(K, V)]) -> Vec<Entry> {
+    let key = |entry: &Entry| pairs.get(entry.index).map(|(key, _)| key.as_ref());
+    let order: Vec<Entry> = pairs
         .iter()
         .enumerate()
-        .map(|(index, (key, _))| Place {
+        .map(|(index, (key, _))| Entry {
             start: start(key.as_ref()),
             index,
         })
         .collect();
-    let (mut order, ends) = dealt(order);
+    let (mut order, ends) = partition_by_prefix(order);
     let mut rest = order.as_mut_slice();
     let mut done = 0;
     for end in ends {
@@ -157,28 +157,28 @@ fn sorted<K: AsRef<[u8]>, V>(pairs: &[(K, V)]) -> Vec<Place> {
     order
 }
 
-/// Partitions the places by the first bits of their keys. Returns them in that order, and the end
+/// Partitions the entries by the first bits of their keys. Returns them in that order, and the end
 /// of each partition: if keys are evenly distributed, a partition has a handful of them.
-fn dealt(places: Vec<Place>) -> (Vec<Place>, Vec<usize>) {
-    let bits = places.len().checked_ilog2().unwrap_or(0).clamp(3, 19) - 2;
-    let run = |place: &Place| usize::try_from(place.start >> (64 - bits)).unwrap_or_default();
+fn partition_by_prefix(entries: Vec<Entry>) -> (Vec<Entry>, Vec<usize>) {
+    let bits = entries.len().checked_ilog2().unwrap_or(0).clamp(3, 19) - 2;
+    let run = |entry: &Entry| usize::try_from(entry.start >> (64 - bits)).unwrap_or_default();
     let mut counts = vec![0; 1 << bits];
-    for place in &places {
-        if let Some(count) = counts.get_mut(run(place)) {
+    for entry in &entries {
+        if let Some(count) = counts.get_mut(run(entry)) {
             *count += 1;
         }
     }
     // Next position in each partition; after the loop, its end.
     let mut next = counts;
     let mut sum = 0;
-    for place in &mut next {
-        sum += core::mem::replace(place, sum);
+    for count in &mut next {
+        sum += core::mem::replace(count, sum);
     }
-    let mut order = places.clone();
-    for place in &places {
-        if let Some(next) = next.get_mut(run(place)) {
+    let mut order = entries.clone();
+    for entry in &entries {
+        if let Some(next) = next.get_mut(run(entry)) {
             if let Some(slot) = order.get_mut(*next) {
-                *slot = *place;
+                *slot = *entry;
             }
             *next += 1;
         }
@@ -225,7 +225,7 @@ struct Builder {
 }
 
 impl Builder {
-    fn build<K: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(K, V)], order: &[Place]) -> Trie {
+    fn build<K: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(K, V)], order: &[Entry]) -> Trie {
         let mut builder = Self::default();
         builder.trie.slots.reserve(order.len() * 2);
         let bytes = |(key, value): &(K, V)| key.as_ref().len() + value.as_ref().len() + 8;
@@ -234,12 +234,12 @@ impl Builder {
         for order in order.chunks(FETCHED_PAIRS) {
             // Pairs are scattered in memory: reading both ends of each first lets the processor
             // load all of them in parallel.
-            let pairs_here = order.iter().filter_map(|place| pairs.get(place.index));
+            let pairs_here = order.iter().filter_map(|entry| pairs.get(entry.index));
             let touched = pairs_here.fold(0, |all, (key, value)| {
                 all ^ ends(key.as_ref()) ^ ends(value.as_ref())
             });
             core::hint::black_box(touched);
-            for (key, value) in order.iter().filter_map(|place| pairs.get(place.index)) {
+            for (key, value) in order.iter().filter_map(|entry| pairs.get(entry.index)) {
                 if !value.as_ref().is_empty() {
                     fetched.push(builder.keep(key.as_ref(), value.as_ref()));
                 }

@@ -178,7 +178,7 @@ impl DiffCursor {
             self.path.push(bit);
         }
         if self.path.len() + count > MAX_KEY_BYTES * 8 {
-            let problem = "no key is as long as its path";
+            let problem = "its path exceeds the maximum key length";
             let node = side.id;
             return Err(TrieError::Malformed { node, problem });
         }

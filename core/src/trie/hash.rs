@@ -277,7 +277,7 @@ mod tests {
     use crate::atom::atom_id;
 
     #[test]
-    fn the_constants_are_what_they_stand_for() {
+    fn constants_match_their_definitions() {
         let hash = |data: &[u8]| *blake3::hash(data).as_bytes();
         assert_eq!(TYPE_HASH, hash(TYPE_NAME));
         assert_eq!(ABSENT_CHILD_HASH, hash(AtomId::ZERO.as_bytes()));

@@ -205,7 +205,7 @@ pub(super) fn follow<E>(
     if path.len() + node.key().len() > MAX_KEY_BYTES * 8 {
         return Err(TrieError::Malformed {
             node: id,
-            problem: "no key is as long as its path",
+            problem: "its path exceeds the maximum key length",
         });
     }
     path.extend(node.key());

@@ -87,7 +87,7 @@ impl<E: fmt::Display> fmt::Display for TrieError<E> {
             Self::KeyTooLong { len } => {
                 write!(
                     f,
-                    "a trie key has at most {MAX_KEY_BYTES} bytes, this one has {len}"
+                    "trie key of {len} bytes exceeds the maximum of {MAX_KEY_BYTES}"
                 )
             }
         }

@@ -39,7 +39,7 @@ pub struct Trie {
 }
 
 /// Result of a descent.
-enum Place {
+enum Position {
     /// The key differs from the node's bits after `common` of them; the node's bits start at
     /// `depth`.
     Inside {
@@ -119,11 +119,11 @@ impl Trie {
         key: &[u8],
     ) -> Result<Option<Bytes>, TrieError<S::Error>> {
         Ok(match self.descend(source, checked_key(key)?)? {
-            Place::At { at, .. } => {
+            Position::At { at, .. } => {
                 let node = self.node(at);
                 node.value.is_some().then(|| Bytes::new(self.value(node)))
             }
-            Place::Inside { .. } | Place::Below { .. } => None,
+            Position::Inside { .. } | Position::Below { .. } => None,
         })
     }
 
@@ -141,22 +141,22 @@ impl Trie {
             return self.remove(source, key).map(|_| ());
         }
         let bits = checked_key(key)?;
-        let place = self.descend(source, bits)?;
-        match place {
-            Place::At { at, .. } => {
+        let position = self.descend(source, bits)?;
+        match position {
+            Position::At { at, .. } => {
                 if self.value(self.node(at)) == value {
                     return Ok(());
                 }
                 self.set_value(at, value);
             }
-            Place::Below { at, bit, depth } => {
+            Position::Below { at, bit, depth } => {
                 let leaf = self.add_leaf(key, depth, value);
                 match at {
                     Some(at) => *child_mut(&mut self.change(at).children, bit) = Some(leaf),
                     None => self.root = Some(leaf),
                 }
             }
-            Place::Inside { at, depth, common } => self.split(at, depth, common, key, value),
+            Position::Inside { at, depth, common } => self.split(at, depth, common, key, value),
         }
         self.mark_path();
         self.compact();
@@ -172,7 +172,7 @@ impl Trie {
         source: &S,
         key: &[u8],
     ) -> Result<bool, TrieError<S::Error>> {
-        let Place::At { at, depth } = self.descend(source, checked_key(key)?)? else {
+        let Position::At { at, depth } = self.descend(source, checked_key(key)?)? else {
             return Ok(false);
         };
         let value = self.node(at).value;
@@ -196,11 +196,11 @@ impl Trie {
         &mut self,
         source: &S,
         key: Bits<'_>,
-    ) -> Result<Place, TrieError<S::Error>> {
+    ) -> Result<Position, TrieError<S::Error>> {
         self.path.clear();
         let mut depth = 0;
         let Some(mut at) = self.root else {
-            return Ok(Place::Below {
+            return Ok(Position::Below {
                 at: None,
                 bit: false,
                 depth,
@@ -211,16 +211,16 @@ impl Trie {
             let node = self.node(at);
             let common = self.key(node).common_len(key.skip(depth));
             if common < node.bit_count() {
-                return Ok(Place::Inside { at, depth, common });
+                return Ok(Position::Inside { at, depth, common });
             }
             let end = depth + node.bit_count();
             let Some(bit) = key.bit(end) else {
-                return Ok(Place::At { at, depth });
+                return Ok(Position::At { at, depth });
             };
             depth = end + 1;
             match child(node, bit) {
                 None => {
-                    return Ok(Place::Below {
+                    return Ok(Position::Below {
                         at: Some(at),
                         bit,
                         depth,
@@ -338,7 +338,7 @@ impl Trie {
         if depth + len > MAX_PATH_BITS {
             return Err(TrieError::Malformed {
                 node: id,
-                problem: "no key is as long as its path",
+                problem: "its path exceeds the maximum key length",
             });
         }
         let mut bits = BitBuf::default();

@@ -67,11 +67,11 @@ impl StoredNode {
         let mut next = id;
         let mut part = |kind: AtomKind| -> Result<Atom, TrieError<S::Error>> {
             if next.is_zero() {
-                return Err(malformed("its chain has fewer than five atoms"));
+                return Err(malformed("its list has fewer than five atoms"));
             }
             let atom = source.atom(&next)?;
             if atom.kind() != kind {
-                return Err(malformed("an atom of it has the wrong kind"));
+                return Err(malformed("an atom has the wrong kind"));
             }
             next = atom.next();
             if keep {
@@ -80,7 +80,7 @@ impl StoredNode {
             Ok(atom)
         };
         if part(AtomKind::Symbol)?.data() != TYPE_NAME {
-            return Err(malformed("it is not a trie node"));
+            return Err(malformed("not a trie node"));
         }
         let key = part(AtomKind::Bytes)?;
         let mut children = [AtomId::ZERO; 2];
@@ -91,7 +91,7 @@ impl StoredNode {
         }
         let value = part(AtomKind::Bytes)?;
         if !next.is_zero() {
-            return Err(malformed("its chain has more than five atoms"));
+            return Err(malformed("its list has more than five atoms"));
         }
         let node = Self {
             key,
@@ -108,7 +108,9 @@ impl StoredNode {
         if declared.map(usize::from) != Some(node.key().len())
             || node.key.data().get(2..) != Some(&canonical)
         {
-            return Err(malformed("its key does not have the bits that it declares"));
+            return Err(malformed(
+                "key length does not match its declared number of bits",
+            ));
         }
         Ok(node)
     }

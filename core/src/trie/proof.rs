@@ -47,13 +47,13 @@ impl fmt::Display for ProofError {
             Self::Incomplete { missing } => {
                 write!(
                     f,
-                    "the proof lacks atom {missing}; it is for another root or key"
+                    "missing atom {missing}: the proof is for another root or key"
                 )
             }
-            Self::Superfluous => f.write_str("the proof holds atoms that the key does not need"),
+            Self::Superfluous => f.write_str("the proof has unneeded atoms"),
             Self::Malformed { node } => write!(f, "atom {node} of the proof is not a trie node"),
-            Self::KeyTooLong => f.write_str("the key is longer than a trie key can be"),
-            Self::Truncated => f.write_str("the proof ends in the middle of an atom"),
+            Self::KeyTooLong => f.write_str("trie key is too long"),
+            Self::Truncated => f.write_str("truncated atom at the end of the proof"),
             Self::Atom(error) => error.fmt(f),
         }
     }

@@ -58,7 +58,7 @@ fn all(store: &MemoryStore, root: AtomId) -> Model {
 
 proptest! {
     #[test]
-    fn contents_and_root_are_those_of_the_model(first in operations(), second in operations(), probes in proptest::collection::vec(key(), 0..20)) {
+    fn contents_and_root_match_the_model(first in operations(), second in operations(), probes in proptest::collection::vec(key(), 0..20)) {
         let (mut store, mut model) = (MemoryStore::new(), Model::new());
         let mut trie = Trie::new();
         apply(&mut trie, &mut model, &store, &first);
@@ -97,7 +97,7 @@ proptest! {
     }
 
     #[test]
-    fn ranges_and_prefixes_are_those_of_the_model(
+    fn ranges_and_prefixes_match_the_model(
         operations in operations(), start in key(), end in key(), kinds in (0..3, 0..3),
     ) {
         let (mut store, mut model) = (MemoryStore::new(), Model::new());
@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn proofs_show_presence_and_absence_and_nothing_else(operations in operations(), probe in key(), other in key()) {
+    fn proofs_prove_only_presence_or_absence(operations in operations(), probe in key(), other in key()) {
         let (mut store, mut model) = (MemoryStore::new(), Model::new());
         apply(&mut Trie::new(), &mut model, &MemoryStore::new(), &operations);
         let root = build(&model, &mut store);
@@ -148,7 +148,7 @@ proptest! {
     }
 
     #[test]
-    fn a_missing_atom_is_named_and_the_operation_can_go_on(operations in operations(), key in key(), value in any::<u8>()) {
+    fn missing_atom_is_reported_and_the_operation_can_be_retried(operations in operations(), key in key(), value in any::<u8>()) {
         let (mut store, mut model) = (MemoryStore::new(), Model::new());
         apply(&mut Trie::new(), &mut model, &MemoryStore::new(), &operations);
         let root = build(&model, &mut store);
@@ -168,7 +168,7 @@ proptest! {
 }
 
 #[test]
-fn an_iterator_goes_on_after_a_missing_atom_was_fetched() {
+fn iterator_continues_after_a_missing_atom_is_fetched() {
     let pairs: Vec<([u8; 1], [u8; 1])> = (0..50).map(|i| ([i * 5], [i])).collect();
     let mut store = MemoryStore::new();
     let root = Trie::from_sorted(pairs.clone())
@@ -204,7 +204,7 @@ fn an_iterator_goes_on_after_a_missing_atom_was_fetched() {
 }
 
 #[test]
-fn the_empty_trie_is_the_zero_id() {
+fn empty_trie_has_the_zero_id() {
     assert_eq!(Trie::new().root(&mut Scalar), AtomId::ZERO);
     assert!(Trie::open(AtomId::ZERO).is_empty());
     let store = MemoryStore::new();
@@ -216,7 +216,7 @@ fn the_empty_trie_is_the_zero_id() {
 }
 
 #[test]
-fn roots_are_the_reference_s() {
+fn roots_match_the_reference() {
     let root = |pairs: &[(&[u8], &[u8])]| -> String {
         let mut trie = Trie::new();
         pairs
@@ -239,7 +239,7 @@ fn roots_are_the_reference_s() {
 }
 
 #[test]
-fn keys_at_the_limit_work_and_longer_ones_are_refused() {
+fn keys_beyond_the_length_limit_are_rejected() {
     let store = MemoryStore::new();
     let mut trie = Trie::new();
     let longest = [7; MAX_KEY_BYTES];
@@ -259,7 +259,7 @@ fn keys_at_the_limit_work_and_longer_ones_are_refused() {
 }
 
 #[test]
-fn a_path_of_eight_thousand_nodes_needs_no_host_stack() {
+fn path_of_eight_thousand_nodes_does_not_recurse() {
     let work = || {
         let mut store = MemoryStore::new();
         let mut trie = Trie::new();
@@ -284,7 +284,7 @@ fn a_path_of_eight_thousand_nodes_needs_no_host_stack() {
 }
 
 #[test]
-fn a_batch_costs_in_proportion_to_the_nodes_that_it_touches() {
+fn batch_cost_is_proportional_to_the_touched_nodes() {
     struct Counting(usize);
     impl BatchHasher for Counting {
         fn hash_many(&mut self, messages: &[&[u8]], out: &mut [[u8; 32]]) {
@@ -311,7 +311,7 @@ fn a_batch_costs_in_proportion_to_the_nodes_that_it_touches() {
 }
 
 #[test]
-fn what_is_not_a_node_is_named() {
+fn malformed_node_is_reported() {
     let mut store = MemoryStore::new();
     let id = store.insert(Atom::bytes(*b"no node"));
     assert!(matches!(get(&store, id, b"k"), Err(TrieError::Malformed { node, .. }) if node == id));
@@ -321,7 +321,7 @@ fn what_is_not_a_node_is_named() {
 
 proptest! {
     #[test]
-    fn many_at_once_are_the_same_as_one_after_the_other(first in operations(), second in operations()) {
+    fn batch_put_matches_single_puts(first in operations(), second in operations()) {
         let mut store = MemoryStore::new();
         let (mut single, mut batch) = (Trie::new(), Trie::new());
         apply(&mut single, &mut Model::new(), &store, &first);
@@ -340,7 +340,7 @@ proptest! {
 }
 
 #[test]
-fn a_key_that_is_too_long_stops_a_batch_before_it_begins() {
+fn too_long_key_is_rejected_before_a_batch_starts() {
     let mut trie = Trie::new();
     let pairs = [
         (Vec::from(*b"a"), b"1"),

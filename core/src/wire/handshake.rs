@@ -122,7 +122,7 @@ impl fmt::Display for BlockError {
             Self::Magic => f.write_str("not an extension block"),
             Self::TooLong { len } => write!(
                 f,
-                "extension block of {len} bytes: at most {MAX_BLOCK_BYTES} are read"
+                "extension block of {len} bytes exceeds the maximum of {MAX_BLOCK_BYTES}"
             ),
             Self::Truncated => f.write_str("truncated field in an extension block"),
             Self::Order { kind } => {
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn authentication_is_of_one_sender_to_one_receiver() {
+    fn authentication_binds_sender_and_receiver() {
         let (message, ours, theirs) = authenticated(&Block::default(), &[7; 12]);
         let key = theirs.agree(&ours.public_key()).unwrap();
         let [us, them] = [ours.public_key(), theirs.public_key()];
@@ -416,7 +416,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn blocks_come_back_and_have_their_length(
+        fn blocks_round_trip_and_have_their_encoded_length(
             rules in any::<u32>(), chain in any::<u64>(), genesis in any::<Option<[u8; 32]>>(),
             has_identity: bool, is_question: bool, nonce in any::<Nonce>(),
             cookie in any::<Option<Cookie>>(), echo in any::<Option<Cookie>>(),
@@ -436,7 +436,7 @@ mod tests {
         }
 
         #[test]
-        fn changed_bit_anywhere_is_noticed(
+        fn changed_bit_anywhere_is_detected(
             position in any::<proptest::sample::Index>(), bit in 0..8u32,
         ) {
             let identity = Some(identity(Some(4)));

@@ -90,11 +90,11 @@ impl fmt::Display for MessageError {
         match self {
             Self::HeaderTooShort { len } => write!(
                 f,
-                "a message's header has {HEADER_BYTES} bytes, this message has {len}"
+                "message of {len} bytes is too short: expected a header of {HEADER_BYTES}"
             ),
             Self::SealedTooShort { len } => write!(
                 f,
-                "a sealed message has at least {MIN_SEALED_BYTES} bytes behind its header, this one has {len}"
+                "sealed part of {len} bytes is too short: expected at least {MIN_SEALED_BYTES}"
             ),
         }
     }
@@ -120,9 +120,9 @@ pub enum ContentError {
 impl fmt::Display for ContentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAuthentic => f.write_str("the content is not sealed with the shared key"),
-            Self::Empty => f.write_str("the content has no topic"),
-            Self::UnknownTopic { code } => write!(f, "the content has the unknown topic {code}"),
+            Self::NotAuthentic => f.write_str("content is not authentic under the shared key"),
+            Self::Empty => f.write_str("content without a topic"),
+            Self::UnknownTopic { code } => write!(f, "unknown topic {code}"),
         }
     }
 }
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn short_messages_are_refused_by_what_is_missing() {
+    fn short_messages_are_rejected_with_the_missing_part() {
         for flag in [0, 1, 7] {
             let mut bytes = vec![flag; 34];
             assert_eq!(
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn content_without_a_known_topic_is_refused() {
+    fn content_without_a_known_topic_is_rejected() {
         let (ours, theirs) = keys();
         let key = ours.agree(&theirs.public_key()).unwrap();
         let mut message = vec![];
@@ -390,7 +390,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sealed_content_comes_back(
+        fn sealed_content_round_trips(
             content in proptest::collection::vec(any::<u8>(), 0..200),
             topic in proptest::sample::select(&Topic::ALL), nonce in any::<Nonce>(),
             flag in any::<u8>().prop_filter("handshake", |flag| *flag != 1),
@@ -403,7 +403,7 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_bit_behind_the_header_is_noticed(
+        fn changed_bit_after_the_header_is_detected(
             content in proptest::collection::vec(any::<u8>(), 0..50),
             position in any::<proptest::sample::Index>(), bit in 0..8u32,
         ) {

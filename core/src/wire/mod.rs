@@ -1,10 +1,11 @@
-//! Wire format, routing table and protocol engine.
+//! Wire format and routing table.
 //!
-//! A datagram is a [`packet`]: a nonce that is a proof of [`pow`], then a [`message`]. A message
-//! is a handshake in the clear, or sealed content under a [`message::Topic`]: a [`ping`], an
-//! [`object`] request or response, a route request or response ([`route_message`]), or the id of a
-//! transaction. The payload of a handshake may be an extension block ([`handshake`]). Peers with
-//! validated addresses are in the routing [`routing_table`]; the [`engine`] implements the protocol.
+//! A datagram is a [`packet`]: a nonce that is a proof of work ([`pow`]), then a [`message`]. A
+//! message is a handshake in the clear, or sealed content under a [`message::Topic`]: a [`ping`],
+//! an [`object`] request or response, a route request or response ([`route_message`]), or the id of
+//! a transaction. The payload of a handshake may be an extension block ([`handshake`]). Peers with
+//! validated addresses are in the [`routing_table`]. The [`engine`](crate::engine) implements the
+//! protocol.
 //!
 //! Invariants of every decoder in this module:
 //! - It reads its input once, borrows instead of copying where it can, and allocates no more than

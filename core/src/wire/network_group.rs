@@ -31,7 +31,7 @@ impl NetworkGroup {
     /// Returns the group of an address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
-        let address = carried(address);
+        let address = effective_address(address);
         Self(match address {
             IpAddr::V4(ip) if !is_public_v4(ip) => Kind::Address(address),
             IpAddr::V6(ip) if !is_public_v6(ip) => Kind::Address(address),
@@ -92,7 +92,7 @@ impl Scope {
     /// of that IPv4 address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
-        match carried(address) {
+        match effective_address(address) {
             IpAddr::V4(ip) if ip.is_loopback() => Self::Loopback,
             IpAddr::V6(ip) if ip.is_loopback() => Self::Loopback,
             IpAddr::V4(ip) if !is_public_v4(ip) => Self::Private,
@@ -103,7 +103,7 @@ impl Scope {
 }
 
 /// Returns the IPv4 address that an IPv6 address carries, or the address itself.
-pub(super) fn carried(address: IpAddr) -> IpAddr {
+pub(super) fn effective_address(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(ip) => embedded_v4(ip).map_or(address, IpAddr::V4),
         IpAddr::V4(_) => address,
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_that_is_not_public_is_a_group() {
+    fn each_non_public_address_is_its_own_group() {
         for (one, other) in [
             ("127.0.0.1", "127.0.0.2"),
             ("10.0.0.1", "10.0.0.2"),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_embedded_ipv4_address_counts_as_itself() {
+    fn embedded_ipv4_address_counts_as_itself() {
         for text in [
             "::ffff:8.8.8.8",
             "64:ff9b::808:808",

@@ -61,10 +61,10 @@ impl fmt::Display for ObjectError {
         match self {
             Self::TooShort { len } => write!(
                 f,
-                "an object message has a type and an atom id, 33 bytes, this one has {len} bytes"
+                "object message of {len} bytes is too short: expected at least 33"
             ),
             Self::UnknownType { code } => write!(f, "unknown object message type {code}"),
-            Self::NoPayloadType => f.write_str("an object put names a payload type"),
+            Self::NoPayloadType => f.write_str("object put without a payload type"),
         }
     }
 }
@@ -234,16 +234,18 @@ pub enum FoundError {
 impl fmt::Display for FoundError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str("the answer holds no atom"),
+            Self::Empty => f.write_str("answer without an atom"),
             Self::UnknownPayload { code } => {
                 write!(
                     f,
-                    "the answer's payload is an atom (1) or a list (2), not {code}"
+                    "unknown payload type {code} in an answer: expected 1 (atom) or 2 (list)"
                 )
             }
-            Self::Truncated => f.write_str("an atom's length in the answer does not fit"),
+            Self::Truncated => f.write_str("invalid length of an atom in an answer"),
             Self::Atom(error) => error.fmt(f),
-            Self::OtherAtom { actual } => write!(f, "the answer holds another atom, {actual}"),
+            Self::OtherAtom { actual } => {
+                write!(f, "answer has atom {actual} instead of the requested one")
+            }
         }
     }
 }
@@ -335,7 +337,7 @@ pub struct AtomTooLong;
 
 impl fmt::Display for AtomTooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an atom of a list is longer than 4 GiB")
+        f.write_str("atom exceeds 4 GiB, the maximum in a list")
     }
 }
 
@@ -384,7 +386,7 @@ impl fmt::Display for ContactTooShort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a contact has {CONTACT_BYTES} bytes, this one has {}",
+            "contact is too short: expected {CONTACT_BYTES} bytes, found {}",
             self.len
         )
     }
@@ -584,7 +586,7 @@ mod tests {
         }
 
         #[test]
-        fn hits_round_trip(atoms in bytes_in(any_atom(), 1..5)) {
+        fn found_objects_round_trip(atoms in bytes_in(any_atom(), 1..5)) {
             let mut out = vec![];
             write_found_atom(&mut out, &atoms[0]);
             prop_assert_eq!(
@@ -597,7 +599,7 @@ mod tests {
         }
 
         #[test]
-        fn a_perturbed_hit_is_refused_or_starts_with_what_was_asked(
+        fn perturbed_answer_is_rejected_or_starts_with_the_requested_atom(
             atoms in bytes_in(any_atom(), 1..4), list: bool,
             position in any::<proptest::sample::Index>(), byte: u8, cut in 0..5usize,
         ) {

@@ -1,7 +1,7 @@
 //! Packets: the content of a datagram.
 //!
-//! A packet is a nonce of 8 bytes, big-endian, then a message. The nonce is a proof of [`work`]:
-//! the receiver requires a number of leading zero bits in `BLAKE3(message ‖ nonce)`.
+//! A packet is a nonce of 8 bytes, big-endian, then a message. The nonce is a proof of work
+//! ([`pow`]): the receiver requires a number of leading zero bits in `BLAKE3(message ‖ nonce)`.
 
 use super::pow::{self, Progress, Search};
 use alloc::vec::Vec;
@@ -37,11 +37,11 @@ impl fmt::Display for PacketError {
         match self {
             Self::TooShort { len } => write!(
                 f,
-                "a packet has a nonce of {NONCE_BYTES} bytes and a message, this one has {len} bytes"
+                "packet of {len} bytes is too short: expected more than {NONCE_BYTES}"
             ),
             Self::TooLittleWork { actual, required } => write!(
                 f,
-                "the packet has {actual} bits of work, {required} are required"
+                "insufficient proof of work: {actual} leading zero bits, {required} required"
             ),
         }
     }
@@ -88,7 +88,7 @@ impl<'b> Packet<'b> {
     /// Returns the work, in leading zero bits. Hashes the message.
     #[must_use]
     pub fn work(&self) -> u32 {
-        pow::bits(self.message, self.nonce)
+        pow::work_bits(self.message, self.nonce)
     }
 
     /// Checks the proof of work. Hashes the message unless `required` is 0.
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_alone_is_no_packet() {
+    fn nonce_alone_is_not_a_packet() {
         for len in 0..=NONCE_BYTES {
             assert_eq!(
                 Packet::decode(&vec![0; len]),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_work_is_over_the_message_and_then_the_nonce() {
+    fn work_hashes_the_message_followed_by_the_nonce() {
         // Checked against the reference: a search starts at nonce 0.
         let mut buffer = Vec::new();
         Draft::new(&mut buffer).message_mut().push(b'x');

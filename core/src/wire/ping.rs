@@ -40,10 +40,15 @@ impl fmt::Display for PingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Length { len } => {
-                write!(f, "a ping has {PING_BYTES} bytes, this one has {len}")
+                write!(f, "ping of {len} bytes, expected {PING_BYTES}")
             }
-            Self::Flag { flag } => write!(f, "a ping's validator flag is 0 or 1, not {flag}"),
-            Self::NoDifficulty => f.write_str("a ping's difficulty is at least 1"),
+            Self::Flag { flag } => write!(
+                f,
+                "invalid validator flag {flag} in a ping: expected 0 or 1"
+            ),
+            Self::NoDifficulty => {
+                f.write_str("invalid difficulty 0 in a ping: expected at least 1")
+            }
         }
     }
 }
@@ -130,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_decodes_encodes_back(
+        fn decoded_pings_encode_back(
             flag in 0..4u8, rest in any::<[u8; 33]>(), len in 32..36usize, zero_block: bool,
         ) {
             let mut bytes = alloc::vec![flag];

@@ -10,7 +10,7 @@ pub use crate::crypto::leading_zero_bits;
 
 /// Returns the work of `nonce` for `message`, in leading zero bits.
 #[must_use]
-pub fn bits(message: &[u8], nonce: u64) -> u32 {
+pub fn work_bits(message: &[u8], nonce: u64) -> u32 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(message);
     hasher.update(&nonce.to_be_bytes());
@@ -31,7 +31,7 @@ pub enum Progress {
 /// Search for the first nonce with enough work.
 ///
 /// ```
-/// use astreum_core::wire::pow::{Progress, Search, bits};
+/// use astreum_core::wire::pow::{Progress, Search, work_bits};
 ///
 /// let mut search = Search::new(b"message", 10);
 /// let nonce = loop {
@@ -41,7 +41,7 @@ pub enum Progress {
 ///         Progress::Exhausted => return,
 ///     }
 /// };
-/// assert!(bits(b"message", nonce) >= 10);
+/// assert!(work_bits(b"message", nonce) >= 10);
 /// ```
 #[derive(Clone)]
 pub struct Search {
@@ -84,7 +84,7 @@ impl Search {
                 return Progress::Exhausted;
             };
             self.next = nonce.checked_add(1);
-            if self.bits(nonce) >= self.difficulty {
+            if self.work_bits(nonce) >= self.difficulty {
                 return Progress::Found(nonce);
             }
         }
@@ -94,7 +94,7 @@ impl Search {
         }
     }
 
-    fn bits(&self, nonce: u64) -> u32 {
+    fn work_bits(&self, nonce: u64) -> u32 {
         let nonce: [u8; NONCE_BYTES] = nonce.to_be_bytes();
         let mut hasher = self.absorbed.clone();
         hasher.update(&nonce);
@@ -127,12 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn a_search_is_bounded_resumable_and_ends() {
+    fn search_is_bounded_resumable_and_ends() {
         let mut whole = Search::new(b"m", 12);
         let Progress::Found(first) = whole.run(u64::MAX) else {
             panic!("12 bits are found");
         };
-        assert!((0..first).all(|nonce| bits(b"m", nonce) < 12));
+        assert!((0..first).all(|nonce| work_bits(b"m", nonce) < 12));
         let mut parts = Search::new(b"m", 12);
         let mut turns = 0;
         let found = loop {
@@ -157,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn finds_what_plain_hashing_finds(
+        fn search_agrees_with_plain_hashing(
             message in proptest::collection::vec(any::<u8>(), 0..2100), difficulty in 0..7u32,
         ) {
             let plain = (0..).find(|nonce: &u64| {

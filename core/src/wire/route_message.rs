@@ -36,10 +36,10 @@ pub enum RouteRequestError {
 impl fmt::Display for RouteRequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str("a route request names a table, this one is empty"),
+            Self::Empty => f.write_str("empty route request: expected a table"),
             Self::UnknownTable { code } => write!(
                 f,
-                "a route request names table 0 (peers) or 1 (validators), not {code}"
+                "unknown table {code} in a route request: expected 0 (peers) or 1 (validators)"
             ),
         }
     }
@@ -123,8 +123,8 @@ impl fmt::Display for RouteResponseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a route response has entries of {} bytes, this one has {} bytes",
-            self.entry_bytes, self.len
+            "route response of {} bytes is not a multiple of the entry size, {} bytes",
+            self.len, self.entry_bytes
         )
     }
 }

@@ -19,7 +19,7 @@
 //! - Each entry is in the bucket of its key, in the order of insertion.
 //! - No network and no group exceeds its limits, unless it is exempt.
 
-use super::network_group::{NetworkGroup, Scope, carried};
+use super::network_group::{NetworkGroup, Scope, effective_address};
 use crate::crypto::{KEY_BYTES, PublicKey};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -92,7 +92,7 @@ impl Network {
         if Scope::of(*address) != Scope::Public {
             return None;
         }
-        match carried(*address) {
+        match effective_address(*address) {
             IpAddr::V4(ip) => ip.octets().first_chunk().copied().map(Self::V4),
             IpAddr::V6(ip) => ip.octets().first_chunk().copied().map(Self::V6),
         }
@@ -126,13 +126,13 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::OwnKey => "the key is our own",
-            Self::BucketFull => "the bucket of the key is full",
-            Self::NetworkFullInBucket => "the bucket has enough peers of that network",
-            Self::NetworkFullInTable => "the table has enough peers of that network",
-            Self::GroupFullInBucket => "the bucket has enough peers of that network group",
-            Self::GroupFullInTable => "the table has enough peers of that network group",
-            Self::Unknown => "no such peer",
+            Self::OwnKey => "own key",
+            Self::BucketFull => "bucket is full",
+            Self::NetworkFullInBucket => "network limit of the bucket reached",
+            Self::NetworkFullInTable => "network limit of the table reached",
+            Self::GroupFullInBucket => "network group limit of the bucket reached",
+            Self::GroupFullInTable => "network group limit of the table reached",
+            Self::Unknown => "unknown peer",
         })
     }
 }
@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_bucket_takes_no_newcomer_until_one_leaves() {
+    fn full_bucket_rejects_newcomers_until_a_peer_leaves() {
         let mut table = PeerTable::new(PublicKey::new([0; 32]));
         for last in 0..16 {
             assert!(table.insert(key(0x80, last), local(), last).is_ok());
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_key_is_ignored() {
+    fn own_key_is_rejected() {
         let mut table = PeerTable::new(PublicKey::new([5; 32]));
         let own = PublicKey::new([5; 32]);
         assert_eq!(table.insert(own, local(), ()).err(), Some(Refusal::OwnKey));
@@ -569,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_has_two_places_in_a_bucket_and_ten_in_the_table() {
+    fn network_is_limited_to_two_peers_per_bucket_and_ten_per_table() {
         let mut table = PeerTable::new(PublicKey::new([0; 32]));
         let at = |host: u8| format!("198.51.100.{host}:1").parse().unwrap();
         for bucket in 0..5 {
@@ -594,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn network_group_has_three_places_in_a_bucket_and_twenty_in_the_table() {
+    fn network_group_is_limited_to_three_peers_per_bucket_and_twenty_per_table() {
         let ipv4 = |net: u8| format!("203.7.{net}.1:1").parse().unwrap();
         let ipv6 = |net: u8| format!("[2001:db8:{net:x}::1]:1").parse().unwrap();
         let families: [&dyn Fn(u8) -> SocketAddr; 2] = [&ipv4, &ipv6];
@@ -621,7 +621,7 @@ mod tests {
     }
 
     #[test]
-    fn new_group_replaces_the_youngest_peer_of_a_group_that_is_there_twice() {
+    fn new_group_replaces_the_youngest_peer_of_a_group_with_two_peers() {
         let mut table = PeerTable::new(PublicKey::new([0; 32]));
         let at =
             |group: u8, net: u8| -> SocketAddr { format!("{group}.1.{net}.1:1").parse().unwrap() };
@@ -658,7 +658,7 @@ mod tests {
     /// Addresses that fill a table are cheap; the measure is the number of honest peers in the
     /// table.
     #[test]
-    fn addresses_of_ten_networks_leave_places_for_honest_peers_of_many() {
+    fn flood_from_ten_networks_leaves_room_for_peers_of_many() {
         let fresh = |n: u32| PublicKey::new(crate::crypto::hash(&n.to_be_bytes()));
         for (groups, addresses) in [(1u32, 1_000u32), (10, 200)] {
             let mut table = PeerTable::new(PublicKey::new([0; 32]));
@@ -685,7 +685,7 @@ mod tests {
     }
 
     #[test]
-    fn moving_an_address_moves_its_place() {
+    fn changed_address_counts_for_its_new_network() {
         let mut table = PeerTable::new(PublicKey::new([0; 32]));
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
         for last in 0..3 {

@@ -52,7 +52,7 @@ impl Load {
         self.socket.send_to(&packet, node).expect("loopback");
         let mut buffer = [0; 4_096];
         while let Ok(len) = self.socket.recv(&mut buffer) {
-            if let Some(id) = self.asked(&buffer[..len]) {
+            if let Some(id) = self.requested_id(&buffer[..len]) {
                 let answer = self.seal(Topic::ObjectResponse, |out| {
                     let contact = Contact {
                         public_key: self.own,
@@ -72,7 +72,7 @@ impl Load {
     }
 
     /// Returns the id of the object that a packet requests.
-    fn asked(&self, datagram: &[u8]) -> Option<AtomId> {
+    fn requested_id(&self, datagram: &[u8]) -> Option<AtomId> {
         let packet = Packet::decode(datagram).ok()?;
         let Body::Sealed(sealed) = Message::decode(packet.message()).ok()?.body else {
             return None;

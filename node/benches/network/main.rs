@@ -85,21 +85,21 @@ fn requests(python: Option<&str>) {
 }
 
 fn fetches() {
-    let (keeper, asking) = (node(), node());
-    asking.contact(address(&keeper)).expect("connected");
-    while asking.peers().expect("connected").is_empty() {
+    let (server, client) = (node(), node());
+    client.contact(address(&server)).expect("connected");
+    while client.peers().expect("connected").is_empty() {
         std::thread::sleep(Duration::from_millis(1));
     }
     for (what, kind) in [("atom", PayloadType::ATOM), ("list", PayloadType::LIST)] {
         let mut times: Vec<Duration> = (0..FETCHES)
             .map(|number| {
                 let values = [what.as_bytes(), &number.to_be_bytes(), b"third"];
-                let id = keeper.put_list(&values).expect("there is room").id;
+                let id = server.put_list(&values).expect("there is room").id;
                 let start = Instant::now();
                 let found = if kind == PayloadType::ATOM {
-                    asking.get_atom(id).expect("connected").is_some()
+                    client.get_atom(id).expect("connected").is_some()
                 } else {
-                    asking.get_atom_list(id).expect("connected").is_some()
+                    client.get_atom_list(id).expect("connected").is_some()
                 };
                 assert!(found, "the other node has it");
                 start.elapsed()

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn appends_behind_the_format_and_replaces_in_one_step() {
+    fn appends_after_the_header_and_replaces_atomically() {
         let scratch = Scratch::new("mempool-file");
         let mut file = MempoolFile::new(scratch.path(), 7);
         assert_eq!(file.load().unwrap(), b"");
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_replacement_is_tried_again_with_what_follows() {
+    fn failed_replacement_is_retried_with_later_records() {
         let scratch = Scratch::new("mempool-unwritable");
         let gone = scratch.path().join("gone");
         let mut file = MempoolFile::new(&gone, 7);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn file_whose_header_was_cut_off_is_begun_anew() {
+    fn file_with_a_truncated_header_is_recreated() {
         let scratch = Scratch::new("mempool-torn");
         let mut file = MempoolFile::new(scratch.path(), 7);
         fs::write(file.path(), &saved::MAGIC[..5]).unwrap();

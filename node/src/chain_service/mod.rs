@@ -42,4 +42,4 @@ pub use sync::{ChainSync, SyncConfig, SyncStatus};
 pub use view::{ChainStatus, ChainView};
 
 #[cfg(test)]
-pub(crate) mod samples;
+pub(crate) mod test_fixtures;

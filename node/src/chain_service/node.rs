@@ -73,7 +73,7 @@ impl Chain {
         &self.sync
     }
 
-    /// Returns the chain identity that peers are told.
+    /// Returns the chain identity that is announced to peers.
     #[must_use]
     pub const fn identity(&self) -> ChainIdentity {
         self.sync.identity()

@@ -7,7 +7,7 @@
 use super::dir::{ChainDir, ChainDirError, HeadJournalFile, Identity};
 use super::replay::{Replay, replay};
 use super::search::{Blocks, Found, blocks};
-use super::signing_record::SignedFile;
+use super::signing_record::SigningRecordFile;
 use crate::store::Store;
 use crate::store::cold::{ColdError, ColdStore, Progress};
 use astreum_core::atom::AtomId;
@@ -81,12 +81,12 @@ pub struct Survey {
 
 /// Reason no chain can be adopted.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Nothing {
+pub enum NothingToAdopt {
     /// The directory is intact: the node resumes from it.
     Intact,
     /// No chain in cold storage could be verified.
     NoChain,
-    /// There are chains of several geneses, and nothing tells which one is right.
+    /// There are chains of several geneses, and none of them is known to be the right one.
     Ambiguous,
 }
 
@@ -112,13 +112,13 @@ impl Survey {
     /// Returns the verified chain to adopt: the highest one, or the verified part of `wanted`.
     ///
     /// # Errors
-    /// Fails if there is nothing to adopt; see [`Nothing`].
-    pub fn best(&self, wanted: Option<AtomId>) -> Result<&Replay, Nothing> {
+    /// Fails if there is nothing to adopt; see [`NothingToAdopt`].
+    pub fn best(&self, wanted: Option<AtomId>) -> Result<&Replay, NothingToAdopt> {
         if self.is_intact() && wanted.is_none() {
-            return Err(Nothing::Intact);
+            return Err(NothingToAdopt::Intact);
         }
         if self.genesis().is_none() && wanted.is_none() && self.geneses.len() > 1 {
-            return Err(Nothing::Ambiguous);
+            return Err(NothingToAdopt::Ambiguous);
         }
         let replays = self.candidates.iter().filter_map(|candidate| {
             let is_wanted = wanted.is_none_or(|wanted| wanted == candidate.id);
@@ -138,7 +138,7 @@ impl Survey {
                 best
             }
         });
-        best.ok_or(Nothing::NoChain)
+        best.ok_or(NothingToAdopt::NoChain)
     }
 }
 
@@ -238,16 +238,16 @@ fn signing_records(
     dir: &ChainDir,
 ) -> Result<Vec<(PathBuf, Condition<SigningRecord>)>, ChainDirError> {
     let mut records = Vec::new();
-    for path in dir.signed_files()? {
-        let record = SignedFile::key_of(&path)
-            .and_then(|key| dir.signed_file(&key).load())
+    for path in dir.signing_record_files()? {
+        let record = SigningRecordFile::key_of(&path)
+            .and_then(|key| dir.signing_record_file(&key).load())
             .map(Some);
         records.push((path, Condition::of(record.map_err(ChainDirError::from))));
     }
     let identity = dir.load_identity().ok().flatten();
     let keys = identity.map(|identity| identity.signing_keys);
     for key in keys.into_iter().flatten() {
-        let path = dir.signed_file(&key).path().to_owned();
+        let path = dir.signing_record_file(&key).path().to_owned();
         if !records.iter().any(|(known, _)| *known == path) {
             records.push((path, Condition::Missing));
         }
@@ -276,7 +276,7 @@ pub fn adopt(
         match condition {
             Condition::Damaged(_) => set_aside(path)?,
             Condition::Intact(_) => {
-                signing.insert(SignedFile::key_of(path)?);
+                signing.insert(SigningRecordFile::key_of(path)?);
             }
             Condition::Missing => {}
         }
@@ -290,7 +290,7 @@ pub fn adopt(
     let store = Store::with_cold(HOT_BYTES, Some(cold.clone()));
     for key in &signing {
         // An existing record is never replaced by a weaker one.
-        if !dir.signed_file(key).path().exists() {
+        if !dir.signing_record_file(key).path().exists() {
             let record = record_from_chain(&store, &chain.heads, key);
             if !record.blocks().is_empty() {
                 dir.save_signing_record(key, &record)?;

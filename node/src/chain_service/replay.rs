@@ -130,7 +130,7 @@ fn walk_down<S: AtomSource<Error = Infallible>>(
                 block: next,
                 height,
                 is_invalid: true,
-                why: format!("its height is {}", block.height),
+                why: format!("wrong height {}", block.height),
             });
         }
         if marks.count.is_multiple_of(STRIDE as u64) {

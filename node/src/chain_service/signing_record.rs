@@ -21,17 +21,17 @@ const MAX_FILE_BYTES: u64 = 64 << 10;
 
 /// Reason a signing record could not be saved or loaded. No block is signed then.
 #[derive(Debug)]
-pub struct SignedFileError {
+pub struct SigningRecordError {
     /// Path of the file.
     pub path: PathBuf,
     /// Kind of the problem.
-    pub problem: SignedFileProblem,
+    pub problem: SigningRecordProblem,
 }
 
 /// Problem of a signing record's file.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum SignedFileProblem {
+pub enum SigningRecordProblem {
     /// The system failed to read or write the file.
     Io(io::Error),
     /// The file is damaged.
@@ -42,12 +42,12 @@ pub enum SignedFileProblem {
     OtherChain(u64),
 }
 
-impl SignedFileError {
+impl SigningRecordError {
     /// Converts the error to the form used by the consensus components.
     #[must_use]
     pub fn failure(&self) -> StoreFailure {
         match &self.problem {
-            SignedFileProblem::Io(error) if is_no_room(error.kind()) => {
+            SigningRecordProblem::Io(error) if is_no_room(error.kind()) => {
                 StoreFailure::NoRoom(self.to_string())
             }
             _ => StoreFailure::Failed(self.to_string()),
@@ -55,31 +55,31 @@ impl SignedFileError {
     }
 }
 
-impl fmt::Display for SignedFileError {
+impl fmt::Display for SigningRecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "signing record {}: ", self.path.display())?;
         match &self.problem {
-            SignedFileProblem::Io(error) => return error.fmt(f),
-            SignedFileProblem::Damaged(what) => write!(f, "damaged ({what})")?,
-            SignedFileProblem::NewerVersion(version) => {
+            SigningRecordProblem::Io(error) => return error.fmt(f),
+            SigningRecordProblem::Damaged(what) => write!(f, "damaged ({what})")?,
+            SigningRecordProblem::NewerVersion(version) => {
                 return write!(
                     f,
-                    "written in format {version}, this version reads up to {VERSION}; use a newer \
-                     version"
+                    "written in format {version}, the newest supported format is {VERSION}; use a \
+                     newer version"
                 );
             }
-            SignedFileProblem::OtherChain(chain_id) => {
+            SigningRecordProblem::OtherChain(chain_id) => {
                 write!(f, "it belongs to the chain with chain_id {chain_id}")?;
             }
         }
         f.write_str(
-            "; it keeps this validator from signing two blocks for one place: `astreum chain \
-             recover` makes it again from the key's blocks on the chain",
+            "; it prevents this validator from signing two blocks for one slot: `astreum chain \
+             recover` rebuilds it from the key's blocks on the chain",
         )
     }
 }
 
-impl core::error::Error for SignedFileError {}
+impl core::error::Error for SigningRecordError {}
 
 /// Encoding in the file.
 #[derive(Serialize, Deserialize)]
@@ -100,13 +100,13 @@ struct BlockRecord {
 
 /// File of one validator's signing record.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SignedFile {
+pub struct SigningRecordFile {
     path: PathBuf,
     chain_id: u64,
     validator: String,
 }
 
-impl SignedFile {
+impl SigningRecordFile {
     /// Creates the handle of the file in `directory` for the validator with this public key on the
     /// chain `chain_id`.
     #[must_use]
@@ -130,24 +130,24 @@ impl SignedFile {
     ///
     /// # Errors
     /// Fails if the file cannot be read.
-    pub fn key_of(path: &Path) -> Result<[u8; 32], SignedFileError> {
-        let error = |problem| SignedFileError {
+    pub fn key_of(path: &Path) -> Result<[u8; 32], SigningRecordError> {
+        let error = |problem| SigningRecordError {
             path: path.to_owned(),
             problem,
         };
-        let missing = || SignedFileProblem::Io(io::ErrorKind::NotFound.into());
+        let missing = || SigningRecordProblem::Io(io::ErrorKind::NotFound.into());
         let text = read_file(path, MAX_FILE_BYTES).map_err(|e| error(unreadable(e)))?;
         let text = text.ok_or_else(|| error(missing()))?;
         let record = parse(&text).map_err(error)?;
         let key = unhex(&record.validator).and_then(|bytes| bytes.try_into().ok());
-        key.ok_or_else(|| error(SignedFileProblem::Damaged("invalid key".to_owned())))
+        key.ok_or_else(|| error(SigningRecordProblem::Damaged("invalid key".to_owned())))
     }
 
     /// Reads the signing record; returns an empty one if the file does not exist.
     ///
     /// # Errors
     /// Fails if the file exists and cannot be used.
-    pub fn load(&self) -> Result<SigningRecord, SignedFileError> {
+    pub fn load(&self) -> Result<SigningRecord, SigningRecordError> {
         let text =
             read_file(&self.path, MAX_FILE_BYTES).map_err(|error| self.error(unreadable(error)))?;
         let Some(text) = text else {
@@ -156,11 +156,11 @@ impl SignedFile {
         self.parse(&text).map_err(|problem| self.error(problem))
     }
 
-    fn parse(&self, text: &[u8]) -> Result<SigningRecord, SignedFileProblem> {
-        let damaged = |what: &dyn fmt::Display| SignedFileProblem::Damaged(what.to_string());
+    fn parse(&self, text: &[u8]) -> Result<SigningRecord, SigningRecordProblem> {
+        let damaged = |what: &dyn fmt::Display| SigningRecordProblem::Damaged(what.to_string());
         let record = parse(text)?;
         if record.chain_id != self.chain_id {
-            return Err(SignedFileProblem::OtherChain(record.chain_id));
+            return Err(SigningRecordProblem::OtherChain(record.chain_id));
         }
         if record.validator != self.validator {
             return Err(damaged(&"it belongs to another validator"));
@@ -187,7 +187,7 @@ impl SignedFile {
     /// # Errors
     /// Fails if the file cannot be written. If the new file was not put in place, the previous
     /// record remains.
-    pub fn save(&self, signed: &SigningRecord) -> Result<(), SignedFileError> {
+    pub fn save(&self, signed: &SigningRecord) -> Result<(), SigningRecordError> {
         let blocks = signed.blocks().iter().map(|block| BlockRecord {
             height: block.height,
             timestamp: block.timestamp,
@@ -208,37 +208,37 @@ impl SignedFile {
             });
         match written {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.error(SignedFileProblem::Io(error))),
+            Err(error) => Err(self.error(SigningRecordProblem::Io(error))),
         }
     }
 
-    fn error(&self, problem: SignedFileProblem) -> SignedFileError {
-        SignedFileError {
+    fn error(&self, problem: SigningRecordProblem) -> SigningRecordError {
+        SigningRecordError {
             path: self.path.clone(),
             problem,
         }
     }
 }
 
-fn parse(text: &[u8]) -> Result<Record, SignedFileProblem> {
+fn parse(text: &[u8]) -> Result<Record, SigningRecordProblem> {
     #[derive(Deserialize)]
     struct Version {
         version: u32,
     }
-    let damaged = |error: serde_json::Error| SignedFileProblem::Damaged(error.to_string());
+    let damaged = |error: serde_json::Error| SigningRecordProblem::Damaged(error.to_string());
     // The version is read first: the other fields of a newer version are unknown.
     let Version { version } = serde_json::from_slice(text).map_err(damaged)?;
     if version > VERSION {
-        return Err(SignedFileProblem::NewerVersion(version));
+        return Err(SigningRecordProblem::NewerVersion(version));
     }
     serde_json::from_slice(text).map_err(damaged)
 }
 
 /// Returns what is wrong with a file that could not be read: one that is too large is damaged.
-fn unreadable(error: io::Error) -> SignedFileProblem {
+fn unreadable(error: io::Error) -> SigningRecordProblem {
     match error.kind() {
-        io::ErrorKind::InvalidData => SignedFileProblem::Damaged(error.to_string()),
-        _ => SignedFileProblem::Io(error),
+        io::ErrorKind::InvalidData => SigningRecordProblem::Damaged(error.to_string()),
+        _ => SigningRecordProblem::Io(error),
     }
 }
 
@@ -258,9 +258,9 @@ mod tests {
     }
 
     #[test]
-    fn saved_records_load_again_and_damage_is_an_error() {
+    fn saved_records_round_trip_and_damage_is_an_error() {
         let scratch = Scratch::new("signed");
-        let file = SignedFile::new(scratch.path(), 1, &[7; 32]);
+        let file = SigningRecordFile::new(scratch.path(), 1, &[7; 32]);
         assert_eq!(file.load().unwrap(), SigningRecord::default());
         let mut signed = SigningRecord::default();
         for number in 0..40 {
@@ -269,40 +269,43 @@ mod tests {
             file.save(&signed).unwrap();
             assert_eq!(file.load().unwrap(), signed);
         }
-        assert_eq!(SignedFile::key_of(file.path()).unwrap(), [7; 32]);
+        assert_eq!(SigningRecordFile::key_of(file.path()).unwrap(), [7; 32]);
         let whole = fs::read(file.path()).unwrap();
         for len in 0..whole.len() - 1 {
             fs::write(file.path(), &whole[..len]).unwrap();
             let error = file.load().unwrap_err();
             assert!(
-                matches!(error.problem, SignedFileProblem::Damaged(_)),
+                matches!(error.problem, SigningRecordProblem::Damaged(_)),
                 "{len}"
             );
             assert!(error.to_string().contains("astreum chain recover"));
         }
         fs::write(file.path(), vec![b' '; 70_000]).unwrap();
         assert!(file.load().unwrap_err().to_string().contains("70000 bytes"));
-        let error = SignedFile::key_of(file.path()).unwrap_err();
-        assert!(matches!(error.problem, SignedFileProblem::Damaged(_)));
+        let error = SigningRecordFile::key_of(file.path()).unwrap_err();
+        assert!(matches!(error.problem, SigningRecordProblem::Damaged(_)));
         fs::write(file.path(), br#"{"version":2,"new":true}"#).unwrap();
         let error = file.load().unwrap_err();
-        assert!(matches!(error.problem, SignedFileProblem::NewerVersion(2)));
-        let other = SignedFile::new(scratch.path(), 1, &[8; 32]);
+        assert!(matches!(
+            error.problem,
+            SigningRecordProblem::NewerVersion(2)
+        ));
+        let other = SigningRecordFile::new(scratch.path(), 1, &[8; 32]);
         assert_eq!(other.load().unwrap(), SigningRecord::default());
         fs::write(other.path(), &whole).unwrap();
         let error = other.load().unwrap_err();
         assert!(error.to_string().contains("another validator"), "{error}");
-        let other = SignedFile::new(scratch.path(), 0, &[7; 32]);
+        let other = SigningRecordFile::new(scratch.path(), 0, &[7; 32]);
         fs::write(other.path(), &whole).unwrap();
         let error = other.load().unwrap_err();
-        assert!(matches!(error.problem, SignedFileProblem::OtherChain(1)));
+        assert!(matches!(error.problem, SigningRecordProblem::OtherChain(1)));
     }
 
     #[test]
-    fn nothing_is_saved_into_a_missing_directory() {
+    fn save_fails_in_a_missing_directory() {
         let scratch = Scratch::new("signed-gone");
         let gone = scratch.path().join("gone");
-        let file = SignedFile::new(&gone, 0, &[7; 32]);
+        let file = SigningRecordFile::new(&gone, 0, &[7; 32]);
         assert!(file.save(&SigningRecord::default()).is_err());
         assert!(!gone.exists());
     }

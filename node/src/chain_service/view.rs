@@ -2,7 +2,7 @@
 
 use super::producer::ValidatorStatus;
 use super::{Head, SyncStatus};
-use crate::Patience;
+use crate::WaitLimit;
 use crate::runtime::NearlyFull;
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::ClockOffset;
@@ -59,22 +59,22 @@ impl ChainView {
     }
 
     /// Waits until `is_met` returns `true` for the status, for at most `timeout` and as long as the
-    /// thread's [`Patience`] lasts. Returns the status, or `None` on timeout.
+    /// thread's [`WaitLimit`] allows. Returns the status, or `None` on timeout.
     #[must_use]
     pub fn wait_until(
         &self,
         timeout: Duration,
         is_met: impl Fn(&ChainStatus) -> bool,
     ) -> Option<ChainStatus> {
-        let patience = Patience::ENDLESS.within(timeout);
-        patience.scope(|| {
-            let patience = Patience::in_force();
+        let wait_limit = WaitLimit::NONE.within(timeout);
+        wait_limit.scope(|| {
+            let wait_limit = WaitLimit::in_force();
             let mut status = self.lock();
             while !is_met(&status) {
-                if patience.is_over() {
+                if wait_limit.is_over() {
                     return None;
                 }
-                let time = patience.next_look().unwrap_or(timeout);
+                let time = wait_limit.next_check().unwrap_or(timeout);
                 let waited = self.shared.changed.wait_timeout(status, time);
                 status = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
@@ -83,7 +83,7 @@ impl ChainView {
     }
 
     /// Publishes a status and wakes waiting threads.
-    pub fn show(&self, status: ChainStatus) {
+    pub fn publish(&self, status: ChainStatus) {
         *self.lock() = status;
         self.shared.changed.notify_all();
     }
@@ -100,10 +100,10 @@ impl ChainView {
 mod tests {
     use super::*;
     use crate::chain_service::HeadState;
-    use crate::chain_service::samples::header;
+    use crate::chain_service::test_fixtures::header;
 
     #[test]
-    fn who_waits_sees_the_change_and_nobody_waits_for_ever() {
+    fn waiters_see_the_change_and_waits_are_bounded() {
         let view = ChainView::default();
         assert_eq!(view.head(), None);
         let short = Duration::from_millis(1);
@@ -114,9 +114,9 @@ mod tests {
             head: Some(head.clone()),
             ..ChainStatus::default()
         };
-        let shower = view.clone();
-        let shown = status.clone();
-        let thread = std::thread::spawn(move || shower.show(shown));
+        let publisher = view.clone();
+        let published = status.clone();
+        let thread = std::thread::spawn(move || publisher.publish(published));
         let long = Duration::from_secs(60);
         let seen = view.wait_until(long, |status| status.head.is_some());
         assert_eq!(seen, Some(status));

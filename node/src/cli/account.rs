@@ -37,7 +37,7 @@ fn text(reply: &AccountReply) -> String {
         ("data", root(&reply.data)),
         ("channels", root(&reply.channels)),
         ("record", reply.id.clone()),
-        ("as of block", at_head(&reply.head)),
+        ("at block", at_head(&reply.head)),
     ];
     table(&rows)
 }
@@ -60,7 +60,7 @@ pub(super) fn at_head(head: &HeadReply) -> String {
         timestamp,
         state,
     } = head;
-    format!("{height} of {}, {state}, {id}", time(timestamp))
+    format!("{height} ({}, {state}), {id}", time(timestamp))
 }
 
 #[cfg(test)]
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_is_shown_with_the_block_that_it_is_of() {
+    fn account_text_states_its_block() {
         let reply = AccountReply {
             account: "ab".repeat(32),
             head: HeadReply {
@@ -93,10 +93,7 @@ mod tests {
         );
         assert_eq!(line("code"), "code            none");
         assert!(line("channels").ends_with(&"12".repeat(32)));
-        let head = format!(
-            "7 of 2026-01-01 00:00:00 UTC, verified, {}",
-            "cd".repeat(32)
-        );
-        assert_eq!(line("as of"), format!("as of block     {head}"));
+        let head = format!("7 (2026-01-01 00:00:00 UTC, verified), {}", "cd".repeat(32));
+        assert_eq!(line("at block"), format!("at block        {head}"));
     }
 }

@@ -7,7 +7,7 @@ use super::chain_args::{AccountArgs, BlockArgs, GenesisArgs, ProofArgs, TxArgs, 
 use super::chain_cmd::ChainArgs;
 use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
 use super::path_arg::PathArg;
-use crate::config::{Allowed, Config, Inputs, KEYS, Key, Shown};
+use crate::config::{Allowed, Config, DisplayValue, Inputs, KEYS, Key};
 use crate::daemon::quoted;
 use crate::key_file::KeyKind;
 
@@ -24,7 +24,7 @@ use crate::key_file::KeyKind;
   astreum                                  run a node with the defaults
   astreum run --config node.toml           run a node with a configuration
   astreum eval '(1 2 ((a b (($0 $1 add) sk)) (a b) fn))'
-  astreum status                           ask the running node
+  astreum status                           query the running node
 
 Exit codes: 0 done, 1 the operation failed, 2 wrong usage or configuration.
 `astreum run --help` lists the options of a node, which are also accepted without `run`."
@@ -44,7 +44,7 @@ pub(super) enum Command {
   astreum run --config node.toml --verbose
   ASTREUM_INCOMING_PORT=0 astreum run --default-seed none --additional-seeds 192.0.2.7:52780
 
-Flags are stronger than the environment (ASTREUM_<KEY>), that than the file, that than defaults.
+Precedence: flags, environment (ASTREUM_<KEY>), file, defaults.
 An empty variable is unset; an unknown one is ignored with a warning.
 Ctrl-C, or SIGTERM, stops the node.")]
     Run(RunArgs<false>),
@@ -70,13 +70,13 @@ Exit codes: 0 done, 1 no node answers or a check failed, 2 wrong usage or config
     /// List the peers of the running node.
     #[command(after_help = "Examples:
   astreum peers
-  astreum peers --connect 192.0.2.7:52780  say hello to an address first
-  astreum peers --ban KEY                  remove a peer and drop its packets until the node stops")]
+  astreum peers --connect 192.0.2.7:52780  connect to an address first
+  astreum peers --ban KEY                  ban a peer until the node stops")]
     Peers(PeersArgs),
     /// Get an atom or a list from the running node, which fetches it from its peers if necessary.
     #[command(after_help = "Examples:
   astreum get ID
-  astreum get ID --list -o picture.png     get back what `astreum put picture.png` stored")]
+  astreum get ID --list -o picture.png     restore a file of `astreum put`")]
     Get(GetArgs),
     /// Store a file with the running node and print its id.
     #[command(after_help = "Examples:
@@ -84,8 +84,8 @@ Exit codes: 0 done, 1 no node answers or a check failed, 2 wrong usage or config
   echo hello | astreum put -
   echo '(a (b 1))' | astreum put - --kind expr
 
-A file is cut into a list of atoms of 3,900 bytes, which is what the network carries;
-`astreum get ID --list` joins them again.")]
+A file is split into a list of atoms of 3,900 bytes, which reference nodes can receive;
+`astreum get ID --list` joins them.")]
     Put(PutArgs),
     /// Advertise atoms or lists of the running node to other nodes.
     #[command(after_help = "Examples:
@@ -94,7 +94,7 @@ A file is cut into a list of atoms of 3,900 bytes, which is what the network car
   astreum advertise list
   astreum advertise withdraw ID
 
-Without --expires an advertisement is indefinite, and kept over restarts.")]
+Without --expires an advertisement does not expire, and it survives restarts.")]
     Advertise(AdvertiseArgs),
     /// Send transactions and show their state.
     #[command(after_help = "Examples:
@@ -117,26 +117,26 @@ Without --expires an advertisement is indefinite, and kept over restarts.")]
   astreum validators
   astreum validators --slots 50 --json
 
-The schedule holds until somebody makes a block, which draws anew. A winner's stake counts half in
-the later slots of one schedule.")]
+The schedule is valid until the next block, which starts a new leader election. The stake of an
+elected validator counts half in the later slots of a schedule.")]
     Validators(ValidatorsArgs),
     /// Create the first block of a new chain in the cold storage of a node that is not running.
     #[command(after_help = "Examples:
   astreum genesis --config node.toml                       a usable default
   astreum genesis --config node.toml --balance KEY=100_000 --stake KEY=100_000
   astreum genesis --config node.toml --file genesis.toml --dry-run
-  astreum genesis --config node.toml --reference           as the Python reference makes it
+  astreum genesis --config node.toml --reference           genesis of the Python reference
 
-Without balances and stakes the validator gets a balance and a stake of 250_000 each. The validator is
---validator, or the key of validation_secret_key_file. The price of storage starts at the treasury's
-balance over cumulative_total_fees for a byte and grows by as much with every block; stakes are added
-to the treasury's balance. The defaults, a treasury of 1_000_000_000 and fees of
-1_600_000_000_000_000_000, make a transfer cost 3 at first and 10 after a year, and filling 10 GiB of
-disk more than a tenth of the 250_000. With a treasury of 0 storage is free.
-The node's files are those of its configuration: give --config, or the options of `astreum run`
-such as --cold-storage-path, --state-dir and --chain-id.
+Without balances and stakes the validator gets a balance and a stake of 250_000 each. The validator
+is --validator, or the key of validation_secret_key_file. The price of a byte of storage starts at
+the treasury's balance divided by cumulative_total_fees and increases by that amount with every
+block; stakes are added to the treasury's balance. With the defaults, a treasury of 1_000_000_000
+and fees of 1_600_000_000_000_000_000, a transfer costs 3 at first and 10 after a year, and filling
+10 GiB of disk costs more than a tenth of the 250_000. With a treasury of 0 storage is free.
+The configuration names the files of the node: give --config, or options of `astreum run` such as
+--cold-storage-path, --state-dir and --chain-id.
 
-A file holds the same:
+The same in a file:
 
   chain_id = 0
   cumulative_total_fees = \"1_600_000_000_000_000_000\"
@@ -151,12 +151,12 @@ A file holds the same:
     /// Show and recover the chain's files, and decide on forks.
     #[command(after_help = "Examples:
   astreum chain show --config node.toml
-  astreum chain recover --config node.toml           what can be recovered; changes nothing
-  astreum chain recover --config node.toml --adopt   resumes the best verified chain
-  astreum chain forks                                forks that the running node knows
+  astreum chain recover --config node.toml           show what can be recovered
+  astreum chain recover --config node.toml --adopt   resume the best verified chain
+  astreum chain forks                                list the forks known to the running node
 
 A node resumes from the head journal in its chain directory, which is chain_dir, or chain in
-cold_storage_path. Where the journal is lost or damaged, recover searches cold storage for blocks of
+cold_storage_path. If the journal is lost or damaged, recover searches cold storage for blocks of
 the chain and verifies them from the genesis on.")]
     Chain(ChainArgs),
     /// Create proofs of accounts, and verify proofs without a node.
@@ -178,11 +178,11 @@ the chain and verifies them from the genesis on.")]
   astreum store export backup --reference --config node.toml
 
 The directory is cold_storage_path of the configuration: give --config, --cold-storage-path or
-ASTREUM_COLD_STORAGE_PATH. A running node has its directory locked; `astreum status` asks it.")]
+ASTREUM_COLD_STORAGE_PATH. A running node locks its directory; use `astreum status` for it.")]
     Store(StoreArgs),
     /// Show the configuration: every key, its value and its source.
     #[command(after_help = "Examples:
-  astreum config > node.toml               a file with every key in it, to start from
+  astreum config > node.toml               a file with every key, as a starting point
   astreum config --config node.toml --json
   astreum config --markdown                the table of keys
 
@@ -259,7 +259,7 @@ impl<const HIDDEN: bool> Args for KeyFlags<HIDDEN> {
 
 fn flag(key: &'static Key, defaults: &Config) -> Arg {
     let default = match key.show(defaults) {
-        Shown::Nothing => String::new(),
+        DisplayValue::Unset => String::new(),
         shown => format!(" [default: {shown}]"),
     };
     let help = format!("{}{default}", key.help());
@@ -484,7 +484,7 @@ pub(super) enum KeysCommand {
   astreum keys generate relay.key && astreum run --relay-secret-key-file relay.key
   astreum keys generate wallet.key --kind account
 
-The file states the kind of the key, and is refused where the other kind is needed.")]
+The file states the kind of the key, and is rejected where the other kind is required.")]
     Generate(GenerateKeyArgs),
     /// Print the public halves of the key in a file, with their kinds.
     #[command(after_help = "Examples:
@@ -492,7 +492,7 @@ The file states the kind of the key, and is refused where the other kind is need
   astreum keys show wallet.key --kind account      only the account's address, for scripts
 
 A secret has two public halves: the public key of a relay (X25519), and the address of an account,
-which is the public key of a validator (Ed25519). Coins that are sent to the former are lost.")]
+which is the public key of a validator (Ed25519). Coins that are sent to a relay key are lost.")]
     Show(ShowKeyArgs),
 }
 
@@ -550,8 +550,8 @@ pub(super) struct StoreArgs {
 pub(super) enum StoreCommand {
     /// Show the contents, level by level.
     Stat(StoreOptions),
-    /// Read every atom and check it against its id. The exit code is 1 if one is damaged, and as
-    /// long as damaged files that were set aside are not cleared.
+    /// Read every atom and check it against its id. The exit code is 1 if an atom is damaged, or if
+    /// damaged files are still set aside.
     Verify(StoreOptions),
     /// Collate the journals, and level_0 of a reference node, into a pair of level_1.
     Collate(StoreOptions),
@@ -568,9 +568,9 @@ pub(super) enum StoreCommand {
     Repair(StoreOptions),
     /// List the damaged files that were set aside, and how many of their atoms are still missing.
     #[command(
-        after_help = "Each incident has a report below `damaged` in the directory, with the ids \
-of the atoms that were lost. A running node fetches them again from its peers. Whether a node runs or \
-not, incidents are reported by `astreum store verify` and `astreum status` until they are cleared."
+        after_help = "Each incident has a report in the subdirectory `damaged`, with the ids of \
+the lost atoms. A running node fetches them again from its peers. `astreum store verify` and \
+`astreum status` report incidents until they are cleared."
     )]
     Damaged {
         /// Remove the damaged files and the lists of atoms that were lost in them.
@@ -579,7 +579,7 @@ not, incidents are reported by `astreum store verify` and `astreum status` until
         #[command(flatten)]
         options: StoreOptions,
     },
-    /// Copy every atom of another store, of this program or a reference node, which is not changed.
+    /// Copy every atom of another store, of this program or a reference node, without changing it.
     Import {
         /// Directory of the other store.
         directory: PathArg,
@@ -590,8 +590,8 @@ not, incidents are reported by `astreum store verify` and `astreum status` until
     Export {
         /// Directory of the other store.
         directory: PathArg,
-        /// Write a store that a reference node can open and serve completely; the directory has to
-        /// be empty.
+        /// Write a store that a reference node can open and serve completely; the directory must be
+        /// empty.
         #[arg(long)]
         reference: bool,
         #[command(flatten)]

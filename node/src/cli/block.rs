@@ -23,8 +23,8 @@ fn show(args: &BlockShowArgs, out: &mut Output) -> Result<(), Failure> {
     if args.transactions > MAX_TRANSACTIONS_REPLY {
         let wanted = args.transactions;
         return Err(Failure::Usage(format!(
-            "invalid value \"{wanted}\" for --transactions: at most {MAX_TRANSACTIONS_REPLY} are shown at \
-             once, and --skip goes on"
+            "invalid value \"{wanted}\" for --transactions: at most {MAX_TRANSACTIONS_REPLY} are \
+             shown at once; continue with --skip"
         )));
     }
     let request = Request::Block {
@@ -61,11 +61,11 @@ fn text(block: &BlockReply, skip: u32) -> String {
             format!("{count}, {}", none(&block.transactions)),
         ),
         ("receipts", none(&block.receipts)),
-        ("stake so far", block.cumulative_stake.clone()),
-        ("burnt so far", block.cumulative_burn.clone()),
-        ("minted so far", block.cumulative_mint.clone()),
+        ("cumulative stake", block.cumulative_stake.clone()),
+        ("cumulative burn", block.cumulative_burn.clone()),
+        ("cumulative mint", block.cumulative_mint.clone()),
         ("fees", block.total_fees.clone()),
-        ("fees so far", block.cumulative_total_fees.clone()),
+        ("cumulative fees", block.cumulative_total_fees.clone()),
     ];
     let mut text = table(&rows);
     for one in &block.included {
@@ -74,7 +74,9 @@ fn text(block: &BlockReply, skip: u32) -> String {
     let shown = u64::from(skip).saturating_add(block.included.len() as u64);
     if shown < count && !block.included.is_empty() {
         let more = count - shown;
-        text.push_str(&format!("        {more} more; --skip {shown} goes on\n"));
+        text.push_str(&format!(
+            "        {more} more (continue with --skip {shown})\n"
+        ));
     }
     text
 }
@@ -82,8 +84,8 @@ fn text(block: &BlockReply, skip: u32) -> String {
 fn signature(block: &BlockReply) -> String {
     match block.signature_holds {
         None => "none".to_owned(),
-        Some(true) => format!("holds, {}", block.signature),
-        Some(false) => format!("DOES NOT HOLD, {}", block.signature),
+        Some(true) => format!("valid, {}", block.signature),
+        Some(false) => format!("INVALID, {}", block.signature),
     }
 }
 
@@ -175,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_shown_with_some_of_its_transactions() {
+    fn block_text_lists_included_transactions() {
         let shown = text(&reply(), 4);
         for part in [
             "height          12\n",
             "time            2026-01-01 00:00:01 UTC\n",
             &format!("transactions    9, {}\n", "34".repeat(32)),
             &format!("     4  {}  failed\n", "9a".repeat(32)),
-            "4 more; --skip 5 goes on\n",
+            "4 more (continue with --skip 5)\n",
         ] {
             assert!(shown.contains(part), "no {part:?} in {shown}");
         }
@@ -198,16 +200,16 @@ mod tests {
         let shown = text(&genesis, 0);
         assert!(shown.contains("previous        none\n"), "{shown}");
         assert!(shown.contains("transactions    0, none\n"), "{shown}");
-        assert!(shown.contains("signature       none\n") && !shown.contains("more;"));
+        assert!(shown.contains("signature       none\n") && !shown.contains("more ("));
         let forged = BlockReply {
             signature_holds: Some(false),
             ..reply()
         };
-        assert!(text(&forged, 0).contains("signature       DOES NOT HOLD, 7878"));
+        assert!(text(&forged, 0).contains("signature       INVALID, 7878"));
     }
 
     #[test]
-    fn a_list_has_a_line_a_block() {
+    fn block_list_has_one_line_per_block() {
         let expected = format!(
             "      12  2026-01-01 00:00:01 UTC      9  {}",
             "ab".repeat(32)
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn times_past_every_calendar_stay_numbers() {
+    fn times_beyond_the_calendar_stay_numbers() {
         assert_eq!(time("0"), "1970-01-01 00:00:00 UTC");
         let late = "99999999999999999999999999";
         assert_eq!(time(late), format!("{late} s after 1970"));

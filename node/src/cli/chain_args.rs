@@ -16,26 +16,26 @@ pub(super) struct TxArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TxCommand {
-    /// Sign a transaction here, and let the running node store, advertise and announce it.
+    /// Sign a transaction locally; the running node stores, advertises and announces it.
     #[command(after_help = "Examples:
   astreum tx send RECIPIENT 1_000 --key-file wallet.key
   astreum tx send RECIPIENT 5 --key-file wallet.key --data-text 'for the coffee' --wait
   astreum tx send treasury 100 --key-file wallet.key       stake: validate in proportion to it
   astreum tx send burn 0 --data 00LIST-ID --key-file wallet.key   let the network store a list
 
-The recipient is an account's key, `treasury` (01 x 32) or `burn` (00 x 32). The key file is one that
-`astreum keys generate FILE --kind account` made; without --key-file it is the validation key of
+The recipient is an account's key, `treasury` (01 x 32) or `burn` (00 x 32). --key-file takes a file
+of `astreum keys generate FILE --kind account`; without it the sender is the validation key of
 the configuration (validation_secret_key_file, or ASTREUM_VALIDATION_SECRET_KEY_FILE). The secret
 does not leave this process.
 
-The counter tells two otherwise equal transactions apart; without --counter it is the time in
+The counter distinguishes otherwise equal transactions; without --counter it is the time in
 milliseconds. To try again without paying twice, repeat the command with the counter that was
-printed: the same transaction has the same id, and is applied once.
+printed: the same transaction has the same id, and is applied only once.
 
---wait, or --wait included, waits 60 seconds for a block, --wait 90 as many as it says, and --wait safe
-600 seconds until no branch of less than half of the stake can undo the block; --wait safe:900 waits
-longer. The exit code is then 0 when it succeeded in a block, and 1 when it failed there, was refused
-or expired, or came to nothing in time.")]
+--wait, or --wait included, waits up to 60 seconds for a block, --wait 90 up to 90 seconds, and
+--wait safe up to 600 seconds until a branch with less than half of the stake cannot undo the block;
+--wait safe:900 sets another limit. The exit code is then 0 if it succeeded in a block, and 1 if it
+failed there, was refused, expired or timed out.")]
     Send(Box<TxSendArgs>),
     /// Show the state of a transaction: waiting, included with its result, or unknown.
     #[command(after_help = "Examples:
@@ -43,15 +43,15 @@ or expired, or came to nothing in time.")]
   astreum tx status ID --wait 60
   astreum tx status ID --wait safe
 
-The exit code is 0 when it succeeded or waits, 1 when it failed or is unknown.")]
+The exit code is 0 if it succeeded or is pending, 1 if it failed or is unknown.")]
     Status(TxStatusArgs),
-    /// Announce a transaction again that this node or a peer has: one that expired, was rejected,
-    /// or was in a block that a reorganization removed.
+    /// Announce a transaction of this node or a peer again, such as one that expired, was rejected
+    /// or was removed by a reorganization.
     #[command(after_help = "Examples:
   astreum tx resend ID
   astreum tx resend ID --wait
 
-The same transaction is applied once, however often it is sent. One that is in the chain already is
+The same transaction is applied only once. A transaction that is already in the chain is
 refused. The exit codes are those of `tx send`.")]
     Resend(TxResendArgs),
     /// Show the contents of a transaction, and whether its signature is valid.
@@ -221,7 +221,7 @@ pub(super) struct AccountArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
-    /// Show an account as of the running node's head.
+    /// Show an account at the running node's head.
     #[command(after_help = "Examples:
   astreum account show me
   astreum account show treasury --json
@@ -309,13 +309,13 @@ pub(super) struct ProofArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProofCommand {
-    /// Prove an account, or its absence, as of the running node's head.
+    /// Prove an account, or its absence, at the running node's head.
     #[command(after_help = "Examples:
   astreum proof account KEY > proof.json
   astreum proof account treasury | astreum proof verify -
 
-The proof is JSON: the block's own atoms, so that its id shows its accounts, and the atoms on the
-way from there to the account. Whoever trusts the block's id needs nothing else.")]
+The proof is JSON: the atoms of the block, which link its id to its accounts, and the atoms on the
+path from there to the account. Verification needs only a trusted block id.")]
     Account(ProofAccountArgs),
     /// Verify a proof, without a node or network.
     #[command(after_help = "Examples:
@@ -323,8 +323,8 @@ way from there to the account. Whoever trusts the block's id needs nothing else.
   astreum proof verify proof.json --block ID --account KEY
   astreum proof verify - < proof.json --json
 
-A proof is as good as its block: compare the id with one that you trust, or give it as --block.
-The exit code is 1 when the proof does not hold.")]
+A proof is valid only for its block: compare the block id with a trusted one, or pass that as
+--block. The exit code is 1 if the proof is invalid.")]
     Verify(ProofVerifyArgs),
 }
 
@@ -340,10 +340,10 @@ pub(super) struct ProofAccountArgs {
 pub(super) struct ProofVerifyArgs {
     /// Proof file, or - for stdin.
     pub(super) file: PathArg,
-    /// Block that the proof has to be for.
+    /// Block that the proof must be for.
     #[arg(long, value_name = "ID")]
     pub(super) block: Option<String>,
-    /// Account that the proof has to be for.
+    /// Account that the proof must be for.
     #[arg(long, value_name = "KEY")]
     pub(super) account: Option<String>,
     /// Print JSON.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::chain_service::SigningRecord;
 use crate::chain_service::dir::{ChainDir, candidates};
-use crate::chain_service::recover::{Condition, Nothing, Survey, adopt, survey};
+use crate::chain_service::recover::{Condition, NothingToAdopt, Survey, adopt, survey};
 use crate::chain_service::replay::Replay;
 use crate::clock;
 use crate::config::Config;
@@ -37,7 +37,7 @@ pub(super) struct ChainArgs {
 
 #[derive(Debug, Subcommand)]
 enum ChainCommand {
-    /// Show the state that a node with this configuration resumes from.
+    /// Show the state from which a node with this configuration resumes.
     Show(ShowArgs),
     /// Search cold storage for the chain, verify it, and resume from it.
     #[command(after_help = "Examples:
@@ -45,25 +45,25 @@ enum ChainCommand {
   astreum chain recover --config node.toml --adopt
   astreum chain recover --config node.toml --adopt --head ID
 
-Without --adopt nothing changes. Every block of the adopted chain is verified by every rule. Signing
-records that are intact are kept; those that are lost are made again from the key's blocks on the
-chain. Damaged files are kept under names that end in .damaged.
-The exit code is 1 when there is nothing to adopt.")]
+Without --adopt nothing changes. Every block of the adopted chain is fully verified. Intact signing
+records are kept; lost ones are rebuilt from the key's blocks on the chain. Damaged files are
+kept with the suffix .damaged.
+The exit code is 1 if there is nothing to adopt.")]
     Recover(RecoverArgs),
     /// List the forks that the running node knows, and the decisions on them.
     #[command(after_help = "Examples:
   astreum chain forks
   astreum chain forks --json | jq '.contests[]'
 
-A fork that is too deep to be followed waits for a decision; `astreum status` names it as a problem.
-The decisions survive a restart.")]
+A fork that is too deep to follow automatically waits for a decision; `astreum status` reports it
+as a problem. Decisions survive a restart.")]
     Forks(ForksArgs),
     /// Let the running node follow the branch through a block, however deep the reorganization.
     #[command(after_help = "Example:
   astreum chain adopt ID
 
-ID is the first block of a branch, as `astreum chain forks` lists it. A block that is not known here
-is asked for at the peers. Transactions of the branch that is left return to the mempool.")]
+ID is the first block of a branch, as `astreum chain forks` lists it. An unknown block is
+requested from peers. Transactions of the abandoned branch return to the mempool.")]
     Adopt(DecisionArgs),
     /// Let the running node reject all branches through a block.
     #[command(after_help = "Example:
@@ -130,8 +130,8 @@ fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
         ChainDir::open(&path, config.chain_id()).map_err(|error| refused(&error, &options))?;
     let head = dir.journal().and_then(|journal| journal.heads().back());
     let mut records = Vec::new();
-    for path in dir.signed_files().map_err(Failure::failed)? {
-        let key = crate::chain_service::signing_record::SignedFile::key_of(&path)
+    for path in dir.signing_record_files().map_err(Failure::failed)? {
+        let key = crate::chain_service::signing_record::SigningRecordFile::key_of(&path)
             .map_err(Failure::failed)?;
         let record = dir.signing_record(&key).map_err(Failure::failed)?;
         records.push((hex(&key), record));
@@ -183,7 +183,7 @@ fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
             "head",
             head.map_or_else(none, |head| {
                 let at = time(&head.timestamp.to_string());
-                format!("{} of {at}, {}, {}", head.height, head.state, head.id)
+                format!("{} ({at}, {}), {}", head.height, head.state, head.id)
             }),
         ),
     ];
@@ -196,7 +196,7 @@ fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
 fn last_signed(record: &SigningRecord) -> String {
     match record.last() {
         Some(block) => format!(
-            "last block {} of {}, {}",
+            "last block {} ({}), {}",
             block.height,
             time(&block.timestamp.to_string()),
             block.block
@@ -213,7 +213,7 @@ fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
     let path = directory(config)?;
     let Some(cold) = &config.cold_storage_path else {
         return Err(Failure::Usage(
-            "blocks are searched in cold storage, and cold_storage_path is not set; give --config \
+            "cold_storage_path is not set: recovery searches blocks in cold storage; give --config \
              FILE or --cold-storage-path DIR"
                 .to_owned(),
         ));
@@ -246,7 +246,7 @@ fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
         write!(out, "{}", text(&dir, &found, best, adopted))?;
     }
     match best {
-        Ok(_) | Err(Nothing::Intact) => Ok(()),
+        Ok(_) | Err(NothingToAdopt::Intact) => Ok(()),
         Err(_) => Err(Failure::Reported),
     }
 }
@@ -272,7 +272,7 @@ fn last_of(replay: &Replay) -> Option<(u64, AtomId)> {
 
 fn outcome(replay: Option<&Replay>) -> String {
     let Some(replay) = replay else {
-        return "not verified: it is not higher than a verified one".to_owned();
+        return "not verified: not higher than a verified head".to_owned();
     };
     match (&replay.problem, last_of(replay)) {
         (None, _) => {
@@ -294,7 +294,7 @@ const fn word<T>(condition: &Condition<T>) -> &'static str {
     }
 }
 
-fn conclusion(found: &Survey, best: Result<&Replay, &Nothing>, adopted: bool) -> String {
+fn conclusion(found: &Survey, best: Result<&Replay, &NothingToAdopt>, adopted: bool) -> String {
     match best {
         Ok(chain) => {
             let (height, id) = last_of(chain).unwrap_or_default();
@@ -304,27 +304,32 @@ fn conclusion(found: &Survey, best: Result<&Replay, &Nothing>, adopted: bool) ->
                 format!("nothing was changed; --adopt resumes from block {height}, {id}")
             }
         }
-        Err(Nothing::Intact) => {
+        Err(NothingToAdopt::Intact) => {
             let head = found.journal.intact().and_then(|it| it.heads().back());
             let head = head.map_or_else(String::new, |head| {
                 format!(" from block {}, {}", head.height, head.id)
             });
             format!("nothing to recover: the node resumes{head}")
         }
-        Err(Nothing::NoChain) => {
-            "nothing to adopt: no chain in cold storage is complete down to its genesis; a node with \
-             additional_seeds joins the chain through them"
+        Err(NothingToAdopt::NoChain) => {
+            "nothing to adopt: cold storage has no chain that is complete down to its genesis; a \
+             node with additional_seeds syncs the chain from its peers"
                 .to_owned()
         }
-        Err(Nothing::Ambiguous) => {
-            "nothing was changed: cold storage holds chains of several geneses; choose one with \
+        Err(NothingToAdopt::Ambiguous) => {
+            "nothing was changed: cold storage has chains of several geneses; choose one with \
              --head ID"
                 .to_owned()
         }
     }
 }
 
-fn text(dir: &ChainDir, found: &Survey, best: Result<&Replay, &Nothing>, adopted: bool) -> String {
+fn text(
+    dir: &ChainDir,
+    found: &Survey,
+    best: Result<&Replay, &NothingToAdopt>,
+    adopted: bool,
+) -> String {
     let problem = |error: Option<String>| error.map_or_else(String::new, |it| format!(": {it}"));
     let error = |condition: &dyn core::fmt::Display| Some(condition.to_string());
     let mut rows = vec![("directory", dir.path().display().to_string())];
@@ -367,7 +372,7 @@ fn text(dir: &ChainDir, found: &Survey, best: Result<&Replay, &Nothing>, adopted
         stored.push_str(&format!(", {} unreadable blocks", blocks.unreadable));
     }
     if blocks.left_out > 0 {
-        stored.push_str(&format!(", {} lower blocks left out", blocks.left_out));
+        stored.push_str(&format!(", {} lower blocks omitted", blocks.left_out));
     }
     rows.push(("cold storage", stored));
     for candidate in found.candidates.iter().take(MAX_LISTED) {
@@ -386,7 +391,7 @@ fn text(dir: &ChainDir, found: &Survey, best: Result<&Replay, &Nothing>, adopted
 fn as_json(
     dir: &ChainDir,
     found: &Survey,
-    best: Result<&Replay, &Nothing>,
+    best: Result<&Replay, &NothingToAdopt>,
     adopted: bool,
 ) -> serde_json::Value {
     let candidates = found.candidates.iter().take(MAX_LISTED).map(|candidate| {

@@ -30,20 +30,20 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
     }
     let status: StatusReply = client.request(&Request::Status {})?;
     let verdict = verdict(args, &status);
-    let none = || "not known yet".to_owned();
+    let none = || "unknown".to_owned();
     let rows = [
         ("version", status.version),
         ("public key", status.public_key),
-        ("listens on", status.listen_address),
+        ("listen address", status.listen_address),
         (
-            "advertised as",
+            "public address",
             status.advertised_address.unwrap_or_else(none),
         ),
-        ("running for", duration(status.uptime_seconds)),
+        ("uptime", duration(status.uptime_seconds)),
         ("chain id", status.chain_id.to_string()),
         ("peers", status.peers.to_string()),
         ("difficulty", status.difficulty.to_string()),
-        ("advertises", status.advertisements.to_string()),
+        ("advertisements", status.advertisements.to_string()),
         (
             "hot storage",
             format!(
@@ -85,7 +85,8 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
         } = validator;
         writeln!(out, "{:<15} {public_key}", "validator")?;
         writeln!(out, "{:<15} {activity}", "")?;
-        let made = format!("{blocks_made} blocks made, {pool_transactions} transactions wait");
+        let made =
+            format!("{blocks_made} blocks produced, {pool_transactions} transactions pending");
         writeln!(out, "{:<15} {made}", "")?;
     }
     for warning in &status.warnings {
@@ -213,11 +214,15 @@ fn list(peers: &[PeerReply], json: bool, out: &mut Output) -> Result<(), Failure
         return Ok(writeln!(out, "no peers")?);
     }
     for peer in peers {
-        let validator = if peer.is_validator { ", validates" } else { "" };
-        let proven = if peer.proven { "" } else { ", not proven" };
+        let validator = if peer.is_validator { ", validator" } else { "" };
+        let proven = if peer.proven {
+            ""
+        } else {
+            ", address not validated"
+        };
         let bad = match peer.bad_blocks {
             0 => String::new(),
-            count => format!(", offered {count} bad blocks"),
+            count => format!(", announced {count} invalid blocks"),
         };
         writeln!(
             out,

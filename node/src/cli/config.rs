@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{Config, Inputs, KEYS, Key, Loaded, Shown, Source};
+use crate::config::{Config, DisplayValue, Inputs, KEYS, Key, Loaded, Source};
 
 use super::args::{ConfigArgs, NodeArgs, RunArgs};
 use super::output::{Failure, Output, complain, json_line};
@@ -66,7 +66,7 @@ fn toml(loaded: &Loaded, out: &mut impl Write) -> Result<(), Failure> {
             Source::Default => String::new(),
             source => format!("  # {source}"),
         };
-        let is_comment = matches!(shown, Shown::Nothing | Shown::Redacted);
+        let is_comment = matches!(shown, DisplayValue::Unset | DisplayValue::Redacted);
         // An empty default seed is a value, not an unset key.
         let comment = if is_comment && key.name != "default_seed" {
             "# "
@@ -122,7 +122,7 @@ fn markdown(out: &mut Output) -> Result<(), Failure> {
             writeln!(out, "| --- | --- | --- | --- |")?;
         }
         let shown = match key.show(&default) {
-            Shown::Nothing => "none".to_owned(),
+            DisplayValue::Unset => "none".to_owned(),
             shown => format!("`{shown}`"),
         };
         writeln!(

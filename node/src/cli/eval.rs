@@ -153,9 +153,12 @@ pub(super) fn explain(
 /// Returns the message for an atom that an evaluation did not find.
 pub(super) fn missing(id: AtomId, asked_node: bool) -> String {
     if asked_node {
-        format!("note: atom {id} was not found at the running node or any peer of it")
+        format!("note: atom {id} was not found at the running node or any of its peers")
     } else {
-        format!("note: atom {id} is not here; --node looks at the running node and its peers")
+        format!(
+            "note: atom {id} was not found locally; --node fetches atoms from the running node and \
+             its peers"
+        )
     }
 }
 

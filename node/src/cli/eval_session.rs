@@ -10,7 +10,7 @@ use astreum_core::atom::{Atom, AtomId, AtomSink, AtomSource, MemoryStore, Source
 use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Evaluation, Machine, Progress, Reason};
 
-use crate::Patience;
+use crate::WaitLimit;
 use crate::rpc::{
     AtomReply, Client, ClientError, EVAL_FETCH_SECONDS, PutReply, Request, hex, unhex,
 };
@@ -81,11 +81,11 @@ impl Session {
     /// Evaluates an expression; calls `at_slice` if that takes long.
     pub(super) fn eval(&mut self, expr: &Expr, at_slice: impl FnOnce()) -> Evaluation {
         let fetches = Duration::from_secs(self.machine.store().fetch_seconds);
-        let mut patience = Patience::ENDLESS.within(fetches);
+        let mut wait_limit = WaitLimit::NONE.within(fetches);
         if let Some(interrupt) = &self.interrupt {
-            patience = patience.until(Arc::clone(interrupt));
+            wait_limit = wait_limit.until(Arc::clone(interrupt));
         }
-        patience.scope(|| self.run(expr, at_slice))
+        wait_limit.scope(|| self.run(expr, at_slice))
     }
 
     fn run(&mut self, expr: &Expr, at_slice: impl FnOnce()) -> Evaluation {
@@ -135,10 +135,10 @@ struct Store {
 
 impl Store {
     fn failed(&self, error: &ClientError) -> String {
-        let text = if Patience::in_force().is_over() {
+        let text = if WaitLimit::in_force().is_over() {
             format!(
-                "the fetches of the expression were interrupted, or have taken {} s; --fetch-timeout \
-                 lets them take longer",
+                "the fetches of the expression were interrupted or timed out after {} s; \
+                 --fetch-timeout sets the limit",
                 self.fetch_seconds
             )
         } else {
@@ -155,7 +155,7 @@ pub(super) fn checked_atom(id: &AtomId, stored: &[u8]) -> Result<Atom, String> {
     if atom.id() == *id {
         Ok(atom)
     } else {
-        Err(format!("the node gave another atom for {id}"))
+        Err(format!("the node returned another atom for {id}"))
     }
 }
 
@@ -182,8 +182,8 @@ pub(super) fn get(node: &Client, id: &AtomId) -> Result<Atom, ClientError> {
     let next: AtomId = reply
         .next
         .parse()
-        .map_err(|_| bad("its next id is not an id".to_owned()))?;
-    let data = unhex(&reply.data).ok_or_else(|| bad("its data is not hex".to_owned()))?;
+        .map_err(|_| bad("malformed next id".to_owned()))?;
+    let data = unhex(&reply.data).ok_or_else(|| bad("data is not hex".to_owned()))?;
     let stored = [next.as_bytes().as_slice(), &[kind], &data].concat();
     checked_atom(id, &stored).map_err(bad)
 }

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_shape_has_its_form() {
+    fn every_expression_kind_has_a_json_form() {
         let expr = astreum_core::text::parse("(a () 1 (\"\\xff\") b)").unwrap();
         assert_eq!(
             to_json(&expr),
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_nested_lists_fit_on_any_stack() {
+    fn converts_a_million_nested_lists_without_recursion() {
         let deep = (0..1_000_000).fold(Expr::bytes([1]), |inner, _| Expr::list(vec![inner]));
         let length = std::thread::Builder::new()
             .stack_size(64 << 10)

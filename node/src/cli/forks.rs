@@ -49,8 +49,8 @@ pub(super) fn avoid(args: &DecisionArgs, out: &mut Output) -> Result<(), Failure
 fn ask(at: &NodeArgs, request: &Request) -> Result<ForksReply, Failure> {
     client(at)?.request(request).map_err(|error| match error {
         ClientError::NotRunning { .. } => Failure::Failed(format!(
-            "{error}. Forks are known to a running node only; `astreum chain show` and `astreum chain \
-             recover` read the files of one that does not run"
+            "{error}; only a running node knows forks: `astreum chain show` and `astreum chain \
+             recover` read the files of a stopped node"
         )),
         error => error.into(),
     })
@@ -94,7 +94,7 @@ fn text(reply: &ForksReply) -> String {
     }
     let mut text = table(&rows);
     if reply.forks.is_empty() && reply.contests.is_empty() {
-        text.push_str("no forks are known\n");
+        text.push_str("no known forks\n");
     }
     text
 }
@@ -103,7 +103,7 @@ fn side_text(side: &SideReply, total: Option<&str>) -> String {
     let stake = match (side.stake.as_deref(), total) {
         (Some(stake), Some(total)) => format!("produced by a stake of {stake} of {total}"),
         (Some(stake), None) => format!("produced by a stake of {stake}"),
-        (None, _) => "its stake is not known yet".to_owned(),
+        (None, _) => "stake unknown".to_owned(),
     };
     format!(
         "first block {}, {} blocks up to {}, {stake}",
@@ -114,14 +114,16 @@ fn side_text(side: &SideReply, total: Option<&str>) -> String {
 fn why(cause: &str) -> &str {
     match cause {
         "needs_operator" => {
-            "waits for a decision: the other branch is preferred and is too deep to be followed; \
-             `astreum chain adopt` or `avoid` with a first block decides"
+            "waiting for a decision: the other branch is preferred but too deep to follow \
+             automatically; `astreum chain adopt` or `avoid` with a first block decides"
         }
         "needs_first_decision" => {
-            "waits for a decision: two long branches are offered; `astreum chain adopt` or `avoid` \
-             with a first block decides"
+            "waiting for a decision: two long branches are announced; `astreum chain adopt` or \
+             `avoid` with a first block decides"
         }
-        "light" => "the head stays: the other branch is longer, and too little stake produced it",
+        "light" => {
+            "keeping the head: the other branch is longer, but too little stake has produced it"
+        }
         other => other,
     }
 }
@@ -131,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_contested_fork_is_listed_once_with_its_branches_and_what_decides() {
+    fn contested_fork_is_listed_once_with_branches_and_commands() {
         let side = |byte: &str| SideReply {
             first: byte.repeat(32),
             tip: "ff".repeat(32),
@@ -171,6 +173,6 @@ mod tests {
         (reply.forks, reply.contests) = (Vec::new(), Vec::new());
         reply.avoided = vec!["dd".repeat(32)];
         let shown = text(&reply);
-        assert!(shown.contains("no forks") && shown.contains(&"dd".repeat(32)));
+        assert!(shown.contains("no known forks") && shown.contains(&"dd".repeat(32)));
     }
 }

@@ -85,8 +85,8 @@ fn start(
     let chain_id = loaded.config.chain_id();
     if let Some(other) = plan.chain_id.filter(|other| *other != chain_id) {
         return Err(Failure::Usage(format!(
-            "the file says chain_id {other} and the configuration {chain_id}; give --chain-id \
-             {other}, here and to the node"
+            "chain_id mismatch: {other} in the file, {chain_id} in the configuration; give \
+             --chain-id {other}, here and to the node"
         )));
     }
     let validator = match (validator, plan.validator) {
@@ -140,8 +140,8 @@ fn configured_validator(config: &Config) -> Result<[u8; 32], Failure> {
     config.read_key_files().map_err(Failure::failed)?;
     let secret = config.validation_secret_key.as_ref().ok_or_else(|| {
         Failure::Usage(
-            "missing validator: give --validator KEY, or set \
-             validation_secret_key_file. `astreum keys generate FILE --kind validation` makes a key"
+            "missing validator: give --validator KEY, or set validation_secret_key_file; `astreum \
+             keys generate FILE --kind validation` creates a key"
                 .to_owned(),
         )
     })?;
@@ -155,7 +155,7 @@ fn warnings(genesis: &Genesis, config: &Config) -> Vec<String> {
     for (address, stake) in &genesis.stakes {
         if VerifyingKey::from_bytes(address.as_bytes()).is_err() && !stake.is_zero() {
             warnings.push(format!(
-                "{address} has a stake and is not an Ed25519 public key: its slots stay empty"
+                "{address} has a stake but is not an Ed25519 public key: its slots stay empty"
             ));
         }
     }
@@ -165,8 +165,8 @@ fn warnings(genesis: &Genesis, config: &Config) -> Vec<String> {
     }
     if let Some(seed) = &config.default_seed {
         warnings.push(format!(
-            "the node will take its head from default_seed {seed}, not this one; set default_seed \
-             = \"\" to have a chain of your own"
+            "the node will follow the head of default_seed {seed}, not this chain; set \
+             default_seed = \"\" to run a separate chain"
         ));
     }
     warnings
@@ -182,8 +182,8 @@ fn write(
     let (config, paths) = (&loaded.config, loaded.paths());
     let Some(directory) = &config.cold_storage_path else {
         return Err(Failure::Usage(
-            "a chain is kept in cold storage, and cold_storage_path is not set; give --config FILE \
-             or --cold-storage-path DIR, or --dry-run to see the id alone"
+            "cold_storage_path is not set: a chain is stored in cold storage; give --config FILE \
+             or --cold-storage-path DIR, or --dry-run to print only the id"
                 .to_owned(),
         ));
     };
@@ -212,7 +212,7 @@ fn write(
 fn refuse_second_chain(config: &Config, paths: &Paths) -> Result<(), ChainDirError> {
     if let Some(legacy) = Legacy::find(&paths.state_dir, config.chain_id())? {
         let head = legacy.head_file().map(|path| Trace::HeadFile(path.into()));
-        let signed = legacy.signed_files().first();
+        let signed = legacy.signing_record_files().first();
         let signed = signed.map(|path| Trace::SigningRecord(path.clone()));
         if let Some(trace) = head.or(signed) {
             return Err(second_chain(config, trace));
@@ -252,8 +252,8 @@ pub(super) fn check_not_running(paths: &Paths) -> Result<(), Failure> {
     let status: Result<serde_json::Value, _> = client.request(&Request::Status {});
     match status {
         Ok(_) => Err(Failure::Failed(format!(
-            "a node is running at {}; stop it first: a running node does not pick up changes of its \
-             chain",
+            "a node is running at {}; stop it first: a running node does not pick up changes of \
+             its chain",
             paths.control_socket.display()
         ))),
         Err(error @ ClientError::Unreachable { .. }) => Err(Failure::failed(error)),
@@ -295,7 +295,7 @@ fn text(genesis: &Genesis, block: &Block, dry_run: bool) -> String {
         ("time", time(&block.timestamp.to_string())),
         ("validator", block.validator.to_string()),
         ("accounts", block.accounts.to_string()),
-        ("transfer costs", cost.to_string()),
+        ("transfer cost", cost.to_string()),
     ]);
     for (what, amounts) in [("balance", &genesis.balances), ("stake", &genesis.stakes)] {
         for (key, amount) in amounts {
@@ -303,7 +303,7 @@ fn text(genesis: &Genesis, block: &Block, dry_run: bool) -> String {
         }
     }
     if dry_run {
-        text.push_str("a dry run: nothing was written\n");
+        text.push_str("dry run: nothing was written\n");
     }
     text
 }

@@ -59,7 +59,7 @@ impl Plan {
             .and_then(|file| read_capped(file, MAX_FILE_BYTES))
             .map_err(|error| failed(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| failed("is not UTF-8 text".to_owned()))?;
-        Self::parse(&name.to_string(), &text).map_err(|slips| Failure::Usage(slips.join("\n")))
+        Self::parse(&name.to_string(), &text).map_err(|errors| Failure::Usage(errors.join("\n")))
     }
 
     /// Parses a text; `name` is its origin in errors.
@@ -67,7 +67,7 @@ impl Plan {
         let mut reader = Reader {
             name,
             text,
-            slips: Vec::new(),
+            errors: Vec::new(),
         };
         let mut plan = Self::default();
         match DeTable::parse(text) {
@@ -75,13 +75,13 @@ impl Plan {
             Err(error) => {
                 let at = error.span().map_or(0, |span| span.start);
                 let message = error.message().replace('\n', ", ");
-                reader.slip(at, format_args!("{message}"));
+                reader.error(at, format_args!("{message}"));
             }
         }
-        if reader.slips.is_empty() {
+        if reader.errors.is_empty() {
             Ok(plan)
         } else {
-            Err(reader.slips)
+            Err(reader.errors)
         }
     }
 
@@ -98,7 +98,7 @@ impl Plan {
         for text in contracts {
             let (id, contract) = contract(text)?;
             if seen.insert(id, contract).is_some() {
-                return Err(twice("--contract", text));
+                return Err(duplicate_key("--contract", text));
             }
         }
         self.contracts.extend(seen);
@@ -106,8 +106,8 @@ impl Plan {
     }
 }
 
-fn twice(flag: &str, text: &str) -> Failure {
-    Failure::Usage(format!("{flag} {text}: this key was given before"))
+fn duplicate_key(flag: &str, text: &str) -> Failure {
+    Failure::Usage(format!("duplicate key in {flag} {text}"))
 }
 
 /// Parses the `KEY=AMOUNT` values of one flag; each key may occur once.
@@ -115,7 +115,7 @@ fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<[u8; 32], Natural>, Fa
     let mut pairs = BTreeMap::new();
     for text in texts {
         let Some((key, amount)) = text.split_once('=') else {
-            let advice = "it is KEY=AMOUNT, such as treasury=0";
+            let advice = "expected KEY=AMOUNT, such as treasury=0";
             return Err(Failure::Usage(format!(
                 "invalid value {text:?} for {flag}: {advice}"
             )));
@@ -123,7 +123,7 @@ fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<[u8; 32], Natural>, Fa
         let key = parse::account_key(&format!("the key of {flag}"), key.trim())?;
         let amount = parse::natural(&format!("the amount of {flag}"), amount.trim())?;
         if pairs.insert(key, amount).is_some() {
-            return Err(twice(flag, text));
+            return Err(duplicate_key(flag, text));
         }
     }
     Ok(pairs)
@@ -137,7 +137,7 @@ fn contract(text: &str) -> Result<([u8; 32], Contract), Failure> {
         rest.next().is_none().then_some(all)
     });
     let Some((id, owner, bytes, atoms)) = parts else {
-        let advice = "it is ID=OWNER,BYTES,ATOMS";
+        let advice = "expected ID=OWNER,BYTES,ATOMS";
         return Err(Failure::Usage(format!(
             "invalid value {text:?} for --contract: {advice}"
         )));
@@ -154,7 +154,7 @@ fn contract(text: &str) -> Result<([u8; 32], Contract), Failure> {
 struct Reader<'t> {
     name: &'t str,
     text: &'t str,
-    slips: Vec<String>,
+    errors: Vec<String>,
 }
 
 type Entry<'a, 't> = (
@@ -170,22 +170,22 @@ fn entries<'a, 't>(table: &'a DeTable<'t>) -> Vec<Entry<'a, 't>> {
 }
 
 impl Reader<'_> {
-    fn slip(&mut self, at: usize, message: fmt::Arguments<'_>) {
+    fn error(&mut self, at: usize, message: fmt::Arguments<'_>) {
         let before = self.text.as_bytes().iter().take(at);
         let line = 1 + before.filter(|byte| **byte == b'\n').count();
-        self.slips.push(format!("{}:{line}: {message}", self.name));
+        self.errors.push(format!("{}:{line}: {message}", self.name));
     }
 
     fn unknown(&mut self, at: usize, name: &str, known: &[&str]) {
         let close = |known: &&&str| edit_distance(name, known) <= 1 + name.len() / 4;
         match known.iter().find(close) {
-            Some(meant) => self.slip(
+            Some(meant) => self.error(
                 at,
                 format_args!("unknown key {name:?}; did you mean {meant}?"),
             ),
-            None => self.slip(
+            None => self.error(
                 at,
-                format_args!("unknown key {name:?}; there are {}", known.join(", ")),
+                format_args!("unknown key {name:?}: expected {}", known.join(", ")),
             ),
         }
     }
@@ -195,7 +195,7 @@ impl Reader<'_> {
         match value {
             Ok(value) => Some(value),
             Err(Failure::Usage(message) | Failure::Failed(message)) => {
-                self.slip(at, format_args!("{message}"));
+                self.error(at, format_args!("{message}"));
                 None
             }
             Err(_) => None,
@@ -247,10 +247,11 @@ impl Reader<'_> {
         let mut map = BTreeMap::new();
         let DeValue::Table(table) = value else {
             let message = format_args!(
-                "invalid value {} for {what}: expected a table, such as [{what}] and a line for each key",
+                "invalid value {} for {what}: expected a table, such as [{what}] and a line for \
+                 each key",
                 shown(value)
             );
-            self.slip(at, message);
+            self.error(at, message);
             return map;
         };
         for (name, value) in entries(table) {
@@ -269,7 +270,7 @@ impl Reader<'_> {
                 continue;
             };
             if map.insert(key, value).is_some() {
-                self.slip(at, format_args!("{what} has {text:?} twice"));
+                self.error(at, format_args!("duplicate key {text:?} in {what}"));
             }
         }
         map
@@ -278,10 +279,11 @@ impl Reader<'_> {
     fn contract(&mut self, at: usize, what: &str, value: &DeValue<'_>) -> Option<Contract> {
         let DeValue::Table(table) = value else {
             let shown = shown(value);
-            self.slip(
+            self.error(
                 at,
                 format_args!(
-                    "invalid value {shown} for {what}: expected {{ owner = \"KEY\", bytes = N, atoms = N }}"
+                    "invalid value {shown} for {what}: expected {{ owner = \"KEY\", bytes = N, \
+                     atoms = N }}"
                 ),
             );
             return None;
@@ -302,7 +304,7 @@ impl Reader<'_> {
             ("atoms", atoms.is_some()),
         ] {
             if !is_there {
-                self.slip(at, format_args!("{what} has no {name}"));
+                self.error(at, format_args!("missing {name} in {what}"));
             }
         }
         Some(Contract {
@@ -317,7 +319,7 @@ impl Reader<'_> {
         let whole = number.to_u64();
         if whole.is_none() {
             let max = u64::MAX;
-            self.slip(
+            self.error(
                 at,
                 format_args!(
                     "invalid value {number} for {what}: expected an integer from 0 to {max}"
@@ -335,10 +337,10 @@ impl Reader<'_> {
             DeValue::String(text) => text.as_ref(),
             other => {
                 let shown = shown(other);
-                self.slip(
+                self.error(
                     at,
                     format_args!(
-                        "invalid value {shown} for {what}: expected a non-negative integer, or one in \
+                        "invalid value {shown} for {what}: expected a non-negative integer, in \
                          quotes if it has more than 18 digits"
                     ),
                 );
@@ -352,7 +354,7 @@ impl Reader<'_> {
     fn key(&mut self, at: usize, what: &str, value: &DeValue<'_>) -> Option<[u8; 32]> {
         let DeValue::String(text) = value else {
             let shown = shown(value);
-            self.slip(
+            self.error(
                 at,
                 format_args!("invalid value {shown} for {what}: expected 64 hex digits in quotes"),
             );
@@ -391,12 +393,12 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn slips(text: &str) -> Vec<String> {
+    fn errors(text: &str) -> Vec<String> {
         Plan::parse("genesis.toml", text).unwrap_err()
     }
 
     #[test]
-    fn a_file_says_all_that_a_chain_starts_with() {
+    fn file_sets_every_part_of_the_genesis() {
         let key = "ab".repeat(32);
         let text = format!(
             "chain_id = 7\ntimestamp = 1_760_000_000\nvalidator = \"{key}\"\n\
@@ -425,8 +427,8 @@ mod tests {
     }
 
     #[test]
-    fn every_slip_is_named_with_its_line_its_value_and_what_is_allowed() {
-        let found = slips(
+    fn every_error_states_line_value_and_expected_form() {
+        let found = errors(
             "chainid = 1\n\
              timestamp = -5\n\
              validator = 12\n\
@@ -437,7 +439,7 @@ mod tests {
              bob = 1\n\
              treasury = true\n",
         );
-        for (slip, parts) in found.iter().zip([
+        for (error, parts) in found.iter().zip([
             [
                 "genesis.toml:1: unknown key \"chainid\"",
                 "did you mean chain_id?",
@@ -456,7 +458,7 @@ mod tests {
             ],
             [
                 "genesis.toml:5: unknown key \"zzzzzzzz\"",
-                "there are chain_id, ",
+                ": expected chain_id, ",
             ],
             [
                 "genesis.toml:6: invalid value 3 for balances",
@@ -472,35 +474,35 @@ mod tests {
             ],
         ]) {
             assert!(
-                slip.starts_with(parts[0]) && slip.contains(parts[1]),
-                "{slip}"
+                error.starts_with(parts[0]) && error.contains(parts[1]),
+                "{error}"
             );
         }
         assert_eq!(found.len(), 8, "{found:?}");
     }
 
     #[test]
-    fn contracts_need_all_their_keys_and_a_table_has_an_account_once() {
+    fn rejects_incomplete_contracts_and_duplicate_accounts() {
         let id = "ab".repeat(32);
-        let found = slips(&format!(
+        let found = errors(&format!(
             "[contracts]\n{id} = {{ ownr = \"{id}\", bytes = 1 }}\n"
         ));
         assert!(
             found[0].contains("unknown key \"ownr\"; did you mean owner?"),
             "{found:?}"
         );
-        assert!(found[1].contains("has no owner") && found[2].contains("has no atoms"));
+        assert!(found[1].contains("missing owner") && found[2].contains("missing atoms"));
         let zeros = "00".repeat(32);
-        let found = slips(&format!("[balances]\nburn = 1\n{zeros} = 1\n"));
-        assert!(found[0].ends_with("twice"), "{found:?}");
+        let found = errors(&format!("[balances]\nburn = 1\n{zeros} = 1\n"));
+        assert!(found[0].contains("duplicate key"), "{found:?}");
         let upper = id.to_uppercase();
-        let found = slips(&format!("[balances]\n{id} = 1\n{upper} = 1\n"));
-        assert!(found[0].ends_with("twice"), "{found:?}");
-        assert!(slips("[balances")[0].starts_with("genesis.toml:1: "));
+        let found = errors(&format!("[balances]\n{id} = 1\n{upper} = 1\n"));
+        assert!(found[0].contains("duplicate key"), "{found:?}");
+        assert!(errors("[balances")[0].starts_with("genesis.toml:1: "));
     }
 
     #[test]
-    fn flags_add_to_a_file_and_replace_what_it_says() {
+    fn flags_extend_and_override_the_file() {
         let key = "ab".repeat(32);
         let mut plan = Plan::parse("x", &format!("[balances]\n{key} = 1\nburn = 2\n")).unwrap();
         let flag = |text: &str| vec![text.replace("KEY", &key)];
@@ -513,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_flags_say_what_they_are_like() {
+    fn invalid_flags_state_the_expected_form() {
         let key = "ab".repeat(32);
         let fails = |balance: &str, contract: &str| {
             let list = |text: &str| match text {
@@ -529,9 +531,9 @@ mod tests {
             }
         };
         assert!(fails("KEY", "").contains("KEY=AMOUNT"));
-        assert!(fails("KEY=-1", "").contains("below 0"));
+        assert!(fails("KEY=-1", "").contains("is negative"));
         assert!(fails("K=1", "").contains("the key of --balance"));
-        assert!(fails("KEY=1 KEY=2", "").contains("given before"));
+        assert!(fails("KEY=1 KEY=2", "").contains("duplicate key"));
         assert!(fails("", "KEY=KEY,1").contains("ID=OWNER,BYTES,ATOMS"));
         assert!(fails("", "KEY=KEY,1,2,3").contains("ID=OWNER,BYTES,ATOMS"));
         assert!(fails("", "KEY=KEY,1,x").contains("the atoms of --contract"));

@@ -44,7 +44,7 @@ fn walk(
         let atom = get_atom(client, &id)?;
         take(&atom)?;
         if !atom.next().is_zero() {
-            complain("note: this is the first atom of a list; --list gets all of it");
+            complain("note: this is the first atom of a list; --list gets the whole list");
         }
         return Ok(());
     }
@@ -63,8 +63,9 @@ fn walk(
             return Err(not_found(&next));
         }
         for stored in &reply.atoms {
-            let stored = unhex(stored)
-                .ok_or_else(|| Failure::Failed("the node's reply is not hex".to_owned()))?;
+            let stored = unhex(stored).ok_or_else(|| {
+                Failure::Failed("invalid reply of the node: an atom is not hex".to_owned())
+            })?;
             let atom = checked_atom(&next, &stored).map_err(Failure::Failed)?;
             take(&atom)?;
             next = atom.next();
@@ -88,7 +89,7 @@ fn walk_singly(
 }
 
 fn not_found(id: &AtomId) -> Failure {
-    Failure::Failed(format!("atom {id} was not found here or at any peer"))
+    Failure::Failed(format!("atom {id} was not found locally or at any peer"))
 }
 
 /// Formats kind, data and link in human-readable form.

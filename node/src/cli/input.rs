@@ -43,7 +43,7 @@ impl Source {
                 Err(Failure::Usage(format!("{input} is a directory")))
             }
             Some(input) if looks_like_a_path(input) => Err(Failure::Usage(format!(
-                "no file {input}; use --expr to evaluate a symbol of that name"
+                "file {input} does not exist; use --expr to evaluate a symbol of that name"
             ))),
             input => Ok(Self::argument(input.unwrap_or_default())),
         }

@@ -15,12 +15,12 @@ use super::output::{Failure, Output, complain, json_line};
 pub(super) fn keys(args: KeysArgs, out: &mut Output) -> Result<(), Failure> {
     super::forbid_core_dumps();
     match args.command {
-        KeysCommand::Generate(args) => make(&args, out),
+        KeysCommand::Generate(args) => generate_file(&args, out),
         KeysCommand::Show(args) => show(&args, out),
     }
 }
 
-fn make(args: &GenerateKeyArgs, out: &mut Output) -> Result<(), Failure> {
+fn generate_file(args: &GenerateKeyArgs, out: &mut Output) -> Result<(), Failure> {
     let kind = KeyKind::from(args.kind);
     let secret = generate().map_err(Failure::failed)?;
     create_file(&args.file, kind, &secret).map_err(Failure::failed)?;
@@ -33,8 +33,8 @@ fn make(args: &GenerateKeyArgs, out: &mut Output) -> Result<(), Failure> {
     writeln!(out, "{public_key}")?;
     if kind == KeyKind::Relay {
         complain(
-            "note: this is the public half of a relay key (X25519), not an account; accounts are \
-             made with --kind account",
+            "note: this is the public half of a relay key (X25519), not an account; use --kind \
+             account to create an account key",
         );
     }
     Ok(())
@@ -48,7 +48,7 @@ fn show(args: &ShowKeyArgs, out: &mut Output) -> Result<(), Failure> {
         && kind != stated
     {
         complain(&format!(
-            "warning: {name} holds a {stated}; this is what its secret would be as a {kind}"
+            "warning: {name} is a {stated}; the output treats its secret as a {kind}"
         ));
     }
     let public_key = |kind: KeyKind| hex(&kind.public_key(&file.secret));
@@ -79,7 +79,7 @@ fn halves(stated: Option<KeyKind>, secret: &Secret) -> String {
         let public_key = hex(&kind.public_key(secret));
         match stated {
             Some(stated) if stated != kind => {
-                format!("{public_key} (unused: the file holds a {stated})")
+                format!("{public_key} (unused: the file is a {stated})")
             }
             _ => public_key,
         }

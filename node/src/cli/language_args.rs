@@ -15,7 +15,7 @@ Examples:
   astreum eval '\"text\"' --json
 
 A file may hold several expressions: they are evaluated in order, in one environment. A first line
-that starts with #! is skipped. Errors are explained on stderr, with their places.
+that starts with #! is skipped. Errors are explained on stderr, with their positions.
 
 Bytes have no type. Without --as they print as text if they are five bytes or more of it, else as
 an integer if they are one in its shortest form, else as 0x... if they are 32, else as text with
@@ -33,8 +33,8 @@ Examples:
   astreum repl --node                      see the atoms of the running node
   astreum repl < program.astreum
 
-An expression may go over several lines. :help lists the commands.
-Ctrl-C stops an evaluation or clears the input, Ctrl-D leaves.
+An expression may span several lines. :help lists the commands.
+Ctrl-C stops an evaluation or clears the input, Ctrl-D exits.
 
 When stdin is not a terminal, the exit code is 1 if there was an error.";
 

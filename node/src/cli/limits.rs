@@ -96,9 +96,9 @@ pub(super) fn option(kind: LimitKind) -> &'static str {
 pub(super) fn explain(exceeded: &Exceeded, in_repl: bool) -> String {
     let option = option(exceeded.kind);
     let how = match (in_repl, exceeded.kind) {
-        (true, LimitKind::Meter) => ":limit N or :limit none raises it".to_owned(),
-        (true, _) => format!(":limit {option} N raises it"),
-        (false, _) => format!("--{option} N raises it"),
+        (true, LimitKind::Meter) => "raise it with :limit N or :limit none".to_owned(),
+        (true, _) => format!("raise it with :limit {option} N"),
+        (false, _) => format!("raise it with --{option} N"),
     };
     format!("{exceeded}: {how}")
 }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_limit_is_set_by_its_name_and_named_in_its_message() {
+    fn every_limit_is_settable_and_named_in_its_error() {
         let mut settings = Settings::new(&LimitArgs::default(), &Config::default());
         assert_eq!(settings.limits, Limits::DEFAULT);
         for (at, (name, kind)) in (100..).zip(NAMES) {

@@ -65,8 +65,8 @@ pub(super) fn explain(token: &str) -> String {
         .ok()
         .map(|number| format!("{number} for the number or "));
     format!(
-        "'{}' is not a number in a stack program, it is the text of the token; write {}\"{bytes}{more}\" \
-         for the bytes",
+        "'{}' is not a number in a stack program, it is the text of the token; write \
+         {}\"{bytes}{more}\" for the bytes",
         if token.len() > 20 { "0x…" } else { token },
         number.unwrap_or_default(),
     )
@@ -78,7 +78,7 @@ mod tests {
     use astreum_core::text::parse;
 
     #[test]
-    fn hex_literals_are_found_in_bodies_of_stack_programs_only() {
+    fn finds_hex_literals_only_in_stack_program_bodies() {
         for (source, path) in [
             ("(1 (($0 0xff add) sk))", Some(vec![1, 0, 1])),
             ("(((a (0x1 sk)) sk) ((0XAB) sk))", Some(vec![1, 0, 0])),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hint_names_number_and_bytes() {
+    fn hint_states_number_and_bytes() {
         let text = explain("0xff");
         assert!(
             text.contains("write 255 for the number or \"\\xff\""),

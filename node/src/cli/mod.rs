@@ -86,9 +86,7 @@ pub fn main() -> ExitCode {
 /// Disables core dumps, for commands that hold secrets. A failure is only reported.
 fn forbid_core_dumps() {
     if let Err(error) = crate::daemon::forbid_core_dumps() {
-        output::complain(&format!(
-            "warning: core dumps cannot be switched off: {error}"
-        ));
+        output::complain(&format!("warning: failed to disable core dumps: {error}"));
     }
 }
 
@@ -96,7 +94,9 @@ fn forbid_core_dumps() {
 /// failure is only reported.
 fn exit_on_bus_error() {
     if let Err(error) = crate::store::exit_on_bus_error() {
-        output::complain(&format!("warning: bus errors cannot be reported: {error}"));
+        output::complain(&format!(
+            "warning: failed to install the bus error handler: {error}"
+        ));
     }
 }
 

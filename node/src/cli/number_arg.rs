@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_within_their_range() {
+    fn parses_numbers_within_their_range() {
         assert_eq!(number("1_000"), Ok(1_000_u64));
         assert_eq!(number("18446744073709551615"), Ok(u64::MAX));
         assert_eq!(number(" 7"), Err::<u64, _>(number::<u64>("x").unwrap_err()));

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_with_invisible_characters_is_escaped_and_means_the_same() {
+    fn escapes_invisible_characters_without_changing_the_json_value() {
         let value = serde_json::json!({"a\u{202e}": "\u{1b}[2J \u{9b} \u{e0041} é 日 \n"});
         let text = visible_json(value.to_string());
         assert!(text.chars().all(is_visible), "{text}");

@@ -55,7 +55,7 @@ pub(super) fn key(what: &str, text: &str) -> Result<[u8; 32], Failure> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let wrong = |problem: String| {
         Failure::Usage(format!(
-            "invalid value {text:?} for {what}: {problem}; a key is 64 hex digits"
+            "invalid value {text:?} for {what}: {problem}; expected 64 hex digits"
         ))
     };
     if let Some(other) = digits.chars().find(|digit| !digit.is_ascii_hexdigit()) {
@@ -81,10 +81,10 @@ pub(super) fn natural(what: &str, text: &str) -> Result<Natural, Failure> {
         ))
     };
     let digits =
-        without_groups(text).ok_or_else(|| wrong("an underscore stands between digits"))?;
+        without_groups(text).ok_or_else(|| wrong("underscores are allowed only between digits"))?;
     digits.parse().map_err(|error: NaturalError| match error {
         NaturalError::NotANumber if looks_like_a_fraction(text) => {
-            wrong("there are no fractions, and only underscores group digits")
+            wrong("fractions are not supported, and only underscores group digits")
         }
         error => wrong(&error.to_string()),
     })
@@ -112,7 +112,8 @@ pub(super) fn bytes(what: &str, text: &str) -> Result<Vec<u8>, Failure> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     unhex(digits).ok_or_else(|| {
         Failure::Usage(format!(
-            "invalid value for {what}: expected hex digits in pairs, such as 00ff; --data-text takes text"
+            "invalid value for {what}: expected hex digits in pairs, such as 00ff; --data-text \
+             takes text"
         ))
     })
 }
@@ -143,8 +144,8 @@ impl At {
 pub(super) fn block(text: &str) -> Result<At, Failure> {
     let wrong = |problem: &str| {
         Failure::Usage(format!(
-            "invalid value {text:?} for a block: {problem}; expected head, a height, or an id of 64 \
-             hex digits"
+            "invalid value {text:?} for a block: {problem}; expected head, a height, or an id of \
+             64 hex digits"
         ))
     };
     if text == "head" || text == "latest" {
@@ -158,10 +159,10 @@ pub(super) fn block(text: &str) -> Result<At, Failure> {
     match digits.parse() {
         Ok(height) => Ok(At::Height(height)),
         Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
-            Err(wrong("no chain is that high"))
+            Err(wrong("the height is too large"))
         }
-        Err(_) if text.starts_with('-') => Err(wrong("heights start at 0")),
-        Err(_) => Err(wrong("it is none of these")),
+        Err(_) if text.starts_with('-') => Err(wrong("the height is negative")),
+        Err(_) => Err(wrong("unknown format")),
     }
 }
 
@@ -169,15 +170,15 @@ pub(super) fn block(text: &str) -> Result<At, Failure> {
 mod tests {
     use super::*;
 
-    fn said<T: core::fmt::Debug>(result: Result<T, Failure>) -> String {
+    fn message<T: core::fmt::Debug>(result: Result<T, Failure>) -> String {
         match result.unwrap_err() {
-            Failure::Usage(said) => said,
+            Failure::Usage(message) => message,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn accounts_are_keys_or_have_names() {
+    fn parses_account_keys_and_names() {
         let hex = "ab".repeat(32);
         assert_eq!(account("x", &hex).unwrap(), Named::Key([0xab; 32]));
         let prefixed = format!("0x{}", hex.to_uppercase());
@@ -193,76 +194,76 @@ mod tests {
             ("bob", "'o' is not a hex digit"),
             (&format!("{}é", &hex[2..]), "'é' is not a hex digit"),
         ] {
-            let said = said(account("the recipient", text));
+            let message = message(account("the recipient", text));
             assert!(
-                said.starts_with("invalid value ") && said.contains(" for the recipient: "),
-                "{said}"
+                message.starts_with("invalid value ") && message.contains(" for the recipient: "),
+                "{message}"
             );
-            assert!(said.contains(problem), "{said}");
-            assert!(said.ends_with("64 hex digits"), "{said}");
+            assert!(message.contains(problem), "{message}");
+            assert!(message.ends_with("64 hex digits"), "{message}");
         }
-        assert!(said(account_key("x", "me")).contains("'m' is not"));
+        assert!(message(account_key("x", "me")).contains("'m' is not"));
     }
 
     #[test]
-    fn numbers_of_any_size_are_read_and_slips_are_named() {
+    fn parses_numbers_of_any_size_and_explains_errors() {
         let number = |text| natural("x", text).unwrap().to_string();
         assert_eq!(number("0"), "0");
         assert_eq!(number("1_000_000"), "1000000");
         let huge = "9".repeat(200);
         assert_eq!(number(&huge), huge);
         for (text, problem) in [
-            ("-1", "below 0"),
-            ("", "decimal digits"),
-            ("1.5", "no fractions"),
+            ("-1", "is negative"),
+            ("", "decimal integer"),
+            ("1.5", "fractions are not"),
             ("1,000", "only underscores"),
-            ("1e9", "no fractions"),
-            ("ten", "decimal digits"),
+            ("1e9", "fractions are not"),
+            ("ten", "decimal integer"),
             ("_1", "underscore"),
             ("1__0", "underscore"),
             ("1_", "underscore"),
-            ("0x10", "decimal digits"),
+            ("0x10", "decimal integer"),
             (&"9".repeat(5_000), "5000 digits"),
         ] {
-            let said = said(natural("the amount", text));
+            let message = message(natural("the amount", text));
             assert!(
-                said.starts_with("invalid value ") && said.contains(" for the amount: "),
-                "{said}"
+                message.starts_with("invalid value ") && message.contains(" for the amount: "),
+                "{message}"
             );
-            assert!(said.contains(problem), "{text}: {said}");
-            assert!(said.len() < 250, "{said}");
+            assert!(message.contains(problem), "{text}: {message}");
+            assert!(message.len() < 250, "{message}");
         }
     }
 
     #[test]
-    fn blocks_are_named_by_place_height_or_id() {
+    fn parses_blocks_by_name_height_or_id() {
         assert_eq!(block("head").unwrap(), At::Head);
         assert_eq!(block("12").unwrap(), At::Height(12));
         let id = "12".repeat(32);
         assert_eq!(block(&id).unwrap(), At::Id(id.parse().unwrap()));
         assert_eq!(block(&id).unwrap().word(), id);
         for (text, problem) in [
-            ("-1", "start at 0"),
-            ("99999999999999999999", "that high"),
-            ("abc", "none of these"),
-            ("", "none of these"),
-            (&id[2..], "none of these"),
+            ("-1", "is negative"),
+            ("99999999999999999999", "too large"),
+            ("abc", "unknown format"),
+            ("", "unknown format"),
+            (&id[2..], "unknown format"),
         ] {
-            let said = said(block(text));
+            let message = message(block(text));
             assert!(
-                said.contains(problem) || said.contains("that high"),
-                "{said}"
+                message.contains(problem) || message.contains("too large"),
+                "{message}"
             );
         }
     }
 
     #[test]
-    fn data_is_hex_in_pairs() {
+    fn parses_data_as_pairs_of_hex_digits() {
         assert_eq!(bytes("x", "0x00fF").unwrap(), [0, 255]);
         assert!(bytes("x", "").unwrap().is_empty());
         for text in ["0", "0g", "hello"] {
             assert!(
-                said(bytes("--data", text)).contains("--data-text"),
+                message(bytes("--data", text)).contains("--data-text"),
                 "{text}"
             );
         }

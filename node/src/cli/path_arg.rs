@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn tilde_is_the_home_directory_at_the_start_alone() {
+    fn expands_tilde_only_at_the_start() {
         let home = std::env::home_dir().unwrap();
         let expanded = |text: &str| PathArg::from(PathBuf::from(text)).into_path();
         assert_eq!(expanded("~/a/b"), home.join("a/b"));

@@ -34,9 +34,9 @@ fn account(args: &ProofAccountArgs, out: &mut Output) -> Result<(), Failure> {
     // The queried node may be wrong; the receiver of the proof makes the same check.
     let proven = reply
         .verify()
-        .map_err(|problem| Failure::Failed(format!("the node's proof does not hold: {problem}")))?;
+        .map_err(|problem| Failure::Failed(format!("invalid proof from the node: {problem}")))?;
     if proven.account.is_none() {
-        complain("note: there is no such account, which is what this proves");
+        complain("note: the account does not exist; this is a proof of absence");
     }
     json_line(out, &reply)
 }
@@ -53,28 +53,32 @@ fn verify(args: &ProofVerifyArgs, out: &mut Output) -> Result<(), Failure> {
     };
     let failed = |what: String| Failure::Failed(format!("{name}: {what}"));
     let proof: AccountProof = serde_json::from_slice(&read(&args.file)?)
-        .map_err(|error| failed(format!("is not a proof: {error}")))?;
+        .map_err(|error| failed(format!("malformed proof: {error}")))?;
     let proven = proof
         .verify()
-        .map_err(|problem| failed(format!("does not hold: {problem}")))?;
+        .map_err(|problem| failed(format!("invalid proof: {problem}")))?;
     if let Some(block) = block
         && proven.block.id() != block
     {
         let other = proven.block.id();
-        return Err(failed(format!("is about block {other}, not {block}")));
+        return Err(failed(format!(
+            "proof is for block {other}, expected {block}"
+        )));
     }
     if let Some(account) = account
         && *proven.address.as_bytes() != account
     {
         let (other, account) = (proven.address, hex(&account));
-        return Err(failed(format!("is about account {other}, not {account}")));
+        return Err(failed(format!(
+            "proof is for account {other}, expected {account}"
+        )));
     }
     if args.json {
         return json_line(out, &as_json(&proven));
     }
     write!(out, "{}", text(&proven))?;
     if block.is_none() {
-        complain("note: this holds if the block is one that you trust; --block ID checks that");
+        complain("note: this is valid only if you trust the block; --block ID checks its id");
     }
     Ok(())
 }
@@ -126,15 +130,15 @@ fn text(proven: &Proven) -> String {
         account,
     } = proven;
     let signed = match (block.signature(), block.verify_signature()) {
-        (None, _) => "not signed, as a first block is not".to_owned(),
+        (None, _) => "not signed (genesis block)".to_owned(),
         (Some(_), Ok(())) => format!("signed by {}", block.validator),
-        (Some(_), Err(_)) => "its signature does NOT hold".to_owned(),
+        (Some(_), Err(_)) => "INVALID signature".to_owned(),
     };
     let mut rows = vec![("account", address.to_string())];
     match account {
-        None => rows.push(("proven", "there is no such account".to_owned())),
+        None => rows.push(("exists", "no".to_owned())),
         Some((id, account)) => rows.extend([
-            ("proven", "it exists".to_owned()),
+            ("exists", "yes".to_owned()),
             ("balance", account.balance.to_string()),
             ("counter", account.counter.to_string()),
             ("code", account.code.to_string()),
@@ -144,7 +148,7 @@ fn text(proven: &Proven) -> String {
         ]),
     }
     rows.extend([
-        ("as of block", block.id().to_string()),
+        ("at block", block.id().to_string()),
         ("height", block.height.to_string()),
         ("time", time(&block.timestamp.to_string())),
         ("chain id", block.chain_id.to_string()),

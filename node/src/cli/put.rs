@@ -35,7 +35,8 @@ pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
     if let Some(atom) = atoms.iter().find(|atom| atom.data().len() > MAX_ATOM_BYTES) {
         let size = atom.data().len();
         return Err(Failure::Failed(format!(
-            "an atom with {size} bytes of data cannot travel; the most is {MAX_ATOM_BYTES}"
+            "an atom with {size} bytes of data does not fit into a datagram; the maximum is \
+             {MAX_ATOM_BYTES}"
         )));
     }
     let durable = send(&client, &atoms)?;
@@ -51,7 +52,7 @@ pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
         client.request::<Value>(&advertise)?;
     }
     if !durable {
-        complain("note: the node has no cold storage, so this is lost when it stops");
+        complain("note: the node has no cold storage: the data is lost when it stops");
     }
     if args.json {
         let (id, atoms) = (id.to_string(), atoms.len());
@@ -76,8 +77,8 @@ fn read(file: &PathArg, kind: PutKind) -> Result<Vec<u8>, Failure> {
         let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
         match u64::try_from(stat.st_size) {
             Ok(len) if is_file && len > max_bytes => Err(io::Error::other(format!(
-                "{len} bytes, which is more than the {max_bytes} bytes that can be put at once; \
-                 put it in parts"
+                "{len} bytes exceed the maximum of {max_bytes} bytes for one put; put the data in \
+                 parts"
             ))),
             _ => Ok(()),
         }
@@ -105,14 +106,14 @@ fn pieces(bytes: &[u8]) -> (AtomId, Vec<Atom>) {
 
 fn symbol(bytes: Vec<u8>) -> Result<(AtomId, Vec<Atom>), Failure> {
     let name = String::from_utf8(bytes)
-        .map_err(|_| Failure::Failed("a symbol is UTF-8 text".to_owned()))?;
+        .map_err(|_| Failure::Failed("a symbol must be UTF-8 text".to_owned()))?;
     let atom = Atom::symbol(name.trim_end_matches(['\n', '\r']));
     Ok((atom.id(), vec![atom]))
 }
 
 fn expr(bytes: Vec<u8>) -> Result<(AtomId, Vec<Atom>), Failure> {
     let text = String::from_utf8(bytes)
-        .map_err(|_| Failure::Failed("an expression is UTF-8 text".to_owned()))?;
+        .map_err(|_| Failure::Failed("an expression must be UTF-8 text".to_owned()))?;
     let expr = astreum_core::text::parse(&text)
         .map_err(|error| Failure::Failed(format!("{error}\n{}", error.snippet(&text))))?;
     Ok(expr.to_atoms())
@@ -127,8 +128,8 @@ fn check_kept(client: &Client, atoms: &[Atom]) -> Result<(), Failure> {
     match fetch(client, &end.id())? {
         Some(_) => Ok(()),
         None => Err(Failure::Failed(
-            "the node's hot storage is too small for all of this, and dropped a part already; \
-             raise hot_storage_limit"
+            "hot storage of the node is too small: it has already evicted a part; raise \
+             hot_storage_limit"
                 .to_owned(),
         )),
     }
@@ -152,7 +153,7 @@ fn send(client: &Client, atoms: &[Atom]) -> Result<bool, Failure> {
         let reply: PutReply = client.request(&Request::Put { atoms })?;
         if reply.ids.len() != batch.len() {
             return Err(Failure::Failed(
-                "the node did not keep every atom".to_owned(),
+                "the node has not stored every atom".to_owned(),
             ));
         }
         durable &= reply.durable;
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_cut_and_nothing_is_one_empty_piece() {
+    fn splits_files_and_stores_empty_input_as_one_atom() {
         let sizes = |len: usize| {
             let (_, atoms) = pieces(&vec![7; len]);
             atoms

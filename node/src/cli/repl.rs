@@ -31,17 +31,17 @@ use super::output::{Failure, Output, complain};
 use super::report::Sources;
 
 const HELP: &str = "\
-Type an expression; it may go over several lines. Its value is printed.
+Type an expression; it may span several lines. Its value is printed.
   (1 2 ((a b (($0 $1 add) sk)) (a b) fn))  calls a function on 1 and 2
   (5 five def)                              binds a name for the rest of the session
 :env            list the names that are bound
 :limit          list the limits of each expression
-:limit NAME N   set one, such as :limit steps 1000; :limit NAME none lifts it
-:limit N        set the limit of the meter; :limit none lifts it
+:limit NAME N   set one, such as :limit steps 1000; :limit NAME none removes it
+:limit N        set the limit of the meter; :limit none removes it
 :as FORM        print bytes as auto, text, int or hex
 :load FILE      evaluate the expressions of a file
 :help           show this
-:quit           leave; so does Ctrl-D, also while an expression is open
+:quit           exit, as Ctrl-D does, also while an expression is open
 Ctrl-C stops an evaluation, or clears the input.";
 
 /// Next step after a line.
@@ -178,7 +178,7 @@ impl Repl<'_> {
                 }
             }
             lines += usize::from(!is_end);
-            if !is_end && !open.is_whole() {
+            if !is_end && !open.is_complete() {
                 continue;
             }
             let Open {
@@ -331,8 +331,8 @@ impl Open {
         self.text.push_str(line);
     }
 
-    fn is_whole(&self) -> bool {
-        self.is_command || self.pending.is_whole()
+    fn is_complete(&self) -> bool {
+        self.is_command || self.pending.is_complete()
     }
 }
 
@@ -340,7 +340,7 @@ impl Open {
 fn is_incomplete(text: &str) -> bool {
     let mut open = Open::default();
     open.push(text);
-    !open.is_whole()
+    !open.is_complete()
 }
 
 /// Returns the path of the history file; `None` if its directory cannot be created.

@@ -31,7 +31,7 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
             // Unread damage is found only by reading.
             with_bar("verifying", |progress| store.verify(progress))?;
             if !with_bar("repairing", |progress| store.repair_with(progress))? {
-                complain("no pair is damaged; nothing to repair");
+                complain("nothing to repair: no pair is damaged");
             }
             stat(&store.stats(), json, out)
         }
@@ -44,7 +44,7 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
             let (json, config) = read(options)?;
             let store = open_existing(&config)?;
             if !with_bar("collating", |progress| store.collate_with(progress))? {
-                complain("there is nothing to collate");
+                complain("nothing to collate");
             }
             stat(&store.stats(), json, out)
         }
@@ -56,7 +56,7 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
                 None => store.maintain_with(progress).map(|()| true),
             })?;
             if let Some(level) = level.filter(|_| !merged) {
-                complain(&format!("level {level} has no pairs; nothing to merge"));
+                complain(&format!("nothing to merge: level {level} has no pairs"));
             }
             stat(&store.stats(), json, out)
         }
@@ -313,7 +313,7 @@ fn transferred(
     }
     if damaged > 0 {
         complain(&format!(
-            "{damaged} atoms are damaged and stay behind; see `store verify`"
+            "skipped {damaged} damaged atoms; see `astreum store verify`"
         ));
         return Err(Failure::Reported);
     }
@@ -396,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_without_a_terminal_is_a_line_every_five_seconds_and_one_at_the_end() {
+    fn progress_without_terminal_prints_every_five_seconds_and_at_the_end() {
         let start = Instant::now();
         let mut lines = ProgressLines::new(start);
         let written = (0..=1_000_u64).filter(|done| {

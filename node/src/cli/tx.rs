@@ -103,8 +103,8 @@ fn recipient(args: &TxSendArgs) -> Result<Address, Failure> {
         address == astreum_core::chain::TREASURY || address == astreum_core::chain::BURN;
     if !is_common && !args.force && VerifyingKey::from_bytes(&key).is_err() {
         return Err(Failure::Usage(format!(
-            "the recipient {address} is not an Ed25519 public key, so nobody could ever spend \
-             what it gets; --force sends all the same"
+            "the recipient {address} is not an Ed25519 public key, so the amount could never be \
+             spent; --force sends anyway"
         )));
     }
     Ok(address)
@@ -119,8 +119,8 @@ fn data(args: &TxSendArgs) -> Result<Vec<u8>, Failure> {
     if data.len() > MAX_TRANSACTION_DATA_BYTES {
         let len = data.len();
         return Err(Failure::Usage(format!(
-            "the data has {len} bytes; a transaction takes {MAX_TRANSACTION_DATA_BYTES}. `astreum \
-             put` stores more, and a transaction can name it"
+            "data of {len} bytes exceeds the maximum of {MAX_TRANSACTION_DATA_BYTES}; `astreum \
+             put` stores more, and a transaction can refer to it by id"
         )));
     }
     Ok(data)
@@ -130,7 +130,8 @@ fn amount(args: &TxSendArgs, data: &[u8]) -> Result<Natural, Failure> {
     let amount = parse::natural("the amount", &args.amount)?;
     if amount.is_zero() && data.is_empty() {
         return Err(Failure::Usage(
-            "the amount is 0 and there is no data, so nothing would happen but the fee".to_owned(),
+            "the amount is 0 and there is no data: the transaction would only pay its fee"
+                .to_owned(),
         ));
     }
     Ok(amount)
@@ -148,7 +149,7 @@ fn secret(args: &TxSendArgs, config: &Config) -> Result<Secret, Failure> {
     configured_secret(config)?.ok_or_else(|| {
         Failure::Usage(
             "missing sender: give --key-file FILE, or set validation_secret_key_file; \
-             `astreum keys generate FILE --kind account` makes a key"
+             `astreum keys generate FILE --kind account` creates a key"
                 .to_owned(),
         )
     })
@@ -205,11 +206,11 @@ fn time_counter() -> Natural {
 
 fn sent(transaction: &Transaction, reply: &SendReply, dry_run: bool) -> String {
     let to = match dry_run {
-        true => "none: this is a dry run".to_owned(),
+        true => "dry run: nothing sent".to_owned(),
         false => sent_to(reply),
     };
     let costs = &reply.costs;
-    let fee = format!("{}, and {} at most for storage", costs.fee, costs.storage);
+    let fee = format!("{}, plus at most {} for storage", costs.fee, costs.storage);
     table(&[
         ("transaction", reply.id.clone()),
         ("sender", transaction.sender().to_string()),
@@ -217,14 +218,14 @@ fn sent(transaction: &Transaction, reply: &SendReply, dry_run: bool) -> String {
         ("amount", transaction.amount.to_string()),
         ("counter", transaction.counter.to_string()),
         ("fee", fee),
-        ("sender has", costs.balance.clone()),
+        ("sender balance", costs.balance.clone()),
         ("sent to", to),
     ])
 }
 
 fn sent_to(reply: &SendReply) -> String {
     match (reply.own_pool, reply.validators) {
-        (true, 0) => "this node, which validates".to_owned(),
+        (true, 0) => "this node (validator)".to_owned(),
         (true, count) => format!("this node and {count} other validators"),
         (false, 1) => "1 validator".to_owned(),
         (false, count) => format!("{count} validators"),
@@ -297,7 +298,7 @@ fn wait(
     mut is_connected: bool,
 ) -> Result<TransactionStatusReply, Failure> {
     // Well below the timeout after which this process would consider the node dead.
-    let at_once = MAX_WAIT_SECONDS.min(at.timeout.get().div_ceil(2));
+    let max_wait = MAX_WAIT_SECONDS.min(at.timeout.get().div_ceil(2));
     let deadline =
         Instant::now() + Duration::from_secs(until.seconds.get().min(u64::from(u32::MAX)));
     loop {
@@ -306,20 +307,20 @@ fn wait(
         let left = left.as_secs() + u64::from(left.subsec_nanos() > 0);
         let request = Request::TransactionStatus {
             id: id.to_owned(),
-            wait_seconds: left.min(at_once),
+            wait_seconds: left.min(max_wait),
             until_safe: until.until_safe,
         };
         let status: TransactionStatusReply = match client.request(&request) {
             Err(error) if is_lost(&error, is_connected) => {
                 return Err(Failure::Failed(format!(
                     "lost the connection to the node; state unknown: {error}; `astreum tx status \
-                     {id}` asks again"
+                     {id}` queries it again"
                 )));
             }
             answer => answer?,
         };
         is_connected = true;
-        if is_reached(&status, until) || left <= at_once {
+        if is_reached(&status, until) || left <= max_wait {
             return Ok(status);
         }
     }
@@ -369,34 +370,35 @@ fn verdict(status: &TransactionStatusReply, waited: Option<Wait>) -> Result<(), 
     match status.state.as_str() {
         "success" if waited.is_some_and(|until| until.until_safe && !status.is_safe()) => {
             Err(Failure::Failed(format!(
-                "timed out waiting for its block to be safe; `astreum tx status {}` asks again",
+                "timed out waiting for the block of the transaction to be safe; `astreum tx status \
+                 {}` queries it again",
                 status.id
             )))
         }
         "success" => Ok(()),
         "failed" => Err(Failure::Failed(
-            "the transaction is in a block and failed there: its fee and storage are paid, its \
-             amount was not moved"
+            "the transaction failed in its block: the fee and storage were charged, the amount was \
+             not transferred"
                 .to_owned(),
         )),
         "unknown" => Err(Failure::Failed(format!(
-            "transaction {} is not known here or to any peer",
+            "transaction {} was not found locally or at any peer",
             status.id
         ))),
         "refused" => Err(Failure::Failed(format!(
-            "the mempool does not take it: {}",
+            "the mempool refused the transaction: {}",
             status.reason.as_deref().unwrap_or("no reason given")
         ))),
         "expired" => Err(Failure::Failed(format!(
-            "it expired before it was included; `astreum tx resend {}` sends it again",
+            "the transaction expired before inclusion; `astreum tx resend {}` sends it again",
             status.id
         ))),
         "abandoned" => Err(Failure::Failed(format!(
-            "it was in a branch that was left, and could not return to the mempool: {}",
+            "the transaction was in an abandoned branch and could not return to the mempool: {}",
             status.reason.as_deref().unwrap_or("no reason given")
         ))),
         _ if waited.is_some() => Err(Failure::Failed(
-            "timed out waiting for inclusion; `astreum tx status` asks again".to_owned(),
+            "timed out waiting for inclusion; `astreum tx status` queries it again".to_owned(),
         )),
         _ => Ok(()),
     }
@@ -409,13 +411,13 @@ fn status_text(status: &TransactionStatusReply) -> String {
         "pending" => "in this node's mempool, ready to be included",
         "waiting" => "in this node's mempool, waiting for data",
         "fetching" => "being fetched",
-        "announced" => "announced to validators, in no block yet",
-        "unheld" => "not held by any known validator; it is announced when one connects",
+        "announced" => "announced to validators, not included yet",
+        "unheld" => "not announced to any validator yet; it is announced when one connects",
         "refused" => "refused by this node's mempool",
-        "expired" => "expired before it was included; `astreum tx resend` sends it again",
-        "abandoned" => "in a branch that was left, and not returned to the mempool",
+        "expired" => "expired before inclusion; `astreum tx resend` sends it again",
+        "abandoned" => "in an abandoned branch, not returned to the mempool",
         "stored" => {
-            "known here, in no block and not in this node's mempool; `astreum tx resend` \
+            "known, but not in a block or in this node's mempool; `astreum tx resend` \
              announces it"
         }
         "unknown" => "unknown",
@@ -428,16 +430,16 @@ fn status_text(status: &TransactionStatusReply) -> String {
     let own = |text: &Option<String>| text.clone();
     rows.extend(own(&status.reason).map(|reason| ("reason", reason)));
     if let (Some(place), Some(count)) = (status.pool_place, status.pool_transactions) {
-        rows.push(("place in the mempool", format!("{place} of {count}")));
+        rows.push(("queue position", format!("{place} of {count}")));
     }
-    rows.extend(own(&status.waits_for).map(|data| ("waits for", data)));
+    rows.extend(own(&status.waits_for).map(|data| ("waiting for", data)));
     rows.extend(
         status
             .validators
             .map(|count| ("validators", count.to_string())),
     );
     if let (Some(block), Some(height)) = (own(&status.abandoned_block), status.abandoned_height) {
-        rows.push(("left block", format!("{height}, {block}")));
+        rows.push(("abandoned block", format!("{height}, {block}")));
     }
     if let (Some(block), Some(height)) = (own(&status.block), own(&status.height)) {
         rows.push(("in block", format!("{height}, {block}")));
@@ -448,21 +450,19 @@ fn status_text(status: &TransactionStatusReply) -> String {
     }
     rows.extend(own(&status.receipt).map(|receipt| ("receipt", receipt)));
     rows.extend(own(&status.cost).map(|cost| ("fee", cost)));
-    rows.extend(
-        status
-            .head
-            .iter()
-            .map(|head| ("as of block", at_head(head))),
-    );
+    rows.extend(status.head.iter().map(|head| ("at block", at_head(head))));
     table(&rows)
 }
 
 fn confirmation_text(status: &TransactionStatusReply) -> Option<String> {
     let text = match (status.confirmation.as_deref()?, &status.undo_stake) {
-        ("included", Some(stake)) => format!("included: a stake of about {stake} undoes it"),
-        ("safe", _) => "safe: no branch of less than half of the stake undoes it".to_owned(),
+        ("included", Some(stake)) => {
+            format!("included: a branch with a stake of about {stake} can undo it")
+        }
+        ("safe", _) => "safe: a branch with less than half of the stake cannot undo it".to_owned(),
         ("settled", _) => {
-            "settled: undoing it takes a third of the stake to produce on both branches".to_owned()
+            "settled: undoing it requires a third of the stake to produce on both branches"
+                .to_owned()
         }
         (other, _) => other.to_owned(),
     };
@@ -489,8 +489,8 @@ fn transaction_text(reply: &TransactionReply) -> String {
         }
     };
     let signature = match reply.signature_holds {
-        true => "holds",
-        false => "DOES NOT HOLD",
+        true => "valid",
+        false => "INVALID",
     };
     table(&[
         ("transaction", reply.id.clone()),
@@ -509,7 +509,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_state_of_a_pending_transaction_says_what_it_waits_for() {
+    fn status_text_explains_each_pending_state() {
         let mut reply = TransactionStatusReply {
             id: "ab".repeat(32),
             state: "pending".to_owned(),
@@ -546,7 +546,7 @@ mod tests {
         reply.waits_for = None;
         reply.state = "unheld".to_owned();
         let text = status_text(&reply);
-        assert!(text.contains("not held by any known validator"), "{text}");
+        assert!(text.contains("not announced to any validator"), "{text}");
         reply.state = "expired".to_owned();
         assert!(reply.is_final() && verdict(&reply, None).is_err());
         reply.state = "abandoned".to_owned();
@@ -554,14 +554,14 @@ mod tests {
         (reply.abandoned_block, reply.abandoned_height) = (Some("ef".repeat(32)), Some(7));
         let text = status_text(&reply);
         assert!(
-            text.contains("branch that was left") && text.contains("7, efef"),
+            text.contains("in an abandoned branch") && text.contains("7, efef"),
             "{text}"
         );
         assert!(reply.is_final());
     }
 
     #[test]
-    fn a_wait_for_a_safe_block_ends_with_it_and_not_before() {
+    fn safe_wait_ends_when_the_block_is_safe() {
         let text = |confirmation: &str, undo_stake: Option<&str>| {
             let reply = serde_json::json!({
                 "id": "ab", "state": "success", "block": "cd", "height": "7", "index": 0,
@@ -573,7 +573,7 @@ mod tests {
         let (included, safe) = (text("included", Some("5")), text("safe", None));
         let [until_included, until_safe]: [Wait; 2] =
             ["included", "safe"].map(|text| text.parse().unwrap());
-        assert!(status_text(&included).contains("a stake of about 5 undoes it"));
+        assert!(status_text(&included).contains("a stake of about 5 can undo it"));
         assert!(is_reached(&included, until_included) && !is_reached(&included, until_safe));
         assert!(is_reached(&safe, until_safe));
         assert!(verdict(&included, Some(until_included)).is_ok());

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_errors_name_the_argument_and_what_to_do() {
+    fn usage_errors_state_argument_and_remedy() {
         for (arguments, expected) in [
             (
                 "--nope",
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_options_are_not_taken_for_commands() {
+    fn option_values_are_not_parsed_as_commands() {
         let text = error("--config status --nope");
         assert_eq!(
             text,
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn no_error_has_the_layout_of_the_parser() {
+    fn errors_do_not_have_the_layout_of_clap() {
         for arguments in [
             "--config",
             "--verbose=",

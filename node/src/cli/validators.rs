@@ -25,9 +25,9 @@ pub(super) fn validators(args: &ValidatorsArgs, out: &mut Output) -> Result<(), 
 }
 
 fn text(reply: &ValidatorsReply) -> String {
-    let mut text = format!("as of block {}\n\n", at_head(&reply.head));
+    let mut text = format!("at block {}\n\n", at_head(&reply.head));
     if reply.validators.is_empty() {
-        text.push_str("no account has a stake: no validator can make the next block\n");
+        text.push_str("no account has a stake: no validator can produce the next block\n");
         return text;
     }
     text.push_str(&format!("{:<64}  {:>8}  stake\n", "validator", "share"));
@@ -40,7 +40,7 @@ fn text(reply: &ValidatorsReply) -> String {
     if reply.slots.is_empty() {
         return text;
     }
-    text.push_str("\nproposers of the next slots, until a block is made\n");
+    text.push_str("\nproposers of the next slots, until the next block\n");
     for slot in &reply.slots {
         let (from, validator) = (time(&slot.from), &slot.validator);
         text.push_str(&format!("{from}  {validator}\n"));
@@ -90,23 +90,23 @@ mod tests {
     fn validators_have_shares_and_slots() {
         let shown = text(&reply());
         for part in [
-            "as of block 3 of 1970-01-01 00:00:00 UTC, own, efef",
+            "at block 3 (1970-01-01 00:00:00 UTC, own), efef",
             &format!("{}   66.66 %  2  (this node)\n", "ab".repeat(32)),
             &format!("{}   33.33 %  1\n", "cd".repeat(32)),
             &format!("2026-01-01 00:00:00 UTC  {}\n", "cd".repeat(32)),
         ] {
             assert!(shown.contains(part), "no {part:?} in {shown}");
         }
-        let nobody = ValidatorsReply {
+        let empty = ValidatorsReply {
             validators: vec![],
             slots: vec![],
             ..reply()
         };
-        assert!(text(&nobody).contains("no account has a stake"));
+        assert!(text(&empty).contains("no account has a stake"));
     }
 
     #[test]
-    fn shares_are_per_cent() {
+    fn formats_shares_as_percentages() {
         assert_eq!(percent(1_000_000), "100.00 %");
         assert_eq!(percent(99), "0.00 %");
         assert_eq!(percent(123_456), "12.34 %");

@@ -29,10 +29,12 @@ impl FromStr for Wait {
         let (until_safe, default) = match word {
             "included" => (false, INCLUDED_SECONDS),
             "safe" => (true, SAFE_SECONDS),
-            _ => return Err("give included, safe, a number of seconds, or as in safe:900 both"),
+            _ => {
+                return Err("expected included, safe, a number of seconds, or both as in safe:900");
+            }
         };
         let seconds = seconds.map(str::parse).transpose();
-        let seconds = seconds.map_err(|_| "the number of seconds is an integer of at least 1")?;
+        let seconds = seconds.map_err(|_| "expected an integer number of seconds, at least 1")?;
         Ok(Self {
             until_safe,
             seconds: seconds.unwrap_or(default),
@@ -45,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_and_seconds_are_read_alone_and_together() {
+    fn parses_state_and_seconds_alone_and_combined() {
         let of = |text: &str| {
             text.parse::<Wait>()
                 .map(|it| (it.until_safe, it.seconds.get()))

@@ -108,7 +108,7 @@ impl fmt::Display for ConfigError {
                 advice,
             } => write!(
                 f,
-                "{first} ({first_source}) and {second} ({second_source}) contradict each other; {advice}"
+                "{first} ({first_source}) and {second} ({second_source}) conflict; {advice}"
             ),
         }
     }
@@ -141,7 +141,7 @@ impl fmt::Display for ConfigErrors {
 impl core::error::Error for ConfigErrors {}
 
 /// Names for keys that other versions of the reference, or habit, use.
-const OTHER_NAMES: &[(&str, &str)] = &[
+const ALTERNATIVE_NAMES: &[(&str, &str)] = &[
     ("default_seeds", "default_seed"),
     ("seed", "default_seed"),
     ("seeds", "additional_seeds"),
@@ -173,7 +173,7 @@ pub(super) fn suggest(name: &str) -> Option<&'static str> {
             }
         })
         .collect();
-    let other = OTHER_NAMES.iter().find(|(other, _)| *other == name);
+    let other = ALTERNATIVE_NAMES.iter().find(|(other, _)| *other == name);
     if let Some((_, meant)) = other {
         return Some(meant);
     }
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn edit_distances_are_the_known_ones() {
+    fn edit_distance_matches_known_values() {
         assert_eq!(edit_distance("kitten", "sitting"), 3);
         assert_eq!(edit_distance("", "abc"), 3);
         assert_eq!(edit_distance("abc", ""), 3);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn slips_and_old_names_are_recognised() {
+    fn suggests_keys_for_typing_errors_and_old_names() {
         assert_eq!(suggest("incomming_port"), Some("incoming_port"));
         assert_eq!(suggest("Peer-Timeout"), Some("peer_timeout"));
         assert_eq!(suggest("default_seeds"), Some("default_seed"));
@@ -209,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_no_keys_and_mean_keys() {
-        for (other, meant) in OTHER_NAMES {
+    fn alternative_names_are_not_keys_and_map_to_keys() {
+        for (other, meant) in ALTERNATIVE_NAMES {
             assert!(Key::find(other).is_none(), "{other}");
             assert!(Key::find(meant).is_some(), "{meant}");
         }

@@ -10,7 +10,7 @@ use astreum_core::atom::AtomId;
 use astreum_core::machine::Limits;
 
 use super::secret::Secret;
-use super::value::{Allowed, Chain, ColdStorageSync, Raw, Seed, Setting, Shown};
+use super::value::{Allowed, Chain, ColdStorageSync, DisplayValue, Raw, Seed, Setting};
 
 /// Default seed of a node.
 pub const DEFAULT_SEED: &str = "bootstrap.astreum.org:52780";
@@ -28,7 +28,7 @@ pub struct Key {
     pub(super) set: fn(&mut Config, &Raw) -> Result<(), String>,
     pub(super) fits: fn(&Config) -> bool,
     pub(super) reason: fn(&Config) -> Option<&'static str>,
-    pub(super) show: fn(&Config) -> Shown,
+    pub(super) show: fn(&Config) -> DisplayValue,
     pub(super) rebase: fn(&mut Config, &Path),
 }
 
@@ -65,7 +65,7 @@ impl Key {
 
     /// Returns its value in `config` for display; a secret is redacted.
     #[must_use]
-    pub fn show(&self, config: &Config) -> Shown {
+    pub fn show(&self, config: &Config) -> DisplayValue {
         (self.show)(config)
     }
 }

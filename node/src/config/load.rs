@@ -276,7 +276,7 @@ impl Gather {
             };
             match key {
                 Some(key) => self.set(key, &Raw::Text(value.into_owned()), source, None),
-                None if is_of_the_platform(&variable, &value) => {}
+                None if is_platform_variable(&variable, &value) => {}
                 None => self.warnings.push(unknown(name, source)),
             }
         }
@@ -304,15 +304,15 @@ impl Gather {
         let relay = config.relay_secret_key.is_some() && config.relay_secret_key_file.is_some();
         let validation =
             config.validation_secret_key.is_some() && config.validation_secret_key_file.is_some();
-        let one_of_both = "give one of them";
+        let advice = "set only one of them";
         if relay {
-            self.conflict("relay_secret_key", "relay_secret_key_file", one_of_both);
+            self.conflict("relay_secret_key", "relay_secret_key_file", advice);
         }
         if validation {
             self.conflict(
                 "validation_secret_key",
                 "validation_secret_key_file",
-                one_of_both,
+                advice,
             );
         }
         if let (Some(chain), Some(id)) = (self.config.chain, self.config.chain_id)
@@ -350,7 +350,7 @@ fn unknown(name: &str, source: Source) -> ConfigError {
 /// Returns whether a container platform sets the variable for a service named `astreum`: Kubernetes
 /// has `ASTREUM_SERVICE_HOST`, `ASTREUM_PORT=tcp://…`, `ASTREUM_PORT_80_TCP=tcp://…` and
 /// `ASTREUM_PORT_80_TCP_ADDR`, for instance.
-fn is_of_the_platform(variable: &str, value: &str) -> bool {
+fn is_platform_variable(variable: &str, value: &str) -> bool {
     let is_address = value.starts_with("tcp://") || value.starts_with("udp://");
     let is_port = variable.ends_with("_PORT") || variable.contains("_PORT_");
     let words = ["_SERVICE_", "_TCP_", "_UDP_"];

@@ -23,7 +23,7 @@ pub use load::{Inputs, Loaded, MAX_FILE_BYTES, Source};
 pub(crate) use paths::{PRODUCT, expand_home};
 pub use paths::{Paths, instance_id};
 pub use secret::Secret;
-pub use value::{Allowed, Chain, ColdStorageSync, Mismatch, ParseSeedError, Seed, Shown};
+pub use value::{Allowed, Chain, ColdStorageSync, DisplayValue, Mismatch, ParseSeedError, Seed};
 
 #[cfg(test)]
 mod tests;

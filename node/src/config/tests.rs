@@ -47,7 +47,7 @@ fn toml(text: &str) -> Result<Loaded, ConfigErrors> {
     .load()
 }
 
-fn complaint(result: Result<Loaded, ConfigErrors>) -> String {
+fn error_text(result: Result<Loaded, ConfigErrors>) -> String {
     result.unwrap_err().to_string()
 }
 
@@ -127,14 +127,14 @@ fn every_documented_key_exists_with_its_type_and_default() {
 }
 
 #[test]
-fn nothing_given_is_the_default() {
+fn empty_inputs_give_the_defaults() {
     let loaded = Inputs::default().load().unwrap();
     assert_eq!(loaded.config, Config::default().resolve().unwrap());
     assert_eq!(loaded.source("incoming_port"), Source::Default);
 }
 
 #[test]
-fn flags_win_over_the_environment_that_over_the_file_that_over_defaults() {
+fn flags_override_environment_file_and_defaults_in_this_order() {
     let scratch = Scratch::new("config-precedence");
     let file = toml_file(
         &scratch,
@@ -177,17 +177,18 @@ fn the_environment_can_name_the_file() {
 }
 
 #[test]
-fn an_error_names_source_key_value_and_what_is_allowed() {
+fn errors_state_source_key_value_and_expected_values() {
     assert_eq!(
-        complaint(flags(&[("incoming_port", "70000")]).load()),
-        "--incoming-port: invalid value \"70000\" for incoming_port: expected an integer from 0 to 65535"
+        error_text(flags(&[("incoming_port", "70000")]).load()),
+        "--incoming-port: invalid value \"70000\" for incoming_port: expected an integer from 0 to \
+         65535"
     );
     assert_eq!(
-        complaint(environment(&[("ASTREUM_PEER_TIMEOUT", "0")]).load()),
+        error_text(environment(&[("ASTREUM_PEER_TIMEOUT", "0")]).load()),
         "environment variable ASTREUM_PEER_TIMEOUT: invalid value \"0\" for peer_timeout: expected \
          an integer number of seconds from 1 to 4294967295"
     );
-    let text = complaint(toml(
+    let text = error_text(toml(
         "# a comment\n\nverbose = 3\ncold_storage_sync = \"maybe\"\n",
     ));
     let lines: Vec<&str> = text.lines().collect();
@@ -199,7 +200,8 @@ fn an_error_names_source_key_value_and_what_is_allowed() {
     );
     assert!(
         lines[1].ends_with(
-            "node.toml:4: invalid value \"maybe\" for cold_storage_sync: expected always, interval or never"
+            "node.toml:4: invalid value \"maybe\" for cold_storage_sync: expected always, interval \
+             or never"
         ),
         "{text}"
     );
@@ -208,13 +210,13 @@ fn an_error_names_source_key_value_and_what_is_allowed() {
 #[test]
 fn an_unknown_key_is_an_error_with_a_suggestion() {
     for (error, meant) in [
-        (complaint(toml("default_seeds = []")), "default_seed?"),
-        (complaint(toml("incomming_port = 1")), "incoming_port?"),
+        (error_text(toml("default_seeds = []")), "default_seed?"),
+        (error_text(toml("incomming_port = 1")), "incoming_port?"),
         (
-            complaint(toml("[incoming_port]")),
+            error_text(toml("[incoming_port]")),
             "expected an integer from 0 to 65535, found a table",
         ),
-        (complaint(toml("zzz = 1")), "lists the keys"),
+        (error_text(toml("zzz = 1")), "lists the keys"),
     ] {
         assert!(error.contains(meant), "{error}");
     }
@@ -295,11 +297,11 @@ fn unknown_environment_variables_are_warnings_and_those_of_platforms_are_ignored
     }
     // The value of a known key is checked even if it looks like one from a platform.
     let known = environment(&[("ASTREUM_INCOMING_PORT", "tcp://10.0.0.1:80")]);
-    assert!(complaint(known.load()).contains("incoming_port"));
+    assert!(error_text(known.load()).contains("incoming_port"));
 }
 
 #[test]
-fn values_that_a_key_does_not_allow_are_refused() {
+fn invalid_values_are_rejected() {
     let refused = [
         "hot_storage_limit = -1",
         "hot_storage_limit = 1.5",
@@ -335,31 +337,31 @@ fn values_that_a_key_does_not_allow_are_refused() {
         "verbose = {}",
     ];
     for text in refused {
-        let error = complaint(toml(text));
+        let error = error_text(toml(text));
         assert!(error.contains("expected "), "{text}: {error}");
     }
 }
 
 #[test]
-fn messages_name_the_type_that_was_found() {
-    let said = |key: &Key, value: &str| complaint(toml(&format!("{} = {value}", key.name)));
+fn messages_state_the_found_type() {
+    let error_for = |key: &Key, value: &str| error_text(toml(&format!("{} = {value}", key.name)));
     for key in KEYS {
         let of_type = |name| key.allowed.type_name() == name;
         if of_type("int") {
-            let float = said(key, "5e1");
+            let float = error_for(key, "5e1");
             assert!(float.contains("invalid value 5e1 for"), "{float}");
             assert!(float.ends_with(", found a float"), "{float}");
-            let quoted = said(key, "\"5\"");
+            let quoted = error_for(key, "\"5\"");
             assert!(
                 quoted.ends_with(", found a string; remove the quotes"),
                 "{quoted}"
             );
-            assert!(said(key, "\"five\"").ends_with(", found a string"));
-            let flag = complaint(flags(&[(key.name, "5e1")]).load());
+            assert!(error_for(key, "\"five\"").ends_with(", found a string"));
+            let flag = error_text(flags(&[(key.name, "5e1")]).load());
             assert!(flag.ends_with(", found a float"), "{flag}");
         }
         if of_type("float") {
-            let quoted = said(key, "\"0.5\"");
+            let quoted = error_for(key, "\"0.5\"");
             assert!(
                 quoted.ends_with(", found a string; remove the quotes"),
                 "{quoted}"
@@ -367,27 +369,27 @@ fn messages_name_the_type_that_was_found() {
         }
         if of_type("bool") {
             for value in ["\"true\"", "\"false\""] {
-                let quoted = said(key, value);
+                let quoted = error_for(key, value);
                 assert!(
                     quoted.ends_with("expected true or false, found a string; remove the quotes"),
                     "{quoted}"
                 );
             }
-            assert!(said(key, "1").ends_with(", found an integer"));
+            assert!(error_for(key, "1").ends_with(", found an integer"));
         } else {
-            let boolean = said(key, "true");
+            let boolean = error_for(key, "true");
             assert!(boolean.ends_with(", found a boolean"), "{boolean}");
         }
         if !of_type("list[str]") {
-            let array = said(key, "[1]");
+            let array = error_for(key, "[1]");
             assert!(array.ends_with(", found an array"), "{array}");
         }
-        assert!(said(key, "1979-05-27").ends_with(", found a date-time"));
+        assert!(error_for(key, "1979-05-27").ends_with(", found a date-time"));
     }
 }
 
 #[test]
-fn advertised_addresses_that_no_peer_can_reach_are_refused_with_a_reason() {
+fn unreachable_advertised_addresses_are_rejected_with_a_reason() {
     for (address, reason) in [
         ("0.0.0.0:1", "unspecified address"),
         ("[::]:1", "unspecified address"),
@@ -404,7 +406,7 @@ fn advertised_addresses_that_no_peer_can_reach_are_refused_with_a_reason() {
             ..Config::default()
         };
         let direct = direct.resolve().unwrap_err().to_string();
-        for error in [complaint(toml(&text)), complaint(flag), direct] {
+        for error in [error_text(toml(&text)), error_text(flag), direct] {
             assert!(
                 error.contains(reason) && error.contains("expected ip:port"),
                 "{error}"
@@ -416,7 +418,7 @@ fn advertised_addresses_that_no_peer_can_reach_are_refused_with_a_reason() {
 }
 
 #[test]
-fn zero_and_none_mean_what_the_readme_says() {
+fn zero_and_none_follow_the_readme() {
     let config = toml(
         "hot_storage_limit = 0\ncold_storage_limit = 0\natom_fetch_interval = 0\n\
          atom_fetch_retries = 0\nincoming_port = 0\nincoming_queue_size_limit = 0\n\
@@ -438,7 +440,7 @@ fn zero_and_none_mean_what_the_readme_says() {
 }
 
 #[test]
-fn seeds_come_as_lists_commas_or_repeated_flags() {
+fn seeds_are_read_from_lists_commas_and_repeated_flags() {
     let expected: Vec<Seed> = ["a.example:1", "[::1]:2"]
         .iter()
         .map(|text| text.parse().unwrap())
@@ -505,7 +507,7 @@ fn seeds_are_host_and_port() {
 }
 
 #[test]
-fn the_chain_sets_its_id_and_may_not_contradict_it() {
+fn chain_name_sets_the_chain_id_and_rejects_a_conflicting_one() {
     assert_eq!(toml("chain = \"main\"").unwrap().config.chain_id(), 1);
     assert_eq!(toml("chain = \"test\"").unwrap().config.chain_id(), 0);
     assert_eq!(
@@ -519,17 +521,17 @@ fn the_chain_sets_its_id_and_may_not_contradict_it() {
         "chain = \"main\"\nchain_id = 0",
         "chain = \"test\"\nchain_id = 1",
     ] {
-        assert!(complaint(toml(text)).contains("contradict"), "{text}");
+        assert!(error_text(toml(text)).contains("conflict"), "{text}");
     }
 }
 
 #[test]
-fn a_secret_and_its_file_contradict_each_other() {
+fn secret_conflicts_with_its_file() {
     let key = "07".repeat(32);
     for name in ["relay_secret_key", "validation_secret_key"] {
-        let error = complaint(toml(&format!("{name} = \"{key}\"\n{name}_file = \"k\"\n")));
+        let error = error_text(toml(&format!("{name} = \"{key}\"\n{name}_file = \"k\"\n")));
         assert!(
-            error.contains("contradict") && error.contains(":2)"),
+            error.contains("conflict") && error.contains(":2)"),
             "{error}"
         );
         assert!(!error.contains(&key), "{error}");
@@ -543,11 +545,11 @@ fn a_secret_and_its_file_contradict_each_other() {
 }
 
 #[test]
-fn a_secret_is_shown_nowhere() {
+fn secrets_are_never_displayed() {
     let key = "0123456789abcdef".repeat(4);
     let loaded = toml(&format!("relay_secret_key = \"{key}\"\n")).unwrap();
     let shown = Key::find("relay_secret_key").unwrap().show(&loaded.config);
-    assert_eq!(shown, Shown::Redacted);
+    assert_eq!(shown, DisplayValue::Redacted);
     let debug = format!("{loaded:?}");
     assert!(
         !debug.contains("0123456789abcdef") && !debug.contains("1, 35, 69"),
@@ -560,10 +562,10 @@ fn a_secret_is_shown_nowhere() {
         format!("relay_secret_keyy = \"{key}\""),
         format!("relay_secret_key = [\"{key}\"]"),
     ] {
-        let error = complaint(toml(&text));
+        let error = error_text(toml(&text));
         assert!(!error.contains("0123456789abcdef"), "{error}");
     }
-    let error = complaint(environment(&[("ASTREUM_RELAY_SECRET_KEY", &format!("{key}0"))]).load());
+    let error = error_text(environment(&[("ASTREUM_RELAY_SECRET_KEY", &format!("{key}0"))]).load());
     assert!(
         error.contains("not shown") && !error.contains("0123456789abcdef"),
         "{error}"
@@ -571,7 +573,7 @@ fn a_secret_is_shown_nowhere() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_named() {
+fn unusable_files_are_named_in_errors() {
     let scratch = Scratch::new("config-file");
     let load = |path: &Path| {
         let file = Some(path.to_owned());
@@ -579,7 +581,7 @@ fn a_file_that_cannot_be_used_is_named() {
             file,
             ..Inputs::default()
         };
-        complaint(inputs.load())
+        error_text(inputs.load())
     };
     let none = load(&scratch.path().join("none.toml"));
     assert!(none.contains("none.toml: cannot be opened"), "{none}");
@@ -596,7 +598,7 @@ fn a_file_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn a_relative_path_in_a_file_starts_at_the_file() {
+fn relative_paths_in_a_file_are_relative_to_the_file() {
     let scratch = Scratch::new("config-relative");
     let file = toml_file(&scratch, "state_dir = \"state\"\nlog_dir = \"/log\"\n");
     let inputs = Inputs {
@@ -611,7 +613,7 @@ fn a_relative_path_in_a_file_starts_at_the_file() {
 }
 
 #[test]
-fn values_put_in_directly_are_checked() {
+fn directly_assigned_values_are_validated() {
     let broken = Config {
         peer_timeout: Duration::ZERO,
         max_block_transactions: 70_000,
@@ -675,21 +677,26 @@ fn library_file_environment_and_flags_resolve_to_the_same_configuration() {
         ..Config::default()
     };
     let error = contradiction.resolve().unwrap_err().to_string();
-    assert!(error.contains("contradict"), "{error}");
+    assert!(error.contains("conflict"), "{error}");
     let empty = Config {
         cold_storage_path: Some("".into()),
         ..Config::default()
     };
     let error = empty.resolve().unwrap_err().to_string();
     assert!(
-        error.contains("cold_storage_path: an empty path"),
+        error.contains("cold_storage_path: the path is empty"),
         "{error}"
     );
 }
 
 proptest! {
     #[test]
-    fn what_is_shown_reads_back(port: u16, retries: u32, limit in 0..=i64::MAX as u64, micros in 1..10_000_000_u64) {
+    fn displayed_values_round_trip(
+        port: u16,
+        retries: u32,
+        limit in 0..=i64::MAX as u64,
+        micros in 1..10_000_000_u64,
+    ) {
         let config = Config {
             incoming_port: port,
             atom_fetch_retries: retries,
@@ -699,12 +706,13 @@ proptest! {
             ..Config::default()
         };
         let line = |key: &Key| format!("{} = {}\n", key.name, key.show(&config));
-        let text: String = KEYS.iter().filter(|key| key.show(&config) != Shown::Nothing).map(line).collect();
+        let is_set = |key: &&Key| key.show(&config) != DisplayValue::Unset;
+        let text: String = KEYS.iter().filter(is_set).map(line).collect();
         prop_assert_eq!(toml(&text).unwrap().config, config.resolve().unwrap());
     }
 
     #[test]
-    fn any_text_is_a_configuration_or_an_error(text in "[a-z_]{0,12} = [ -~]{0,20}\n?[ -~\n]{0,20}") {
+    fn arbitrary_text_never_panics(text in "[a-z_]{0,12} = [ -~]{0,20}\n?[ -~\n]{0,20}") {
         let _ = toml(&text);
     }
 }

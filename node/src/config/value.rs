@@ -249,9 +249,9 @@ fn is_float(text: &str) -> bool {
 
 /// Value for display: TOML and JSON write all of these the same way.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Shown {
+pub enum DisplayValue {
     /// Unset.
-    Nothing,
+    Unset,
     /// Integer.
     Whole(u64),
     /// Float.
@@ -266,12 +266,12 @@ pub enum Shown {
     Redacted,
 }
 
-impl Shown {
+impl DisplayValue {
     /// Returns the value for `--json`; a secret is the text `<redacted>`.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         match self {
-            Self::Nothing => serde_json::Value::Null,
+            Self::Unset => serde_json::Value::Null,
             Self::Whole(number) => (*number).into(),
             Self::Real(number) => (*number).into(),
             Self::Switch(value) => (*value).into(),
@@ -283,11 +283,11 @@ impl Shown {
 }
 
 /// Form in a TOML file.
-impl fmt::Display for Shown {
+impl fmt::Display for DisplayValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         match self {
-            Self::Nothing => f.write_str("\"\""),
+            Self::Unset => f.write_str("\"\""),
             Self::Whole(number) => number.fmt(f),
             Self::Real(number) => write!(f, "{number:?}"),
             Self::Switch(value) => value.fmt(f),
@@ -314,7 +314,7 @@ pub(super) trait Setting: Sized {
         None
     }
     /// Returns the value for display.
-    fn show(&self) -> Shown;
+    fn show(&self) -> DisplayValue;
     /// Makes a relative path relative to `base`.
     fn rebase(&mut self, _base: &Path) {}
 }
@@ -342,8 +342,8 @@ macro_rules! whole_setting {
                 whole_fits(u64::from(*self), allowed)
             }
 
-            fn show(&self) -> Shown {
-                Shown::Whole(u64::from(*self))
+            fn show(&self) -> DisplayValue {
+                DisplayValue::Whole(u64::from(*self))
             }
         }
     )+};
@@ -365,8 +365,8 @@ impl Setting for bool {
         parsed(raw, value)
     }
 
-    fn show(&self) -> Shown {
-        Shown::Switch(*self)
+    fn show(&self) -> DisplayValue {
+        DisplayValue::Switch(*self)
     }
 }
 
@@ -391,11 +391,11 @@ impl Setting for Duration {
         }
     }
 
-    fn show(&self) -> Shown {
+    fn show(&self) -> DisplayValue {
         if self.subsec_nanos() == 0 {
-            Shown::Whole(self.as_secs())
+            DisplayValue::Whole(self.as_secs())
         } else {
-            Shown::Real(self.as_secs_f64())
+            DisplayValue::Real(self.as_secs_f64())
         }
     }
 }
@@ -412,8 +412,8 @@ macro_rules! derived_setting {
                 self.is_none_or(|value| value.fits(allowed))
             }
 
-            fn show(&self) -> Shown {
-                self.as_ref().map_or(Shown::Nothing, Setting::show)
+            fn show(&self) -> DisplayValue {
+                self.as_ref().map_or(DisplayValue::Unset, Setting::show)
             }
         }
     )+};
@@ -440,8 +440,8 @@ impl<T: OptionalSetting> Setting for Option<T> {
         self.as_ref().and_then(T::reason)
     }
 
-    fn show(&self) -> Shown {
-        self.as_ref().map_or(Shown::Nothing, T::shown)
+    fn show(&self) -> DisplayValue {
+        self.as_ref().map_or(DisplayValue::Unset, T::shown)
     }
 
     fn rebase(&mut self, base: &Path) {
@@ -454,7 +454,7 @@ impl<T: OptionalSetting> Setting for Option<T> {
 /// Type of a key that can be left unset.
 pub(super) trait OptionalSetting: Sized {
     fn parse(text: &str) -> Option<Self>;
-    fn shown(&self) -> Shown;
+    fn shown(&self) -> DisplayValue;
     fn reason(&self) -> Option<&'static str> {
         None
     }
@@ -472,16 +472,16 @@ impl OptionalSetting for PathBuf {
     /// Reachable only from code: in text, an empty path means unset and a NUL byte is rejected.
     fn reason(&self) -> Option<&'static str> {
         if self.as_os_str().is_empty() {
-            Some("an empty path names no file; leave it unset")
+            Some("the path is empty; leave the key unset")
         } else if self.as_os_str().as_encoded_bytes().contains(&0) {
-            Some("a path has no NUL byte")
+            Some("the path contains a NUL byte")
         } else {
             None
         }
     }
 
-    fn shown(&self) -> Shown {
-        Shown::Text(self.to_string_lossy().into_owned())
+    fn shown(&self) -> DisplayValue {
+        DisplayValue::Text(self.to_string_lossy().into_owned())
     }
 
     fn rebased(&mut self, base: &Path) {
@@ -494,8 +494,8 @@ impl OptionalSetting for Secret {
         Self::from_hex(text)
     }
 
-    fn shown(&self) -> Shown {
-        Shown::Redacted
+    fn shown(&self) -> DisplayValue {
+        DisplayValue::Redacted
     }
 }
 
@@ -518,8 +518,8 @@ impl OptionalSetting for SocketAddr {
         }
     }
 
-    fn shown(&self) -> Shown {
-        Shown::Text(self.to_string())
+    fn shown(&self) -> DisplayValue {
+        DisplayValue::Text(self.to_string())
     }
 }
 
@@ -528,8 +528,8 @@ impl OptionalSetting for AtomId {
         text.parse().ok()
     }
 
-    fn shown(&self) -> Shown {
-        Shown::Text(self.to_string())
+    fn shown(&self) -> DisplayValue {
+        DisplayValue::Text(self.to_string())
     }
 }
 
@@ -567,7 +567,7 @@ pub struct ParseSeedError;
 
 impl fmt::Display for ParseSeedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a seed is host:port or [ipv6]:port, with a port from 1 to 65535")
+        f.write_str("expected host:port or [ipv6]:port, with a port from 1 to 65535")
     }
 }
 
@@ -630,8 +630,8 @@ impl OptionalSetting for Seed {
         text.parse().ok()
     }
 
-    fn shown(&self) -> Shown {
-        Shown::Text(self.to_string())
+    fn shown(&self) -> DisplayValue {
+        DisplayValue::Text(self.to_string())
     }
 
     /// Accepts Python's `None`, with which the reference's README disables the default seed.
@@ -653,8 +653,8 @@ impl Setting for Vec<Seed> {
         }
     }
 
-    fn show(&self) -> Shown {
-        Shown::Texts(self.iter().map(Seed::to_string).collect())
+    fn show(&self) -> DisplayValue {
+        DisplayValue::Texts(self.iter().map(Seed::to_string).collect())
     }
 }
 
@@ -694,13 +694,13 @@ impl Setting for ColdStorageSync {
         parsed(raw, value)
     }
 
-    fn show(&self) -> Shown {
+    fn show(&self) -> DisplayValue {
         let name = match self {
             Self::Always => "always",
             Self::Interval => "interval",
             Self::Never => "never",
         };
-        Shown::Text(name.to_owned())
+        DisplayValue::Text(name.to_owned())
     }
 }
 
@@ -722,11 +722,11 @@ impl OptionalSetting for Chain {
         }
     }
 
-    fn shown(&self) -> Shown {
+    fn shown(&self) -> DisplayValue {
         let name = match self {
             Self::Main => "main",
             Self::Test => "test",
         };
-        Shown::Text(name.to_owned())
+        DisplayValue::Text(name.to_owned())
     }
 }

@@ -152,15 +152,15 @@ fn warnings(transaction: &Transaction) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut warn = |warning: &str| warnings.push(warning.to_owned());
     if recipient == *transaction.sender() && data.is_empty() {
-        warn("the sender is the recipient: nothing is moved, and the fee is paid");
+        warn("the sender is the recipient: the transaction only pays its fee");
     }
     if recipient == BURN && data.first() == Some(&0) && moves {
         warn("a storage contract with an amount fails; send it with amount 0");
     } else if recipient == BURN && moves {
-        warn("what is sent to the burn account is gone for good");
+        warn("the amount sent to the burn account is lost permanently");
     }
     if recipient == TREASURY && !data.is_empty() {
-        warn("the treasury takes no notice of data");
+        warn("data sent to the treasury is ignored");
     }
     warnings
 }
@@ -242,7 +242,7 @@ pub(super) fn transaction_status(
             reply.validators = validators.map(|count| count as u64);
             "announced"
         }
-        TransactionState::Unheld => "unheld",
+        TransactionState::NoKnownValidator => "unheld",
         TransactionState::Expired => "expired",
         TransactionState::Abandoned {
             block,
@@ -254,7 +254,7 @@ pub(super) fn transaction_status(
             reply.reason = Some(reason.clone());
             "abandoned"
         }
-        TransactionState::Refused(why) => {
+        TransactionState::Rejected(why) => {
             reply.reason = Some(why.clone());
             "refused"
         }
@@ -298,7 +298,7 @@ fn parse_at(text: &str) -> Result<BlockAt, ErrorReply> {
         return Ok(BlockAt::Id(id));
     }
     let height = text.parse().map(BlockAt::Height);
-    height.map_err(|_| format!("{text:?} is neither head, a height nor an id").into())
+    height.map_err(|_| format!("invalid block {text:?}: expected head, a height or an id").into())
 }
 
 fn parse_account(node: &Node, text: &str) -> Result<Address, ErrorReply> {

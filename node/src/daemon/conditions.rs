@@ -12,7 +12,7 @@ use astreum_core::chain::fork_choice::{Cause, Contest};
 /// Time that a deep reorganization is reported as a problem, in seconds.
 const REORGANIZATION_SECONDS: u64 = 24 * 60 * 60;
 /// Maximum number of peers on other chains that are listed individually.
-const NAMED_PEERS: usize = 16;
+const MAX_LISTED_PEERS: usize = 16;
 
 /// Returns the conditions that need no action now.
 pub(super) fn warnings(config: &Config, chain: &ChainStatus) -> Vec<String> {
@@ -22,7 +22,7 @@ pub(super) fn warnings(config: &Config, chain: &ChainStatus) -> Vec<String> {
     warnings.extend(chain.nearly_full.iter().map(ToString::to_string));
     if let (true, Some(checkpoint)) = (sync.lacks_checkpoint, config.checkpoint) {
         warnings.push(format!(
-            "the checkpoint {checkpoint} is not known to be in this chain: no other chain is adopted"
+            "checkpoint {checkpoint} is not known to be in this chain: not adopting any other chain"
         ));
     }
     let low = sync.participation.filter(|it| it.is_low());
@@ -30,7 +30,7 @@ pub(super) fn warnings(config: &Config, chain: &ChainStatus) -> Vec<String> {
         let percent = |ppm: u64| format!("{}.{}", ppm / 10_000, ppm / 1_000 % 10);
         format!(
             "the producers of the last {} blocks hold {} % of the stake; {} % are expected: other \
-             validators are offline, or not heard here",
+             validators are offline or not reachable",
             astreum_core::chain::PARTICIPATION_BLOCKS,
             percent(participation.actual_ppm),
             percent(participation.expected_ppm)
@@ -39,10 +39,10 @@ pub(super) fn warnings(config: &Config, chain: &ChainStatus) -> Vec<String> {
     let light = sync.contests.iter().filter(|it| it.cause == Cause::Light);
     warnings.extend(light.map(contest_text));
     let others = sync.other_chains.iter();
-    warnings.extend(others.take(NAMED_PEERS).map(|(peer, difference)| {
+    warnings.extend(others.take(MAX_LISTED_PEERS).map(|(peer, difference)| {
         format!("peer {peer} follows another chain: {difference}; its heads are ignored")
     }));
-    let more = sync.other_chains.len().saturating_sub(NAMED_PEERS);
+    let more = sync.other_chains.len().saturating_sub(MAX_LISTED_PEERS);
     if more > 0 {
         warnings.push(format!("{more} more peers follow other chains"));
     }
@@ -72,7 +72,7 @@ pub(super) fn problems(
     let is_halted = !halts.is_empty();
     let mut problems = halts;
     problems.extend(chain.head_failure.as_ref().map(|why| {
-        format!("the head is not saved, so that a restart resumes from an earlier one: {why}")
+        format!("failed to save the head, a restart resumes from an earlier one: {why}")
     }));
     let decide = |contest: &&Contest| contest.cause != Cause::Light;
     problems.extend(sync.contests.iter().filter(decide).map(contest_text));
@@ -86,15 +86,15 @@ fn contest_text(contest: &Contest) -> String {
     let fork = &contest.fork;
     let why = match contest.cause {
         Cause::NeedsOperator => {
-            "another branch is preferred and is too deep to be followed without a decision"
+            "another branch is preferred but too deep to follow without a decision"
         }
-        Cause::NeedsFirstDecision => "two long branches are offered and none is adopted yet",
-        Cause::Light => "another branch is longer, and too little stake has produced it",
+        Cause::NeedsFirstDecision => "two long branches are announced and neither is adopted yet",
+        Cause::Light => "another branch is longer, but too little stake has produced it",
     };
     let first = fork.others.iter().map(|side| side.first);
     let branches: Vec<String> = first.map(|first: AtomId| first.to_string()).collect();
     format!(
-        "fork at block {} of height {}: {why}; `astreum chain forks` lists the branches, `astreum \
+        "fork at block {}, height {}: {why}; `astreum chain forks` lists the branches, `astreum \
          chain adopt ID` and `astreum chain avoid ID` decide; first blocks of the others: {}",
         fork.block,
         fork.height,
@@ -108,7 +108,7 @@ fn reorganization(chain: &ChainStatus, now: u64) -> Option<String> {
     if now.saturating_sub(deep.at_unix) >= REORGANIZATION_SECONDS {
         return None;
     }
-    let report = chain.mempool.left_branch;
+    let report = chain.mempool.abandoned_branch;
     let report = report.filter(|report| report.head == deep.from);
     let returned = match report {
         Some(report) => format!(
@@ -141,15 +141,15 @@ pub(super) fn activity_text(activity: &Activity, now: u64) -> String {
 
 fn damages(cold: &ColdStats) -> Vec<String> {
     let maintenance = cold.maintenance_failure.iter();
-    let maintenance = maintenance.map(|why| format!("maintenance of cold storage fails: {why}"));
+    let maintenance = maintenance.map(|why| format!("cold storage maintenance failed: {why}"));
     let damages = cold.damages.iter();
     let damages = damages.map(|damage| format!("damaged: {damage}"));
     let further = (cold.further_damages > 0)
         .then(|| format!("damaged: {} further places", cold.further_damages));
     let set_aside = cold.set_aside.iter().map(|incident| {
         format!(
-            "damaged files of cold storage are set aside: {incident}; `astreum store damaged` shows \
-             them, and removes them with --clear"
+            "damaged files of cold storage are set aside: {incident}; `astreum store damaged` \
+             shows them, and removes them with --clear"
         )
     });
     maintenance
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_conditions_has_none() {
+    fn healthy_node_reports_no_conditions() {
         let chain = ChainStatus::default();
         let cold = ColdStats::default();
         assert_eq!(problems(&chain, Some(&cold), 0), (Vec::new(), false));
@@ -211,29 +211,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_stored_halts_and_a_fork_to_decide_does_not() {
+    fn storage_failure_halts_and_an_undecided_fork_does_not() {
         let full = StoreFailure::NoRoom("limit reached".to_owned());
         let chain = of(SyncStatus {
             not_stored: Some((id(7), full)),
             ..SyncStatus::default()
         });
-        let (told, halted) = problems(&chain, None, 0);
-        assert!(halted && told[0].contains("limit reached"), "{told:?}");
+        let (texts, halted) = problems(&chain, None, 0);
+        assert!(halted && texts[0].contains("limit reached"), "{texts:?}");
         let cold = ColdStats {
             write_failure: Some("disk full".to_owned()),
             ..ColdStats::default()
         };
-        let (told, halted) = problems(&ChainStatus::default(), Some(&cold), 0);
-        assert!(halted && told[0].contains("disk full"), "{told:?}");
+        let (texts, halted) = problems(&ChainStatus::default(), Some(&cold), 0);
+        assert!(halted && texts[0].contains("disk full"), "{texts:?}");
         let chain = of(SyncStatus {
             contests: vec![contest(Cause::NeedsOperator), contest(Cause::Light)],
             ..SyncStatus::default()
         });
-        let (told, halted) = problems(&chain, None, 0);
-        assert!(!halted && told.len() == 1, "{told:?}");
-        assert!(told[0].contains("chain adopt") && told[0].contains(&id(2).to_string()));
-        let told = warnings(&Config::default(), &chain);
-        assert!(told.len() == 1 && told[0].contains("too little stake"));
+        let (texts, halted) = problems(&chain, None, 0);
+        assert!(!halted && texts.len() == 1, "{texts:?}");
+        assert!(texts[0].contains("chain adopt") && texts[0].contains(&id(2).to_string()));
+        let texts = warnings(&Config::default(), &chain);
+        assert!(texts.len() == 1 && texts[0].contains("too little stake"));
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
             activity_text(&next, at - 3),
             "next slot 2026-11-28 04:04:44 UTC (in 3 s)"
         );
-        let halted = Activity::Halted(Halt::SecondValidator {
+        let halted = Activity::Halted(Halt::DuplicateValidator {
             block: id(1),
             timestamp: at,
         });
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deep_reorganization_is_told_for_a_day_with_its_transactions() {
+    fn deep_reorganization_is_reported_for_a_day_with_its_transactions() {
         let deep = DeepReorganization {
             from: id(1),
             to: id(2),
@@ -272,7 +272,7 @@ mod tests {
         };
         let chain = ChainStatus {
             mempool: Arc::new(MempoolStatus {
-                left_branch: Some(report),
+                abandoned_branch: Some(report),
                 ..MempoolStatus::default()
             }),
             ..of(SyncStatus {
@@ -280,16 +280,16 @@ mod tests {
                 ..SyncStatus::default()
             })
         };
-        let (told, halted) = problems(&chain, None, 1_000 + REORGANIZATION_SECONDS - 1);
-        assert!(!halted && told.len() == 1, "{told:?}");
+        let (texts, halted) = problems(&chain, None, 1_000 + REORGANIZATION_SECONDS - 1);
+        assert!(!halted && texts.len() == 1, "{texts:?}");
         for part in [
             "40 blocks at 1970-01-01 00:16:40 UTC",
             "6 transactions returned",
             "1 could not",
         ] {
-            assert!(told[0].contains(part), "{told:?}");
+            assert!(texts[0].contains(part), "{texts:?}");
         }
-        assert!(told[0].contains(&id(3).to_string()));
+        assert!(texts[0].contains(&id(3).to_string()));
         let later = 1_000 + REORGANIZATION_SECONDS;
         assert_eq!(problems(&chain, None, later).0, Vec::<String>::new());
     }
@@ -320,14 +320,14 @@ mod tests {
             checkpoint: Some(id(9)),
             ..Config::default()
         };
-        let told = warnings(&config, &chain);
-        let has = |part: &str| told.iter().filter(|text| text.contains(part)).count();
+        let texts = warnings(&config, &chain);
+        let has = |part: &str| texts.iter().filter(|text| text.contains(part)).count();
         assert_eq!(has("system clock is 90 s behind its peers"), 1);
         assert_eq!(has("hold 0.1 % of the stake; 99.9 % are expected"), 1);
         assert_eq!(has("checkpoint"), 1);
         assert_eq!(has("follows another chain"), 16);
         assert_eq!(has("4 more peers"), 1);
-        let both = told.iter().find(|text| text.contains("follows")).unwrap();
+        let both = texts.iter().find(|text| text.contains("follows")).unwrap();
         assert!(both.contains(&id(0).to_string()) && both.contains(&id(1).to_string()));
     }
 }

@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_forbids_dumps_cannot_be_dumped() {
+    fn forbid_core_dumps_disables_core_dumps() {
         forbid_core_dumps().unwrap();
         let limit = rustix::process::getrlimit(Resource::Core);
         assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));

@@ -4,7 +4,7 @@ use super::chain_status::chain_reply;
 use super::{
     StopHandle, chain_handlers, conditions, fork_handlers, own_key_warning, shared_address_warning,
 };
-use crate::Patience;
+use crate::WaitLimit;
 use crate::chain_service::producer::ValidatorStatus;
 use crate::clock;
 use crate::net::{NetworkStatus, SeedState};
@@ -79,8 +79,8 @@ impl NodeHandler {
             reply.error +=
                 ": this node has no peers; `astreum peers --connect HOST:PORT` contacts one";
         } else if !self.node.waits() {
-            reply.error += " yet: peers were asked, and this node does not wait for answers \
-                            (atom_fetch_interval or atom_fetch_retries is 0); try again";
+            reply.error += " yet: the request was sent to peers, and this node does not wait for \
+                            answers (atom_fetch_interval or atom_fetch_retries is 0); try again";
         }
         reply
     }
@@ -158,8 +158,8 @@ impl NodeHandler {
         machine.set_meter_limit(limit);
         machine.set_interrupt(Arc::clone(gone));
         let fetch_seconds = fetch_seconds.unwrap_or(EVAL_FETCH_SECONDS);
-        let patience = Patience::ENDLESS.within(Duration::from_secs(fetch_seconds));
-        let evaluation = patience.scope(|| machine.eval(&expr, &mut Env::new()));
+        let wait_limit = WaitLimit::NONE.within(Duration::from_secs(fetch_seconds));
+        let evaluation = wait_limit.scope(|| machine.eval(&expr, &mut Env::new()));
         let value = evaluation.value();
         to_reply(&EvalReply {
             text: text::to_text(value, MAX_VALUE_BYTES),
@@ -173,11 +173,11 @@ impl NodeHandler {
         match self.node.contact(address) {
             Ok(resolved) => Ok(resolved.to_string().into()),
             Err(NodeError::Resolve(error)) if error.kind() == io::ErrorKind::InvalidInput => {
-                let message = "is not an address; give host:port or [ipv6]:port";
-                Err(format!("{address:?} {message}").into())
+                let expected = "expected host:port or [ipv6]:port";
+                Err(format!("invalid address {address:?}: {expected}").into())
             }
             Err(NodeError::Resolve(error)) => {
-                Err(format!("{address} cannot be resolved: {error}").into())
+                Err(format!("failed to resolve {address}: {error}").into())
             }
             Err(error @ NodeError::OwnAddress(_)) => Err(error.to_string().into()),
             Err(error) => Err(format!("{address}: {error}").into()),
@@ -193,8 +193,8 @@ impl NodeHandler {
         if own.to_string_lossy() != directory {
             let own = own.display();
             let refusal = format!(
-                "the cold storage of this node is {own}, not {directory}; ask the node that has it \
-                 open, with its --state-dir or --control-socket"
+                "the cold storage of this node is {own}, not {directory}; connect to the node that \
+                 has it open, with its --state-dir or --control-socket"
             );
             return Err(refusal.into());
         }
@@ -224,8 +224,8 @@ impl NodeHandler {
 
 impl Handler for NodeHandler {
     fn handle(&self, request: Request, gone: &Arc<AtomicBool>) -> Reply {
-        let patience = Patience::ENDLESS.until(Arc::clone(gone));
-        patience.scope(|| self.answer(request, gone))
+        let wait_limit = WaitLimit::NONE.until(Arc::clone(gone));
+        wait_limit.scope(|| self.answer(request, gone))
     }
 }
 
@@ -339,7 +339,7 @@ fn parse_key(text: &str) -> Result<PublicKey, ErrorReply> {
 }
 
 pub(super) fn parse_atom(text: &str) -> Result<Atom, String> {
-    let bytes = unhex(text).ok_or("not hexadecimal digits in pairs")?;
+    let bytes = unhex(text).ok_or("expected hex digits in pairs")?;
     Atom::from_bytes(&bytes).map_err(|error| error.to_string())
 }
 
@@ -349,7 +349,7 @@ fn peer_reply(peer: &Peer, own: &[u8; 32], offences: u64) -> PeerReply {
         address: peer.address.to_string(),
         bucket: shared_bits(peer.public_key.as_bytes(), own),
         last_seen_seconds: peer.last_heard.as_secs(),
-        proven: peer.is_proven,
+        proven: peer.is_validated,
         is_validator: peer.is_validator,
         difficulty: peer.difficulty,
         latest_block: peer.head.map(|id| id.to_string()),

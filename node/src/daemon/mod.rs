@@ -50,7 +50,7 @@ impl fmt::Display for RunError {
         match self {
             Self::Node(error) => error.fmt(f),
             Self::Control(error) => error.fmt(f),
-            Self::Signals(error) => write!(f, "cannot listen to signals: {error}"),
+            Self::Signals(error) => write!(f, "cannot install signal handlers: {error}"),
         }
     }
 }
@@ -124,14 +124,14 @@ pub(crate) fn create_private(state_dir: &Path) {
 fn program() -> String {
     let name = std::env::args_os().next().unwrap_or_default();
     match name.to_str() {
-        Some(name) if name.contains('/') => typed(Path::new(name)),
+        Some(name) if name.contains('/') => quoted_path(Path::new(name)),
         Some(name) if !name.is_empty() => quoted(name),
         _ => "astreum".to_owned(),
     }
 }
 
 /// Returns `path` as a shell word that is valid in any directory.
-fn typed(path: &Path) -> String {
+fn quoted_path(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     quoted(&path.display().to_string())
 }
@@ -165,7 +165,7 @@ fn write_greeting(out: &mut dyn Write, node: &Node, paths: &Paths) -> io::Result
     let default = Paths::new(&Config::default(), Path::new("")).control_socket;
     let at = match &paths.control_socket {
         socket if *socket == default => String::new(),
-        socket => format!(" --control-socket {}", typed(socket)),
+        socket => format!(" --control-socket {}", quoted_path(socket)),
     };
     writeln!(out, "  {program} status{at}")?;
     writeln!(out, "  echo hello | {program} put -{at}")?;
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_to_be_typed_is_one_word_of_a_shell() {
+    fn quoted_argument_is_one_shell_word() {
         for word in [
             "astreum",
             "/a/b-c.d",
@@ -198,6 +198,6 @@ mod tests {
             assert_eq!(String::from_utf8(shell.stdout).unwrap(), word);
         }
         assert_eq!(quoted("/a/b"), "/a/b");
-        assert!(typed(Path::new("a/b")).starts_with('/'));
+        assert!(quoted_path(Path::new("a/b")).starts_with('/'));
     }
 }

@@ -9,27 +9,27 @@ use std::panic::PanicHookInfo;
 /// Exit code after a panic; the same as in the standard library.
 pub const PANIC_EXIT_CODE: i32 = 101;
 /// Maximum time for reporting a panic.
-const TELLING: Duration = Duration::from_secs(15);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// `true` once a panic is being reported.
-static IS_TOLD: AtomicBool = AtomicBool::new(false);
+static IS_REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// Makes a panic of any thread end the process: with a message on stderr and in the log, which is
 /// flushed, and exit code 101. A thread that died silently would leave a process that looks alive
 /// and that no supervisor restarts.
 pub fn exit_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
-        if IS_TOLD.swap(true, Ordering::SeqCst) {
+        if IS_REPORTED.swap(true, Ordering::SeqCst) {
             // Another thread reports its panic, and ends the process.
-            std::thread::sleep(TELLING);
+            std::thread::sleep(REPORT_TIMEOUT);
         } else {
-            tell(panic);
+            report(panic);
         }
         std::process::exit(PANIC_EXIT_CODE);
     }));
 }
 
-fn tell(panic: &PanicHookInfo<'_>) {
+fn report(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("unnamed");
     let message = panic.payload_as_str().unwrap_or("no message");
@@ -55,7 +55,8 @@ mod tests {
     use std::process::{Command, Stdio};
 
     const DIRECTORY: &str = "ASTREUM_TEST_PANIC_DIRECTORY";
-    const NAME: &str = "run::panics::tests::a_panic_of_any_thread_ends_the_process_with_code_101";
+    const NAME: &str =
+        "daemon::panics::tests::a_panic_of_any_thread_ends_the_process_with_code_101";
 
     /// Body of the process under test: logs, then panics in a thread.
     fn panic_in_a_thread(directory: &Path) {

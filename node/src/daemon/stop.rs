@@ -19,7 +19,7 @@ use std::time::Instant;
 /// Exit code of a forced shutdown.
 const FORCED_EXIT_CODE: i32 = 1;
 /// Debounce time: signals this soon after the first one are ignored.
-const SAME_WISH: Duration = Duration::from_millis(250);
+const SIGNAL_DEBOUNCE: Duration = Duration::from_millis(250);
 
 /// Receiver of stop requests. Create it before anything that a signal must not interrupt, and keep
 /// it until the node has stopped.
@@ -49,10 +49,10 @@ impl fmt::Display for StopCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal(SIGINT) => f.write_str("interrupted"),
-            Self::Signal(SIGTERM) => f.write_str("asked to terminate"),
-            Self::Signal(SIGHUP) => f.write_str("the terminal is gone"),
+            Self::Signal(SIGTERM) => f.write_str("termination requested (SIGTERM)"),
+            Self::Signal(SIGHUP) => f.write_str("terminal lost (SIGHUP)"),
             Self::Signal(number) => write!(f, "signal {number}"),
-            Self::Request => f.write_str("asked over the control socket"),
+            Self::Request => f.write_str("stop requested over the control socket"),
         }
     }
 }
@@ -101,8 +101,8 @@ impl Drop for Stopper {
     }
 }
 
-/// Returns whether the process was started with this signal ignored; `false` if the system does not
-/// tell.
+/// Returns whether the process was started with this signal ignored; `false` if that cannot be
+/// determined.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     is_in_mask(&status, signal)
@@ -127,7 +127,7 @@ fn listen(mut signals: Signals, sender: &SyncSender<StopCause>) {
                 first = Some(now);
                 let _ = sender.try_send(StopCause::Signal(signal));
             }
-            Some(first) if now.duration_since(first) < SAME_WISH => {}
+            Some(first) if now.duration_since(first) < SIGNAL_DEBOUNCE => {}
             Some(_) => std::process::exit(FORCED_EXIT_CODE),
         }
     }

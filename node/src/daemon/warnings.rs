@@ -6,22 +6,23 @@ use core::net::{IpAddr, SocketAddr};
 /// Returns concerns about relying on this configuration, one sentence each.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<String> {
-    let validates =
+    let is_validator =
         config.validation_secret_key.is_some() || config.validation_secret_key_file.is_some();
-    let forgets = validates && config.cold_storage_path.is_none();
-    let forgets = forgets.then_some(
-        "this validator has no cold storage: what it makes is in memory only, and its chain ends \
-         with it unless others follow; set cold_storage_path",
+    let loses_chain = is_validator && config.cold_storage_path.is_none();
+    let loses_chain = loses_chain.then_some(
+        "this validator has no cold storage: its blocks are in memory only, and the chain is lost \
+         when it stops unless other nodes follow it; set cold_storage_path",
     );
-    forgets.into_iter().map(str::to_owned).collect()
+    loses_chain.into_iter().map(str::to_owned).collect()
 }
 
 /// Returns the warning about a private address that most peers share.
 #[must_use]
 pub fn shared_address_warning(address: IpAddr) -> String {
     format!(
-        "most peers share the private address {address}: a NAT or a bridge hides their addresses, and \
-         limits per network count ports instead; use host networking or forward the source addresses"
+        "most peers share the private address {address}: a NAT or a bridge hides their addresses, \
+         and limits per network count ports instead; use host networking or forward the source \
+         addresses"
     )
 }
 
@@ -29,8 +30,8 @@ pub fn shared_address_warning(address: IpAddr) -> String {
 #[must_use]
 pub fn own_key_warning(from: SocketAddr) -> String {
     format!(
-        "the node at {from} has the relay key of this one: give each a relay key of its own, because \
-         peers know only one of them at a time"
+        "the node at {from} has the same relay key as this node: use a separate relay key for \
+         each, because peers know only one of them at a time"
     )
 }
 
@@ -46,19 +47,19 @@ mod tests {
     }
 
     #[test]
-    fn a_validator_that_would_forget_its_chain_is_warned() {
+    fn validator_without_cold_storage_is_warned() {
         assert!(warnings(&Config::default()).is_empty());
         let validator = Config {
             validation_secret_key: Some(Secret::new([7; 32])),
             ..Config::default()
         };
-        let told = warnings(&validator);
-        assert!(told.len() == 1 && told[0].contains("cold_storage_path"));
+        let texts = warnings(&validator);
+        assert!(texts.len() == 1 && texts[0].contains("cold_storage_path"));
         let by_file = Config {
             validation_secret_key_file: Some("key".into()),
             ..Config::default()
         };
-        assert_eq!(warnings(&by_file), told);
+        assert_eq!(warnings(&by_file), texts);
         let stored = Config {
             cold_storage_path: Some("cold".into()),
             ..validator

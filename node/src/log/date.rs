@@ -83,7 +83,7 @@ impl fmt::Display for ConsoleStamp {
     }
 }
 
-/// Seconds since 1970 as people read them; what no calendar has stays a number.
+/// Returns seconds since 1970 as a date and time; years beyond the calendar as a number.
 pub(crate) fn utc_text(seconds: u64) -> String {
     UtcTime(seconds).to_string()
 }

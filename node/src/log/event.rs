@@ -141,8 +141,8 @@ const fn python_level(level: Level) -> &'static str {
     }
 }
 
-/// Returns the function's name: the part of a path such as `astreum_node::daemon::start::here` before
-/// `here`.
+/// Returns the function's name: the part of a path such as `astreum_node::daemon::start::here`
+/// before `here`.
 fn function_name(path: &str) -> String {
     let mut parts = path
         .rsplit("::")

@@ -21,7 +21,7 @@ use super::names::{CURRENT, next_name, rotated};
 pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Minimum time by which a clock must be set back to start another file. A clock that is set back
 /// by less passes midnight twice within one file.
-const SET_BACK: Duration = Duration::from_hours(1);
+const MIN_CLOCK_SETBACK: Duration = Duration::from_hours(1);
 
 /// An open `node.log`.
 #[derive(Debug)]
@@ -51,9 +51,7 @@ pub(super) enum OpenError {
 impl core::fmt::Display for OpenError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Busy => {
-                f.write_str("another node writes its log there; give this one a log_dir of its own")
-            }
+            Self::Busy => f.write_str("another node writes its log there; set another log_dir"),
             Self::Io(error) => error.fmt(f),
         }
     }
@@ -142,7 +140,8 @@ impl LogFile {
     /// is noted and the current file is used further.
     pub(super) fn rotate(&mut self, now: Duration) {
         let today = Date::of(now);
-        let is_other_day = today > self.day || Date::of(now.saturating_add(SET_BACK)) < self.day;
+        let is_other_day =
+            today > self.day || Date::of(now.saturating_add(MIN_CLOCK_SETBACK)) < self.day;
         let is_full = self.len >= self.max_bytes;
         if !is_other_day && !is_full {
             return;
@@ -348,7 +347,7 @@ mod tests {
     /// Entries that cannot be renamed, deleted or read, with any name: the log opens nevertheless,
     /// and each is reported.
     #[test]
-    fn an_entry_in_the_way_does_not_keep_the_log_from_opening() {
+    fn foreign_entries_do_not_prevent_opening_the_log() {
         let scratch = Scratch::new("log-in-the-way");
         let path = |name: &str| scratch.path().join(name);
         fs::create_dir(path("node-2026-11-21.log")).unwrap();

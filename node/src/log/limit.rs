@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_passes_then_one_every_ten_seconds_with_its_count() {
+    fn allows_a_burst_then_one_message_per_ten_seconds() {
         let mut limiter = Limiter::default();
         let at = Duration::from_secs;
         for _ in 0..BURST {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_breaks_nothing() {
+    fn limiter_tolerates_clock_jumps() {
         let mut limiter = Limiter::default();
         for _ in 0..BURST {
             limiter.allow("bad", Duration::MAX);

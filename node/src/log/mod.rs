@@ -146,8 +146,8 @@ pub enum LogError {
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AlreadySet => f.write_str("this process has a logger already"),
-            Self::Thread(error) => write!(f, "the log's thread cannot be started: {error}"),
+            Self::AlreadySet => f.write_str("a logger is already installed in this process"),
+            Self::Thread(error) => write!(f, "cannot start the log thread: {error}"),
         }
     }
 }
@@ -212,7 +212,7 @@ fn start(
     let host = Host {
         wall: clock::unix_time,
         monotonic,
-        complain,
+        report_error,
         health,
     };
     let (logger, messages) = NodeLogger::new(clock::unix_time);
@@ -309,7 +309,7 @@ fn console() -> env_logger::Logger {
     builder.build()
 }
 
-fn complain(message: &str) {
+fn report_error(message: &str) {
     // A closed stderr is ignored.
     let _ = writeln!(io::stderr(), "astreum: {message}");
 }

@@ -22,7 +22,7 @@ fn settings(directory: &Path) -> Settings {
     }
 }
 
-fn say(logger: &NodeLogger, message: &str) {
+fn log_line(logger: &NodeLogger, message: &str) {
     let mut record = Record::builder();
     record.level(log::Level::Info).target("astreum_node");
     logger.log(&record.args(format_args!("{message}")).build());
@@ -42,7 +42,7 @@ fn host() -> Host {
     Host {
         wall: clock::unix_time,
         monotonic,
-        complain: |_| (),
+        report_error: |_| (),
         health: Arc::default(),
     }
 }
@@ -51,8 +51,8 @@ fn host() -> Host {
 fn writes_records_in_order() {
     let scratch = Scratch::new("log-order");
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
-    say(&logger, "one");
-    say(&logger, "two");
+    log_line(&logger, "one");
+    log_line(&logger, "two");
     let dropped = Arc::clone(&logger.dropped);
     drop(logger);
     Writer::new(settings(scratch.path()), host(), dropped).run(&receiver);
@@ -64,7 +64,7 @@ fn a_full_queue_drops_records_and_reports_their_number() {
     let scratch = Scratch::new("log-full");
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     for _ in 0..QUEUE_EVENTS + 3 {
-        say(&logger, "x");
+        log_line(&logger, "x");
     }
     let dropped = Arc::clone(&logger.dropped);
     drop(logger);
@@ -74,7 +74,7 @@ fn a_full_queue_drops_records_and_reports_their_number() {
     assert!(
         messages
             .iter()
-            .any(|message| message.starts_with("3 log lines were dropped"))
+            .any(|message| message.starts_with("dropped 3 log lines"))
     );
 }
 
@@ -86,7 +86,7 @@ fn flush_returns_once_the_lines_are_written() {
     let thread = thread::spawn(move || {
         Writer::new(settings, host(), dropped).run(&receiver);
     });
-    say(&logger, "one");
+    log_line(&logger, "one");
     logger.flush();
     assert_eq!(messages(scratch.path()), ["one"]);
     drop(logger);
@@ -95,30 +95,30 @@ fn flush_returns_once_the_lines_are_written() {
 
 #[test]
 fn an_unwritable_directory_is_reported_once_and_in_the_status() {
-    static COMPLAINTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    static REPORTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let scratch = Scratch::new("log-unwritable");
     let blocked = scratch.path().join("file");
     fs::write(&blocked, "in the way").unwrap();
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     let dropped = Arc::clone(&logger.dropped);
     let host = Host {
-        complain: |text| COMPLAINTS.lock().unwrap().push(text.to_owned()),
+        report_error: |text| REPORTS.lock().unwrap().push(text.to_owned()),
         ..host()
     };
     let health = Arc::clone(&host.health);
     let writer = Writer::new(settings(&blocked), host, dropped);
     let thread = thread::spawn(move || writer.run(&receiver));
     for _ in 0..3 {
-        say(&logger, "lost");
+        log_line(&logger, "lost");
         logger.flush();
     }
     let problem = health.problem().unwrap();
     assert!(problem.contains("cannot write the log in") && problem.contains("file"));
     drop(logger);
     thread.join().unwrap();
-    let complaints = COMPLAINTS.lock().unwrap();
-    assert_eq!(complaints.len(), 1, "{complaints:?}");
-    assert!(complaints[0].ends_with("continuing without a log file"));
+    let reports = REPORTS.lock().unwrap();
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert!(reports[0].ends_with("continuing without a log file"));
     assert_eq!(fs::read_to_string(&blocked).unwrap(), "in the way");
 }
 
@@ -137,14 +137,14 @@ fn lines_are_kept_until_the_log_can_be_written() {
     let health = Arc::clone(&host.health);
     let writer = Writer::new(settings(&directory), host, dropped);
     let thread = thread::spawn(move || writer.run(&receiver));
-    say(&logger, "first");
+    log_line(&logger, "first");
     logger.flush();
     fs::remove_file(&directory).unwrap();
-    say(&logger, "too early");
+    log_line(&logger, "too early");
     logger.flush();
     assert!(!directory.exists() && health.problem().is_some());
     NOW.fetch_add(101, Ordering::Relaxed);
-    say(&logger, "in time");
+    log_line(&logger, "in time");
     logger.flush();
     assert_eq!(messages(&directory), ["first", "too early", "in time"]);
     assert_eq!(health.problem(), None);
@@ -168,17 +168,20 @@ fn lines_beyond_the_buffer_are_counted_while_there_is_no_log() {
     let thread = thread::spawn(move || writer.run(&receiver));
     let long = "x".repeat(10_000);
     for _ in 0..250 {
-        say(&logger, &long);
+        log_line(&logger, &long);
         logger.flush();
     }
     fs::remove_file(&directory).unwrap();
     NOW.fetch_add(31_000, Ordering::Relaxed);
-    say(&logger, "last");
+    log_line(&logger, "last");
     logger.flush();
     let messages = messages(&directory);
     let lost: usize = messages
         .iter()
-        .find_map(|message| message.strip_suffix(" log lines could not be written"))
+        .find_map(|message| {
+            let message = message.strip_prefix("failed to write ")?;
+            message.strip_suffix(" log lines")
+        })
         .unwrap()
         .parse()
         .unwrap();
@@ -191,7 +194,7 @@ fn lines_beyond_the_buffer_are_counted_while_there_is_no_log() {
 /// A node starts while the previous run is about to end: its log waits for the lock, and no problem
 /// is reported.
 #[test]
-fn a_restart_while_the_last_run_ends_loses_no_line() {
+fn restart_during_the_shutdown_of_the_previous_run_loses_no_lines() {
     static NOW: AtomicU64 = AtomicU64::new(0);
     let scratch = Scratch::new("log-restart");
     let held = LogFile::open(scratch.path(), MAX_FILE_BYTES, clock::unix_time()).unwrap();
@@ -199,13 +202,13 @@ fn a_restart_while_the_last_run_ends_loses_no_line() {
     let dropped = Arc::clone(&logger.dropped);
     let host = Host {
         monotonic: || Duration::from_millis(NOW.load(Ordering::Relaxed)),
-        complain: |text| panic!("{text}"),
+        report_error: |text| panic!("{text}"),
         ..host()
     };
     let health = Arc::clone(&host.health);
     let writer = Writer::new(settings(scratch.path()), host, dropped);
     let thread = thread::spawn(move || writer.run(&receiver));
-    say(&logger, "started");
+    log_line(&logger, "started");
     for _ in 0..3 {
         NOW.fetch_add(150, Ordering::Relaxed);
         logger.flush();
@@ -242,7 +245,7 @@ fn lines_are_written_while_a_file_is_compressed() {
     let writer = Writer::new(settings, host(), dropped);
     let thread = thread::spawn(move || writer.run(&receiver));
     for line in ["one", "two", "three"] {
-        say(&logger, line);
+        log_line(&logger, line);
         logger.flush();
     }
     assert_eq!(messages(scratch.path()), ["one", "two", "three"]);
@@ -259,14 +262,14 @@ fn lines_are_written_while_a_file_is_compressed() {
 
 /// Pair of names that once disabled the log: a file of a day beside its interrupted compression.
 #[test]
-fn an_interrupted_compression_does_not_turn_the_log_off() {
+fn interrupted_compression_does_not_disable_the_log() {
     for day in 1..=28 {
         let scratch = Scratch::new("log-interrupted");
         let plain = format!("node-2026-10-{day:02}.log");
         fs::write(scratch.path().join(&plain), "old").unwrap();
         fs::write(scratch.path().join(format!("{plain}.gz.tmp")), "half").unwrap();
         let (logger, receiver) = NodeLogger::new(clock::unix_time);
-        say(&logger, "line");
+        log_line(&logger, "line");
         let dropped = Arc::clone(&logger.dropped);
         drop(logger);
         Writer::new(settings(scratch.path()), host(), dropped).run(&receiver);

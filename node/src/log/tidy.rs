@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_not_trusted_deletes_by_number_of_days() {
+    fn untrusted_clock_deletes_by_number_of_days() {
         let scratch = Scratch::new("tidy-jump");
         let days = ["2026-11-12", "2026-11-13", "2026-11-20", "2026-11-21"];
         for day in days {
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_is_handled_for_itself_and_a_failure_names_it() {
+    fn failures_name_their_file_and_do_not_affect_others() {
         let scratch = Scratch::new("tidy-each");
         let path = |name: &str| scratch.path().join(name);
         fs::create_dir(path("node-2020-01-01.log.gz")).unwrap();

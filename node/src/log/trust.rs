@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_costs_the_trust_for_a_day() {
+    fn clock_jump_suspends_trust_for_a_day() {
         let wall = hours(500_000);
         let mut clock = ClockTrust::new(wall, hours(0), None, 7);
         assert!(clock.observe(wall + hours(5), hours(5)));

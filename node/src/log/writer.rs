@@ -25,7 +25,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 /// Time that another process may hold the directory before that is reported: an earlier run may be
 /// about to end.
-const BUSY_PATIENCE: Duration = Duration::from_secs(3);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Size in bytes at which a batch is written.
 const BATCH_BYTES: usize = 64 << 10;
 /// Maximum number of bytes kept while there is no file to write to.
@@ -63,7 +63,7 @@ pub(super) struct Host {
     /// Returns a time that never jumps.
     pub(super) monotonic: fn() -> Duration,
     /// Reports a failure that has not been reported yet.
-    pub(super) complain: fn(&str),
+    pub(super) report_error: fn(&str),
     /// Reason there is no log, for `status`.
     pub(super) health: Arc<Health>,
 }
@@ -95,7 +95,7 @@ pub(super) struct Writer {
     failing_since: Option<Duration>,
     retry_at: Duration,
     retry_delay: Duration,
-    has_complained: bool,
+    has_reported: bool,
     batch: Vec<u8>,
     batch_lines: u64,
     batch_time: Duration,
@@ -115,7 +115,7 @@ impl Writer {
             failing_since: None,
             retry_at: Duration::ZERO,
             retry_delay: FIRST_RETRY,
-            has_complained: false,
+            has_reported: false,
             batch: Vec::new(),
             batch_lines: 0,
             batch_time: Duration::ZERO,
@@ -131,7 +131,7 @@ impl Writer {
 
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
         loop {
-            match messages.recv_timeout(self.patience()) {
+            match messages.recv_timeout(self.poll_timeout()) {
                 Ok(message) => {
                     // All queued messages become one write.
                     let waiting = core::iter::once(message).chain(messages.try_iter());
@@ -155,7 +155,7 @@ impl Writer {
     }
 
     /// Returns the time until there is work without a message.
-    fn patience(&self) -> Duration {
+    fn poll_timeout(&self) -> Duration {
         match self.file {
             Some(_) => TICK,
             None => self
@@ -194,7 +194,7 @@ impl Writer {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let message = format!(
-                "{dropped} log lines were dropped: they came faster than they were written"
+                "dropped {dropped} log lines: they arrived faster than they could be written"
             );
             self.own(Level::Warn, message);
         }
@@ -255,7 +255,7 @@ impl Writer {
                 self.file = Some(file);
                 self.failing_since = None;
                 self.retry_delay = FIRST_RETRY;
-                self.has_complained = false;
+                self.has_reported = false;
                 self.host.health.set(None);
                 self.report_problems(problems);
             }
@@ -274,7 +274,7 @@ impl Writer {
                 let event = Event::own(
                     (self.host.wall)(),
                     Level::Warn,
-                    format!("{lost} log lines could not be written"),
+                    format!("failed to write {lost} log lines"),
                 );
                 event.write_json(&self.settings.identity, &mut self.batch);
             }
@@ -310,14 +310,14 @@ impl Writer {
         self.retry_at = now.saturating_add(self.retry_delay);
         self.retry_delay = (self.retry_delay * 2).min(MAX_RETRY);
         let is_busy = matches!(error, OpenError::Busy);
-        if is_busy && now.saturating_sub(since) < BUSY_PATIENCE {
+        if is_busy && now.saturating_sub(since) < BUSY_TIMEOUT {
             return;
         }
         let directory = self.settings.directory.display();
         let problem = format!("cannot write the log in {directory}: {error}");
-        if !self.has_complained {
-            self.has_complained = true;
-            (self.host.complain)(&format!("{problem}; continuing without a log file"));
+        if !self.has_reported {
+            self.has_reported = true;
+            (self.host.report_error)(&format!("{problem}; continuing without a log file"));
         }
         self.host.health.set(Some(problem));
     }

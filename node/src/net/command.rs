@@ -73,7 +73,7 @@ pub(super) enum Command {
         transaction: AtomId,
         reply: SyncSender<usize>,
     },
-    /// Same as [`Command::Announce`] for the chain thread, which is told the number of validators
+    /// Same as [`Command::Announce`] for the chain thread, which receives the number of validators
     /// reached.
     ChainAnnounce {
         transaction: AtomId,
@@ -140,7 +140,7 @@ pub struct Peer {
     /// Network group of that address.
     pub group: NetworkGroup,
     /// `true` if that address is validated.
-    pub is_proven: bool,
+    pub is_validated: bool,
     /// `true` if its pings state that it validates.
     pub is_validator: bool,
     /// `true` if it is the pinned default seed.
@@ -163,7 +163,7 @@ impl Peer {
             public_key: info.key,
             address: info.address,
             group: info.group,
-            is_proven: info.is_proven,
+            is_validated: info.is_validated,
             is_validator: info.is_validator,
             is_default_seed: info.is_default_seed,
             is_seed: info.is_seed,
@@ -180,7 +180,7 @@ impl Peer {
 pub struct NetworkStatus {
     /// Number of authenticated peers.
     pub peers: usize,
-    /// Address of this node that other nodes are told.
+    /// Address of this node that is announced to other nodes.
     pub advertised_address: Option<SocketAddr>,
     /// Private address that most peers share.
     pub shared_private_address: Option<IpAddr>,
@@ -207,7 +207,7 @@ pub enum FetchFailure {
     Network(FetchError),
     /// The network has been stopped.
     Stopped,
-    /// The caller's [`Patience`](crate::Patience) ended.
+    /// The caller's [`WaitLimit`](crate::WaitLimit) was reached.
     Abandoned,
 }
 
@@ -216,7 +216,7 @@ impl fmt::Display for FetchFailure {
         match self {
             Self::Network(error) => error.fmt(f),
             Self::Stopped => Stopped.fmt(f),
-            Self::Abandoned => f.write_str("the time for it is over"),
+            Self::Abandoned => f.write_str("timed out"),
         }
     }
 }

@@ -44,7 +44,7 @@ mod tests {
     use astreum_core::engine::{Engine, EngineConfig};
 
     #[test]
-    fn drops_are_told_in_sums_and_only_when_there_are_new_ones() {
+    fn drops_are_reported_as_sums_and_only_if_new() {
         let at = Instant::from_secs;
         let config = EngineConfig::new(SecretKey::from_bytes([1; 32]), 1_000);
         let mut engine = Engine::new(config, [2; 32], at(0));

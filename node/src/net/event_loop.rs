@@ -17,7 +17,7 @@ use super::command::{
 };
 use super::drop_report::Report;
 use super::peer_statements::PeerStatements;
-use super::pow_pool::Grinder;
+use super::pow_pool::PowPool;
 use super::readers::Readers;
 use super::resolve::SeedState;
 use super::seeds::Seeds;
@@ -72,18 +72,18 @@ enum Reply {
     ChainSmall(Inbox),
 }
 
-pub(super) struct Driver {
+pub(super) struct EventLoop {
     poll: Poll,
     socket: NodeSocket,
     engine: Engine,
     store: Store,
     clock: Clock,
-    // Declared before the grinder and the readers: their threads may wait for room in this queue,
+    // Declared before the pool and the readers: their threads may wait for room in this queue,
     // and must find it closed when they are joined.
     commands: Receiver<Command>,
     sender: CommandSender,
     stopping: Arc<AtomicBool>,
-    grinder: Grinder,
+    pow_pool: PowPool,
     readers: Readers,
     seeds: Seeds,
     fetches: BTreeMap<FetchId, Reply>,
@@ -104,7 +104,7 @@ pub(super) struct Driver {
     own_key_from: Option<(SocketAddr, Instant)>,
 }
 
-impl Driver {
+impl EventLoop {
     pub(super) fn new(
         config: &Config,
         secret: SecretKey,
@@ -129,7 +129,7 @@ impl Driver {
             clock.now(),
         );
         Ok(Self {
-            grinder: Grinder::start(sender.clone(), clock, failure)
+            pow_pool: PowPool::start(sender.clone(), clock, failure)
                 .map_err(failed("start the workers"))?,
             readers: Readers::start(store.clone(), sender.clone(), clock, failure)
                 .map_err(failed("start the readers"))?,
@@ -172,7 +172,7 @@ impl Driver {
         let mut events = Events::with_capacity(16);
         while !self.stopping.load(Ordering::Acquire) {
             if let Err(error) = self.wait(&mut events) {
-                log::error!("the network stops: waiting for the socket failed: {error}");
+                log::error!("network thread stopping: poll failed: {error}");
                 self.stopping.store(true, Ordering::Release);
                 return;
             }
@@ -353,10 +353,10 @@ impl Driver {
                 let _ = reply.send(self.engine.withdraw(&id));
             }
             Command::Announce { transaction, reply } => {
-                let told = self
-                    .engine
-                    .send_transaction(now, transaction, Recipient::Validators);
-                let _ = reply.send(told);
+                let receivers =
+                    self.engine
+                        .send_transaction(now, transaction, Recipient::Validators);
+                let _ = reply.send(receivers);
             }
             Command::ChainAnnounce {
                 transaction,
@@ -421,7 +421,7 @@ impl Driver {
                 }
                 Received::Error(error) => {
                     if let Some(more) = log::limited("receiving") {
-                        log::info!("receiving: {error}{more}");
+                        log::info!("failed to receive: {error}{more}");
                     }
                 }
             }
@@ -452,7 +452,7 @@ impl Driver {
         while let Some(event) = self.engine.poll_event() {
             self.handle_event(now, event);
         }
-        self.grinder.drain(now, &mut self.engine);
+        self.pow_pool.drain(now, &mut self.engine);
         self.readers.drain(now, &mut self.engine);
         self.transmit();
     }
@@ -473,7 +473,7 @@ impl Driver {
             Sent::Lost(error) => {
                 if let Some(more) = log::limited("sending") {
                     let Transmit { to, len } = transmit;
-                    log::info!("{len} bytes to {to} are lost: {error}{more}");
+                    log::info!("failed to send {len} bytes to {to}: {error}{more}");
                 }
             }
         }
@@ -496,7 +496,7 @@ impl Driver {
     fn watch(&mut self, interest: Interest) {
         let registry = self.poll.registry();
         if let Err(error) = registry.reregister(self.socket.source(), SOCKET, interest) {
-            log::error!("watching the socket failed: {error}");
+            log::error!("failed to watch the socket: {error}");
         }
     }
 
@@ -540,9 +540,9 @@ impl Driver {
                     self.engine.set_head(now, self.head);
                 }
                 let info = self.engine.peer(&peer);
-                if info.is_some_and(|info| info.is_validator && info.is_proven) {
+                if info.is_some_and(|info| info.is_validator && info.is_validated) {
                     let input = Input::ValidatorSeen { peer };
-                    self.statements.tell(now, &peer, input);
+                    self.statements.deliver(now, &peer, input);
                 }
                 let input = Input::PeerHead {
                     peer,
@@ -551,7 +551,7 @@ impl Driver {
                     is_default_seed,
                     is_seed,
                 };
-                self.statements.tell(now, &peer, input);
+                self.statements.deliver(now, &peer, input);
             }
             Event::Transaction { peer, group, id } => {
                 let (peer, group) = (Some(peer), Some(group));
@@ -560,12 +560,12 @@ impl Driver {
             }
             event @ Event::ChainIdentity { peer, identity } => {
                 let input = Input::PeerIdentity { peer, identity };
-                self.statements.tell(now, &peer, input);
+                self.statements.deliver(now, &peer, input);
                 log_event(&event);
             }
             event @ Event::PeerRemoved { peer, .. } => {
                 let input = Input::PeerGone { peer };
-                self.statements.tell(now, &peer, input);
+                self.statements.deliver(now, &peer, input);
                 log_event(&event);
             }
             Event::OwnKeyElsewhere { address } => self.note_own_key(now, address),

@@ -19,7 +19,7 @@ pub use resolve::SeedState;
 
 pub use command::{Advertisement, FetchFailure, NetworkStatus, Peer, Provider};
 
-use crate::Patience;
+use crate::WaitLimit;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::runtime::inbox::Inbox;
@@ -34,7 +34,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use event_loop::Driver;
+use event_loop::EventLoop;
 use resolve::SeedNames;
 use socket::BindError;
 use std::io;
@@ -117,15 +117,15 @@ impl Network {
         failure: &Failure,
     ) -> Result<Self, NetworkError> {
         let public_key = secret.public_key();
-        let driver = Driver::new(config, secret, seed, store, failure)?;
-        let (port, commands) = (driver.port(), driver.commands());
+        let event_loop = EventLoop::new(config, secret, seed, store, failure)?;
+        let (port, commands) = (event_loop.port(), event_loop.commands());
         let stop = commands.clone();
         failure.on_panic(move || stop.stop());
         let failure = failure.clone();
         let thread = std::thread::Builder::new()
             .name("network".into())
             .spawn(move || {
-                let _ = failure.watch(|| driver.run());
+                let _ = failure.watch(|| event_loop.run());
             })
             .map_err(|cause| NetworkError::System {
                 attempt: "start the network thread",
@@ -188,13 +188,13 @@ impl NetworkHandle {
     /// Fetches an atom, or the list that starts with it; waits for the answer or the timeout.
     ///
     /// # Errors
-    /// Fails if no peer delivers it, the caller's [`Patience`] ends, or the network has been
+    /// Fails if no peer delivers it, the caller's [`WaitLimit`] is reached, or the network has been
     /// stopped.
     pub fn fetch(&self, id: AtomId, kind: PayloadType) -> Result<Vec<Atom>, FetchFailure> {
         /// Next ticket. Tickets are unique within the process, across networks.
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let patience = Patience::in_force();
-        if patience.is_over() {
+        let wait_limit = WaitLimit::in_force();
+        if wait_limit.is_over() {
             return Err(FetchFailure::Abandoned);
         }
         let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -208,14 +208,14 @@ impl NetworkHandle {
         let sent = self.commands.send(command);
         sent.map_err(|Stopped| FetchFailure::Stopped)?;
         loop {
-            let answer = match patience.next_look() {
+            let answer = match wait_limit.next_check() {
                 None => answer.recv().map_err(RecvTimeoutError::from),
                 Some(time) => answer.recv_timeout(time),
             };
             match answer {
                 Ok(outcome) => return outcome,
                 Err(RecvTimeoutError::Disconnected) => return Err(FetchFailure::Stopped),
-                Err(RecvTimeoutError::Timeout) if patience.is_over() => {
+                Err(RecvTimeoutError::Timeout) if wait_limit.is_over() => {
                     let _ = self.commands.send(Command::Cancel { ticket });
                     return Err(FetchFailure::Abandoned);
                 }
@@ -246,7 +246,7 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn remove_peer(&self, key: PublicKey, bans: bool) -> Result<bool, Stopped> {
-        self.ask(|reply| Command::Remove { key, bans, reply })
+        self.call(|reply| Command::Remove { key, bans, reply })
     }
 
     /// Ends a ban; returns `false` if there was none.
@@ -254,7 +254,7 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn unban(&self, key: PublicKey) -> Result<bool, Stopped> {
-        self.ask(|reply| Command::Unban { key, reply })
+        self.call(|reply| Command::Unban { key, reply })
     }
 
     /// Returns the keys of banned peers.
@@ -262,7 +262,7 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn banned(&self) -> Result<Vec<PublicKey>, Stopped> {
-        self.ask(Command::Banned)
+        self.call(Command::Banned)
     }
 
     /// Returns the advertised objects, with the remaining time of each.
@@ -270,7 +270,7 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn advertised(&self) -> Result<Vec<Advertisement>, Stopped> {
-        self.ask(Command::Advertised)
+        self.call(Command::Advertised)
     }
 
     /// Tells the closest peers that this node has an object, periodically until it expires; returns
@@ -279,7 +279,7 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn advertise(&self, advertisement: Advertisement) -> Result<bool, Stopped> {
-        self.ask(|reply| Command::Advertise {
+        self.call(|reply| Command::Advertise {
             advertisement,
             reply,
         })
@@ -294,7 +294,7 @@ impl NetworkHandle {
     }
 
     /// Fetches the beginning of a list for the chain thread, which gets the outcome. `from` is
-    /// asked first.
+    /// queried first.
     ///
     /// # Errors
     /// Fails if the network has been stopped.
@@ -313,7 +313,7 @@ impl NetworkHandle {
         })
     }
 
-    /// Fetches a list for the chain thread, and gives up beyond the limit. `from` is asked first.
+    /// Fetches a list for the chain thread, and gives up beyond the limit. `from` is queried first.
     ///
     /// # Errors
     /// Fails if the network has been stopped.
@@ -336,7 +336,7 @@ impl NetworkHandle {
     ///
     /// # Errors
     /// Fails if the network has been stopped.
-    pub fn tell_chain(&self, inbox: Inbox) -> Result<(), Stopped> {
+    pub fn attach_chain(&self, inbox: Inbox) -> Result<(), Stopped> {
         self.commands.send(Command::Chain(inbox))
     }
 
@@ -348,7 +348,7 @@ impl NetworkHandle {
         self.commands.send(Command::SetHead(head))
     }
 
-    /// Sets the chain that this node follows; peers of this implementation are told.
+    /// Sets the chain that this node follows, and announces it to peers of this implementation.
     ///
     /// # Errors
     /// Fails if the network has been stopped.
@@ -356,7 +356,8 @@ impl NetworkHandle {
         self.commands.send(Command::SetChainIdentity(identity))
     }
 
-    /// Sets whether this node validates; peers are told. Transactions are accepted only if it does.
+    /// Sets whether this node validates, and announces it to peers. Transactions are accepted only
+    /// if it does.
     ///
     /// # Errors
     /// Fails if the network has been stopped.
@@ -369,7 +370,7 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn withdraw(&self, id: AtomId) -> Result<bool, Stopped> {
-        self.ask(|reply| Command::Withdraw { id, reply })
+        self.call(|reply| Command::Withdraw { id, reply })
     }
 
     /// Announces a stored transaction to all validators among the peers; returns their number.
@@ -377,11 +378,11 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn announce_transaction(&self, transaction: AtomId) -> Result<usize, Stopped> {
-        self.ask(|reply| Command::Announce { transaction, reply })
+        self.call(|reply| Command::Announce { transaction, reply })
     }
 
-    /// Announces a transaction for the chain thread. If it goes to all validators, the thread is
-    /// told their number.
+    /// Announces a transaction for the chain thread. If it goes to all validators, the thread
+    /// receives their number.
     ///
     /// # Errors
     /// Fails if the network has been stopped.
@@ -403,7 +404,7 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn peers(&self) -> Result<Vec<Peer>, Stopped> {
-        self.ask(Command::Peers)
+        self.call(Command::Peers)
     }
 
     /// Returns the known providers of an object.
@@ -411,7 +412,7 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn providers(&self, id: AtomId) -> Result<Vec<Provider>, Stopped> {
-        self.ask(|reply| Command::Providers { id, reply })
+        self.call(|reply| Command::Providers { id, reply })
     }
 
     /// Returns the status of the network.
@@ -419,12 +420,12 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn status(&self) -> Result<NetworkStatus, Stopped> {
-        self.ask(Command::Status)
+        self.call(Command::Status)
     }
 
     /// Sends a command with a reply channel and waits. The loop answers every command that it
     /// accepts; when it stops, the channels that it drops end the wait.
-    fn ask<T>(&self, command: impl FnOnce(SyncSender<T>) -> Command) -> Result<T, Stopped> {
+    fn call<T>(&self, command: impl FnOnce(SyncSender<T>) -> Command) -> Result<T, Stopped> {
         let (reply, answer) = sync_channel(1);
         self.commands.send(command(reply))?;
         answer.recv().map_err(|_| Stopped)

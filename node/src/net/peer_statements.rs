@@ -2,9 +2,9 @@
 //!
 //! A peer announces its head once: a lost announcement would be missed until the peer's next block.
 //! If the chain thread cannot accept a head, an identity or a departure — it has not started yet,
-//! or [`MAX_WAITING`](crate::runtime::inbox::MAX_WAITING) inputs wait for it — the peer is marked, and
-//! its current statements are delivered as soon as there is room. Announced transactions are not
-//! repeated: their senders announce them again.
+//! or [`MAX_WAITING`](crate::runtime::inbox::MAX_WAITING) inputs wait for it — the peer is marked,
+//! and its current statements are delivered as soon as there is room. Announced transactions are
+//! not repeated: their senders announce them again.
 //!
 //! Invariants:
 //! - At most [`MAX_MARKED`] peers are marked.
@@ -60,7 +60,7 @@ impl PeerStatements {
     }
 
     /// Delivers a statement of a peer, at once or as soon as there is room.
-    pub(super) fn tell(&mut self, now: Instant, peer: &PublicKey, input: Input) {
+    pub(super) fn deliver(&mut self, now: Instant, peer: &PublicKey, input: Input) {
         let Some(inbox) = &self.chain else {
             return;
         };
@@ -105,7 +105,7 @@ impl PeerStatements {
 fn inputs_of(key: &PublicKey, info: Option<&PeerInfo>) -> impl Iterator<Item = Input> {
     let peer = *key;
     let gone = info.is_none().then_some(Input::PeerGone { peer });
-    let valid = info.filter(|info| info.is_proven).copied();
+    let valid = info.filter(|info| info.is_validated).copied();
     let identity = valid.and_then(|info| info.identity);
     let identity = identity.map(|identity| Input::PeerIdentity { peer, identity });
     let head = valid.and_then(|info| {
@@ -127,7 +127,7 @@ fn inputs_of(key: &PublicKey, info: Option<&PeerInfo>) -> impl Iterator<Item = I
 
 fn warn_of_loss() {
     if let Some(more) = log::limited("chain busy") {
-        log::info!("the chain's thread is busy: statements of peers are delayed or dropped{more}");
+        log::info!("chain thread is busy: peer statements are delayed or dropped{more}");
     }
 }
 
@@ -146,7 +146,7 @@ mod tests {
             key: SEED,
             address: address.into(),
             group: NetworkGroup::of(address.0.into()),
-            is_proven: true,
+            is_validated: true,
             is_validator: true,
             is_default_seed: false,
             is_seed: true,
@@ -162,31 +162,31 @@ mod tests {
         last.expect("the peer names a head")
     }
 
-    fn told(outlet: &Outlet) -> Vec<Input> {
+    fn delivered(outlet: &Outlet) -> Vec<Input> {
         let next = || match outlet.take(Some(Duration::ZERO)) {
             Taken::Input(input) => Some(input),
-            Taken::Nothing | Taken::Stop => None,
+            Taken::TimedOut | Taken::Stop => None,
         };
         core::iter::from_fn(next).collect()
     }
 
     #[test]
-    fn heads_named_before_the_chain_is_followed_are_told_when_it_is() {
+    fn heads_announced_before_the_chain_attaches_are_delivered_on_attach() {
         let mut statements = PeerStatements::default();
-        statements.tell(Instant::ZERO, &SEED, head_of(&seed(1)));
+        statements.deliver(Instant::ZERO, &SEED, head_of(&seed(1)));
         assert_eq!(statements.retry_at(), None);
         let (chain, outlet) = inbox();
         statements.attach(Instant::ZERO, chain, [SEED].into_iter());
         statements.retry(Instant::ZERO, |_| Some(seed(1)));
         let validator = Input::ValidatorSeen { peer: SEED };
-        assert_eq!(told(&outlet), [validator, head_of(&seed(1))]);
+        assert_eq!(delivered(&outlet), [validator, head_of(&seed(1))]);
         assert_eq!(statements.retry_at(), None);
-        statements.tell(Instant::ZERO, &SEED, head_of(&seed(2)));
-        assert_eq!(told(&outlet), [head_of(&seed(2))]);
+        statements.deliver(Instant::ZERO, &SEED, head_of(&seed(2)));
+        assert_eq!(delivered(&outlet), [head_of(&seed(2))]);
     }
 
     #[test]
-    fn statements_that_a_busy_chain_cannot_take_are_told_when_there_is_room() {
+    fn statements_rejected_by_a_full_inbox_are_delivered_later() {
         let mut statements = PeerStatements::default();
         let (chain, outlet) = inbox();
         statements.attach(Instant::ZERO, chain.clone(), core::iter::empty());
@@ -200,18 +200,18 @@ mod tests {
             assert!(chain.offer(transaction()));
         }
         statements.transaction(transaction());
-        statements.tell(Instant::ZERO, &SEED, head_of(&seed(1)));
+        statements.deliver(Instant::ZERO, &SEED, head_of(&seed(1)));
         let due = statements.retry_at().expect("a retry");
         statements.retry(due, |_| Some(seed(1)));
         let due = statements
             .retry_at()
             .expect("another retry, since nothing was taken");
-        assert_eq!(told(&outlet).len(), MAX_WAITING);
+        assert_eq!(delivered(&outlet).len(), MAX_WAITING);
         // The peer has announced another head since.
-        statements.tell(due, &SEED, head_of(&seed(2)));
-        assert_eq!(told(&outlet), [], "the newer head does not overtake");
+        statements.deliver(due, &SEED, head_of(&seed(2)));
+        assert_eq!(delivered(&outlet), [], "the newer head does not overtake");
         statements.retry(due, |_| Some(seed(2)));
-        assert_eq!(told(&outlet).last(), Some(&head_of(&seed(2))));
+        assert_eq!(delivered(&outlet).last(), Some(&head_of(&seed(2))));
         assert_eq!(statements.retry_at(), None);
     }
 
@@ -221,6 +221,6 @@ mod tests {
         let (chain, outlet) = inbox();
         statements.attach(Instant::ZERO, chain, [SEED].into_iter());
         statements.retry(Instant::ZERO, |_| None);
-        assert_eq!(told(&outlet), [Input::PeerGone { peer: SEED }]);
+        assert_eq!(delivered(&outlet), [Input::PeerGone { peer: SEED }]);
     }
 }

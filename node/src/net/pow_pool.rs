@@ -18,14 +18,14 @@ const QUEUE: usize = 256;
 const ATTEMPTS_PER_STEP: u64 = 1 << 14;
 
 /// Worker pool that runs the engine's searches and returns their results to the loop as commands.
-pub(super) struct Grinder {
+pub(super) struct PowPool {
     pool: WorkerPool,
     sender: CommandSender,
     clock: Clock,
     stopping: Arc<AtomicBool>,
 }
 
-impl Grinder {
+impl PowPool {
     pub(super) fn start(
         sender: CommandSender,
         clock: Clock,
@@ -57,7 +57,7 @@ impl Grinder {
     }
 }
 
-impl Drop for Grinder {
+impl Drop for PowPool {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
     }

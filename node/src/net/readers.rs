@@ -32,7 +32,7 @@ impl Readers {
         failure: &Failure,
     ) -> io::Result<Self> {
         // One thread per read in progress: no read waits for another.
-        let threads = limits::MAX_READS_OUT;
+        let threads = limits::MAX_CONCURRENT_READS;
         Ok(Self {
             pool: WorkerPool::new("read", threads, threads, failure)?,
             store,
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn disk_that_does_not_answer_holds_up_no_object_in_memory() {
+    fn unresponsive_disk_does_not_delay_objects_in_memory() {
         let pair = Pair::new("readers-stuck");
         pair.gate.set(State::Stuck);
         let slow = pair.fetch(pair.on_disk);

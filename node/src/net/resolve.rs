@@ -185,19 +185,19 @@ impl Round {
                 let had_failed = seed.error.take().is_some();
                 let changed = had_failed || seed.addresses != addresses;
                 if !seed.addresses.is_empty() && seed.addresses != addresses {
-                    log::info!("seed {} has other addresses: {addresses:?}", seed.name);
+                    log::info!("addresses of seed {} changed: {addresses:?}", seed.name);
                 }
                 seed.addresses = addresses;
                 changed
             }
             failure => {
                 let reason = failure.err().map_or_else(
-                    || "it has no address of a family that this node speaks".into(),
+                    || "no address of a supported family".into(),
                     |error| error.to_string(),
                 );
                 let is_new = seed.error.is_none();
                 if is_new {
-                    log::warn!("seed {} cannot be resolved: {reason}; retrying", seed.name);
+                    log::warn!("failed to resolve seed {}: {reason}; retrying", seed.name);
                 }
                 seed.error = Some(reason);
                 is_new
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_come_first_and_failures_keep_what_was_known() {
+    fn ip_addresses_come_first_and_failures_keep_known_addresses() {
         let mut round = Round::new(&names(Some("seed.example:1"), &["127.0.0.1:2"]), false);
         assert_eq!(round.seeds[0].name, "127.0.0.1:2");
         let known: SocketAddr = "10.0.0.1:1".parse().unwrap();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_failed_is_looked_up_again_and_a_changed_address_is_delivered() {
+    fn failed_names_are_looked_up_again_and_changed_addresses_delivered() {
         let addresses: Vec<SocketAddr> =
             vec!["10.0.0.1:1".parse().unwrap(), "10.0.0.2:1".parse().unwrap()];
         let round = Round::new(&names(Some("seed.example:1"), &["other.example:1"]), false);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_node_takes_no_ipv6_address() {
+    fn ipv4_node_ignores_ipv6_addresses() {
         let both: Vec<SocketAddr> = vec![
             "[2001:db8::1]:1".parse().unwrap(),
             "10.0.0.1:1".parse().unwrap(),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_thread_delivers_and_ends_with_its_handle() {
+    fn resolver_thread_delivers_and_ends_with_its_handle() {
         let (deliver, results) = channel();
         let names = names(Some("127.0.0.1:1"), &["[::1]:2", "127.0.0.1:3"]);
         let resolver = Resolver::start(&names, true, Failure::default(), move |seeds| {

@@ -35,7 +35,7 @@ impl Seeds {
             let failure = failure.clone();
             Some(Resolver::start(&names, config.use_ipv6, failure, deliver)?)
         } else {
-            log::info!("no seeds are configured; this node waits to be contacted");
+            log::info!("no seeds are configured; waiting for incoming contacts");
             None
         };
         Ok(Self {
@@ -77,7 +77,7 @@ struct Timers {
     retry_at: Option<Instant>,
     /// Time of the next lookup of all names while there are peers.
     all_at: Instant,
-    lonely: bool,
+    is_isolated: bool,
     has_seeds: bool,
 }
 
@@ -87,7 +87,7 @@ impl Timers {
             retry_interval: retry_interval.max(Duration::from_millis(100)),
             retry_at: has_seeds.then_some(Instant::ZERO),
             all_at: Instant::ZERO,
-            lonely: false,
+            is_isolated: false,
             has_seeds,
         }
     }
@@ -109,16 +109,16 @@ impl Timers {
             // At most the retry interval, so that a node that loses its last peer retries in time.
             let pause = self.retry_interval.min(FAILED_INTERVAL);
             self.retry_at = Some(now + pause);
-            self.lonely = false;
+            self.is_isolated = false;
             let is_due = now >= self.all_at;
             return Some(if is_due { Lookup::All } else { Lookup::Failed });
         }
         self.retry_at = Some(now + self.retry_interval);
-        if now.since(Instant::ZERO) >= self.retry_interval && !self.lonely {
-            self.lonely = true;
+        if now.since(Instant::ZERO) >= self.retry_interval && !self.is_isolated {
+            self.is_isolated = true;
             let seconds = self.retry_interval.as_secs_f32();
             let contacted = self.contacted();
-            log::warn!("no peers yet; the {contacted} are contacted again every {seconds} s");
+            log::warn!("no peers yet; contacting the {contacted} again every {seconds} s");
         }
         Some(Lookup::All)
     }
@@ -131,18 +131,18 @@ mod tests {
     const RETRY: Duration = Duration::from_secs(30);
 
     #[test]
-    fn being_alone_is_told_once_until_there_were_peers() {
+    fn lack_of_peers_is_reported_once_until_a_peer_joins() {
         let at = Instant::from_secs;
         let mut timers = Timers::new(RETRY, true);
         assert_eq!(timers.due(at(0), false), Some(Lookup::All));
-        assert_eq!((timers.retry_at, timers.lonely), (Some(at(30)), false));
+        assert_eq!((timers.retry_at, timers.is_isolated), (Some(at(30)), false));
         assert_eq!(timers.due(at(29), false), None);
         assert_eq!(timers.due(at(30), false), Some(Lookup::All));
-        assert_eq!((timers.retry_at, timers.lonely), (Some(at(60)), true));
+        assert_eq!((timers.retry_at, timers.is_isolated), (Some(at(60)), true));
         timers.due(at(60), true);
-        assert!(!timers.lonely);
+        assert!(!timers.is_isolated);
         timers.due(at(90), false);
-        assert!(timers.lonely);
+        assert!(timers.is_isolated);
     }
 
     #[test]
@@ -167,6 +167,6 @@ mod tests {
     fn without_seeds_nothing_is_due() {
         let mut timers = Timers::new(RETRY, false);
         assert_eq!(timers.due(Instant::from_secs(100), false), None);
-        assert_eq!((timers.retry_at, timers.lonely), (None, false));
+        assert_eq!((timers.retry_at, timers.is_isolated), (None, false));
     }
 }

@@ -44,8 +44,8 @@ impl fmt::Display for BindError {
         match cause.kind() {
             io::ErrorKind::AddrInUse => write!(
                 f,
-                "UDP port {port} is already in use; stop what uses it, set incoming_port to \
-                 another port, or to 0 to let the system choose one"
+                "UDP port {port} is already in use; stop the program that uses it, set \
+                 incoming_port to another port, or to 0 to let the system choose one"
             ),
             io::ErrorKind::PermissionDenied => write!(
                 f,
@@ -238,7 +238,10 @@ fn open(port: u16, use_ipv6: bool) -> io::Result<NodeSocket> {
     let _ = socket.set_send_buffer_size(KERNEL_BUFFER_BYTES);
     socket.set_nonblocking(true)?;
     if let Err(error) = local_address::enable(&socket, use_ipv6) {
-        log::warn!("answers leave from the address that the system prefers: {error}");
+        log::warn!(
+            "cannot select source addresses: the system chooses the source address of answers: \
+             {error}"
+        );
     }
     socket.bind(&SocketAddr::new(any, port).into())?;
     let socket = UdpSocket::from_std(socket.into());
@@ -301,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn port_handling_a_taken_port_is_named_with_what_to_do() {
+    fn port_handling_port_in_use_is_reported_with_a_remedy() {
         let first = NodeSocket::bind(0, false).unwrap();
         let error = NodeSocket::bind(first.port(), false).unwrap_err();
         let text = error.to_string();
@@ -312,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn one_ipv6_socket_speaks_both_families_and_shows_ipv4_as_ipv4() {
+    fn ipv6_socket_serves_both_families_and_reports_ipv4_addresses() {
         let socket = NodeSocket::bind(0, true)
             .unwrap_or_else(|error| panic!("this machine has no IPv6 loopback: {error}"));
         let from = echoes(&socket, &client("127.0.0.1:0"), "127.0.0.1");
@@ -344,7 +347,7 @@ mod tests {
     /// Addresses that do not belong to this host, for instance former ones.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_local_address_that_is_gone_is_not_used() {
+    fn removed_local_address_is_not_used() {
         let socket = NodeSocket::bind(0, false).unwrap();
         let client = client("127.0.0.1:0");
         let to = client.local_addr().unwrap();
@@ -357,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_errors_of_one_datagram_are_its_own() {
+    fn send_errors_affect_only_their_datagram() {
         let socket = NodeSocket::bind(0, false).unwrap();
         let local = client("127.0.0.1:0");
         let to = local.local_addr().unwrap();

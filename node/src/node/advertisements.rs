@@ -171,7 +171,9 @@ impl Node {
         let loaded = load(&path).unwrap_or_else(|error| {
             let path = path.display();
             self.logged(|| {
-                log::warn!("advertisements of the previous run are not known: {path}: {error}");
+                log::warn!(
+                    "failed to read the advertisements of the previous run: {path}: {error}"
+                );
             });
             Vec::new()
         });
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn indefinite_advertisements_survive_a_restart_and_others_end() {
+    fn indefinite_advertisements_survive_a_restart_and_others_expire() {
         let scratch = Scratch::new("advertisements");
         let node = || {
             let node = Node::new(Config::default()).unwrap();

@@ -5,17 +5,19 @@
 //! that a small store does not make it start over.
 
 use super::{Node, NodeError};
-use crate::Patience;
+use crate::WaitLimit;
 use crate::chain_service::{ChainStatus, Head, HeadState};
 use crate::clock;
 use crate::net::{NetworkHandle, Stopped};
-use crate::query::{self, AccountProof, BlockAt, Costs, Included, Place, QueryError, Slot, Stake};
+use crate::query::{
+    self, AccountProof, BlockAt, Costs, Included, QueryError, Slot, Stake, TransactionLocation,
+};
 use crate::store::{Durability, Store};
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use astreum_core::chain::confirmations::Confirmation;
 use astreum_core::chain::{
     Account, Address, Block, Election, ElectionLoader, MAX_TRANSACTION_DATA_BYTES, RecordError,
-    StakeLoader, TREASURY, Transaction, least_new_stake,
+    StakeLoader, TREASURY, Transaction, min_new_stake,
 };
 use astreum_core::consensus::mempool::{Outcome, Standing};
 use astreum_core::crypto::SigningKey;
@@ -35,7 +37,7 @@ pub const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 pub const TRANSACTION_LIFETIME: Duration = Duration::from_secs(900);
 
 /// Maximum time that sending waits for the verdict of this node's own validator.
-const JUDGEMENT_TIMEOUT: Duration = Duration::from_secs(1);
+const VERDICT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Interval between checks that the node is still connected, while a call waits for the chain.
 const CONNECTED_INTERVAL: Duration = Duration::from_millis(250);
@@ -78,7 +80,7 @@ pub enum Until {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TransactionState {
     /// Included in a block.
-    Included(Box<Place>),
+    Included(Box<TransactionLocation>),
     /// Ready for inclusion in this validator's mempool.
     Pending {
         /// Number of transactions that come before it.
@@ -99,9 +101,9 @@ pub enum TransactionState {
         validators: Option<usize>,
     },
     /// In this node's mempool, which knows no validator to announce it to.
-    Unheld,
+    NoKnownValidator,
     /// Rejected by the mempool, with the reason.
-    Refused(String),
+    Rejected(String),
     /// Not included before its lifetime ended.
     Expired,
     /// Was in a block that a reorganization removed, and could not return to the mempool.
@@ -127,7 +129,7 @@ impl TransactionState {
     pub const fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::Included(_) | Self::Refused(_) | Self::Expired | Self::Abandoned { .. }
+            Self::Included(_) | Self::Rejected(_) | Self::Expired | Self::Abandoned { .. }
         )
     }
 }
@@ -154,21 +156,21 @@ pub enum SendError {
     /// The chain query failed.
     Query(QueryError),
     /// The signature is invalid.
-    BadSignature,
+    InvalidSignature,
     /// The transaction carries more data than a block allows.
-    TooMuchData {
+    DataTooLarge {
         /// Size of the data in bytes.
         data_bytes: usize,
     },
     /// The transaction is for another chain.
-    OtherChain {
+    WrongChain {
         /// Chain id of the transaction.
-        its: Natural,
+        found: Natural,
         /// Chain id of the head.
-        ours: Natural,
+        expected: Natural,
     },
     /// The transaction is in the chain already.
-    Applied {
+    AlreadyApplied {
         /// Height of its block.
         height: Natural,
     },
@@ -178,7 +180,7 @@ pub enum SendError {
         sender: Address,
     },
     /// The balance of the sender is too small.
-    NotEnough {
+    InsufficientBalance {
         /// Balance of the sender.
         balance: Natural,
         /// Amount to be sent.
@@ -187,21 +189,21 @@ pub enum SendError {
         costs: Box<Costs>,
     },
     /// The transaction would be a first stake that is too small for any block.
-    SmallStake {
+    StakeTooSmall {
         /// Amount to be staked.
         amount: Natural,
         /// Minimum stake.
-        least: Natural,
+        minimum: Natural,
     },
     /// The chain has no price for storage: it can never include a transaction.
-    NoPrice,
+    NoStoragePrice,
     /// This node does not validate and knows no validator.
     NoValidator {
         /// Number of connected peers.
         peers: usize,
     },
     /// This node's validator rejected the transaction, and no other validator is known.
-    Refused(String),
+    Rejected(String),
     /// The node could not store or announce the transaction.
     Node(NodeError),
 }
@@ -210,59 +212,55 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Query(error) => error.fmt(f),
-            Self::BadSignature => f.write_str("invalid transaction signature"),
-            Self::TooMuchData { data_bytes } => write!(
+            Self::InvalidSignature => f.write_str("invalid transaction signature"),
+            Self::DataTooLarge { data_bytes } => write!(
                 f,
-                "the transaction has {data_bytes} bytes of data; a block takes \
+                "transaction data of {data_bytes} bytes exceeds the maximum of \
                  {MAX_TRANSACTION_DATA_BYTES}"
             ),
-            Self::SmallStake { amount, least } => write!(
+            Self::StakeTooSmall { amount, minimum } => write!(
                 f,
-                "a first stake of {amount} is too small: it must be at least {least}, a millionth \
+                "a first stake of {amount} is too small: the minimum is {minimum}, a millionth \
                  of all stakes"
             ),
-            Self::OtherChain { its, ours } => write!(
+            Self::WrongChain { found, expected } => write!(
                 f,
-                "the transaction is for chain {its}, and this node follows chain {ours}"
+                "wrong chain id {found}: this node follows chain {expected}"
             ),
-            Self::Applied { height } => write!(
+            Self::AlreadyApplied { height } => write!(
                 f,
-                "this very transaction is in block {height} already; another counter makes \
-                 another transaction"
+                "the transaction is already in block {height}; use another counter to send it again"
             ),
             Self::UnknownSender { sender } => write!(
                 f,
-                "the sender {sender} has no account on this chain, so it has nothing to send or \
-                 to pay the fee with"
+                "insufficient balance: the sender {sender} has no account on this chain"
             ),
-            Self::NotEnough {
+            Self::InsufficientBalance {
                 balance,
                 amount,
                 costs,
             } => {
                 let (fee, storage) = (&costs.fee, &costs.storage);
-                let needed = costs.with(amount);
+                let needed = costs.with_amount(amount);
                 let missing = needed.saturating_sub(balance);
                 write!(
                     f,
-                    "not enough balance: the sender has {balance} and needs {needed}, that is \
-                     amount {amount}, fee {fee} and storage {storage}; {missing} is missing"
+                    "insufficient balance: the sender has {balance} and needs {needed} (amount \
+                     {amount}, fee {fee}, storage {storage}); {missing} is missing"
                 )
             }
-            Self::NoPrice => f.write_str(
-                "this chain has no price for storage, since its cumulative fees are 0; no \
-                 transaction can be in it",
+            Self::NoStoragePrice => f.write_str(
+                "storage has no price on this chain: its cumulative fees are 0, so it cannot \
+                 include transactions",
             ),
             Self::NoValidator { peers } => write!(
                 f,
-                "no validator is known: this node does not validate, and none of its {peers} peers \
-                 says that it does and has a head; `astreum peers --connect HOST:PORT` meets one"
+                "no validator is known: this node is not a validator, and none of its {peers} \
+                 peers is a validator with a head; `astreum peers --connect HOST:PORT` connects to \
+                 one"
             ),
-            Self::Refused(why) => {
-                write!(
-                    f,
-                    "this node's validator does not take the transaction: {why}"
-                )
+            Self::Rejected(why) => {
+                write!(f, "rejected by the validator of this node: {why}")
             }
             Self::Node(error) => error.fmt(f),
         }
@@ -436,8 +434,8 @@ impl Node {
                 Some(head.clone()),
             ));
         }
-        let state = match judged(&self.chain().status(), id) {
-            Some(judged) => judged,
+        let state = match mempool_state(&self.chain().status(), id) {
+            Some(state) => state,
             None if source.atom(&id).is_ok() => TransactionState::Stored,
             None => TransactionState::Unknown,
         };
@@ -495,7 +493,7 @@ impl Node {
             if self.is_reached(&state, until)? || left.is_zero() {
                 return Ok((state, head));
             }
-            if !self.wait_for_news(id, &head, left)? {
+            if !self.wait_for_change(id, &head, left)? {
                 return Ok((state, head));
             }
         }
@@ -516,7 +514,7 @@ impl Node {
 
     /// Waits until the head changes or the mempool finishes with the transaction; returns `false`
     /// if neither happens within `timeout`.
-    fn wait_for_news(
+    fn wait_for_change(
         &self,
         id: AtomId,
         head: &Option<Head>,
@@ -527,19 +525,19 @@ impl Node {
             let left = deadline.map_or(timeout, |deadline| {
                 deadline.saturating_duration_since(Instant::now())
             });
-            let news = self
+            let changed = self
                 .chain()
                 .wait_until(left.min(CONNECTED_INTERVAL), |status| {
-                    let judged = judged(status, id);
-                    status.head != *head || judged.is_some_and(|state| state.is_final())
+                    let state = mempool_state(status, id);
+                    status.head != *head || state.is_some_and(|state| state.is_final())
                 });
-            if news.is_some() {
+            if changed.is_some() {
                 return Ok(true);
             }
             if self.handle().is_err() {
                 return Err(QueryError::Stopping);
             }
-            if left.is_zero() || Patience::in_force().is_over() {
+            if left.is_zero() || WaitLimit::in_force().is_over() {
                 return Ok(false);
             }
         }
@@ -556,36 +554,36 @@ impl Node {
     ) -> Result<(Costs, Natural), SendError> {
         let data_bytes = transaction.data.len();
         if data_bytes > MAX_TRANSACTION_DATA_BYTES {
-            return Err(SendError::TooMuchData { data_bytes });
+            return Err(SendError::DataTooLarge { data_bytes });
         }
         if transaction.verify_signature().is_err() {
-            return Err(SendError::BadSignature);
+            return Err(SendError::InvalidSignature);
         }
         let source = self.chain_source();
         let state = self.head()?;
         let head = state.block();
         if transaction.chain_id != head.chain_id {
-            return Err(SendError::OtherChain {
-                its: transaction.chain_id.clone(),
-                ours: head.chain_id.clone(),
+            return Err(SendError::WrongChain {
+                found: transaction.chain_id.clone(),
+                expected: head.chain_id.clone(),
             });
         }
         if let Some(place) = query::find(&source, head, transaction.id())? {
             let height = place.block.height.clone();
-            return Err(SendError::Applied { height });
+            return Err(SendError::AlreadyApplied { height });
         }
         let sender = *transaction.sender();
         let account = query::account(&source, head.accounts, &sender)?;
         let (_, account) = account.ok_or(SendError::UnknownSender { sender })?;
-        let costs = query::costs(head, transaction).ok_or(SendError::NoPrice)?;
+        let costs = query::costs(head, transaction).ok_or(SendError::NoStoragePrice)?;
         // A transfer to the sender itself moves nothing and needs no balance for the amount.
         let amount = match sender == transaction.recipient {
             true => Natural::ZERO,
             false => transaction.amount.clone(),
         };
         let balance = account.balance;
-        if balance < costs.with(&amount) {
-            return Err(SendError::NotEnough {
+        if balance < costs.with_amount(&amount) {
+            return Err(SendError::InsufficientBalance {
                 balance,
                 amount,
                 costs: Box::new(costs),
@@ -593,9 +591,9 @@ impl Node {
         }
         let is_new = || query::stake(&source, head.accounts, &sender).map(|it| it.is_zero());
         if transaction.recipient == TREASURY && is_new()? {
-            let least = least_new_stake(self.election(&source, &state)?.stakes.total());
-            if amount < least {
-                return Err(SendError::SmallStake { amount, least });
+            let minimum = min_new_stake(self.election(&source, &state)?.stakes.total());
+            if amount < minimum {
+                return Err(SendError::StakeTooSmall { amount, minimum });
             }
         }
         Ok((costs, balance))
@@ -614,9 +612,9 @@ impl Node {
         let own_pool = self.chain().status().validator.is_some();
         let handle = self.handle().map_err(SendError::Node)?;
         let peers = handle.peers().map_err(not_connected)?;
-        let is_told =
-            |peer: &super::Peer| peer.is_proven && peer.is_validator && peer.head.is_some();
-        if !own_pool && !peers.iter().any(is_told) {
+        let accepts_transactions =
+            |peer: &super::Peer| peer.is_validated && peer.is_validator && peer.head.is_some();
+        if !own_pool && !peers.iter().any(accepts_transactions) {
             let peers = peers.len();
             return Err(SendError::NoValidator { peers });
         }
@@ -626,8 +624,8 @@ impl Node {
             self.advertise(id, PayloadType::LIST, Some(TRANSACTION_LIFETIME))
                 .map_err(SendError::Node)?;
         }
-        let told = handle.announce_transaction(transaction.id());
-        let validators = told.map_err(not_connected)?;
+        let announced = handle.announce_transaction(transaction.id());
+        let validators = announced.map_err(not_connected)?;
         if own_pool || validators > 0 {
             self.submit(transaction.id(), own_pool && validators == 0)?;
         } else {
@@ -655,23 +653,23 @@ impl Node {
     }
 
     /// Adds a transaction to this node's mempool. If it was announced to no other validator, waits
-    /// for the verdict of the mempool for at most [`JUDGEMENT_TIMEOUT`].
+    /// for the verdict of the mempool for at most [`VERDICT_TIMEOUT`].
     fn submit(&self, id: AtomId, is_only: bool) -> Result<(), SendError> {
-        // A rejected transaction that is sent again is judged again.
+        // A rejected transaction that is sent again is checked again.
         let before = self.chain().status().mempool.refused;
         self.submit_transaction(id);
         if !is_only {
             return Ok(());
         }
-        let verdict = |status: &ChainStatus| match judged(status, id) {
-            Some(TransactionState::Refused(_)) if status.mempool.refused == before => None,
-            judged => judged,
+        let verdict = |status: &ChainStatus| match mempool_state(status, id) {
+            Some(TransactionState::Rejected(_)) if status.mempool.refused == before => None,
+            state => state,
         };
         let status = self
             .chain()
-            .wait_until(JUDGEMENT_TIMEOUT, |status| verdict(status).is_some());
+            .wait_until(VERDICT_TIMEOUT, |status| verdict(status).is_some());
         match status.as_ref().and_then(verdict) {
-            Some(TransactionState::Refused(why)) => Err(SendError::Refused(why)),
+            Some(TransactionState::Rejected(why)) => Err(SendError::Rejected(why)),
             _ => Ok(()),
         }
     }
@@ -685,14 +683,14 @@ impl Node {
             store: self.store.clone(),
             network: self.handle().ok().filter(|_| self.waits()),
             fetched: Mutex::default(),
-            patience: Patience::ENDLESS.within(QUERY_TIMEOUT),
+            wait_limit: WaitLimit::NONE.within(QUERY_TIMEOUT),
         }
     }
 }
 
 /// Returns the state of a transaction in this node's mempool; `None` if the mempool does not know
 /// it.
-fn judged(status: &ChainStatus, id: AtomId) -> Option<TransactionState> {
+fn mempool_state(status: &ChainStatus, id: AtomId) -> Option<TransactionState> {
     let is_validator = status.validator.is_some();
     let standing = status.mempool.standing(&id)?;
     Some(match standing {
@@ -702,12 +700,14 @@ fn judged(status: &ChainStatus, id: AtomId) -> Option<TransactionState> {
         },
         // The mempool of a node that does not validate holds the transactions of its own users.
         Standing::Ready { .. } => match status.mempool.own.get(&id).copied().flatten() {
-            Some(0) => TransactionState::Unheld,
+            Some(0) => TransactionState::NoKnownValidator,
             validators => TransactionState::Announced { validators },
         },
         Standing::Waiting { data, .. } => TransactionState::WaitingForData { data },
         Standing::Fetching => TransactionState::Fetching,
-        Standing::Left(Outcome::Refused(refusal)) => TransactionState::Refused(refusal.to_string()),
+        Standing::Left(Outcome::Refused(refusal)) => {
+            TransactionState::Rejected(refusal.to_string())
+        }
         Standing::Left(Outcome::Expired) => TransactionState::Expired,
         Standing::Left(Outcome::Abandoned {
             block,
@@ -730,7 +730,7 @@ struct ChainSource {
     store: Store,
     network: Option<NetworkHandle>,
     fetched: Mutex<MemoryStore>,
-    patience: Patience,
+    wait_limit: WaitLimit,
 }
 
 impl ChainSource {
@@ -739,7 +739,7 @@ impl ChainSource {
     fn fetch(&self, id: &AtomId) -> Option<Atom> {
         let network = self.network.as_ref()?;
         for kind in [PayloadType::LIST, PayloadType::ATOM] {
-            let Ok(atoms) = self.patience.scope(|| network.fetch(*id, kind)) else {
+            let Ok(atoms) = self.wait_limit.scope(|| network.fetch(*id, kind)) else {
                 continue;
             };
             let first = atoms.first().cloned();

@@ -6,7 +6,7 @@ use crate::chain_service::dir::{
 };
 use crate::chain_service::replay::replay;
 use crate::chain_service::search::any_block;
-use crate::chain_service::signing_record::SignedFile;
+use crate::chain_service::signing_record::SigningRecordFile;
 use crate::chain_service::{HeadState, SavedHead, SigningRecord};
 use crate::clock;
 use crate::config::Config;
@@ -132,7 +132,7 @@ fn check_no_trace(dir: &ChainDir, config: &Config, store: &Store) -> Result<(), 
         }));
     }
     log::warn!(
-        "no head journal in {}, though {trace}: joining the chain through peers; `astreum chain \
+        "no head journal in {}, but {trace}: joining the chain through peers; `astreum chain \
          recover` resumes from cold storage instead",
         dir.path().display()
     );
@@ -145,7 +145,7 @@ pub(crate) fn trace(
     chain_id: u64,
     store: &Store,
 ) -> Result<Option<Trace>, NodeError> {
-    if let Some(path) = dir.signed_files()?.into_iter().next() {
+    if let Some(path) = dir.signing_record_files()?.into_iter().next() {
         return Ok(Some(Trace::SigningRecord(path)));
     }
     let Some(cold) = store.cold() else {
@@ -162,7 +162,7 @@ pub(crate) fn trace(
 fn retire(legacy: &Legacy) {
     match legacy.retire() {
         Ok(()) => log::warn!("renamed chain files of the previous format: they are not used"),
-        Err(error) => log::error!("chain files of the previous format stay: {error}"),
+        Err(error) => log::error!("failed to rename chain files of the previous format: {error}"),
     }
 }
 
@@ -178,13 +178,16 @@ fn take_over(
     let chain_id = config.chain_id();
     // Checked before anything is written.
     let head = legacy.head()?;
-    for path in legacy.signed_files() {
-        let key = SignedFile::key_of(path).map_err(ChainDirError::from)?;
+    for path in legacy.signing_record_files() {
+        let key = SigningRecordFile::key_of(path).map_err(ChainDirError::from)?;
         let from = path.parent().unwrap_or(Path::new("."));
-        let old = SignedFile::new(from, chain_id, &key);
+        let old = SigningRecordFile::new(from, chain_id, &key);
         let record = old.load().map_err(ChainDirError::from)?;
         // An earlier attempt may have come this far, and the key may have signed since.
-        let kept = dir.signed_file(&key).load().map_err(ChainDirError::from)?;
+        let kept = dir
+            .signing_record_file(&key)
+            .load()
+            .map_err(ChainDirError::from)?;
         let time = |record: &SigningRecord| record.last().map(|block| block.timestamp);
         if time(&kept) < time(&record) {
             dir.save_signing_record(&key, &record)?;
@@ -196,7 +199,7 @@ fn take_over(
         return Ok(());
     };
     if head.state == HeadState::Trusted {
-        log::info!("the head of the previous run was not verified: it is taken from peers again");
+        log::info!("the head of the previous run was not verified: syncing it from peers again");
         retire(legacy);
         return Ok(());
     }
@@ -207,10 +210,10 @@ fn take_over(
     );
     let latest = clock::unix_time().as_secs();
     let latest = latest.saturating_add(config.verification_max_future_skew);
-    let mut told = Instant::now();
+    let mut reported = Instant::now();
     let replayed = replay(store, head.id, chain_id, latest, &mut |done, total| {
-        if told.elapsed() >= PROGRESS_INTERVAL {
-            told = Instant::now();
+        if reported.elapsed() >= PROGRESS_INTERVAL {
+            reported = Instant::now();
             log::info!("verifying the chain of the previous format: blocks={done}/{total}");
         }
     });
@@ -218,7 +221,7 @@ fn take_over(
         None => {
             dir.begin(replayed.heads.iter(), replayed.genesis)?;
             log::warn!(
-                "took over the chain of the previous format into {}: height={} id={}",
+                "migrated the chain of the previous format to {}: height={} id={}",
                 dir.path().display(),
                 head.height,
                 head.id
@@ -238,7 +241,7 @@ fn take_over(
             }));
         }
         Some(problem) => log::warn!(
-            "the chain of the previous format is not complete in the store and is taken from peers \
+            "the chain of the previous format is incomplete in the store: syncing it from peers \
              again: {problem}"
         ),
     }

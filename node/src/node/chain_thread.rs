@@ -67,7 +67,7 @@ impl Node {
             failure: self.failure.clone(),
         });
         let thread = thread.map_err(NodeError::ChainThread)?;
-        network.tell_chain(thread.inbox().clone())?;
+        network.attach_chain(thread.inbox().clone())?;
         *chain_thread = Some(thread);
         *self
             .state_dir

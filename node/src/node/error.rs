@@ -75,10 +75,7 @@ impl fmt::Display for NodeError {
             Self::Network(error) => error.fmt(f),
             Self::ChainDir(error) => error.fmt(f),
             Self::RefetchThread(error) => {
-                write!(
-                    f,
-                    "cannot start the thread that fetches lost atoms: {error}"
-                )
+                write!(f, "cannot start the refetch thread: {error}")
             }
             Self::Log(error) => error.fmt(f),
             Self::Advertisements(error) => {
@@ -88,32 +85,32 @@ impl fmt::Display for NodeError {
                 "this node does not follow the chain; start it with Node::builder or start_chain",
             ),
             Self::PeersThread(error) => {
-                write!(f, "cannot start the thread that saves known peers: {error}")
+                write!(f, "cannot start the known peers thread: {error}")
             }
             Self::ChainThread(error) => {
-                write!(f, "cannot start the thread of the chain: {error}")
+                write!(f, "cannot start the chain thread: {error}")
             }
             Self::Panicked(panic) => write!(f, "the node has stopped: {panic}; this is a bug"),
             Self::ChainBusy => f.write_str(
-                "the node is busy with blocks; the decision is taken when it is done: \
-                 `astreum chain forks` shows it",
+                "the node is busy with blocks; the decision takes effect later (see `astreum chain \
+                 forks`)",
             ),
             Self::NotConnected => Stopped.fmt(f),
-            Self::Resolve(error) => write!(f, "the address cannot be resolved: {error}"),
+            Self::Resolve(error) => write!(f, "failed to resolve the address: {error}"),
             Self::NoUsableAddress => f.write_str(
                 "the name has no address that this node can reach; IPv6 needs use_ipv6 = true",
             ),
             Self::OwnAddress(address) => write!(
                 f,
-                "{address} is this node's own address; give the address of another node"
+                "{address} is the address of this node; give the address of another node"
             ),
             Self::Store(error) => error.fmt(f),
             Self::ColdStorage(error) => write!(f, "cold storage: {error}"),
-            Self::Fetch(error) => write!(f, "the fetch failed: {error}"),
+            Self::Fetch(error) => write!(f, "fetch failed: {error}"),
             Self::TooManyAdvertisements => {
                 f.write_str("too many objects are advertised; withdraw some first")
             }
-            Self::ListTooLong { max } => write!(f, "the chain has more than {max} atoms"),
+            Self::ListTooLong { max } => write!(f, "list exceeds the maximum of {max} atoms"),
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) const MAX_PEERS: usize = 64;
 /// Interval between updates of the file.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Delay of the first update: short, so that a short run leaves a file too.
-const FIRST_LOOK: Duration = Duration::from_secs(5);
+const FIRST_SAVE_DELAY: Duration = Duration::from_secs(5);
 const FILE_NAME: &str = "known_peers";
 const FORMAT: &str = "astreum known peers 1";
 /// Maximum file size in bytes; larger than any file that is written.
@@ -68,7 +68,7 @@ impl KnownPeers {
             .spawn(move || {
                 let _ = failure.watch(|| {
                     let mut known = known;
-                    let mut wait = FIRST_LOOK;
+                    let mut wait = FIRST_SAVE_DELAY;
                     loop {
                         let is_last = stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout);
                         wait = INTERVAL;
@@ -119,10 +119,10 @@ fn keep(path: &Path, known: &mut Vec<KnownPeer>, peers: &[Peer]) {
 /// Chooses the peers to keep: currently validated ones, one of each network group before further
 /// ones, then those already in the file.
 fn choose(known: &[KnownPeer], peers: &[Peer]) -> Vec<KnownPeer> {
-    let mut proven: Vec<&Peer> = peers.iter().filter(|peer| peer.is_proven).collect();
-    proven.sort_by_key(|peer| (peer.public_key, peer.address));
+    let mut validated: Vec<&Peer> = peers.iter().filter(|peer| peer.is_validated).collect();
+    validated.sort_by_key(|peer| (peer.public_key, peer.address));
     let mut groups = BTreeSet::new();
-    let (first, further): (Vec<&Peer>, Vec<&Peer>) = proven
+    let (first, further): (Vec<&Peer>, Vec<&Peer>) = validated
         .into_iter()
         .partition(|peer| groups.insert(peer.group));
     let today = first.into_iter().chain(further).map(|peer| KnownPeer {
@@ -152,7 +152,7 @@ fn load(path: &Path) -> Vec<KnownPeer> {
     });
     read.unwrap_or_else(|error| {
         let path = path.display();
-        log::warn!("peers of the previous run are not known: {path}: {error}");
+        log::warn!("failed to read the known peers of the previous run: {path}: {error}");
         Vec::new()
     })
 }
@@ -194,7 +194,7 @@ mod tests {
             public_key: PublicKey::new([n; 32]),
             address,
             group: NetworkGroup::of(address.ip()),
-            is_proven: true,
+            is_validated: true,
             is_validator: false,
             is_default_seed: false,
             is_seed: false,
@@ -217,11 +217,11 @@ mod tests {
         let path = scratch.path().join(FILE_NAME);
         assert_eq!(load(&path), []);
         let mut kept = Vec::new();
-        let unproven = Peer {
-            is_proven: false,
+        let unvalidated = Peer {
+            is_validated: false,
             ..peer(9, "10.9.0.1:9")
         };
-        keep(&path, &mut kept, &[peer(1, "10.1.0.1:52780"), unproven]);
+        keep(&path, &mut kept, &[peer(1, "10.1.0.1:52780"), unvalidated]);
         assert_eq!(load(&path), [known(1)]);
         // Peers that are currently not connected stay in the file.
         keep(&path, &mut kept, &[peer(2, "10.2.0.1:52780")]);

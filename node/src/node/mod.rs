@@ -564,7 +564,7 @@ mod tests {
     use core::time::Duration;
 
     #[test]
-    fn a_panic_of_a_thread_stops_the_node_and_is_the_error_of_its_calls() {
+    fn thread_panic_stops_the_node_and_is_returned_by_its_calls() {
         let scratch = Scratch::new("panicked");
         let node = Node::new(Config {
             incoming_port: 0,
@@ -599,7 +599,7 @@ mod tests {
         while handle.status().is_ok() {
             assert!(
                 began.elapsed() < Duration::from_secs(60),
-                "the network goes on"
+                "the network is still running"
             );
             std::thread::yield_now();
         }

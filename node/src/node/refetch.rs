@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// Number of atoms requested in one round.
-const ATOMS_A_ROUND: usize = 8;
+const ATOMS_PER_ROUND: usize = 8;
 /// Pause after a round in which every atom was found.
 const AFTER_SUCCESS: Duration = Duration::from_millis(100);
 /// Pause after a round in which an atom was not found.
@@ -112,7 +112,7 @@ fn run(store: &Store, network: &NetworkHandle, stop: &Stop) {
         if peers == 0 {
             continue;
         }
-        match cold.next_lost(ATOMS_A_ROUND) {
+        match cold.next_lost(ATOMS_PER_ROUND) {
             Ok(Some(ids)) => {
                 let missed = pass.missed;
                 for id in ids {
@@ -124,7 +124,9 @@ fn run(store: &Store, network: &NetworkHandle, stop: &Stop) {
                                 Err(error) => {
                                     pass.missed += 1;
                                     if let Some(more) = log::limited("lost atom not stored") {
-                                        log::error!("a lost atom cannot be stored: {error}{more}");
+                                        log::error!(
+                                            "failed to store a fetched atom: {error}{more}"
+                                        );
                                     }
                                 }
                             }
@@ -154,7 +156,7 @@ fn run(store: &Store, network: &NetworkHandle, stop: &Stop) {
             }
             Err(error) => {
                 if let Some(more) = log::limited("lost atoms") {
-                    log::error!("the list of lost atoms cannot be read: {error}{more}");
+                    log::error!("failed to read the list of lost atoms: {error}{more}");
                 }
                 pause = pass_pause;
             }

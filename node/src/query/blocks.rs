@@ -55,7 +55,7 @@ where
         if block.height < *height || block.is_genesis() {
             let id = block.id();
             return Err(QueryError::Malformed(format!(
-                "the blocks before {id} do not count down to height {height}"
+                "heights of the blocks before {id} do not descend to {height}"
             )));
         }
         block = Block::read(source, block.previous)?;
@@ -104,7 +104,7 @@ where
     let ids = atoms.iter().map(|atom| AtomId::from_slice(atom.data()));
     ids.collect::<Option<_>>().ok_or_else(|| {
         let id = block.id();
-        QueryError::Malformed(format!("the {what} of block {id} are not a list of ids"))
+        QueryError::Malformed(format!("malformed {what} of block {id}: not a list of ids"))
     })
 }
 
@@ -177,7 +177,7 @@ where
         return Ok(None);
     };
     let id = AtomId::from_slice(&value).ok_or_else(|| {
-        QueryError::Malformed(format!("the record of account {address} has no id"))
+        QueryError::Malformed(format!("malformed record of account {address}: not an id"))
     })?;
     Ok(Some((id, Account::read(source, id)?)))
 }

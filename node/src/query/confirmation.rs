@@ -11,7 +11,7 @@ use core::convert::Infallible;
 /// unlikely to settle.
 const MAX_BLOCKS: u64 = 2_048;
 /// Number of blocks between two checks of the state.
-const LOOK_BLOCKS: u64 = 32;
+const CHECK_BLOCKS: u64 = 32;
 
 /// Returns the confirmation state of `block`, which is on the chain that ends in `head`. `stakes`
 /// are the stakes after its parent, `now` is the wall time in seconds. For a block far below the
@@ -38,7 +38,7 @@ where
     loop {
         seen.add(at.validator);
         let is_last = at.height <= block.height || seen.blocks() >= MAX_BLOCKS;
-        if is_last || seen.blocks().is_multiple_of(LOOK_BLOCKS) {
+        if is_last || seen.blocks().is_multiple_of(CHECK_BLOCKS) {
             let state = seen.state(slots);
             if is_last || state == Confirmation::Settled {
                 return Ok(state);
@@ -51,7 +51,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain_service::samples::header;
+    use crate::chain_service::test_fixtures::header;
     use astreum_core::atom::{AtomId, MemoryStore};
     use astreum_core::chain::{Address, Header};
     use astreum_core::integer::Natural;
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_third_of_the_stake_makes_nothing_safe() {
+    fn one_third_of_the_stake_makes_no_block_safe() {
         let mut store = MemoryStore::new();
         let chain = chain(&mut store, 100, 1);
         let state = confirmation(&store, Stakes, &chain[99], &chain[1], 1_198).unwrap();

@@ -16,7 +16,7 @@ pub struct Costs {
 impl Costs {
     /// Returns the sum of all costs and `amount`.
     #[must_use]
-    pub fn with(&self, amount: &Natural) -> Natural {
+    pub fn with_amount(&self, amount: &Natural) -> Natural {
         &(&self.fee + &self.storage) + amount
     }
 }

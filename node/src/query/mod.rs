@@ -16,7 +16,7 @@ pub use confirmation::confirmation;
 pub use costs::{Costs, costs};
 pub use proof::{AccountProof, ProofProblem, Proven};
 pub use stakes::{Slot, Stake, schedule, stake};
-pub use status::{Place, find};
+pub use status::{TransactionLocation, find};
 
 use astreum_core::atom::{AtomId, ListError, SourceError};
 use astreum_core::chain::{Address, RecordError};
@@ -64,25 +64,25 @@ impl fmt::Display for QueryError {
                 "this node has no block yet; it gets one from a seed or a peer, by validating, or \
                  from `astreum genesis`",
             ),
-            Self::Missing(id) => write!(f, "atom {id} was not found here or at any peer"),
+            Self::Missing(id) => write!(f, "atom {id} was not found locally or at any peer"),
             Self::Malformed(what) => f.write_str(what),
             Self::TooHigh { height, head } => {
                 write!(
                     f,
-                    "there is no block {height} yet; the head is block {head}"
+                    "block {height} does not exist yet; the head is block {head}"
                 )
             }
             Self::UnknownAccount { account, height } => write!(
                 f,
-                "there is no account {account} as of block {height}; an account begins with the \
-                 first transaction to it"
+                "account {account} does not exist at block {height}; the first transaction to an \
+                 account creates it"
             ),
             Self::UnknownTransaction(id) => {
-                write!(f, "no transaction {id} was found here or at any peer")
+                write!(f, "transaction {id} was not found locally or at any peer")
             }
             Self::Stopping => f.write_str("the node is shutting down"),
             Self::NoOwnAccount => f.write_str(
-                "this node has no account of its own, for it has no validation key; give an \
+                "this node has no account: it has no validation key; give an \
                  account's key, or set validation_secret_key_file",
             ),
         }

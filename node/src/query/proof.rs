@@ -66,12 +66,14 @@ impl fmt::Display for ProofProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Format(other) => {
-                write!(f, "its format is {other:?}, and this reads {FORMAT:?}")
+                write!(f, "unsupported format {other:?}, expected {FORMAT:?}")
             }
-            Self::Unreadable(part) => write!(f, "its {part} cannot be read"),
-            Self::Block(what) => write!(f, "its atoms are not the block that it names: {what}"),
-            Self::Path(error) => write!(f, "its path does not lead to the account: {error}"),
-            Self::Account(what) => write!(f, "its account is not at the end of the path: {what}"),
+            Self::Unreadable(part) => write!(f, "malformed {part}"),
+            Self::Block(what) => write!(f, "the atoms do not match the block: {what}"),
+            Self::Path(error) => write!(f, "invalid path to the account: {error}"),
+            Self::Account(what) => {
+                write!(f, "the account does not match the end of the path: {what}")
+            }
         }
     }
 }
@@ -126,7 +128,10 @@ impl AccountProof {
         let account = match value {
             Some(value) => Some(self.verified_account(&value)?),
             None if self.account_atoms.is_empty() => None,
-            None => return Err(ProofProblem::Account("the path leads to none".to_owned())),
+            None => {
+                let problem = "the path does not lead to an account";
+                return Err(ProofProblem::Account(problem.to_owned()));
+            }
         };
         Ok(Proven {
             address,
@@ -144,24 +149,24 @@ impl AccountProof {
         let store: MemoryStore = atoms.iter().cloned().collect();
         let block =
             Block::read(&store, id).map_err(|error| ProofProblem::Block(error.to_string()))?;
-        if are(&atoms, &block.to_atoms()) {
+        if atoms_equal(&atoms, &block.to_atoms()) {
             Ok(block)
         } else {
-            Err(ProofProblem::Block("there are others as well".to_owned()))
+            Err(ProofProblem::Block("unneeded atoms".to_owned()))
         }
     }
 
     fn verified_account(&self, value: &[u8]) -> Result<(AtomId, Account), ProofProblem> {
         let wrong = |what: String| ProofProblem::Account(what);
-        let id =
-            AtomId::from_slice(value).ok_or_else(|| wrong("the path ends in no id".to_owned()))?;
+        let id = AtomId::from_slice(value)
+            .ok_or_else(|| wrong("the path does not end in an id".to_owned()))?;
         let atoms = atoms(&self.account_atoms).ok_or(ProofProblem::Unreadable("account_atoms"))?;
         let store: MemoryStore = atoms.iter().cloned().collect();
         let account = Account::read(&store, id).map_err(|error| wrong(error.to_string()))?;
-        if are(&atoms, &account.to_atoms().1) {
+        if atoms_equal(&atoms, &account.to_atoms().1) {
             Ok((id, account))
         } else {
-            Err(wrong("there are others as well".to_owned()))
+            Err(wrong("unneeded atoms".to_owned()))
         }
     }
 }
@@ -171,6 +176,6 @@ fn atoms(texts: &[String]) -> Option<Vec<Atom>> {
     texts.iter().map(atom).collect()
 }
 
-fn are(atoms: &[Atom], record: &[(AtomId, Atom)]) -> bool {
+fn atoms_equal(atoms: &[Atom], record: &[(AtomId, Atom)]) -> bool {
     atoms.iter().eq(record.iter().map(|(_, atom)| atom))
 }

@@ -45,7 +45,7 @@ where
         return Ok(Natural::ZERO);
     };
     Natural::from_bytes_le(&value)
-        .map_err(|error| QueryError::Malformed(format!("the stake of {address}: {error}")))
+        .map_err(|error| QueryError::Malformed(format!("malformed stake of {address}: {error}")))
 }
 
 /// Returns all validators, the largest stake first, and the next `count` slots after `head` from
@@ -74,7 +74,7 @@ pub fn schedule(
         .collect();
     sorted.sort_by_cached_key(|stake| Reverse(stake.stake.clone()));
     // Without stakes, or years after the last block, there are no slots.
-    let (Ok(mut draw), Ok(first)) = (election.draw(), slot_of(&head.timestamp, now)) else {
+    let (Ok(mut draw), Ok(first)) = (election.schedule(), slot_of(&head.timestamp, now)) else {
         return (sorted, Vec::new());
     };
     let seconds = Natural::from(SLOT_SECONDS);

@@ -1,4 +1,4 @@
-//! Lookup of a transaction's place in the chain.
+//! Lookup of a transaction's location in the chain.
 //!
 //! Applying a transaction stores a contract for its ten atoms with the burn account, under the
 //! transaction's id. The contract names the block before the one that applied the transaction, so a
@@ -21,21 +21,25 @@ const ATOMS_FIELD: usize = 5;
 /// before it is applied; that contract counts four atoms.
 const TRANSACTION_ATOMS: u64 = 10;
 
-/// Place of a transaction in the chain.
+/// Location of a transaction in the chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct TransactionLocation {
     /// Block with the transaction.
     pub block: Block,
     /// Index in the block, and receipt.
     pub included: Included,
 }
 
-/// Returns the transaction's place in the chain that ends in `head`, or `None` if it is not
+/// Returns the transaction's location in the chain that ends in `head`, or `None` if it is not
 /// included.
 ///
 /// # Errors
 /// Fails if an atom is missing, or a stored record is malformed.
-pub fn find<S>(source: &S, head: &Block, id: AtomId) -> Result<Option<Place>, QueryError>
+pub fn find<S>(
+    source: &S,
+    head: &Block,
+    id: AtomId,
+) -> Result<Option<TransactionLocation>, QueryError>
 where
     S: AtomSource<Error = Infallible> + ?Sized,
 {
@@ -53,11 +57,13 @@ where
     let Some(place) = place else {
         let at = block.id();
         return Err(QueryError::Malformed(format!(
-            "transaction {id} was applied in block {height}, and is not among the {total} of {at}"
+            "transaction {id} is not among the {total} transactions of block {height}, {at}"
         )));
     };
     let (_, mut one) = included(source, &block, place, 1)?;
-    Ok(one.pop().map(|included| Place { block, included }))
+    Ok(one
+        .pop()
+        .map(|included| TransactionLocation { block, included }))
 }
 
 /// Returns the block before the one that the transaction was applied in.
@@ -71,7 +77,7 @@ where
     let Some(record) = trie::get(source, burn.data, id.as_bytes())? else {
         return Ok(None);
     };
-    let malformed = || QueryError::Malformed(format!("the contract of {id} is not a contract"));
+    let malformed = || QueryError::Malformed(format!("malformed storage contract {id}"));
     let record = AtomId::from_slice(&record).ok_or_else(malformed)?;
     let fields = collect_list(source, record, CONTRACT_FIELDS)?;
     let field = |at: usize| fields.get(at).map(|atom| atom.data());

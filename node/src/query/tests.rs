@@ -138,7 +138,7 @@ fn blocks_are_found_by_height_and_id_and_listed_backwards() {
     assert!(
         error
             .to_string()
-            .contains("no block 6 yet; the head is block 5"),
+            .contains("block 6 does not exist yet; the head is block 5"),
         "{error}"
     );
     let listed = |from: usize, count| {
@@ -148,16 +148,16 @@ fn blocks_are_found_by_height_and_id_and_listed_backwards() {
     assert_eq!(listed(5, 2), [chain[5].id(), chain[4].id()]);
     assert_eq!(listed(1, 9), [chain[1].id(), chain[0].id()]);
     assert!(listed(1, 0).is_empty());
-    let nowhere = AtomId::new([7; 32]);
-    let error = block(&store, head, BlockAt::Id(nowhere)).unwrap_err();
-    assert_eq!(error, QueryError::Missing(nowhere));
+    let missing = AtomId::new([7; 32]);
+    let error = block(&store, head, BlockAt::Id(missing)).unwrap_err();
+    assert_eq!(error, QueryError::Missing(missing));
     // An atom that is not a block is reported as malformed.
     let other = block(&store, head, BlockAt::Id(chain[0].accounts)).unwrap_err();
     assert!(matches!(other, QueryError::Malformed(_)), "{other:?}");
 }
 
 #[test]
-fn a_list_is_as_long_as_asked_even_if_what_is_before_is_nowhere() {
+fn block_list_has_the_requested_length_even_if_older_blocks_are_missing() {
     let mut store = MemoryStore::new();
     let (chain, _) = chain(&mut store);
     let two: MemoryStore = [&chain[5], &chain[4]]
@@ -171,7 +171,7 @@ fn a_list_is_as_long_as_asked_even_if_what_is_before_is_nowhere() {
 }
 
 #[test]
-fn what_a_block_carries_comes_in_parts() {
+fn block_transactions_are_paginated() {
     let mut store = MemoryStore::new();
     let (chain, sent) = chain(&mut store);
     let (total, all) = included(&store, &chain[3], 0, 9).unwrap();
@@ -188,7 +188,7 @@ fn what_a_block_carries_comes_in_parts() {
 }
 
 #[test]
-fn a_transaction_is_found_where_it_was_applied_and_nowhere_else() {
+fn transaction_is_found_only_in_the_block_that_applied_it() {
     let mut store = MemoryStore::new();
     let (chain, sent) = chain(&mut store);
     for head in &chain[3..] {
@@ -259,7 +259,7 @@ fn costs_follow_the_head() {
         (free.fee.clone(), free.storage.clone()),
         (Natural::ONE, Natural::ZERO)
     );
-    assert_eq!(free.with(&natural(5)), natural(6));
+    assert_eq!(free.with_amount(&natural(5)), natural(6));
     let priced = |stake: u64, fees: u64| {
         let header = Header {
             cumulative_stake: natural(stake),
@@ -288,7 +288,7 @@ fn costs_follow_the_head() {
 }
 
 #[test]
-fn proofs_show_presence_and_absence_without_a_store() {
+fn proofs_verify_presence_and_absence_without_a_store() {
     let mut store = MemoryStore::new();
     let (chain, _) = chain(&mut store);
     let head = &chain[5];
@@ -308,7 +308,7 @@ fn proofs_show_presence_and_absence_without_a_store() {
 }
 
 #[test]
-fn a_proof_that_was_tampered_with_shows_nothing() {
+fn tampered_proofs_are_rejected() {
     let mut store = MemoryStore::new();
     let (chain, _) = chain(&mut store);
     let head = &chain[5];
@@ -317,82 +317,85 @@ fn a_proof_that_was_tampered_with_shows_nothing() {
     let older = AccountProof::prove(&store, &chain[2], &address(3)).unwrap();
     type Change<'a> = (&'a str, Box<dyn Fn(&mut AccountProof) + 'a>);
     let changes: Vec<Change<'_>> = vec![
-        ("its format", Box::new(|proof| proof.format.push('1'))),
         (
-            "its account cannot",
+            "unsupported format",
+            Box::new(|proof| proof.format.push('1')),
+        ),
+        (
+            "malformed account",
             Box::new(|proof| proof.account.push('0')),
         ),
         (
-            "does not lead",
+            "invalid path",
             Box::new(|proof| proof.account = TREASURY.to_string()),
         ),
-        ("its block cannot", Box::new(|proof| proof.block.clear())),
+        ("malformed block", Box::new(|proof| proof.block.clear())),
         (
-            "not the block",
+            "do not match the block",
             Box::new(|proof| proof.block = older.block.clone()),
         ),
         (
-            "not the block",
+            "do not match the block",
             Box::new(|proof| proof.block_atoms.truncate(3)),
         ),
         (
-            "not the block",
+            "do not match the block",
             Box::new(|proof| proof.block_atoms.swap(0, 1)),
         ),
         (
-            "block_atoms cannot",
+            "malformed block_atoms",
             Box::new(|proof| proof.block_atoms[0].push('x')),
         ),
         (
-            "does not lead",
+            "invalid path",
             Box::new(|proof| {
                 proof.block = older.block.clone();
                 proof.block_atoms = older.block_atoms.clone();
             }),
         ),
-        ("does not lead", Box::new(|proof| proof.path.clear())),
-        ("its path cannot", Box::new(|proof| proof.path.push('0'))),
+        ("invalid path", Box::new(|proof| proof.path.clear())),
+        ("malformed path", Box::new(|proof| proof.path.push('0'))),
         (
-            "does not lead",
+            "invalid path",
             Box::new(|proof| proof.path = older.path.clone()),
         ),
         (
-            "not at the end",
+            "the account does not match",
             Box::new(|proof| proof.account_atoms.clear()),
         ),
         (
-            "not at the end",
+            "the account does not match",
             Box::new(|proof| {
                 let more = proof.block_atoms[0].clone();
                 proof.account_atoms.push(more);
             }),
         ),
         (
-            "not at the end",
+            "the account does not match",
             Box::new(|proof| {
                 let treasury = AccountProof::prove(&store, head, &TREASURY).unwrap();
                 proof.account_atoms = treasury.account_atoms;
             }),
         ),
     ];
-    for (at, (said, change)) in changes.iter().enumerate() {
+    for (at, (expected, change)) in changes.iter().enumerate() {
         let mut proof = good.clone();
         change(&mut proof);
         let problem = proof.verify().unwrap_err().to_string();
-        assert!(problem.contains(said), "change {at}: {problem}");
+        assert!(problem.contains(expected), "change {at}: {problem}");
     }
     let mut proof = absent.clone();
     proof.account_atoms = good.account_atoms.clone();
     let problem = proof.verify().unwrap_err().to_string();
-    assert!(problem.contains("leads to none"), "{problem}");
+    assert!(problem.contains("does not lead to an account"), "{problem}");
 }
 
 #[test]
-fn no_digit_of_a_proof_can_be_another() {
+fn proof_with_a_changed_digit_is_rejected() {
     let mut store = MemoryStore::new();
     let (chain, _) = chain(&mut store);
-    for who in [3, 9] {
-        let proof = AccountProof::prove(&store, &chain[5], &address(who)).unwrap();
+    for number in [3, 9] {
+        let proof = AccountProof::prove(&store, &chain[5], &address(number)).unwrap();
         let text = serde_json::to_string(&proof).unwrap();
         let mut changed = 0;
         for at in 0..text.len() {
@@ -409,7 +412,7 @@ fn no_digit_of_a_proof_can_be_another() {
                 changed += 1;
                 let verified = other.verify();
                 // For an absent account, some nearby keys are absent, too.
-                let is_neighbour = who == 9 && other.account != proof.account;
+                let is_neighbour = number == 9 && other.account != proof.account;
                 assert!(
                     verified.is_err() || is_neighbour,
                     "digit {at}: {verified:?}"

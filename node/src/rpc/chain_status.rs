@@ -88,7 +88,7 @@ impl ChainReply {
                 blocks_total,
                 waits,
             } = sync;
-            let waits = waits.as_ref().map(|waits| format!("; waits for {waits}"));
+            let waits = waits.as_ref().map(|waits| format!("; waiting for {waits}"));
             let waits = waits.unwrap_or_default();
             lines.push((
                 "following",
@@ -98,7 +98,10 @@ impl ChainReply {
                 ),
             ));
         }
-        let waits = self.waits.iter().map(|waits| ("waits for", waits.clone()));
+        let waits = self
+            .waits
+            .iter()
+            .map(|waits| ("waiting for", waits.clone()));
         let dropped = self.dropped.iter();
         let dropped = dropped.map(|why| ("not followed", why.clone()));
         let bad = self.bad_blocks.iter();
@@ -139,7 +142,7 @@ mod tests {
             lines,
             [
                 "7 (trusted, not verified)",
-                "aa at 9: 3 of 10 headers, 0 of 0 blocks; waits for atom bb",
+                "aa at 9: 3 of 10 headers, 0 of 0 blocks; waiting for atom bb",
                 "cc: wrong"
             ]
         );

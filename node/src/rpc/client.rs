@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::protocol::{ErrorReply, MAX_LINE_BYTES, Request, parse_reply};
 use super::server::{is_locked, too_long};
-use crate::Patience;
+use crate::WaitLimit;
 
 /// Default time limit of a reply: longer than a node searches for an atom at many peers.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -56,24 +56,24 @@ impl fmt::Display for ClientError {
             ),
             Self::Unreachable { socket } => write!(
                 f,
-                "a node runs with the control socket {0} and cannot be reached there: it starts or \
-                 stops, or the socket was removed, and the node creates it again within seconds; \
-                 otherwise stop the process that has {0}.lock open",
+                "a node holds the control socket {0} but does not accept connections: it is \
+                 starting or stopping, or the socket was removed and is created again within \
+                 seconds; otherwise stop the process that has {0}.lock open",
                 socket.display()
             ),
             Self::Io { socket, error } if is_timeout(error) => {
                 write!(
                     f,
-                    "the node at {} did not answer in time; --timeout lets it take longer",
+                    "timed out waiting for the node at {}; --timeout sets the limit",
                     socket.display()
                 )
             }
             Self::Io { socket, error } => {
-                write!(f, "the control socket {}: {error}", socket.display())
+                write!(f, "control socket {}: {error}", socket.display())
             }
             Self::BadReply { message } => write!(
                 f,
-                "invalid reply of the node: {message}; is it of another version?"
+                "invalid reply of the node: {message}; it may run another version"
             ),
             Self::Refused(reply) => f.write_str(&reply.error),
         }
@@ -112,7 +112,7 @@ impl Client {
     }
 
     /// Sends a request and waits for the result within the limits of the client's timeout and the
-    /// thread's [`Patience`]. A request that is given up ends at the node as well.
+    /// thread's [`WaitLimit`]. A request that is given up ends at the node as well.
     ///
     /// # Errors
     /// Fails if no node is running, if the connection fails or times out, or if the node refuses.
@@ -149,7 +149,7 @@ impl Client {
         let bad = |message: String| ClientError::BadReply { message };
         let mut line = serde_json::to_vec(request).map_err(|error| bad(error.to_string()))?;
         line.push(b'\n');
-        if Patience::in_force().is_over() {
+        if WaitLimit::in_force().is_over() {
             return Err(failed(io::ErrorKind::TimedOut.into()));
         }
         let mut stream = UnixStream::connect(&self.socket).map_err(failed)?;
@@ -158,8 +158,8 @@ impl Client {
             .map_err(failed)?;
         stream.write_all(&line).map_err(failed)?;
         let mut reply = Vec::new();
-        let patience = Patience::ENDLESS.within(self.timeout);
-        patience
+        let wait_limit = WaitLimit::NONE.within(self.timeout);
+        wait_limit
             .scope(|| read_line(&stream, &mut reply))
             .map_err(failed)?;
         match reply.pop() {
@@ -172,22 +172,22 @@ impl Client {
                 Err(failed(error))
             }
             Some(_) => Err(bad(format!(
-                "it is cut off or longer than {MAX_LINE_BYTES} bytes"
+                "truncated or longer than {MAX_LINE_BYTES} bytes"
             ))),
         }
     }
 }
 
-/// Reads up to a newline or [`MAX_LINE_BYTES`], as long as the thread's patience lasts.
+/// Reads up to a newline or [`MAX_LINE_BYTES`], within the thread's [`WaitLimit`].
 fn read_line(stream: &UnixStream, line: &mut Vec<u8>) -> io::Result<()> {
-    let patience = Patience::in_force();
+    let wait_limit = WaitLimit::in_force();
     let mut reader = BufReader::new(stream.take(MAX_LINE_BYTES as u64));
     loop {
-        let time = patience.next_look();
+        let time = wait_limit.next_check();
         stream.set_read_timeout(time.map(|time| time.max(Duration::from_millis(1))))?;
         // Bytes read before a timeout stay in `line`.
         match reader.read_until(b'\n', line) {
-            Err(error) if is_timeout(&error) && !patience.is_over() => {}
+            Err(error) if is_timeout(&error) && !wait_limit.is_over() => {}
             read => return read.map(drop),
         }
     }
@@ -217,10 +217,10 @@ mod tests {
         lock.lock().unwrap();
         let text = ask();
         assert!(
-            text.starts_with("a node runs with the control socket"),
+            text.starts_with("a node holds the control socket"),
             "{text}"
         );
         assert!(text.contains("the socket was removed"), "{text}");
-        assert!(text.contains("creates it again within seconds"), "{text}");
+        assert!(text.contains("created again within seconds"), "{text}");
     }
 }

@@ -183,8 +183,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn no_place() -> ErrorReply {
     format!(
-        "{MAX_CONNECTIONS} connections are open, and only `status` and `stop` are answered until one \
-         of them ends; try again"
+        "{MAX_CONNECTIONS} connections are open, and only `status` and `stop` are answered until \
+         one of them ends; try again"
     )
     .into()
 }

@@ -234,7 +234,7 @@ impl ErrorReply {
     #[must_use]
     pub fn missing(id: &AtomId) -> Self {
         Self {
-            error: format!("atom {id} was not found here or at any peer"),
+            error: format!("atom {id} was not found locally or at any peer"),
             missing: Some(id.to_string()),
             too_large: false,
             stopping: false,
@@ -334,7 +334,7 @@ impl SeedReply {
             addresses => format!(" at {}", addresses.join(", ")),
         };
         let error = self.error.as_ref();
-        let error = error.map(|error| format!(", cannot be resolved: {error}"));
+        let error = error.map(|error| format!(", failed to resolve: {error}"));
         format!("{}{addresses}{}", self.name, error.unwrap_or_default())
     }
 }

@@ -62,13 +62,13 @@ impl fmt::Display for ServerError {
         match self {
             Self::InUse { socket } => write!(
                 f,
-                "another node already runs with the control socket {}; give this one a state_dir or \
-                 control_socket of its own",
+                "another node already runs with the control socket {}; set another state_dir or \
+                 control_socket",
                 socket.display()
             ),
             Self::NotASocket { socket } => write!(
                 f,
-                "control_socket {} exists and is not a socket; it is left alone",
+                "refusing to replace control_socket {}: the file exists and is not a socket",
                 socket.display()
             ),
             Self::Io {
@@ -95,7 +95,7 @@ fn advice(error: &io::Error) -> &'static str {
         | io::ErrorKind::AlreadyExists
         | io::ErrorKind::NotADirectory
         | io::ErrorKind::ReadOnlyFilesystem => {
-            "; set state_dir, or control_socket, to a place that can be written"
+            "; set state_dir or control_socket to a writable path"
         }
         _ => "",
     }
@@ -189,12 +189,12 @@ impl Endpoint {
         });
         match renewed {
             Ok(()) => log::warn!(
-                "the control socket {} was removed, and is created again",
+                "recreated the control socket {}: it was removed",
                 self.socket.display()
             ),
             Err(error) => {
                 if let Some(more) = crate::log::limited("control socket removed") {
-                    log::error!("the control socket was removed: {error}{more}");
+                    log::error!("failed to recreate the removed control socket: {error}{more}");
                 }
             }
         }
@@ -295,7 +295,7 @@ pub(super) fn too_long(socket: &Path) -> Option<io::Error> {
     let len = socket.as_os_str().len();
     (len > MAX_PATH_BYTES).then(|| {
         io::Error::other(format!(
-            "a socket's path has at most {MAX_PATH_BYTES} bytes and this one has {len}; set \
+            "socket path of {len} bytes exceeds the maximum of {MAX_PATH_BYTES}; set \
              control_socket to a shorter one"
         ))
     })
@@ -407,8 +407,8 @@ fn listen(
 /// Accepts connections until that would block: the poll tells of new ones once.
 ///
 /// # Errors
-/// When one cannot be accepted, because the process has no descriptor left for instance: it stays queued
-/// and is to be accepted after a pause, in which the server can be stopped.
+/// When one cannot be accepted, because the process has no descriptor left for instance: it stays
+/// queued and is to be accepted after a pause, in which the server can be stopped.
 fn take_all<C>(
     mut accept: impl FnMut() -> io::Result<C>,
     mut admit: impl FnMut(C),

@@ -17,7 +17,7 @@ use std::io;
 use std::sync::Arc;
 
 /// Number of time checks per check of the processor time, which takes a system call.
-const LOOKS_PER_CPU_LOOK: u32 = 8;
+const CHECKS_PER_CPU_CHECK: u32 = 8;
 
 /// Handle of the worker. Dropping it cancels the current job.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ struct TimeLimit {
     clock: Clock,
     cancel: Arc<AtomicBool>,
     began: Duration,
-    looks: u32,
+    checks: u32,
 }
 
 impl TimeLimit {
@@ -89,18 +89,18 @@ impl TimeLimit {
             clock,
             cancel,
             began: clock::thread_cpu_time(),
-            looks: 0,
+            checks: 0,
         }
     }
 }
 
 impl Interrupt for TimeLimit {
     fn is_due(&mut self) -> bool {
-        self.looks = self.looks.wrapping_add(1);
-        let is_cpu_look = self.looks.is_multiple_of(LOOKS_PER_CPU_LOOK);
+        self.checks = self.checks.wrapping_add(1);
+        let is_cpu_check = self.checks.is_multiple_of(CHECKS_PER_CPU_CHECK);
         self.cancel.load(Ordering::Relaxed)
             || self.clock.now() >= self.budget.until
-            || (is_cpu_look
+            || (is_cpu_check
                 && clock::thread_cpu_time().saturating_sub(self.began) >= self.budget.cpu)
     }
 }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_ends_by_processor_time_deadline_or_cancellation() {
+    fn job_ends_by_cpu_time_deadline_or_cancellation() {
         let long = Duration::from_secs(3_600);
         let mut by_cpu = limit(Duration::from_millis(2), long);
         while !by_cpu.is_due() {}

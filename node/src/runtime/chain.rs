@@ -1,4 +1,5 @@
-//! Chain thread: drives the components of [`chain`](crate::chain_service) and executes their effects.
+//! Chain thread: drives the components of [`chain`](crate::chain_service) and executes their
+//! effects.
 //!
 //! Invariants:
 //! - Effects are executed in order and before the next call of a component.
@@ -7,7 +8,7 @@
 
 use super::assembly::Assembler;
 use super::inbox::{Inbox, Outlet, Taken, inbox};
-use super::spread::Threads;
+use super::parallel::Threads;
 use super::watches::Watches;
 use crate::chain_service::dir::{ChainDir, ChainDirError};
 use crate::chain_service::mempool_file::MempoolFile;
@@ -35,7 +36,7 @@ use std::thread::JoinHandle;
 /// Maximum number of inputs handled before the components advance.
 const INPUTS_PER_TURN: usize = 256;
 /// Maximum delay before a changed status is published.
-const SHOW_INTERVAL: Duration = Duration::from_millis(200);
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Parts that the chain thread works with.
 pub struct ChainParts {
@@ -88,7 +89,7 @@ impl ChainThread {
         let stop = inbox.clone();
         failure.on_panic(move || stop.stop());
         // Published here, so that an early query returns the initial status.
-        worker.view.show(worker.chain.status());
+        worker.view.publish(worker.chain.status());
         let thread = std::thread::Builder::new()
             .name("chain".to_owned())
             .spawn(move || {
@@ -122,7 +123,7 @@ struct Worker {
     network: NetworkHandle,
     inbox: Inbox,
     view: ChainView,
-    shown: (Instant, ChainStatus),
+    published: (Instant, ChainStatus),
     /// True if there may be changes that are not published yet.
     is_stale: bool,
     dir: Option<ChainDir>,
@@ -131,8 +132,8 @@ struct Worker {
     clock: Clock,
     threads: Threads,
     assembler: Assembler,
-    /// Chain identity that peers were told last.
-    told_identity: Option<ChainIdentity>,
+    /// Chain identity that was announced to peers last.
+    announced_identity: Option<ChainIdentity>,
     watches: Watches,
     /// Reason the head is not in the head journal, if it is not.
     head_failure: Option<String>,
@@ -156,7 +157,7 @@ impl Worker {
             network: parts.network,
             inbox,
             view: parts.view,
-            shown: (Instant::ZERO, ChainStatus::default()),
+            published: (Instant::ZERO, ChainStatus::default()),
             is_stale: true,
             dir: parts.dir,
             signing_key,
@@ -164,7 +165,7 @@ impl Worker {
             clock,
             threads: Threads::of_machine(),
             assembler: Assembler::start(clock, &parts.failure)?,
-            told_identity: None,
+            announced_identity: None,
             watches: Watches::new(directories.into_iter().flatten()),
             head_failure: None,
             chain: chain.with_mempool(parts.mempool),
@@ -177,7 +178,7 @@ impl Worker {
             for _ in 0..INPUTS_PER_TURN {
                 match outlet.take(timeout) {
                     Taken::Input(input) => self.handle(&input),
-                    Taken::Nothing => break,
+                    Taken::TimedOut => break,
                     Taken::Stop => {
                         self.chain.flush();
                         self.carry_out();
@@ -189,7 +190,7 @@ impl Worker {
             self.advance();
             let (now, head) = (self.now(), self.chain.context().head());
             self.watches.run(now, &self.store, head);
-            self.show();
+            self.publish_status();
         }
     }
 
@@ -198,9 +199,9 @@ impl Worker {
         let now = self.clock.now();
         let work = self.chain.poll_timeout();
         // Otherwise changes would stay unpublished until there is work again.
-        let show = self.is_stale.then(|| self.shown.0 + SHOW_INTERVAL);
+        let publish = self.is_stale.then(|| self.published.0 + PUBLISH_INTERVAL);
         let watch = Some(self.watches.poll_timeout());
-        let deadline = [work, show, watch].into_iter().flatten().min();
+        let deadline = [work, publish, watch].into_iter().flatten().min();
         deadline.map(|deadline: Instant| deadline.since(now))
     }
 
@@ -220,15 +221,15 @@ impl Worker {
     fn advance(&mut self) {
         self.call(Chain::advance);
         self.carry_out();
-        self.tell_identity();
+        self.announce_identity();
     }
 
-    /// Tells peers which chain this node follows, if that has changed.
-    fn tell_identity(&mut self) {
+    /// Announces to peers which chain this node follows, if that has changed.
+    fn announce_identity(&mut self) {
         let identity = self.chain.identity();
-        if self.told_identity != Some(identity) {
-            self.told_identity = Some(identity);
-            self.ask(self.network.set_chain_identity(identity));
+        if self.announced_identity != Some(identity) {
+            self.announced_identity = Some(identity);
+            self.request(self.network.set_chain_identity(identity));
         }
     }
 
@@ -267,7 +268,7 @@ impl Worker {
             }
         }
         if !offers.is_empty() {
-            self.ask(self.network.advertise_all(offers));
+            self.request(self.network.advertise_all(offers));
         }
     }
 
@@ -275,15 +276,15 @@ impl Worker {
         match action {
             Effect::Fetch { id, limit, from } => {
                 let inbox = self.inbox.clone();
-                self.ask(self.network.fetch_for_chain(id, limit, from, inbox));
+                self.request(self.network.fetch_for_chain(id, limit, from, inbox));
             }
             Effect::FetchSmall { id, limit, from } => {
                 let inbox = self.inbox.clone();
-                self.ask(self.network.fetch_small_for_chain(id, limit, from, inbox));
+                self.request(self.network.fetch_small_for_chain(id, limit, from, inbox));
             }
             Effect::Store(atoms) => {
                 if let Err(error) = self.store.put_all(atoms) {
-                    log::error!("what belongs to the chain could not be stored: {error}");
+                    log::error!("failed to store atoms of the chain: {error}");
                 }
             }
             Effect::SetHead { head, saved } => self.set_head(&head, &saved),
@@ -292,7 +293,7 @@ impl Worker {
                 if self.assembler.run(*job, store, inbox).is_err()
                     && let Some(more) = log::limited("assembly refused")
                 {
-                    log::warn!("a block is not assembled: the worker is busy{more}");
+                    log::warn!("skipped block assembly: the worker is busy{more}");
                 }
             }
             Effect::CancelAssembly => self.assembler.cancel(),
@@ -304,16 +305,16 @@ impl Worker {
             }
             Effect::Announce { transaction, to } => {
                 let inbox = self.inbox.clone();
-                self.ask(self.network.announce_for_chain(transaction, to, inbox));
+                self.request(self.network.announce_for_chain(transaction, to, inbox));
             }
             Effect::SaveMempool(save) => self.mempool_file.save(save),
             Effect::SaveDecisions(decisions) => {
                 let saved = self.dir.as_ref().map(|dir| dir.save_decisions(&decisions));
                 if let Some(Err(error)) = saved {
-                    log::error!("the decision on a fork will be lost at a restart: {error}");
+                    log::error!("failed to save the fork decision, lost at a restart: {error}");
                 }
             }
-            Effect::SetValidator(validates) => self.ask(self.network.set_validator(validates)),
+            Effect::SetValidator(validates) => self.request(self.network.set_validator(validates)),
             // Handled by the caller.
             Effect::Advertise { .. } | Effect::Commit(_) | Effect::StoreBlock { .. } => {}
         }
@@ -323,10 +324,10 @@ impl Worker {
         let failure = self.save_head(head, saved).err();
         let failure = failure.map(|error| error.to_string());
         if let (None, Some(error)) = (&self.head_failure, &failure) {
-            log::error!("a restart would resume from an earlier head: {error}");
+            log::error!("failed to save the head, a restart resumes from an earlier one: {error}");
         }
         self.head_failure = failure;
-        self.ask(self.network.set_head(head.id()));
+        self.request(self.network.set_head(head.id()));
     }
 
     /// Appends a head to the journal after the atoms that it refers to are on the disk.
@@ -369,26 +370,26 @@ impl Worker {
 
     /// Ignores the result of a request to the network. If the network has stopped, this thread is
     /// stopped next.
-    #[expect(clippy::unused_self, reason = "reads as what it does")]
-    fn ask<E>(&self, asked: Result<(), E>) {
+    #[expect(clippy::unused_self, reason = "called like the request that it wraps")]
+    fn request<E>(&self, asked: Result<(), E>) {
         drop(asked);
     }
 
-    fn show(&mut self) {
-        let (at, shown) = &self.shown;
+    fn publish_status(&mut self) {
+        let (at, published) = &self.published;
         let now = self.clock.now();
         let head = self.chain.context().head();
-        self.is_stale = head == shown.head.as_ref() && now.since(*at) < SHOW_INTERVAL;
+        self.is_stale = head == published.head.as_ref() && now.since(*at) < PUBLISH_INTERVAL;
         if self.is_stale {
             return;
         }
         let mut status = self.chain.status();
-        self.watches.show(&mut status);
+        self.watches.add_to(&mut status);
         status.head_failure.clone_from(&self.head_failure);
-        if status != *shown {
-            self.view.show(status.clone());
+        if status != *published {
+            self.view.publish(status.clone());
         }
-        self.shown = (now, status);
+        self.published = (now, status);
     }
 }
 

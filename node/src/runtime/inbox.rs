@@ -32,7 +32,7 @@ pub(crate) struct Outlet {
 pub(crate) enum Taken {
     Input(Input),
     /// No message arrived within the timeout.
-    Nothing,
+    TimedOut,
     /// The thread has to stop: on request, or because all senders are gone.
     Stop,
 }
@@ -85,7 +85,7 @@ impl Outlet {
                 Taken::Input(input)
             }
             Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => Taken::Stop,
-            Err(RecvTimeoutError::Timeout) => Taken::Nothing,
+            Err(RecvTimeoutError::Timeout) => Taken::TimedOut,
         }
     }
 }
@@ -96,7 +96,7 @@ mod tests {
     use astreum_core::atom::AtomId;
 
     #[test]
-    fn what_peers_say_is_dropped_when_too_much_waits_and_answers_are_not() {
+    fn full_inbox_drops_peer_inputs_but_not_answers() {
         let (inbox, outlet) = inbox();
         let said = || Input::Transaction {
             peer: None,
@@ -118,7 +118,7 @@ mod tests {
                 ..
             })
         ));
-        assert!(matches!(outlet.take(Some(Duration::ZERO)), Taken::Nothing));
+        assert!(matches!(outlet.take(Some(Duration::ZERO)), Taken::TimedOut));
         assert!(inbox.offer(said()));
         inbox.stop();
         assert!(matches!(outlet.take(None), Taken::Input(_)));

@@ -8,7 +8,7 @@
 mod assembly;
 pub mod chain;
 pub mod inbox;
-pub mod spread;
+pub mod parallel;
 mod storage_watch;
 mod watches;
 
@@ -126,7 +126,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn jobs_run_and_a_panic_in_one_is_recorded_and_does_not_end_the_worker() {
+    fn panic_in_a_job_is_recorded_and_does_not_end_the_worker() {
         let failure = Failure::default();
         let pool = WorkerPool::new("test", 1, 4, &failure).unwrap();
         let (done, results) = channel();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_refuses_and_dropping_forgets_what_waits() {
+    fn full_queue_refuses_jobs_and_drop_discards_queued_ones() {
         let pool = WorkerPool::new("test", 1, 1, &Failure::default()).unwrap();
         let (release, gate) = channel::<()>();
         let (started, running) = channel();

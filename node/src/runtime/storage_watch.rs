@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 /// Interval between two measurements.
-pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Used share from which a storage counts as nearly full, in percent.
 const NEARLY_FULL_PERCENT: u64 = 90;
 /// Maximum number of measurements that the rate is computed from: one hour.
@@ -52,13 +52,13 @@ impl fmt::Display for NearlyFull {
         let minutes = full_in.as_secs() / 60;
         let (days, hours) = (minutes / (24 * 60), minutes / 60 % 24);
         match (days, hours) {
-            (0, 0) => write!(f, ", at the present rate for {minutes} min"),
+            (0, 0) => write!(f, ", enough for {minutes} min at the current rate"),
             (0, _) => write!(
                 f,
-                ", at the present rate for {hours} h {} min",
+                ", enough for {hours} h {} min at the current rate",
                 minutes % 60
             ),
-            _ => write!(f, ", at the present rate for {days} d {hours} h"),
+            _ => write!(f, ", enough for {days} d {hours} h at the current rate"),
         }
     }
 }
@@ -79,7 +79,7 @@ impl StorageWatch {
     }
 
     /// Records the current usage; returns a warning if the storage is nearly full.
-    pub(super) fn look(&mut self, now: Instant, usage: Usage) -> Option<NearlyFull> {
+    pub(super) fn check(&mut self, now: Instant, usage: Usage) -> Option<NearlyFull> {
         if self.samples.len() >= MAX_SAMPLES {
             self.samples.pop_front();
         }
@@ -114,52 +114,60 @@ mod tests {
 
     const LIMIT: u64 = 1_000_000;
 
-    fn look(watch: &mut StorageWatch, seconds: u64, used: u64) -> Option<NearlyFull> {
+    fn check(watch: &mut StorageWatch, seconds: u64, used: u64) -> Option<NearlyFull> {
         let usage = Usage {
             used,
             left: LIMIT - used,
         };
-        watch.look(Instant::from_secs(seconds), usage)
+        watch.check(Instant::from_secs(seconds), usage)
     }
 
     #[test]
-    fn storage_is_nearly_full_from_90_percent_on_with_the_time_that_is_left() {
+    fn storage_is_nearly_full_from_90_percent_with_the_remaining_time() {
         let mut watch = StorageWatch::new("cold storage".to_owned());
-        assert_eq!(look(&mut watch, 0, 0), None);
-        assert_eq!(look(&mut watch, 1_000, 899_999), None);
-        let full = look(&mut watch, 1_001, 900_000).unwrap();
+        assert_eq!(check(&mut watch, 0, 0), None);
+        assert_eq!(check(&mut watch, 1_000, 899_999), None);
+        let full = check(&mut watch, 1_001, 900_000).unwrap();
         assert_eq!((full.percent, full.left_bytes), (90, 100_000));
         // 900,000 bytes took 1,001 s.
         assert_eq!(full.full_in, Some(Duration::from_secs(111)));
-        let text =
-            "cold storage is 90 % full: 100000 bytes are left, at the present rate for 1 min";
+        let text = "cold storage is 90 % full: 100000 bytes are left, enough for 1 min at the \
+                    current rate";
         assert_eq!(full.to_string(), text);
     }
 
     #[test]
-    fn without_growth_or_time_no_rate_is_told_and_the_window_is_an_hour() {
+    fn rate_needs_growth_and_time_within_an_hour() {
         let mut watch = StorageWatch::new("disk".to_owned());
-        assert_eq!(look(&mut watch, 0, 950_000).unwrap().full_in, None);
-        assert_eq!(look(&mut watch, 30, 960_000).unwrap().full_in, None);
+        assert_eq!(check(&mut watch, 0, 950_000).unwrap().full_in, None);
+        assert_eq!(check(&mut watch, 30, 960_000).unwrap().full_in, None);
         for number in 0..2 * MAX_SAMPLES as u64 {
-            look(&mut watch, 100 + 10 * number, 960_000);
+            check(&mut watch, 100 + 10 * number, 960_000);
         }
         assert_eq!(watch.samples.len(), MAX_SAMPLES);
-        let full = look(&mut watch, 100_000, 960_000).unwrap();
+        let full = check(&mut watch, 100_000, 960_000).unwrap();
         assert_eq!(full.full_in, None, "nothing was added in the last hour");
         let empty = Usage { used: 0, left: 0 };
-        assert_eq!(watch.look(Instant::from_secs(100_001), empty), None);
+        assert_eq!(watch.check(Instant::from_secs(100_001), empty), None);
     }
 
     #[test]
-    fn long_times_are_told_in_hours_or_days() {
+    fn formats_long_times_in_hours_or_days() {
         let of = |seconds| NearlyFull {
             what: "disk".to_owned(),
             percent: 95,
             left_bytes: 5,
             full_in: Some(Duration::from_secs(seconds)),
         };
-        assert!(of(7_260).to_string().ends_with("for 2 h 1 min"));
-        assert!(of(90_000).to_string().ends_with("for 1 d 1 h"));
+        assert!(
+            of(7_260)
+                .to_string()
+                .ends_with("for 2 h 1 min at the current rate")
+        );
+        assert!(
+            of(90_000)
+                .to_string()
+                .ends_with("for 1 d 1 h at the current rate")
+        );
     }
 }

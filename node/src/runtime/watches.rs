@@ -1,6 +1,6 @@
 //! Watches of the system clock and of the storage, run on the chain thread.
 
-use super::storage_watch::{LOOK_INTERVAL, NearlyFull, StorageWatch, Usage};
+use super::storage_watch::{CHECK_INTERVAL, NearlyFull, StorageWatch, Usage};
 use crate::chain_service::{ChainStatus, Head, HeadState, Input, Now};
 use crate::log;
 use crate::store::Store;
@@ -19,15 +19,15 @@ const AMPLE_DISK_BYTES: u64 = 16 << 30;
 #[derive(Debug)]
 pub(super) struct Watches {
     clock: ClockWatch,
-    /// Head that the clock watch was told last.
+    /// Head that that was passed to the clock watch last.
     head: Option<AtomId>,
     cold: StorageWatch,
     /// Disks that the node writes to, each listed once.
     disks: Vec<(PathBuf, StorageWatch)>,
-    next_look: Instant,
+    next_check: Instant,
     nearly_full: Vec<NearlyFull>,
     /// Names of the storages that the log has reported as nearly full.
-    told: BTreeSet<String>,
+    reported: BTreeSet<String>,
 }
 
 impl Watches {
@@ -47,16 +47,16 @@ impl Watches {
             head: None,
             cold: StorageWatch::new("cold storage".to_owned()),
             disks: disks.collect(),
-            next_look: Instant::ZERO,
+            next_check: Instant::ZERO,
             nearly_full: Vec::new(),
-            told: BTreeSet::new(),
+            reported: BTreeSet::new(),
         }
     }
 
     /// Passes an input to the clock watch.
     pub(super) fn input(&mut self, now: Now, input: &Input) {
         if let Input::PeerHead { group, id, .. } = input {
-            self.clock.head_named(now, *group, *id);
+            self.clock.head_announced(now, *group, *id);
         }
     }
 
@@ -69,20 +69,20 @@ impl Watches {
             }
         }
         if self.clock.poll_timeout() <= now.instant {
-            self.clock.look(store);
+            self.clock.read_headers(store);
             match self.clock.tick(now) {
                 Some(event @ ClockEvent::Agrees) => log::info!("{event}"),
                 Some(event) => log::warn!("{event}"),
                 None => {}
             }
         }
-        if self.next_look <= now.instant {
-            self.next_look = now.instant + LOOK_INTERVAL;
-            self.look(now.instant, store);
+        if self.next_check <= now.instant {
+            self.next_check = now.instant + CHECK_INTERVAL;
+            self.check(now.instant, store);
         }
     }
 
-    fn look(&mut self, now: Instant, store: &Store) {
+    fn check(&mut self, now: Instant, store: &Store) {
         let mut full = Vec::new();
         if let Some(cold) = store.cold() {
             let stats = cold.stats();
@@ -92,7 +92,7 @@ impl Watches {
                     used: stats.used_bytes,
                     left: cold.room_bytes(),
                 };
-                full.extend(self.cold.look(now, usage));
+                full.extend(self.cold.check(now, usage));
             }
         }
         for (path, watch) in &mut self.disks {
@@ -102,24 +102,27 @@ impl Watches {
             let left = disk.f_bavail.saturating_mul(disk.f_frsize);
             let taken = disk.f_blocks.saturating_sub(disk.f_bfree);
             let used = taken.saturating_mul(disk.f_frsize);
-            let found = watch.look(now, Usage { used, left });
+            let found = watch.check(now, Usage { used, left });
             full.extend(found.filter(|_| left < AMPLE_DISK_BYTES));
         }
-        let named: BTreeSet<String> = full.iter().map(|full| full.what.clone()).collect();
-        for full in full.iter().filter(|full| !self.told.contains(&full.what)) {
+        let names: BTreeSet<String> = full.iter().map(|full| full.what.clone()).collect();
+        for full in full
+            .iter()
+            .filter(|full| !self.reported.contains(&full.what))
+        {
             log::warn!("{full}");
         }
-        self.told = named;
+        self.reported = names;
         self.nearly_full = full;
     }
 
     /// Returns the time at which [`Watches::run`] is due.
     pub(super) fn poll_timeout(&self) -> Instant {
-        self.clock.poll_timeout().min(self.next_look)
+        self.clock.poll_timeout().min(self.next_check)
     }
 
     /// Adds the results to a status.
-    pub(super) fn show(&self, status: &mut ChainStatus) {
+    pub(super) fn add_to(&self, status: &mut ChainStatus) {
         status.clock = self.clock.offset();
         status.nearly_full.clone_from(&self.nearly_full);
     }
@@ -136,11 +139,11 @@ mod tests {
     use core::time::Duration;
 
     #[test]
-    fn a_head_from_the_future_shows_that_the_clock_is_behind_its_peers() {
+    fn future_head_shows_that_the_clock_is_behind_its_peers() {
         let mut watches = Watches::new([]);
         let store = Store::with_cold(1 << 20, None);
-        let block =
-            crate::chain_service::samples::header(3, AtomId::new([1; 32]), 5_000).signed(None);
+        let block = crate::chain_service::test_fixtures::header(3, AtomId::new([1; 32]), 5_000)
+            .signed(None);
         let id = block.id();
         store.put_all(block.to_atoms()).unwrap();
         let now = |seconds| Now {
@@ -159,13 +162,13 @@ mod tests {
             watches.run(now(seconds), &store, None);
         }
         let mut status = ChainStatus::default();
-        watches.show(&mut status);
+        watches.add_to(&mut status);
         let text = status.clock.unwrap().to_string();
         assert_eq!(text, "system clock is 90 s behind its peers");
     }
 
     #[test]
-    fn cold_storage_near_its_limit_is_shown() {
+    fn cold_storage_near_its_limit_is_reported() {
         let scratch = Scratch::new("nearly-full");
         let options = ColdOptions {
             limit_bytes: 40_000,
@@ -180,7 +183,7 @@ mod tests {
         };
         let mut status = ChainStatus::default();
         watches.run(now(0), &store, None);
-        watches.show(&mut status);
+        watches.add_to(&mut status);
         assert_eq!(status.nearly_full, []);
         let mut seconds = 0_u64;
         while status.nearly_full.is_empty() {
@@ -189,7 +192,7 @@ mod tests {
             let stored = store.put(atom);
             stored.expect("nearly full is shown before storage is full");
             watches.run(now(seconds), &store, None);
-            watches.show(&mut status);
+            watches.add_to(&mut status);
         }
         let full = &status.nearly_full[0];
         assert!((90..100).contains(&full.percent), "{full}");

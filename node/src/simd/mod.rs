@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_get_the_ids_that_the_scalar_twin_gives_them() {
+    fn node_ids_equal_those_of_the_scalar_implementation() {
         let child = |seed: usize, is_there| {
             let hash = *blake3::hash(&seed.to_le_bytes()).as_bytes();
             if is_there {
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn every_width_agrees_with_the_scalar_twin() {
+    fn every_width_matches_the_scalar_implementation() {
         let data: Vec<u8> = (0..2_100_u32).map(|i| (i * 31 % 251) as u8).collect();
         let lens: Vec<usize> = (0..=130)
             .chain([191, 192, 193, 1_023, 1_024, 1_025, 2_048])

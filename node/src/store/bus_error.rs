@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handler_is_seen_in_the_mask() {
+    fn installed_handler_is_detected_in_the_signal_mask() {
         let with = |mask: u64| format!("SigIgn:\t0000000000000040\nSigCgt:\t{mask:016x}\n");
         let bit = 1 << (SIGBUS - 1);
         assert!(is_caught(&with(bit)) && is_caught(&with(u64::MAX)));

@@ -457,7 +457,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn does_what_the_model_does(
+        fn matches_the_model(
             ops in proptest::collection::vec(op(), 0..400), limit_bytes in 0..6_000usize,
         ) {
             let mut store = HotStore::new(limit_bytes);
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_leaves_first() {
+    fn evicts_the_least_recently_used_first() {
         let cost = entry_bytes(&atom(0, 2));
         let mut store = HotStore::new(3 * cost);
         let atoms: Vec<Atom> = (0..4).map(|number| atom(number, 2)).collect();
@@ -523,7 +523,7 @@ mod tests {
     /// The charge must cover the real cost of the bookkeeping, also after the store held many more
     /// entries than it does now.
     #[test]
-    fn what_is_charged_covers_slots_and_index() {
+    fn charged_bytes_cover_slots_and_index() {
         let mut store = HotStore::new(usize::MAX);
         let bookkeeping = |store: &HotStore| {
             let slots: usize = store.chunks.iter().map(Vec::capacity).sum();

@@ -41,7 +41,7 @@ const WINDOW_BYTES: usize = 1 << 20;
 /// Maximum number of lost ids kept of one scan; further ones are counted.
 const MAX_LOST_IDS: usize = 1 << 16;
 /// Description of a journal that ends in an interrupted write.
-const CUT_OFF: &str = "the journal ends in a write that was interrupted, and not acknowledged";
+const CUT_OFF: &str = "the journal ends with an interrupted write, which was not acknowledged";
 
 /// Returns the name of the journal with this number.
 pub(super) fn name(sequence: u64) -> String {
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn names_carry_their_number_and_others_are_not_ours() {
+    fn names_round_trip_and_foreign_names_are_ignored() {
         assert_eq!(sequence(&name(12)), Some(12));
         assert_eq!(sequence(&name(u64::MAX)), Some(u64::MAX));
         for other in [
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_byte_is_reported_and_costs_only_the_atom_that_it_is_in() {
+    fn flipped_byte_is_reported_and_loses_only_its_atom() {
         let scratch = Scratch::new("journal-flip");
         let (bytes, records) = journal_of(&atoms(6));
         let clean = (records.clone(), Scanned::default());
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_keeps_what_is_whole() {
+    fn truncation_keeps_complete_records() {
         let scratch = Scratch::new("journal-cut");
         let (bytes, records) = journal_of(&atoms(6));
         for len in 0..bytes.len() {
@@ -433,7 +433,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn any_bytes_are_scanned_and_give_only_atoms(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fn scan_of_arbitrary_bytes_gives_only_atoms(
+            bytes in proptest::collection::vec(any::<u8>(), 0..600),
+        ) {
             let scratch = Scratch::new("journal-any");
             let (found, _) = scan_bytes(&scratch, &bytes);
             prop_assert!(found.is_empty());

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn mapped_and_read_files_give_the_same_and_refuse_the_same() {
+    fn mapped_and_read_files_give_equal_results() {
         let scratch = Scratch::new("map");
         let path = scratch.path().join("file");
         let bytes: Vec<u8> = (0..10_000u32).flat_map(u32::to_le_bytes).collect();

@@ -90,16 +90,16 @@ impl fmt::Display for StoreError {
         match self {
             Self::AtomTooLarge { data_bytes } => write!(
                 f,
-                "the atom has {data_bytes} bytes of data and cannot travel in one datagram, which \
-                 takes {MAX_ATOM_DATA_BYTES}; cut the data and store it as a list of atoms"
+                "atom with {data_bytes} bytes of data does not fit into a datagram, the maximum is \
+                 {MAX_ATOM_DATA_BYTES}; split the data and store it as a list of atoms"
             ),
             Self::ExceedsHotStorage {
                 entry_bytes,
                 limit_bytes,
             } => write!(
                 f,
-                "the atom takes {entry_bytes} bytes and hot storage has {limit_bytes} for one atom; \
-                 raise hot_storage_limit"
+                "atom of {entry_bytes} bytes exceeds the hot storage maximum of {limit_bytes} for \
+                 one atom; raise hot_storage_limit"
             ),
             Self::Cold(error) => error.fmt(f),
         }
@@ -197,7 +197,7 @@ impl Store {
                 // The network may still have it. Rate-limited, since peers can trigger this at
                 // will.
                 if let Some(more) = log::limited("cold storage") {
-                    log::error!("atom {id} counts as missing: {error}{more}");
+                    log::error!("treating atom {id} as missing: {error}{more}");
                 }
                 None
             }
@@ -368,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_atom_that_cannot_travel_is_refused_and_the_largest_that_can_is_kept() {
+    fn atom_too_large_for_a_datagram_is_refused_and_the_largest_is_kept() {
         let store = Store::new(1 << 20);
         let largest = Atom::bytes(vec![1; MAX_ATOM_DATA_BYTES]);
         let (id, durability) = store.put(largest.clone()).unwrap();
@@ -381,14 +381,14 @@ mod tests {
     }
 
     #[test]
-    fn no_hot_storage_keeps_nothing_and_says_which_key_to_raise() {
+    fn zero_hot_storage_keeps_nothing_and_names_the_configuration_key() {
         let store = Store::new(0);
         let error = store.put(Atom::bytes(*b"x")).unwrap_err();
         assert!(error.to_string().contains("hot_storage_limit"), "{error}");
     }
 
     #[test]
-    fn what_cold_storage_has_is_served_after_a_restart_and_what_was_only_kept_is_not() {
+    fn cold_atoms_are_served_after_a_restart_and_hot_atoms_are_not() {
         let scratch = crate::scratch::Scratch::new("store-cold");
         let open = |hot_limit_bytes| {
             let options = cold::ColdOptions::from_config(&crate::config::Config::default());
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_see_one_store_within_its_limit() {
+    fn threads_share_one_store_within_its_limit() {
         let store = Store::new(16 << 20);
         let put = |from: u32| {
             for number in from..from + 20_000 {

@@ -66,7 +66,7 @@ mod tests {
     use crate::store::cold::{ColdOptions, ColdStore};
 
     #[test]
-    fn requests_of_peers_leave_the_hot_store_as_it_is() {
+    fn peer_requests_do_not_change_the_hot_store() {
         let folder = Scratch::new("served");
         let options = ColdOptions::from_config(&Config::default());
         let cold = ColdStore::open(folder.path(), options).unwrap();

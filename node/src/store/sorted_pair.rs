@@ -10,11 +10,11 @@
 //! | 32 + 64 + 64 each | id, position in the data, size |
 //!
 //! The data file is the atoms' stored bytes one after the other, in the same order. `<n>_lengths`
-//! repeats the boundaries; see `level/lengths.rs`.
+//! repeats the boundaries; see `sorted_pair/lengths.rs`.
 //!
-//! Lookups use a side index in memory, 3.6 bytes per entry: one cache line says which entries have
-//! ids with the same leading bits, and holds sixteen further bits of each. Most misses end there; a
-//! hit reads one entry and its data.
+//! Lookups use a fingerprint index in memory, 3.6 bytes per entry: one cache line says which
+//! entries have ids with the same leading bits, and holds sixteen further bits of each. Most misses
+//! end there; a hit reads one entry and its data.
 //!
 //! Invariants:
 //! - `Pair::find` returns only atoms whose bytes hash to the id.
@@ -24,7 +24,7 @@
 //! - The number of entries is the number that the index file has room for; the count in its header
 //!   is only compared.
 //! - A pair that was found damaged is marked (`Pair::is_damaged`), so that it is repaired instead
-//!   of merged. `level/salvage.rs` reads its intact parts.
+//!   of merged. `sorted_pair/salvage.rs` reads its intact parts.
 
 mod fingerprint_index;
 mod lengths;
@@ -41,7 +41,7 @@ use super::mmap::Sealed;
 use astreum_core::atom::{Atom, AtomId, ID_BYTES};
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
-use fingerprint_index::Side;
+use fingerprint_index::FingerprintIndex;
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ const ENTRY_BYTES: usize = ID_BYTES + 2 * NUMBER_BYTES;
 const COUNT_BYTES: u64 = 64;
 const ENTRY_LEN: u64 = 160;
 /// Number of entries per read when all are read.
-const ENTRIES_A_READ: u32 = 4_096;
+const ENTRIES_PER_READ: u32 = 4_096;
 
 /// Damaged place in a file.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -133,7 +133,7 @@ pub(super) struct Pair {
     number: u64,
     index: Sealed,
     data: Sealed,
-    side: Side,
+    fingerprints: FingerprintIndex,
     /// Length of the lengths file in bytes, 0 if missing.
     lengths_len: u64,
     ids: [FileId; 2],
@@ -161,13 +161,13 @@ impl Pair {
             len => len.map_err(|error| ReadError::failed(&lengths_path, error))?,
         };
         let (count, mut damages) = entry_count(&index)?;
-        let side =
-            Side::build(&index, count).map_err(|error| ReadError::failed(index.path(), error))?;
-        if !side.is_ascending() {
+        let fingerprints = FingerprintIndex::build(&index, count)
+            .map_err(|error| ReadError::failed(index.path(), error))?;
+        if !fingerprints.is_ascending() {
             damages.push(Damage {
                 path: index.path().to_owned(),
                 offset: COUNT_BYTES,
-                problem: "the ids of the index do not ascend; lookups in it are slow".into(),
+                problem: "index ids are not in ascending order; lookups are slow".into(),
             });
         } else if damages.is_empty() {
             damages.extend(extra_data(&index, &data, count)?);
@@ -176,7 +176,7 @@ impl Pair {
             number,
             index,
             data,
-            side,
+            fingerprints,
             lengths_len,
             ids: [index_id, data_id],
             is_damaged: AtomicBool::new(!damages.is_empty()),
@@ -190,7 +190,7 @@ impl Pair {
 
     /// Returns the number of entries in the index.
     pub(super) const fn count(&self) -> u32 {
-        self.side.count()
+        self.fingerprints.count()
     }
 
     /// Returns the bytes of the index and the data, which decide when a level is merged.
@@ -205,7 +205,7 @@ impl Pair {
 
     /// Returns the memory used by lookups in bytes, without the page cache.
     pub(super) const fn memory_bytes(&self) -> u64 {
-        self.side.memory_bytes()
+        self.fingerprints.memory_bytes()
     }
 
     /// Returns whether a part was found damaged since the pair was opened.
@@ -248,7 +248,7 @@ impl Pair {
     /// Returns whether the atom may be in the pair; `false` is certain. No file is touched.
     #[inline]
     pub(super) fn may_have(&self, id: &AtomId) -> bool {
-        self.side.may_have(id)
+        self.fingerprints.may_have(id)
     }
 
     /// Returns the atom, verified, if it is in the pair.
@@ -273,7 +273,7 @@ impl Pair {
 
     fn locate(&self, id: &AtomId) -> io::Result<Option<(u32, Entry)>> {
         let mut buffer = Vec::new();
-        self.side
+        self.fingerprints
             .find(id, |at| read_entry(&self.index, at, &mut buffer))
     }
 
@@ -356,7 +356,7 @@ pub(super) struct Cursor<'a> {
 
 impl Cursor<'_> {
     fn entry(&mut self) -> Option<io::Result<(u32, Entry)>> {
-        let at = self.pair.side.nth(self.next)?;
+        let at = self.pair.fingerprints.nth(self.next)?;
         Some(read_entry(&self.pair.index, at, &mut self.buffer).map(|entry| (at, entry)))
     }
 
@@ -410,7 +410,7 @@ fn entry_count(index: &Sealed) -> Result<(u32, Vec<Damage>), ReadError> {
     };
     let room = index.len().saturating_sub(COUNT_BYTES) / ENTRY_LEN;
     let count = u32::try_from(room).map_err(|_| {
-        let problem = "the index has more entries than one pair can have here, 4,294,967,295";
+        let problem = "index exceeds the maximum of 4,294,967,295 entries per pair";
         ReadError::damaged(path, 0, problem)
     })?;
     let mut buffer = Vec::new();
@@ -427,7 +427,7 @@ fn entry_count(index: &Sealed) -> Result<(u32, Vec<Damage>), ReadError> {
     }
     let end = COUNT_BYTES + room * ENTRY_LEN;
     if index.len() > end {
-        damage(end, "the last entry is cut off");
+        damage(end, "truncated last entry");
     }
     Ok((count, damages))
 }
@@ -475,7 +475,7 @@ fn extra_data(index: &Sealed, data: &Sealed, count: u32) -> Result<Option<Damage
         Some(end) if end < data.len() => Some(Damage {
             path: data.path().to_owned(),
             offset: end,
-            problem: "data that no index entry covers".into(),
+            problem: "data without an index entry".into(),
         }),
         _ => Some(Damage {
             path: index.path().to_owned(),

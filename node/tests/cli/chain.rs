@@ -22,7 +22,7 @@ pub(crate) fn with_wallet(name: &str) -> (Home, String) {
 pub(crate) fn until(what: &str, mut ran: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !ran() {
-        assert!(Instant::now() < deadline, "{what} within a minute");
+        assert!(Instant::now() < deadline, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -32,27 +32,27 @@ fn genesis(home: &Home, more: &[&str]) -> Ran {
 }
 
 #[test]
-fn what_cannot_be_sent_is_said_before_a_node_is_asked() {
+fn invalid_transactions_fail_before_contacting_the_node() {
     let (home, to) = with_wallet("txwrong");
     let key = ["--key-file", "wallet.key"];
     let send = |to: &str, amount: &str, more: &[&str]| {
         home.run(&[&["tx", "send", to, amount], more].concat())
     };
-    for (to, amount, more, said) in [
+    for (to, amount, more, expected) in [
         (
             "abc",
             "5",
             &key[..],
             "invalid value \"abc\" for the recipient: it has 3 digits",
         ),
-        (NO_KEY, "5", &key, "nobody could ever spend"),
+        (NO_KEY, "5", &key, "could never be spent"),
         (
             &to,
             "-5",
             &key,
-            "invalid value \"-5\" for the amount: the number is below 0",
+            "invalid value \"-5\" for the amount: the number is negative",
         ),
-        (&to, "1.5", &key, "there are no fractions"),
+        (&to, "1.5", &key, "fractions are not supported"),
         (&to, "five", &key, "invalid value \"five\" for the amount"),
         (&to, "0", &key, "the amount is 0 and there is no data"),
         (&to, &"9".repeat(5_000), &key, "5000 digits"),
@@ -76,9 +76,9 @@ fn what_cannot_be_sent_is_said_before_a_node_is_asked() {
             "invalid value \"x\" for the chain id",
         ),
     ] {
-        send(to, amount, more).fails(2, &[said]);
+        send(to, amount, more).fails(2, &[expected]);
     }
-    send(&to, "5", &["--key-file", "none"]).fails(1, &["there is no key file none"]);
+    send(&to, "5", &["--key-file", "none"]).fails(1, &["missing key file none"]);
     let long = "x".repeat(60_001);
     send(
         &to,
@@ -105,8 +105,8 @@ fn refuses_to_send_to_public_keys_of_relays() {
     // About half of all X25519 public keys are also points of Ed25519; the others are refused for
     // not being one.
     let is_point = |key: &str| {
-        let said = send(key, &[]).stderr;
-        !said.contains("is not an Ed25519 public key")
+        let stderr = send(key, &[]).stderr;
+        !stderr.contains("is not an Ed25519 public key")
     };
     let refused = "relay public key (X25519)";
     // Relay half of the sender's own key file, as printed by an earlier `keys show`.
@@ -158,22 +158,22 @@ fn refuses_to_send_to_public_keys_of_relays() {
     send(&peer_key, &known).fails(1, &[refused, "of a peer"]);
     let forced = send(&peer_key, &["--chain-id", "0", "--force"]);
     assert!(!forced.stderr.contains(refused), "{forced:?}");
-    let (_, stranger) = point("account");
-    let other_key = send(&stranger, &known);
+    let (_, unrelated) = point("account");
+    let other_key = send(&unrelated, &known);
     assert!(!other_key.stderr.contains(refused), "{other_key:?}");
     drop((node, connected));
 }
 
 #[test]
-fn questions_that_make_no_sense_are_named() {
+fn rejects_invalid_query_arguments() {
     let home = Home::new("askwrong");
-    for (arguments, said) in [
+    for (arguments, expected) in [
         (
             &["tx", "status", "zz"][..],
             "invalid value \"zz\" for the transaction",
         ),
-        (&["tx", "show", "00"], "64 hexadecimal digits"),
-        (&["block", "show", "-3"], "heights start at 0"),
+        (&["tx", "show", "00"], "64 hex digits"),
+        (&["block", "show", "-3"], "the height is negative"),
         (
             &["block", "show", "latst"],
             "expected head, a height, or an id",
@@ -196,7 +196,7 @@ fn questions_that_make_no_sense_are_named() {
             "missing command of `astreum proof`: expected account",
         ),
     ] {
-        home.run(arguments).fails(2, &[said]);
+        home.run(arguments).fails(2, &[expected]);
     }
     for command in [
         &["block", "show"][..],
@@ -211,7 +211,7 @@ fn questions_that_make_no_sense_are_named() {
 }
 
 #[test]
-fn a_node_without_a_chain_says_so_and_where_one_comes_from() {
+fn commands_without_a_chain_fail_with_advice() {
     let (home, to) = with_wallet("nochain");
     let node = run(&home, &[]);
     let no_head = "this node has no block yet";
@@ -227,30 +227,32 @@ fn a_node_without_a_chain_says_so_and_where_one_comes_from() {
     ] {
         home.run(command).fails(1, &[no_head, "astreum genesis"]);
     }
-    home.run(&["account", "show"])
-        .fails(1, &["no account of its own", "validation_secret_key_file"]);
+    home.run(&["account", "show"]).fails(
+        1,
+        &["this node has no account", "validation_secret_key_file"],
+    );
     let unknown = home.run(&["tx", "status", NO_KEY]);
-    unknown.fails(1, &["is not known here or to any peer"]);
+    unknown.fails(1, &["was not found locally or at any peer"]);
     assert!(
         unknown.text().contains("state           unknown"),
         "{unknown:?}"
     );
     home.run(&["tx", "show", NO_KEY])
-        .fails(1, &["no transaction", "was found"]);
+        .fails(1, &["transaction", "was not found"]);
     home.run(&["block", "show", NO_KEY])
-        .fails(1, &["was not found here or at any peer"]);
+        .fails(1, &["was not found locally or at any peer"]);
     // A command that waits for a transaction does not delay the shutdown of the node.
-    let mut waits = home.command(&["tx", "status", NO_KEY, "--wait", "30"]);
-    let mut waits = waits
+    let mut waiting = home.command(&["tx", "status", NO_KEY, "--wait", "30"]);
+    let mut waiting = waiting
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     std::thread::sleep(Duration::from_secs(1));
-    assert_eq!(waits.try_wait().unwrap(), None);
+    assert_eq!(waiting.try_wait().unwrap(), None);
     let stopped = Instant::now();
     assert_eq!(node.interrupt().0, Some(0));
-    assert_eq!(waits.wait().unwrap().code(), Some(1));
+    assert_eq!(waiting.wait().unwrap().code(), Some(1));
     assert!(
         stopped.elapsed() < Duration::from_secs(15),
         "{:?}",
@@ -259,7 +261,7 @@ fn a_node_without_a_chain_says_so_and_where_one_comes_from() {
 }
 
 #[test]
-fn without_a_validator_nothing_is_sent() {
+fn send_fails_without_a_known_validator() {
     let (home, wallet) = with_wallet("novalid");
     let cold = ["--cold-storage-path", "cold"];
     genesis(&home, &[&["--validator", &wallet], &cold[..]].concat()).lines();
@@ -274,7 +276,7 @@ fn without_a_validator_nothing_is_sent() {
     let send = ["tx", "send", "burn", "5", "--key-file", "wallet.key"];
     let dry = home.run(&[&send[..], &["--dry-run"]].concat());
     assert!(
-        dry.code == 0 && dry.stderr.contains("gone for good"),
+        dry.code == 0 && dry.stderr.contains("lost permanently"),
         "{dry:?}"
     );
     home.run(&send).fails(
@@ -289,13 +291,13 @@ fn without_a_validator_nothing_is_sent() {
 }
 
 #[test]
-fn proofs_that_are_none_are_refused() {
+fn rejects_malformed_proofs() {
     let home = Home::new("noproof");
     home.run(&["proof", "verify", "none"])
         .fails(1, &["none: No such file"]);
     for text in ["", "{}", "[]", "{\"format\":1}", "\u{0}"] {
         home.run_with(&["proof", "verify", "-"], text.as_bytes())
-            .fails(1, &["stdin: is not a proof"]);
+            .fails(1, &["stdin: malformed proof"]);
     }
     let of = |format: &str| {
         format!(
@@ -304,36 +306,36 @@ fn proofs_that_are_none_are_refused() {
         )
     };
     home.run_with(&["proof", "verify", "-"], of("other").as_bytes())
-        .fails(1, &["does not hold: its format is \"other\""]);
+        .fails(1, &["invalid proof: unsupported format \"other\""]);
     home.run_with(
         &["proof", "verify", "-"],
         of("astreum account proof 1").as_bytes(),
     )
-    .fails(1, &["not the block that it names"]);
+    .fails(1, &["the atoms do not match the block"]);
 }
 
 #[test]
-fn a_genesis_says_what_is_wrong_with_it() {
+fn genesis_reports_invalid_input() {
     let (home, validator) = with_wallet("genwrong");
     let by = ["--validator", &validator];
     genesis(&home, &[]).fails(2, &["missing validator", "--validator KEY"]);
     genesis(&home, &by).fails(2, &["cold_storage_path is not set", "--dry-run"]);
-    for (more, said) in [
+    for (more, expected) in [
         (
             &["--balance", "bob=4"][..],
             "invalid value \"bob\" for the key of --balance",
         ),
-        (&["--balance", "treasury"], "it is KEY=AMOUNT"),
+        (&["--balance", "treasury"], "expected KEY=AMOUNT"),
         (
             &["--stake", "treasury=-1"],
             "invalid value \"-1\" for the amount of --stake",
         ),
-        (&["--stake", "burn=0"], "with something at stake"),
+        (&["--stake", "burn=0"], "no validator has a stake"),
         (&["--contract", "x=y"], "ID=OWNER,BYTES,ATOMS"),
         (&["--cumulative-total-fees", "0"], "must not be 0"),
         (
             &["--balance", "burn=1", "--balance", "burn=2"],
-            "given before",
+            "duplicate key",
         ),
         (
             &["--reference", "--balance", "burn=1"],
@@ -344,7 +346,7 @@ fn a_genesis_says_what_is_wrong_with_it() {
             "--validator is given more than once",
         ),
     ] {
-        genesis(&home, &[&by, more].concat()).fails(2, &[said]);
+        genesis(&home, &[&by, more].concat()).fails(2, &[expected]);
     }
     genesis(&home, &["--dry-run", "--validator", &"01".repeat(32)])
         .fails(2, &["must not be the treasury"]);
@@ -369,7 +371,7 @@ fn a_genesis_says_what_is_wrong_with_it() {
 }
 
 #[test]
-fn a_genesis_warns_of_prices_that_nobody_can_pay() {
+fn genesis_warns_about_unaffordable_prices() {
     let (home, validator) = with_wallet("genwarn");
     let dry = [
         "--validator",
@@ -380,18 +382,21 @@ fn a_genesis_warns_of_prices_that_nobody_can_pay() {
     ];
     let default = genesis(&home, &dry);
     assert_eq!((default.code, default.stderr.as_str()), (0, ""));
-    let dear = ["--balance", "treasury=1000", "--cumulative-total-fees", "1"];
-    let dear = genesis(&home, &[&dry[..], &dear].concat());
-    assert_eq!(dear.code, 0, "{dear:?}");
-    for said in [
+    let expensive = ["--balance", "treasury=1000", "--cumulative-total-fees", "1"];
+    let expensive = genesis(&home, &[&dry[..], &expensive].concat());
+    assert_eq!(expensive.code, 0, "{expensive:?}");
+    for expected in [
         "a plain transfer costs up to 798001",
-        "nobody has the 798001",
+        "no account has the 798001",
     ] {
-        assert!(dear.stderr.contains(said), "no {said:?} in {dear:?}");
+        assert!(
+            expensive.stderr.contains(expected),
+            "no {expected:?} in {expensive:?}"
+        );
     }
     let reference = genesis(&home, &[&dry[..], &["--reference"]].concat());
     assert!(
-        reference.stderr.contains("nobody has the 799"),
+        reference.stderr.contains("no account has the 799"),
         "{reference:?}"
     );
     let seeded = home.run(&["genesis", "--validator", &validator, "--dry-run"]);
@@ -411,7 +416,7 @@ fn a_genesis_warns_of_prices_that_nobody_can_pay() {
 }
 
 #[test]
-fn the_same_genesis_has_the_same_id_from_a_file_or_from_flags() {
+fn genesis_id_is_equal_from_file_and_flags() {
     let (home, validator) = with_wallet("genfile");
     let contract = "ab".repeat(32);
     home.file(

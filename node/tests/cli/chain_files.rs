@@ -46,7 +46,7 @@ fn height(home: &Home) -> u64 {
 /// Runs the validator until the chain has this height; returns the head's id.
 fn run_to_height(home: &Home, wanted: u64) -> String {
     let node = Node::start(home, &RUN);
-    until("blocks are made", || height(home) >= wanted);
+    until("blocks are produced", || height(home) >= wanted);
     assert_eq!(node.interrupt().0, Some(0));
     let shown = home.run(&["chain", "show", "--config", "node.toml", "--json"]);
     text(&shown.json(), "/head/id")
@@ -99,30 +99,30 @@ fn copy_dir(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_lost_state_directory_does_not_begin_a_second_chain() {
+fn lost_state_directory_does_not_begin_a_second_chain() {
     let (home, _) = validator_home("stateless");
     let head = run_to_height(&home, 4);
-    assert!(log(&home).contains("began a new chain: chain_id=0 genesis="));
+    assert!(log(&home).contains("created a new chain: chain_id=0 genesis="));
     assert!(log(&home).contains("\"level\":\"WARNING\""));
     fs::remove_dir_all(home.path().join("state")).unwrap();
     let node = Node::start(&home, &RUN);
-    until("the chain goes on", || height(&home) > 5);
+    until("the chain continues", || height(&home) > 5);
     let known = ids(&home, 5);
     assert!(known.contains(&head), "{head} is not among {known:?}");
     assert_eq!(node.interrupt().0, Some(0));
     genesis(&home).fails(
         1,
-        &["refusing to begin a second chain", "astreum run --config"],
+        &["refusing to create a second chain", "astreum run --config"],
     );
 }
 
 #[test]
-fn a_lost_chain_directory_is_recovered_from_cold_storage_and_never_begun_anew() {
+fn lost_chain_directory_is_recovered_from_cold_storage() {
     let (home, key) = validator_home("chainless");
     let head = run_to_height(&home, 4);
     fs::remove_dir_all(chain_dir(&home)).unwrap();
     let refused = [
-        "refusing to begin a second chain with chain_id 0",
+        "refusing to create a second chain with chain_id 0",
         "cold storage in",
         "astreum chain recover --config node.toml",
         "astreum chain recover --adopt --config node.toml",
@@ -147,7 +147,7 @@ fn a_lost_chain_directory_is_recovered_from_cold_storage_and_never_begun_anew() 
     assert_eq!(shown["signing_records"][0]["last"]["block"], head.as_str());
     let from = shown["head"]["height"].as_u64().unwrap();
     let node = Node::start(&home, &RUN);
-    until("the chain goes on", || height(&home) > from + 1);
+    until("the chain continues", || height(&home) > from + 1);
     assert!(ids(&home, from).contains(&head));
     assert_eq!(node.interrupt().0, Some(0));
     let again = recover(&home, &["--adopt"]).json();
@@ -158,15 +158,15 @@ fn a_lost_chain_directory_is_recovered_from_cold_storage_and_never_begun_anew() 
 }
 
 #[test]
-fn damaged_and_missing_chain_files_are_errors_until_they_are_recovered() {
+fn damaged_and_missing_chain_files_are_errors_until_recovered() {
     let (home, _) = validator_home("damaged");
     run_to_height(&home, 3);
     let dir = chain_dir(&home);
     let signed = fs::read_dir(&dir).unwrap().flatten();
     let mut names = signed.map(|entry| entry.file_name().into_string().unwrap());
     let signed = names.find(|name| name.starts_with("signed_")).unwrap();
-    type Spoil = dyn Fn(&Path);
-    let spoil: [(&str, &Spoil); 6] = [
+    type Damage = dyn Fn(&Path);
+    let damage: [(&str, &Damage); 6] = [
         ("heads", &|path| fs::write(path, "damaged").unwrap()),
         ("heads", &|path| fs::remove_file(path).unwrap()),
         ("identity.json", &|path| fs::write(path, "{").unwrap()),
@@ -181,10 +181,12 @@ fn damaged_and_missing_chain_files_are_errors_until_they_are_recovered() {
             .unwrap();
         }),
     ];
-    for (name, spoil) in spoil {
-        spoil(&dir.join(name));
+    for (name, damage) in damage {
+        damage(&dir.join(name));
         let ran = home.run(&RUN);
-        let other_rules = ran.stderr.contains("begun under consensus rules version 1");
+        let other_rules = ran
+            .stderr
+            .contains("created under consensus rules version 1");
         if !other_rules {
             ran.fails(1, &[name, "astreum chain recover"]);
             recover(&home, &["--adopt"]).lines();
@@ -199,7 +201,7 @@ fn damaged_and_missing_chain_files_are_errors_until_they_are_recovered() {
         }
         let node = Node::start(&home, &RUN);
         let from = height(&home);
-        until("the chain goes on", || height(&home) > from + 1);
+        until("the chain continues", || height(&home) > from + 1);
         assert_eq!(node.interrupt().0, Some(0));
     }
     // Unreadable files are kept.
@@ -213,7 +215,7 @@ fn damaged_and_missing_chain_files_are_errors_until_they_are_recovered() {
 }
 
 #[test]
-fn a_block_that_a_user_stored_is_no_chain_to_resume_and_none_to_forget() {
+fn blocks_stored_by_a_user_are_neither_resumed_nor_overwritten() {
     let (home, _) = validator_home("stored");
     run_to_height(&home, 2);
     // Another node whose store holds the blocks, as if a user had stored them there.
@@ -229,7 +231,7 @@ fn a_block_that_a_user_stored_is_no_chain_to_resume_and_none_to_forget() {
     other.run(&import).lines();
     other
         .run(&RUN)
-        .fails(1, &["refusing to begin a second chain", "holds its block"]);
+        .fails(1, &["refusing to create a second chain", "has its block"]);
     // A node that does not validate ignores them.
     let node = Node::start(
         &other,
@@ -249,7 +251,7 @@ fn a_block_that_a_user_stored_is_no_chain_to_resume_and_none_to_forget() {
 }
 
 #[test]
-fn chain_files_in_another_configured_directory_are_named() {
+fn chain_files_in_another_directory_are_reported() {
     let (home, _) = validator_home("elsewhere");
     run_to_height(&home, 2);
     let named = [&RUN[..], &["--chain-dir", "named"]].concat();
@@ -266,12 +268,12 @@ fn chain_files_in_another_configured_directory_are_named() {
     }
     let node = Node::start(&home, &named);
     let from = height(&home);
-    until("the chain goes on", || height(&home) > from.max(2) + 1);
+    until("the chain continues", || height(&home) > from.max(2) + 1);
     assert_eq!(node.interrupt().0, Some(0));
 }
 
 #[test]
-fn files_of_the_previous_format_are_verified_and_taken_over_once() {
+fn files_of_the_previous_format_are_verified_and_migrated_once() {
     let (home, _) = validator_home("legacy");
     let head = run_to_height(&home, 3);
     let shown = home
@@ -300,16 +302,16 @@ fn files_of_the_previous_format_are_verified_and_taken_over_once() {
     fs::write(&head_file, "{").unwrap();
     home.run(&RUN)
         .fails(1, &["head_0.json", "damaged", "astreum chain recover"]);
-    genesis(&home).fails(1, &["refusing to begin a second chain", "head_0.json"]);
+    genesis(&home).fails(1, &["refusing to create a second chain", "head_0.json"]);
     fs::write(&head_file, legacy(&shown["head"], &shown["genesis"])).unwrap();
-    genesis(&home).fails(1, &["refusing to begin a second chain", "head_0.json"]);
+    genesis(&home).fails(1, &["refusing to create a second chain", "head_0.json"]);
     let node = Node::start(&home, &RUN);
     let from = shown["head"]["height"].as_u64().unwrap();
-    until("the chain goes on", || height(&home) > from + 1);
+    until("the chain continues", || height(&home) > from + 1);
     assert!(ids(&home, from).contains(&head));
     assert_eq!(node.interrupt().0, Some(0));
     assert!(!head_file.exists() && state.join("head_0.json.migrated").exists());
-    assert!(log(&home).contains("took over the chain of the previous format"));
+    assert!(log(&home).contains("migrated the chain of the previous format"));
     // A signing record without a head counts as a trace of a chain.
     fs::remove_dir_all(chain_dir(&home)).unwrap();
     let migrated = fs::read_dir(&state).unwrap().flatten();
@@ -322,7 +324,10 @@ fn files_of_the_previous_format_are_verified_and_taken_over_once() {
     fs::rename(&record, record.with_extension("")).unwrap();
     home.run(&RUN).fails(
         1,
-        &["records what a validator signed", "astreum chain recover"],
+        &[
+            "is the signing record of a validator",
+            "astreum chain recover",
+        ],
     );
-    genesis(&home).fails(1, &["refusing to begin a second chain"]);
+    genesis(&home).fails(1, &["refusing to create a second chain"]);
 }

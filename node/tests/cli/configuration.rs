@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use crate::harness::{Home, finish};
 
 #[test]
-fn the_output_of_config_is_a_configuration() {
+fn config_output_is_a_valid_configuration() {
     let home = Home::new("config");
     let ran = home.run(&["config", "--incoming-port", "7", "--default-seed", "none"]);
     assert!(
@@ -29,7 +29,7 @@ fn the_output_of_config_is_a_configuration() {
 }
 
 #[test]
-fn flags_have_either_spelling_and_switches_need_no_value() {
+fn flags_accept_both_spellings_and_switches_need_no_value() {
     let home = Home::new("flags");
     for arguments in [
         &["config", "--json", "--use-ipv6", "--peer-timeout", "5"][..],
@@ -57,7 +57,7 @@ fn flags_have_either_spelling_and_switches_need_no_value() {
 }
 
 #[test]
-fn a_wrong_configuration_is_exit_code_2_for_every_command_that_reads_it() {
+fn invalid_configuration_is_exit_code_2_for_every_command() {
     let home = Home::new("wrong");
     home.file("node.toml", "\n\nincoming_prt = 1\n");
     for command in ["run", "config", "status", "peers"] {
@@ -78,7 +78,7 @@ fn a_wrong_configuration_is_exit_code_2_for_every_command_that_reads_it() {
 }
 
 #[test]
-fn environment_of_the_surroundings_is_tolerated() {
+fn unrelated_environment_variables_are_ignored() {
     let home = Home::new("surroundings");
     let run = |arguments: &[&str], variables: &[(&str, &str)]| {
         let mut command = home.command(arguments);
@@ -144,7 +144,7 @@ fn tables(page: &str) -> Vec<&str> {
 }
 
 #[test]
-fn documentation_has_the_tables_that_config_prints() {
+fn documentation_matches_the_markdown_of_config() {
     let home = Home::new("config-docs");
     let ran = home.run(&["config", "--markdown"]);
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -157,7 +157,7 @@ fn documentation_has_the_tables_that_config_prints() {
 }
 
 #[test]
-fn keys_are_made_once_shown_and_kept_private() {
+fn keys_are_generated_once_and_kept_private() {
     let home = Home::new("keys");
     let made = home.run(&["keys", "generate", "relay.key"]);
     let public_key = made.lines()[0].to_owned();
@@ -178,7 +178,7 @@ fn keys_are_made_once_shown_and_kept_private() {
     ]);
     assert_eq!(other.json()["kind"], "validation");
     assert_ne!(other.json()["public_key"], public_key.as_str());
-    assert!(other.stderr.contains("holds a relay key"), "{other:?}");
+    assert!(other.stderr.contains("is a relay key"), "{other:?}");
     home.run(&["keys", "generate", "relay.key"])
         .fails(1, &["refusing to overwrite relay.key: the file exists"]);
     let path = home.path().join("relay.key");
@@ -188,9 +188,9 @@ fn keys_are_made_once_shown_and_kept_private() {
     );
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     home.run(&["keys", "show", "relay.key"])
-        .fails(1, &["open to others", "chmod 600"]);
+        .fails(1, &["accessible to other users", "chmod 600"]);
     home.run(&["run", "--relay-secret-key-file", "relay.key"])
-        .fails(2, &["open to others"]);
+        .fails(2, &["accessible to other users"]);
 }
 
 /// Public halves of the secret 07 x 32, from the Python package `cryptography`.
@@ -242,24 +242,24 @@ fn keys_show_prints_every_public_half_with_its_label() {
 }
 
 #[test]
-fn key_files_of_the_other_kind_are_refused() {
+fn rejects_key_files_of_the_other_kind() {
     let home = Home::new("kinds");
     home.run(&["keys", "generate", "relay.key"]).lines();
     home.run(&["keys", "generate", "wallet.key", "--kind", "account"])
         .lines();
     home.run(&["run", "--relay-secret-key-file", "wallet.key"])
-        .fails(2, &["wallet.key holds a", "--kind relay"]);
+        .fails(2, &["wallet.key is a", "--kind relay"]);
     home.run(&["run", "--validation-secret-key-file", "relay.key"])
-        .fails(2, &["relay.key holds a relay key", "--kind validation"]);
+        .fails(2, &["relay.key is a relay key", "--kind validation"]);
     home.run(&["tx", "send", ACCOUNT_HALF, "5", "--key-file", "relay.key"])
-        .fails(1, &["relay.key holds a relay key", "--kind validation"]);
+        .fails(1, &["relay.key is a relay key", "--kind validation"]);
     home.run(&["run", "--validation-secret-key-file", "none"])
         .fails(2, &["keys generate none --kind validation"]);
 }
 
 /// Shells do not expand `~` behind `=` or in quotes, as in these arguments.
 #[test]
-fn every_path_argument_may_start_at_the_home_directory() {
+fn path_arguments_of_all_commands_expand_tilde() {
     let home = Home::new("tilde");
     let inner = home.path().join("inside");
     fs::create_dir(&inner).unwrap();
@@ -292,7 +292,7 @@ fn every_path_argument_may_start_at_the_home_directory() {
     home.file("genesis.toml", "nonsense");
     run(&["genesis", "--file=~/genesis.toml", "--dry-run"]).fails(2, &["genesis.toml:1"]);
     home.file("proof.json", "nonsense");
-    run(&["proof", "verify", "~/proof.json"]).fails(1, &["proof.json: is not a proof"]);
+    run(&["proof", "verify", "~/proof.json"]).fails(1, &["proof.json: malformed proof"]);
     let node = crate::node::run(&home, &["--cold-storage-path=~/cold"]);
     home.file("in", "some text");
     let id = run(&["put", "~/in"]).lines()[0].to_owned();

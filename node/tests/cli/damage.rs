@@ -19,7 +19,7 @@ use crate::validating::{chain, validator};
 
 const COLD: [&str; 2] = ["--cold-storage-path", "cold"];
 /// Time limit of any wait, longer than needed on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 fn store(home: &Home, arguments: &[&str]) -> Ran {
     home.run(&[&["store"], arguments, &COLD].concat())
@@ -57,13 +57,13 @@ fn problems(home: &Home) -> String {
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < PATIENCE, "in vain: {what}");
+        assert!(start.elapsed() < WAIT_TIMEOUT, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[test]
-fn a_merge_keeps_intact_data_beside_a_damaged_index() {
+fn merge_keeps_intact_data_of_a_damaged_index() {
     let home = Home::new("dmg-index");
     let ids = filled(&home);
     let level_1 = home.path().join("cold/level_1");
@@ -119,7 +119,7 @@ fn a_merge_keeps_intact_data_beside_a_damaged_index() {
 }
 
 #[test]
-fn a_running_node_repairs_by_itself_and_reports_until_it_is_cleared() {
+fn running_node_repairs_damage_and_reports_it_until_cleared() {
     let home = Home::new("dmg-node");
     let ids = filled(&home);
     let level_1 = home.path().join("cold/level_1");
@@ -191,7 +191,7 @@ const REPLACED: [(&str, Change); 3] = [
 ];
 
 #[test]
-fn a_node_whose_directory_was_replaced_refuses_writes_and_keeps_others_out() {
+fn node_with_replaced_directory_refuses_writes_and_keeps_its_lock() {
     for (name, replace) in REPLACED {
         let home = Home::new("dmg-gone");
         let node = run(&home, &COLD);
@@ -200,7 +200,7 @@ fn a_node_whose_directory_was_replaced_refuses_writes_and_keeps_others_out() {
         let first = home.run(&["put", "a"]).lines()[0].to_owned();
         replace(&home.path().join("cold"));
         let refused = home.run(&["put", "b"]);
-        refused.fails(1, &["cold", "while it was open", "writes are refused"]);
+        refused.fails(1, &["cold", "while it was open", "refusing writes"]);
         assert!(refused.stdout.is_empty(), "{name}: {refused:?}");
         assert!(problems(&home).contains("refuses writes"), "{name}");
         let status = home.run(&["status"]);
@@ -231,10 +231,10 @@ fn a_node_whose_directory_was_replaced_refuses_writes_and_keeps_others_out() {
     }
 }
 
-/// A directory that is not writable, for any reason: here a directory has the name of the file that
+/// A directory that is not writable for any reason; here a directory has the name of the file that
 /// tests whether it is.
 #[test]
-fn a_start_reports_a_disk_that_refuses_writes_until_it_takes_them() {
+fn start_reports_unwritable_disk_until_writes_succeed() {
     let home = Home::new("dmg-refuses");
     fs::create_dir_all(home.path().join("cold/probe.tmp")).unwrap();
     let node = run(&home, &COLD);
@@ -249,7 +249,7 @@ fn a_start_reports_a_disk_that_refuses_writes_until_it_takes_them() {
     assert!(problems(&home).contains("refuses writes"));
     // No atom is put in the meantime.
     fs::remove_dir(home.path().join("cold/probe.tmp")).unwrap();
-    eventually("writes are taken again", || problems(&home) == "[]");
+    eventually("writes are accepted again", || problems(&home) == "[]");
     let status = home.run(&["status", "--json"]).json();
     assert_eq!(status["durable"], true, "{status}");
     assert_eq!(node.interrupt().0, Some(0));
@@ -257,7 +257,7 @@ fn a_start_reports_a_disk_that_refuses_writes_until_it_takes_them() {
 
 /// A block that would be lost is not announced, and no block is built on it.
 #[test]
-fn a_validator_whose_directory_was_replaced_makes_no_more_blocks() {
+fn validator_with_replaced_directory_stops_producing() {
     let (home, ..) = chain("dmg-producer");
     let node = validator(&home);
     let made = || {
@@ -266,14 +266,14 @@ fn a_validator_whose_directory_was_replaced_makes_no_more_blocks() {
         let activity = validator["activity"].as_str().unwrap().to_lowercase();
         (validator["blocks_made"].as_u64().unwrap(), activity)
     };
-    eventually("it makes blocks", || made().0 >= 1);
+    eventually("it produces blocks", || made().0 >= 1);
     let cold = home.path().join("cold");
     fs::rename(&cold, home.path().join("moved")).unwrap();
     fs::create_dir(&cold).unwrap();
     eventually("writes are refused", || {
         problems(&home).contains("refuses writes")
     });
-    eventually("it stores a block in vain", || made().1.contains("stor"));
+    eventually("storing a block fails", || made().1.contains("stor"));
     let (before, _) = made();
     home.file("a", "text");
     home.run(&["put", "a"]).fails(1, &["was replaced"]);
@@ -283,7 +283,7 @@ fn a_validator_whose_directory_was_replaced_makes_no_more_blocks() {
     assert_eq!(fs::read_dir(&cold).unwrap().count(), 0);
     fs::remove_dir(&cold).unwrap();
     fs::rename(home.path().join("moved"), &cold).unwrap();
-    eventually("it goes on", || made().0 > before);
+    eventually("production resumes", || made().0 > before);
     assert_eq!(node.interrupt().0, Some(0));
 }
 
@@ -305,7 +305,7 @@ fn incidents_of_another_directory_are_not_cleared() {
 }
 
 #[test]
-fn a_directory_that_is_back_is_written_to_again() {
+fn restored_directory_is_written_again() {
     let home = Home::new("dmg-back");
     let node = run(&home, &COLD);
     home.file("a", "first");
@@ -316,7 +316,7 @@ fn a_directory_that_is_back_is_written_to_again() {
     home.run(&["put", "b"])
         .fails(1, &["was removed or moved away"]);
     fs::rename(&moved, &cold).unwrap();
-    eventually("writes are taken again", || problems(&home) == "[]");
+    eventually("writes are accepted again", || problems(&home) == "[]");
     let second = home.run(&["put", "b"]).lines()[0].to_owned();
     assert_eq!(node.interrupt().0, Some(0));
     let node = run(&home, &COLD);
@@ -327,7 +327,7 @@ fn a_directory_that_is_back_is_written_to_again() {
 }
 
 #[test]
-fn a_removed_journal_is_saved_while_the_node_runs() {
+fn removed_journal_is_collated_by_the_running_node() {
     let home = Home::new("dmg-journal");
     let node = run(&home, &COLD);
     home.file("a", "first");
@@ -337,7 +337,7 @@ fn a_removed_journal_is_saved_while_the_node_runs() {
         home.path().join("cold/level_1/0_index").exists()
     });
     home.file("b", "second");
-    eventually("writes are taken", || home.run(&["put", "b"]).code == 0);
+    eventually("writes are accepted", || home.run(&["put", "b"]).code == 0);
     let second = home.run(&["put", "b"]).lines()[0].to_owned();
     assert_eq!(node.interrupt().0, Some(0));
     let node = run(&home, &COLD);
@@ -348,7 +348,7 @@ fn a_removed_journal_is_saved_while_the_node_runs() {
 }
 
 #[test]
-fn a_removed_state_directory_leaves_the_node_reachable() {
+fn node_stays_reachable_after_state_directory_removal() {
     let home = Home::new("dmg-state");
     let node = run(&home, &COLD);
     let state = home.path().join("state");
@@ -364,7 +364,7 @@ fn a_removed_state_directory_leaves_the_node_reachable() {
 
 /// Other users cannot read the state, wherever logs and socket are.
 #[test]
-fn the_state_directory_is_private_wherever_logs_and_socket_are() {
+fn state_directory_is_private_wherever_logs_and_socket_are() {
     let home = Home::new("dmg-umask");
     let flags = [
         "--state-dir",
@@ -388,7 +388,7 @@ fn the_state_directory_is_private_wherever_logs_and_socket_are() {
 /// A mapped file is truncated under a running node: a read never kills the process by a signal. The
 /// node answers, or stops with a message and exit code 1.
 #[test]
-fn a_truncated_file_ends_in_an_answer_or_a_message() {
+fn truncated_file_yields_an_answer_or_a_message() {
     let home = Home::new("dmg-sigbus");
     let ids = filled(&home);
     let mut command = home.command(&[&["run"], &QUIET[..], &COLD].concat());
@@ -424,19 +424,19 @@ fn a_truncated_file_ends_in_an_answer_or_a_message() {
         assert_eq!(child.wait().unwrap().code(), Some(0));
     } else {
         let status = child.wait().unwrap();
-        let mut said = String::new();
+        let mut stderr = String::new();
         child
             .stderr
             .take()
             .unwrap()
-            .read_to_string(&mut said)
+            .read_to_string(&mut stderr)
             .unwrap();
-        assert_eq!(status.code(), Some(1), "{status:?}: {said}");
+        assert_eq!(status.code(), Some(1), "{status:?}: {stderr}");
         assert!(
-            said.contains("SIGBUS") && said.contains("was truncated"),
-            "{said}"
+            stderr.contains("SIGBUS") && stderr.contains("was truncated"),
+            "{stderr}"
         );
-        assert!(said.contains("_data"), "{said}");
+        assert!(stderr.contains("_data"), "{stderr}");
     }
     // The next start reports the loss, and accepts writes.
     let node = run(&home, &COLD);
@@ -448,7 +448,7 @@ fn a_truncated_file_ends_in_an_answer_or_a_message() {
 
 /// A bus error without a truncated file, as another process can send it.
 #[test]
-fn a_bus_error_signal_ends_with_a_message() {
+fn bus_error_signal_exits_with_a_message() {
     let home = Home::new("dmg-bus");
     let mut command = home.command(&[&["run"], &QUIET[..], &COLD].concat());
     command
@@ -461,22 +461,22 @@ fn a_bus_error_signal_ends_with_a_message() {
     let id = rustix::process::Pid::from_raw(id).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::BUS).unwrap();
     let status = child.wait().unwrap();
-    let mut said = String::new();
+    let mut stderr = String::new();
     child
         .stderr
         .take()
         .unwrap()
-        .read_to_string(&mut said)
+        .read_to_string(&mut stderr)
         .unwrap();
-    assert_eq!(status.code(), Some(1), "{said}");
+    assert_eq!(status.code(), Some(1), "{stderr}");
     assert!(
-        said.contains("SIGBUS") && said.contains("check the disk"),
-        "{said}"
+        stderr.contains("SIGBUS") && stderr.contains("check the disk"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn a_damaged_format_file_is_told_from_a_newer_version() {
+fn damaged_format_file_is_distinguished_from_newer_version() {
     let home = Home::new("dmg-format");
     filled(&home);
     let path = home.path().join("cold/FORMAT");
@@ -501,9 +501,9 @@ fn a_damaged_format_file_is_told_from_a_newer_version() {
     let crlf = b"astreum cold storage 1\r\n";
     for damaged in [&b""[..], b"astreum cold storage 1", crlf, &[0xff; 1_000]] {
         fs::write(&path, damaged).unwrap();
-        let told = store(&home, &["stat"]);
-        told.fails(1, &["FORMAT is damaged", "remove it"]);
-        assert!(!told.stderr.contains("newer"), "{told:?}");
+        let ran = store(&home, &["stat"]);
+        ran.fails(1, &["FORMAT is damaged", "remove it"]);
+        assert!(!ran.stderr.contains("newer"), "{ran:?}");
     }
     fs::write(&path, "astreum cold storage 2\n").unwrap();
     store(&home, &["stat"]).fails(1, &["use a newer version"]);
@@ -523,13 +523,13 @@ fn put_checks_the_size_first() {
     File::create(&big).unwrap().set_len(1 << 42).unwrap();
     for kind in ["bytes", "expr", "symbol"] {
         let refused = home.run(&["put", "big", "--kind", kind]);
-        refused.fails(1, &["4398046511104 bytes", "put it in parts"]);
+        refused.fails(1, &["4398046511104 bytes", "put the data in parts"]);
     }
     let mut command = home.command(&["put", "-"]);
     command.stdin(File::open(&big).unwrap());
     let refused = command.output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("put it in parts"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("put the data in parts"));
     let mut command = home.command(&["put", "--help"]);
     command.env("COLUMNS", "200");
     assert!(finish(command, b"").text().contains("at most 1 GiB"));
@@ -537,7 +537,7 @@ fn put_checks_the_size_first() {
 
 /// The node has a log, whatever entry has the name of a rotated file.
 #[test]
-fn an_entry_in_the_log_directory_does_not_turn_the_log_off() {
+fn foreign_entries_in_the_log_directory_do_not_disable_the_log() {
     for day in 1..=8 {
         let home = Home::new("dmg-log");
         let logs = home.path().join("logs");
@@ -560,7 +560,7 @@ fn an_entry_in_the_log_directory_does_not_turn_the_log_off() {
 }
 
 #[test]
-fn a_node_without_a_log_says_so_in_its_status() {
+fn status_reports_unwritable_log() {
     let home = Home::new("dmg-nolog");
     home.file("logs", "in the way");
     let node = run(&home, &["--log-dir", "logs"]);
@@ -572,7 +572,7 @@ fn a_node_without_a_log_says_so_in_its_status() {
 
 /// A node that starts while the previous one stops has a log from its first line on.
 #[test]
-fn a_start_right_after_a_stop_has_a_log() {
+fn immediate_restart_has_a_log() {
     let home = Home::new("dmg-restart");
     let first = run(&home, &["--log-dir", "logs"]);
     first.signal();
@@ -591,7 +591,7 @@ fn a_start_right_after_a_stop_has_a_log() {
 }
 
 #[test]
-fn the_mirror_has_the_time_from_year_to_second() {
+fn mirrored_log_has_timestamps_to_the_second() {
     let home = Home::new("dmg-verbose");
     let node: Node = run(&home, &["--verbose"]);
     let (code, rest) = node.interrupt();

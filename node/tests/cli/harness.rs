@@ -38,9 +38,9 @@ impl Ran {
 
     /// Checks that the command failed with this code, and that stderr contains all these texts.
     #[track_caller]
-    pub(crate) fn fails(&self, code: i32, said: &[&str]) {
+    pub(crate) fn fails(&self, code: i32, expected: &[&str]) {
         assert_eq!(self.code, code, "{self:?}");
-        for part in said {
+        for part in expected {
             assert!(self.stderr.contains(part), "no {part:?} in {self:?}");
         }
     }

@@ -5,7 +5,7 @@ use crate::harness::{Home, finish};
 const ADD: &str = "(1 2 ((a b (($0 $1 add) sk)) (a b) fn))";
 
 #[test]
-fn eval_prints_one_result_a_line() {
+fn eval_prints_one_result_per_line() {
     let home = Home::new("eval");
     assert_eq!(home.run(&["eval", ADD]).lines(), ["3"]);
     assert_eq!(
@@ -17,7 +17,7 @@ fn eval_prints_one_result_a_line() {
 }
 
 #[test]
-fn a_file_is_evaluated_in_order_in_one_environment() {
+fn file_is_evaluated_in_order_in_one_environment() {
     let home = Home::new("eval-file");
     home.file(
         "program",
@@ -36,7 +36,7 @@ fn a_file_is_evaluated_in_order_in_one_environment() {
 }
 
 #[test]
-fn an_error_is_a_result_and_exit_code_1() {
+fn error_is_a_result_with_exit_code_1() {
     let home = Home::new("eval-error");
     let ran = home.run(&["eval", "nobody 7"]);
     assert_eq!(ran.text(), "error eval: unbound symbol 'nobody'\n7\n");
@@ -52,7 +52,7 @@ fn an_error_is_a_result_and_exit_code_1() {
 }
 
 #[test]
-fn a_slip_is_shown_with_its_line_and_a_caret() {
+fn parse_error_shows_line_and_caret() {
     let home = Home::new("caret");
     home.file("program", "(1 2)\n(3 (4)\n");
     let ran = home.run(&["eval", "program"]);
@@ -64,7 +64,7 @@ fn a_slip_is_shown_with_its_line_and_a_caret() {
             "^",
         ],
     );
-    assert!(ran.stdout.is_empty(), "nothing of it is evaluated");
+    assert!(ran.stdout.is_empty(), "the program must not be evaluated");
     home.run(&["parse", "a)"]).fails(
         1,
         &["argument:1:2: parse error: unexpected ')'", "1 | a)\n"],
@@ -80,7 +80,7 @@ fn a_slip_is_shown_with_its_line_and_a_caret() {
 }
 
 #[test]
-fn json_gives_the_exact_bytes() {
+fn json_contains_exact_bytes() {
     let home = Home::new("json");
     let value = home.run(&["eval", "--json", ADD]).json();
     assert_eq!(value["expr"], serde_json::json!({"bytes": "03"}));
@@ -97,7 +97,7 @@ fn json_gives_the_exact_bytes() {
 }
 
 #[test]
-fn parse_prints_what_can_be_read_back() {
+fn parse_output_can_be_parsed_again() {
     let home = Home::new("parse");
     let text = "(a ( b 0255 ) \"two words\") ; comment\n-1";
     let ran = home.run_with(&["parse", "-"], text.as_bytes());
@@ -107,18 +107,18 @@ fn parse_prints_what_can_be_read_back() {
 }
 
 #[test]
-fn input_that_is_no_text_or_no_file_is_named() {
+fn unreadable_input_is_explained() {
     let home = Home::new("input");
     home.run_with(&["eval", "-"], b"1\n(1 \xff)")
         .fails(1, &["stdin: line 2: invalid UTF-8 at byte 4 of the line"]);
     home.run(&["eval", "no/such.astreum"])
-        .fails(2, &["no file no/such.astreum", "--expr"]);
+        .fails(2, &["file no/such.astreum does not exist", "--expr"]);
     home.run(&["eval", "--file", "none"])
         .fails(1, &["none: No such file"]);
 }
 
 #[test]
-fn a_repl_on_a_pipe_keeps_its_environment_and_joins_lines() {
+fn repl_on_a_pipe_keeps_its_environment_and_joins_lines() {
     let home = Home::new("repl");
     let ran = home.run_with(
         &["repl"],
@@ -133,7 +133,7 @@ fn a_repl_on_a_pipe_keeps_its_environment_and_joins_lines() {
 }
 
 #[test]
-fn a_repl_goes_on_after_errors_and_says_so_in_the_end() {
+fn repl_continues_after_errors_and_exits_with_1() {
     let home = Home::new("repl-error");
     let ran = home.run_with(&["repl"], b"nobody\n)\n:fly\n:limit x\n:load none\n6\n(7");
     ran.fails(
@@ -154,7 +154,7 @@ fn a_repl_goes_on_after_errors_and_says_so_in_the_end() {
 }
 
 #[test]
-fn deep_nesting_is_no_problem_for_any_command() {
+fn every_command_handles_deep_nesting() {
     let home = Home::new("deep");
     let depth = 200_000;
     let deep = format!("{}1{}", "(".repeat(depth), ")".repeat(depth));
@@ -176,7 +176,7 @@ fn deep_nesting_is_no_problem_for_any_command() {
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_error() {
+fn closed_stdout_is_not_an_error() {
     let home = Home::new("pipe");
     home.file(
         "program",
@@ -197,7 +197,7 @@ fn a_reader_that_leaves_early_is_no_error() {
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2_and_help_is_0() {
+fn invalid_usage_is_exit_code_2_and_help_is_0() {
     let home = Home::new("usage");
     for arguments in [
         &["fly"][..],
@@ -251,7 +251,7 @@ fn wrong_usage_is_exit_code_2_and_help_is_0() {
 }
 
 #[test]
-fn commands_that_need_no_home_run_without_one() {
+fn eval_runs_without_a_home_directory() {
     let home = Home::new("homeless");
     let mut command = home.command(&["eval", "7"]);
     command.env_remove("HOME").env_remove("XDG_STATE_HOME");
@@ -259,7 +259,7 @@ fn commands_that_need_no_home_run_without_one() {
 }
 
 #[test]
-fn the_mark_that_some_editors_begin_a_file_with_is_no_part_of_it() {
+fn byte_order_mark_is_skipped() {
     let home = Home::new("mark");
     home.file("program", "\u{feff}(1 2)\r\n");
     assert_eq!(home.run(&["eval", "program"]).lines(), ["(1 2)"]);
@@ -267,7 +267,7 @@ fn the_mark_that_some_editors_begin_a_file_with_is_no_part_of_it() {
 }
 
 #[test]
-fn an_error_that_quotes_what_cannot_be_shown_is_still_text() {
+fn errors_escape_control_characters() {
     let home = Home::new("esc");
     let ran = home.run_with(&["eval", "-"], b"\x1b[31m");
     assert_eq!(ran.text(), "error eval: unbound symbol '\\x1b[31m'\n");
@@ -293,17 +293,17 @@ fn every_command_has_a_manual_page() {
 }
 
 #[test]
-fn a_directory_or_a_key_file_that_is_not_there_is_called_what_it_is() {
+fn errors_name_directories_and_missing_key_files() {
     let home = Home::new("called");
     home.run(&["eval", "/"]).fails(2, &["/ is a directory"]);
     home.run(&["keys", "show", "none"])
-        .fails(1, &["no key file none", "keys generate none"]);
+        .fails(1, &["missing key file none", "keys generate none"]);
     home.run(&["run", "--relay-secret-key-file", "none"])
-        .fails(2, &["no key file none"]);
+        .fails(2, &["missing key file none"]);
 }
 
 #[test]
-fn evaluation_errors_are_explained_on_stderr_with_their_place() {
+fn evaluation_errors_have_positions_on_stderr() {
     let home = Home::new("places");
     let ran = home.run(&["eval", "(1 2 (($0 $1 sub) sk))"]);
     assert_eq!(ran.text(), "error low_eval: bad stack\n");
@@ -344,7 +344,7 @@ fn evaluation_errors_are_explained_on_stderr_with_their_place() {
 }
 
 #[test]
-fn a_call_of_an_unbound_symbol_is_exit_code_1() {
+fn call_of_unbound_symbol_is_exit_code_1() {
     let home = Home::new("unbound");
     let program = "(((a b (($0 $1 add) sk)) (a b) fn) int.add def)\n(1 2 int.ad)\n";
     let ran = home.run_with(&["eval", "-", "--last"], program.as_bytes());
@@ -379,43 +379,43 @@ fn limits_are_set_by_options_and_configuration_and_named_in_errors() {
             forever,
             "--steps",
             "1_000",
-            "step limit of 1000 exceeded: --steps N raises it",
+            "step limit of 1000 exceeded: raise it with --steps N",
         ),
         (
             "(((x f) (x) fn) f def) (1 f)",
             "--depth",
             "7",
-            "depth limit of 7 exceeded: --depth N raises it",
+            "depth limit of 7 exceeded: raise it with --depth N",
         ),
         (
             "(1 ((1 0 jump) sk))",
             "--stack",
             "9",
-            "stack limit of 9 exceeded: --stack N raises it",
+            "stack limit of 9 exceeded: raise it with --stack N",
         ),
         (
             "(1 ((1 1 heap_set 1) sk))",
             "--heap",
             "0",
-            "heap limit of 0 exceeded: --heap N raises it",
+            "heap limit of 0 exceeded: raise it with --heap N",
         ),
         (
             ADD,
             "--live-bytes",
             "10",
-            "memory limit of 10 exceeded: --live-bytes N raises it",
+            "memory limit of 10 exceeded: raise it with --live-bytes N",
         ),
         (
             "(1 ((1 \"data\" atom_new) sk))",
             "--atoms",
             "0",
-            "atom limit of 0 exceeded: --atoms N raises it",
+            "atom limit of 0 exceeded: raise it with --atoms N",
         ),
         (
             ADD,
             "--limit",
             "1",
-            "meter limit of 1 exceeded: --limit N raises it",
+            "meter limit of 1 exceeded: raise it with --limit N",
         ),
     ] {
         let ran = home.run(&["eval", source, option, value]);
@@ -439,7 +439,7 @@ fn limits_are_set_by_options_and_configuration_and_named_in_errors() {
     ran.fails(
         1,
         &[
-            "step limit of 500 exceeded: :limit steps N raises it",
+            "step limit of 500 exceeded: raise it with :limit steps N",
             "step limit of 600 exceeded",
             "unknown limit \"speed\"",
         ],
@@ -460,7 +460,7 @@ fn limits_are_set_by_options_and_configuration_and_named_in_errors() {
 }
 
 #[test]
-fn a_hex_literal_in_a_stack_program_is_an_error_with_a_hint() {
+fn hex_literal_in_stack_program_is_an_error_with_a_hint() {
     let home = Home::new("literal");
     let ran = home.run(&["eval", "7 (1 (($0 0xff add) sk))"]);
     ran.fails(
@@ -470,14 +470,14 @@ fn a_hex_literal_in_a_stack_program_is_an_error_with_a_hint() {
             "write 255 for the number or \"\\xff\" for the bytes",
         ],
     );
-    assert!(ran.stdout.is_empty(), "nothing of it is evaluated");
+    assert!(ran.stdout.is_empty(), "the program must not be evaluated");
     let ran = home.run_with(&["repl"], b"\n(1 ((0x0) sk))\n8\n");
     ran.fails(1, &["stdin:2:6: '0x0' is not a number"]);
     assert_eq!(ran.text(), "8\n");
 }
 
 #[test]
-fn characters_that_are_not_visible_are_escaped_in_all_output() {
+fn all_output_escapes_invisible_characters() {
     let home = Home::new("visible");
     let symbol = "a\u{1b}[2J\u{202e}\u{200b}\u{9b}z";
     let is_clean = |text: &str| {
@@ -516,7 +516,7 @@ fn characters_that_are_not_visible_are_escaped_in_all_output() {
 }
 
 #[test]
-fn a_first_line_for_the_shell_is_skipped() {
+fn shebang_line_is_skipped() {
     let home = Home::new("shebang");
     let program = "#!/usr/bin/env -S astreum eval\n(1 2)\n)";
     home.file("script", program);
@@ -538,7 +538,7 @@ fn a_first_line_for_the_shell_is_skipped() {
 }
 
 #[test]
-fn scripts_print_what_they_are_asked_to() {
+fn output_options_select_results_and_byte_format() {
     let home = Home::new("quiet");
     let program = "((($0 $0 add) sk) double def)\n(2 double)\n(3 double)\n(1 2 def)\n";
     let all = home.run_with(&["eval", "-"], program.as_bytes());
@@ -578,7 +578,7 @@ fn scripts_print_what_they_are_asked_to() {
 }
 
 #[test]
-fn a_repl_takes_linear_time_in_the_lines_of_an_expression() {
+fn repl_takes_linear_time_in_lines_of_an_expression() {
     let home = Home::new("linear");
     // Scanning all text again for each line would be 2 * 10^10 characters, minutes of work.
     let lines = 200_000;
@@ -588,7 +588,7 @@ fn a_repl_takes_linear_time_in_the_lines_of_an_expression() {
 }
 
 #[test]
-fn a_repl_on_a_pipe_skips_lines_that_are_not_text() {
+fn repl_on_a_pipe_skips_invalid_utf8_lines() {
     let home = Home::new("not-text");
     let ran = home.run_with(&["repl"], b"\xef\xbb\xbf1\n2 \xff\n3\n(4\n\xff\n5\nnope\n");
     ran.fails(

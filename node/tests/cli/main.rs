@@ -1,7 +1,7 @@
 //! Tests of the command line with the real binary, its output and its exit codes.
 #![expect(
     clippy::unwrap_used,
-    reason = "a test that panics has failed, and says where"
+    reason = "a failed unwrap fails the test with its location"
 )]
 
 mod chain;

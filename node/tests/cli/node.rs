@@ -27,7 +27,7 @@ impl Node {
         let mut greeting = String::new();
         while !greeting.contains("Ctrl-C") {
             let read = stdout.read_line(&mut greeting).unwrap();
-            assert_ne!(read, 0, "it ended after {greeting:?}");
+            assert_ne!(read, 0, "the node exited after {greeting:?}");
         }
         Self {
             child,
@@ -74,7 +74,7 @@ fn log_file(home: &Home) -> PathBuf {
 }
 
 #[test]
-fn a_node_starts_answers_and_stops() {
+fn node_starts_answers_and_stops() {
     let home = Home::new("run");
     let node = run(&home, &[]);
     let socket = home.control_socket();
@@ -103,7 +103,7 @@ fn a_node_starts_answers_and_stops() {
 }
 
 #[test]
-fn without_a_command_it_is_a_node_too_and_its_key_is_its_own() {
+fn bare_invocation_runs_a_node_with_the_configured_key() {
     let home = Home::new("bare");
     home.run(&["keys", "generate", "relay.key"]).lines();
     let public_key = home
@@ -119,7 +119,7 @@ fn without_a_command_it_is_a_node_too_and_its_key_is_its_own() {
 }
 
 #[test]
-fn the_log_begins_with_the_banner_and_every_line_has_the_documented_fields() {
+fn log_starts_with_the_banner_and_has_the_documented_fields() {
     let home = Home::new("log");
     assert_eq!(run(&home, &[]).interrupt().0, Some(0));
     let path = log_file(&home);
@@ -160,7 +160,7 @@ fn the_log_begins_with_the_banner_and_every_line_has_the_documented_fields() {
 }
 
 #[test]
-fn verbose_mirrors_the_log_for_people() {
+fn verbose_mirrors_the_log_in_human_readable_form() {
     let home = Home::new("verbose");
     let node = run(&home, &["--verbose"]);
     let (greeting, (code, rest)) = (node.greeting.clone(), node.interrupt());
@@ -179,7 +179,7 @@ fn verbose_mirrors_the_log_for_people() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_an_error_if_it_was_asked_for() {
+fn configured_port_in_use_is_an_error() {
     let home = Home::new("port");
     let taken = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -188,7 +188,7 @@ fn a_port_that_is_taken_is_an_error_if_it_was_asked_for() {
 }
 
 #[test]
-fn a_second_node_with_the_defaults_finds_a_port_of_its_own() {
+fn second_node_with_defaults_uses_another_port() {
     let (one, two) = (Home::new("one"), Home::new("two"));
     // The first node to bind 52780, here or elsewhere on this machine, gets it; the other continues
     // without it, even if both start at once.
@@ -206,7 +206,7 @@ fn a_second_node_with_the_defaults_finds_a_port_of_its_own() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_stops_nothing() {
+fn unwritable_log_does_not_stop_the_node() {
     let home = Home::new("nolog");
     home.file("in-the-way", "");
     let mut command = home.command(&[&["run"], &QUIET[..], &["--log-dir", "in-the-way"]].concat());
@@ -234,7 +234,7 @@ fn a_log_that_cannot_be_written_stops_nothing() {
 }
 
 #[test]
-fn a_signal_that_comes_twice_at_once_still_stops_it_gracefully() {
+fn duplicate_signal_still_stops_gracefully() {
     let home = Home::new("twice");
     let node = run(&home, &[]);
     // Like `timeout`: signals the process, then its group.
@@ -266,7 +266,7 @@ fn status_check_exits_with_one_without_peers() {
 }
 
 #[test]
-fn indefinite_advertisements_are_kept_over_restarts_and_bans_are_taken() {
+fn indefinite_advertisements_survive_restarts_and_bans_apply() {
     let home = Home::new("advertise");
     let alone = ["run", "--default-seed", "none", "--incoming-port", "0"];
     let (kept, brief) = ("ab".repeat(32), "cd".repeat(32));
@@ -295,8 +295,8 @@ fn indefinite_advertisements_are_kept_over_restarts_and_bans_are_taken() {
     assert_eq!(node.interrupt().0, Some(0));
 }
 
-/// Address ranges of glibc's heaps beside the main one: a mapping that is in use, and the rest of its
-/// 64 MiB behind it.
+/// Returns the number of heaps of glibc besides the main one. Each is a mapping in use, followed by
+/// the rest of its 64 MiB.
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 fn further_heaps(process_id: u32) -> usize {
     const HEAP_BYTES: u64 = 64 << 20;

@@ -16,10 +16,10 @@ use crate::node::Node;
 
 const RUN: [&str; 3] = ["run", "--config", "node.toml"];
 /// Time limit of any wait: a validator listens for up to half a minute before it signs.
-const PATIENCE: Duration = Duration::from_secs(240);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(240);
 
-fn within_patience(what: &str, home: &Home, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+fn wait_until(what: &str, home: &Home, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WAIT_TIMEOUT;
     while !is_so() {
         if Instant::now() >= deadline {
             panic!("{what}: {}", home.run(&["status"]).text());
@@ -107,16 +107,16 @@ fn copy_dir(from: PathBuf, to: PathBuf) {
 }
 
 #[test]
-fn a_key_that_moved_to_another_machine_and_back_validates_again() {
+fn moved_validator_key_validates_on_each_machine() {
     let (a, _) = validator_home("movea");
     let b = follower_home("moveb");
     let key = a.path().join("validator.key");
     let with_key = ["--validation-secret-key-file", key.to_str().unwrap()];
     // The chain begins on A, and B follows it.
     let node_a = Node::start(&a, &RUN);
-    within_patience("A makes blocks", &a, || height(&a) >= 2);
+    wait_until("A produces blocks", &a, || height(&a) >= 2);
     let node_b = start_with_seed(&b, &address(&a), &[]);
-    within_patience("B follows", &b, || height(&b) >= 2);
+    wait_until("B follows", &b, || height(&b) >= 2);
     // The validator on A stops, and its key moves to B.
     let from = height(&b);
     assert_eq!(node_a.interrupt().0, Some(0));
@@ -128,7 +128,7 @@ fn a_key_that_moved_to_another_machine_and_back_validates_again() {
     );
     let node_a = Node::start(&a, &["run", "--config", "follower.toml"]);
     let node_b = start_with_seed(&b, &address(&a), &with_key);
-    within_patience("B makes five blocks", &b, || {
+    wait_until("B produces five blocks", &b, || {
         status(&b)["validator"]["blocks_made"].as_u64().unwrap() >= 5
     });
     let made_by_b = height(&b);
@@ -138,12 +138,12 @@ fn a_key_that_moved_to_another_machine_and_back_validates_again() {
     // The key moves back, and B follows without it.
     let node_b = Node::start(&b, &RUN);
     let node_a = start_with_seed(&a, &address(&b), &[]);
-    within_patience("A makes blocks again", &a, || {
+    wait_until("A produces blocks again", &a, || {
         status(&a)["validator"]["blocks_made"].as_u64().unwrap() >= 2
     });
     assert!(height(&a) >= made_by_b + 2, "on the blocks of B");
     assert_eq!(status(&a)["halted"], false);
-    within_patience("B follows A", &b, || height(&b) > made_by_b);
+    wait_until("B follows A", &b, || height(&b) > made_by_b);
     assert_eq!(block_id(&a, made_by_b), block_id(&b, made_by_b));
     assert_eq!(node_a.interrupt().0, Some(0));
     assert_eq!(node_b.interrupt().0, Some(0));
@@ -155,24 +155,24 @@ fn home_text(home: &Home, height: u64) -> String {
 }
 
 #[test]
-fn a_validator_that_is_restored_from_a_backup_signs_later_blocks_only() {
+fn validator_restored_from_backup_signs_only_later_blocks() {
     let (a, key) = validator_home("backupa");
     let b = follower_home("backupb");
     let node_a = Node::start(&a, &RUN);
-    within_patience("A makes blocks", &a, || height(&a) >= 2);
+    wait_until("A produces blocks", &a, || height(&a) >= 2);
     assert_eq!(node_a.interrupt().0, Some(0));
     copy_dir(a.path().join("cold"), a.path().join("backup"));
     // Produces blocks after the backup, which B has.
     let node_a = Node::start(&a, &RUN);
     let node_b = start_with_seed(&b, &address(&a), &[]);
-    within_patience("B follows", &b, || height(&b) >= 7);
+    wait_until("B follows", &b, || height(&b) >= 7);
     assert_eq!(node_a.interrupt().0, Some(0));
     let known = height(&b);
     let head = block_id(&b, known).unwrap();
     fs::remove_dir_all(a.path().join("cold")).unwrap();
     fs::rename(a.path().join("backup"), a.path().join("cold")).unwrap();
     let node_a = start_with_seed(&a, &address(&b), &[]);
-    within_patience("A makes blocks again", &a, || {
+    wait_until("A produces blocks again", &a, || {
         status(&a)["validator"]["blocks_made"].as_u64().unwrap() >= 2
     });
     // It builds on the blocks since the backup, and has signed none of them a second time.
@@ -183,7 +183,7 @@ fn a_validator_that_is_restored_from_a_backup_signs_later_blocks_only() {
         home_text(&a, known),
         log(&a)
     );
-    within_patience("B follows A", &b, || height(&b) > known);
+    wait_until("B follows A", &b, || height(&b) > known);
     assert_eq!(block_id(&b, known), Some(head));
     assert_eq!(status(&a)["validator"]["public_key"], key.as_str());
     assert_eq!(node_a.interrupt().0, Some(0));
@@ -191,25 +191,25 @@ fn a_validator_that_is_restored_from_a_backup_signs_later_blocks_only() {
 }
 
 #[test]
-fn a_full_cold_storage_halts_production_visibly_until_it_may_take_more() {
+fn full_cold_storage_halts_production_until_the_limit_is_raised() {
     let (home, _) = validator_home("full");
     let node = Node::start(&home, &RUN);
-    within_patience("blocks are made", &home, || height(&home) >= 14);
+    wait_until("blocks are produced", &home, || height(&home) >= 14);
     let used = status(&home)["counters"]["cold_bytes"].as_u64().unwrap();
     assert_eq!(node.interrupt().0, Some(0));
     // Leaves room for a few more blocks.
     let limit = (used + 12_000).to_string();
     let limited = [&RUN[..], &["--cold-storage-limit", &limit]].concat();
     let node = Node::start(&home, &limited);
-    within_patience("production is halted", &home, || {
+    wait_until("production is halted", &home, || {
         status(&home)["halted"] == true
     });
-    let told = status(&home);
-    let problem = told["problems"].to_string();
-    assert!(problem.contains("no block can be stored"), "{told}");
-    assert!(problem.contains("raise cold_storage_limit"), "{told}");
-    assert_eq!(told["validator"]["halted"], true, "{told}");
-    within_patience("the warning is shown", &home, || {
+    let reported = status(&home);
+    let problem = reported["problems"].to_string();
+    assert!(problem.contains("no block can be stored"), "{reported}");
+    assert!(problem.contains("raise cold_storage_limit"), "{reported}");
+    assert_eq!(reported["validator"]["halted"], true, "{reported}");
+    wait_until("the warning is shown", &home, || {
         let warnings = status(&home)["warnings"].to_string();
         warnings.contains("cold storage is 9") && warnings.contains("bytes are left")
     });
@@ -223,7 +223,7 @@ fn a_full_cold_storage_halts_production_visibly_until_it_may_take_more() {
         "{errors:?}"
     );
     let node = Node::start(&home, &RUN);
-    within_patience("the chain goes on", &home, || height(&home) > full_at + 1);
+    wait_until("the chain continues", &home, || height(&home) > full_at + 1);
     assert_eq!(
         (&status(&home)["halted"], problems(&home)),
         (&false.into(), "[]".to_owned())
@@ -232,18 +232,18 @@ fn a_full_cold_storage_halts_production_visibly_until_it_may_take_more() {
 }
 
 #[test]
-fn a_transaction_survives_the_crash_of_the_validator_that_holds_it() {
+fn transaction_survives_crash_of_its_validator() {
     let (home, _) = validator_home("holds");
     let made = home.run(&["keys", "generate", "other.key", "--kind", "validation"]);
     let recipient = made.lines().remove(0).to_owned();
     let node = Node::start(&home, &RUN);
-    within_patience("blocks are made", &home, || height(&home) >= 2);
+    wait_until("blocks are produced", &home, || height(&home) >= 2);
     assert_eq!(node.interrupt().0, Some(0));
     // A validator without a stake accepts transactions, but never has a slot.
     let idle = [&RUN[..], &["--validation-secret-key-file", "other.key"]].concat();
     let state = |id: &str| home.run(&["tx", "status", id, "--json"]).json();
     let node = Node::start(&home, &idle);
-    within_patience("the head is loaded", &home, || height(&home) >= 2);
+    wait_until("the head is loaded", &home, || height(&home) >= 2);
     let send = [
         "tx",
         "send",
@@ -255,12 +255,12 @@ fn a_transaction_survives_the_crash_of_the_validator_that_holds_it() {
     ];
     let sent = home.run(&send).json();
     let id = sent["id"].as_str().unwrap().to_owned();
-    within_patience("it is ready", &home, || state(&id)["state"] == "pending");
+    wait_until("it is ready", &home, || state(&id)["state"] == "pending");
     assert_eq!(state(&id)["pool_place"], 1);
     // Killed, like in a power loss: nothing is saved at the end.
     drop(node);
     let node = Node::start(&home, &idle);
-    within_patience("it is ready again", &home, || {
+    wait_until("it is ready again", &home, || {
         state(&id)["state"] == "pending"
     });
     assert!(log(&home).contains("restored the mempool"));
@@ -295,7 +295,7 @@ impl Handler for Stopping {
 }
 
 #[test]
-fn a_wait_tells_a_timeout_from_a_node_that_stopped() {
+fn wait_distinguishes_timeout_from_stopped_node() {
     let home = Home::new("lost");
     let handler = Arc::new(Stopping(AtomicUsize::new(0)));
     let handled = Arc::clone(&handler) as Arc<dyn Handler>;
@@ -315,7 +315,7 @@ fn a_wait_tells_a_timeout_from_a_node_that_stopped() {
 }
 
 #[test]
-fn a_fork_that_is_too_deep_waits_for_the_operator_and_the_decision_lasts() {
+fn deep_fork_waits_for_the_operator_and_the_decision_persists() {
     let (a, key_a) = validator_home("forka");
     let (b, key_b) = validator_home("forkb");
     let stakes = [&key_a, &key_b].map(|key| format!("{key}=1_000"));
@@ -336,19 +336,22 @@ fn a_fork_that_is_too_deep_waits_for_the_operator_and_the_decision_lasts() {
     let deep = ["--max-reorg-depth", "2"];
     let node_a = Node::start(&a, &[&RUN[..], &deep].concat());
     let node_b = Node::start(&b, &[&RUN[..], &deep].concat());
-    within_patience("A makes blocks", &a, || height(&a) >= 4);
+    wait_until("A produces blocks", &a, || height(&a) >= 4);
     assert_eq!(node_a.interrupt().0, Some(0));
-    within_patience("B has a longer branch", &b, || height(&b) >= 8);
+    wait_until("B has a longer branch", &b, || height(&b) >= 8);
     let (ours, theirs) = (block_id(&b, 1).unwrap(), a.run(&["chain", "forks"]));
-    theirs.fails(1, &["no node is running", "known to a running node only"]);
+    theirs.fails(
+        1,
+        &["no node is running", "only a running node knows forks"],
+    );
     let node_a = start_with_seed(&a, &address(&b), &deep);
-    within_patience("the fork is a problem", &a, || {
+    wait_until("the fork is a problem", &a, || {
         problems(&a).contains("fork at block")
     });
-    let told = problems(&a);
+    let reported = problems(&a);
     assert!(
-        told.contains("chain adopt") && told.contains(&ours),
-        "{told}"
+        reported.contains("chain adopt") && reported.contains(&ours),
+        "{reported}"
     );
     assert_ne!(block_id(&a, 1), Some(ours.clone()));
     let forks = a.run(&["chain", "forks", "--json"]).json();
@@ -360,19 +363,19 @@ fn a_fork_that_is_too_deep_waits_for_the_operator_and_the_decision_lasts() {
     );
     assert_eq!(contest["total_stake"], "2000", "{forks}");
     let shown = a.run(&["chain", "forks"]);
-    assert!(shown.text().contains("waits for a decision"), "{shown:?}");
+    assert!(shown.text().contains("waiting for a decision"), "{shown:?}");
     a.run(&["chain", "adopt", "zz"]).fails(2, &["the block"]);
     let adopted = a.run(&["chain", "adopt", &ours, "--json"]).json();
     assert_eq!(adopted["adopted"], ours.as_str());
-    within_patience("A is on the branch of B", &a, || {
+    wait_until("A is on the branch of B", &a, || {
         block_id(&a, 1).as_ref() == Some(&ours)
     });
     assert!(!problems(&a).contains("fork at block"));
     assert_eq!(node_a.interrupt().0, Some(0));
     let node_a = start_with_seed(&a, &address(&b), &deep);
     let adopted = || a.run(&["chain", "forks", "--json"]).json()["adopted"].clone();
-    within_patience("the decision lasts", &a, || adopted() == ours.as_str());
-    within_patience("A stays", &a, || block_id(&a, 1).as_ref() == Some(&ours));
+    wait_until("the decision persists", &a, || adopted() == ours.as_str());
+    wait_until("A stays", &a, || block_id(&a, 1).as_ref() == Some(&ours));
     assert_eq!(node_a.interrupt().0, Some(0));
     assert_eq!(node_b.interrupt().0, Some(0));
 }

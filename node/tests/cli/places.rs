@@ -1,4 +1,4 @@
-//! Messages of a node that is started in an unusual way or place.
+//! Greeting, warnings and errors of nodes with unusual paths and settings.
 
 use std::fs;
 use std::process::Command;
@@ -15,7 +15,7 @@ fn commands(node: &Node) -> Vec<String> {
 }
 
 #[test]
-fn what_the_greeting_says_can_be_typed_in_any_directory() {
+fn greeting_commands_work_in_any_directory() {
     let home = Home::new("greet");
     for state in ["s", "it's a place"] {
         let node = run(&home, &["--state-dir", state]);
@@ -35,7 +35,7 @@ fn what_the_greeting_says_can_be_typed_in_any_directory() {
 }
 
 #[test]
-fn a_validator_without_cold_storage_needs_a_chain_directory_and_is_warned() {
+fn validator_without_cold_storage_requires_chain_dir_and_warns() {
     let home = Home::new("warned");
     home.run(&["keys", "generate", "key", "--kind", "validation"])
         .lines();
@@ -44,8 +44,8 @@ fn a_validator_without_cold_storage_needs_a_chain_directory_and_is_warned() {
         .fails(2, &["set cold_storage_path, or chain_dir"]);
     let more = [&bare[1..], &["--chain-dir", "chain"]].concat();
     let node = run(&home, &more);
-    let told = home.run(&["status"]);
-    assert!(told.text().contains("no cold storage"), "{told:?}");
+    let status = home.run(&["status"]);
+    assert!(status.text().contains("no cold storage"), "{status:?}");
     let warnings = home.warnings();
     assert!(
         warnings.len() == 1 && warnings[0].contains("no cold storage"),
@@ -78,7 +78,7 @@ fn a_validator_without_cold_storage_needs_a_chain_directory_and_is_warned() {
 }
 
 #[test]
-fn cold_storage_survives_a_restart_and_is_looked_at_without_a_node() {
+fn cold_storage_survives_restart_and_is_readable_offline() {
     let home = Home::new("cold");
     let cold = ["--cold-storage-path", "cold"];
     let node = run(&home, &cold);
@@ -111,12 +111,12 @@ fn cold_storage_survives_a_restart_and_is_looked_at_without_a_node() {
 }
 
 #[test]
-fn a_socket_that_cannot_be_is_explained() {
+fn unusable_socket_path_is_explained() {
     let home = Home::new("sock");
     let long = "l".repeat(120);
     let advice = [
-        "has at most",
-        "bytes and this one has",
+        "socket path of",
+        "exceeds the maximum of",
         "control_socket to a shorter",
     ];
     home.run(&[&["run", "--state-dir", &long], &QUIET[..]].concat())
@@ -129,7 +129,7 @@ fn a_socket_that_cannot_be_is_explained() {
 }
 
 #[test]
-fn a_file_that_does_not_fit_into_memory_is_not_said_to_be_stored() {
+fn put_fails_if_the_file_exceeds_hot_storage() {
     let home = Home::new("small");
     let node = run(&home, &["--hot-storage-limit", "1000000"]);
     home.file("fits", vec![1; 100_000]);
@@ -156,10 +156,10 @@ fn peers_connect_waits_for_the_answer() {
         (&address.into(), &key)
     );
     // An address without a listener.
-    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let nobody = nobody.local_addr().unwrap().to_string();
-    two.run(&["peers", "--connect", &nobody])
-        .fails(1, &[&nobody, "has not answered"]);
+    let unused = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let unused = unused.local_addr().unwrap().to_string();
+    two.run(&["peers", "--connect", &unused])
+        .fails(1, &[&unused, "has not answered"]);
     for wrong in ["abc", "", "localhost"] {
         two.run(&["peers", "--connect", wrong])
             .fails(2, &[&format!("invalid value {wrong:?}"), "host:port"]);

@@ -60,7 +60,7 @@ fn secret(purpose: &str) -> [u8; 32] {
 /// A complete run with secrets given in every supported way: they appear in no output, log, reply,
 /// state or error.
 #[test]
-fn secrets_come_out_nowhere() {
+fn secrets_never_appear_in_output_or_files() {
     let home = Home::new("private");
     let (relay, validation) = (secret("relay"), secret("validation"));
     let keys = home
@@ -68,7 +68,7 @@ fn secrets_come_out_nowhere() {
         .join("../")
         .join(format!("ast-private-keys-{}", std::process::id()));
     fs::create_dir_all(&keys).unwrap();
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     for way in ["file", "environment", "flag", "toml"] {
         let mut arguments = vec!["run", "--verbose"];
         arguments.extend(QUIET);
@@ -102,15 +102,15 @@ fn secrets_come_out_nowhere() {
         let mut command = home.command(&arguments);
         command.envs(variables.clone());
         let (child, greeting) = start(command);
-        said.extend(greeting.into_bytes());
+        output.extend(greeting.into_bytes());
         for request in ["status", "peers", "config"] {
             for form in [&[request][..], &[request, "--json"]] {
                 let mut command = home.command(form);
                 command.envs(variables.clone());
                 let ran = finish(command, b"");
                 assert_eq!(ran.code, 0, "{ran:?}");
-                said.extend(ran.stdout);
-                said.extend(ran.stderr.into_bytes());
+                output.extend(ran.stdout);
+                output.extend(ran.stderr.into_bytes());
             }
         }
         for wrong in [
@@ -118,9 +118,9 @@ fn secrets_come_out_nowhere() {
             "{\"cmd\":\"eval\",\"source\":\"(\"}\n",
             "\n",
         ] {
-            said.extend(ask(&home.control_socket(), wrong.as_bytes()));
+            output.extend(ask(&home.control_socket(), wrong.as_bytes()));
         }
-        said.extend(stop(child, Signal::INT));
+        output.extend(stop(child, Signal::INT));
     }
     // Malformed in every way that a secret can be.
     for broken in [
@@ -138,8 +138,8 @@ fn secrets_come_out_nowhere() {
             assert_eq!(ran.code, 2, "{ran:?}");
             // The text of an unknown option may be shown to its user.
             if arguments[1] != "--relay-secret-keyy" {
-                said.extend(ran.stdout);
-                said.extend(ran.stderr.into_bytes());
+                output.extend(ran.stdout);
+                output.extend(ran.stderr.into_bytes());
             }
         }
         let toml = keys.join("broken.toml");
@@ -152,8 +152,8 @@ fn secrets_come_out_nowhere() {
             fs::write(&toml, text).unwrap();
             let ran = home.run(&["run", "--config", toml.to_str().unwrap()]);
             assert_eq!(ran.code, 2, "{ran:?}");
-            said.extend(ran.stdout);
-            said.extend(ran.stderr.into_bytes());
+            output.extend(ran.stdout);
+            output.extend(ran.stderr.into_bytes());
         }
         let file = keys.join("broken.key");
         fs::write(&file, &broken).unwrap();
@@ -161,20 +161,20 @@ fn secrets_come_out_nowhere() {
         fs::set_permissions(&file, private).unwrap();
         let ran = home.run(&["keys", "show", file.to_str().unwrap()]);
         assert_eq!(ran.code, 1, "{ran:?}");
-        said.extend(ran.stderr.into_bytes());
+        output.extend(ran.stderr.into_bytes());
     }
-    contents(home.path(), &mut said);
+    contents(home.path(), &mut output);
     fs::remove_dir_all(&keys).unwrap();
     let public = hex(astreum_core_public(&relay).as_slice());
     assert!(
-        holds(&said, public.as_bytes()),
-        "what is looked through is what the node said"
+        contains(&output, public.as_bytes()),
+        "the searched output is not that of the node"
     );
     for (name, key) in [("relay", relay), ("validation", validation)] {
         for (spelling, bytes) in spellings(&key) {
             assert!(
-                !holds(&said, &bytes),
-                "the {name} key came out as {spelling}"
+                !contains(&output, &bytes),
+                "the {name} key was leaked as {spelling}"
             );
         }
     }
@@ -186,7 +186,7 @@ fn astreum_core_public(relay: &[u8; 32]) -> [u8; 32] {
         .as_bytes()
 }
 
-fn holds(haystack: &[u8], needle: &[u8]) -> bool {
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack
         .windows(needle.len())
         .any(|window| window == needle)
@@ -205,7 +205,7 @@ fn start(mut command: Command) -> (Child, String) {
         assert_ne!(
             stdout.read_line(&mut greeting).unwrap(),
             0,
-            "it ended after {greeting:?}"
+            "the node exited after {greeting:?}"
         );
     }
     child.stdout = Some(stdout.into_inner());
@@ -215,11 +215,21 @@ fn start(mut command: Command) -> (Child, String) {
 /// Stops the node with a signal that it must handle gracefully; returns the rest of its output.
 fn stop(mut child: Child, signal: Signal) -> Vec<u8> {
     kill_process(pid(&child), signal).unwrap();
-    let mut said = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut said).unwrap();
-    child.stderr.take().unwrap().read_to_end(&mut said).unwrap();
+    let mut output = Vec::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_end(&mut output)
+        .unwrap();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_end(&mut output)
+        .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    said
+    output
 }
 
 fn pid(child: &Child) -> Pid {
@@ -252,7 +262,7 @@ fn after(home: &Home, first: &str) -> Command {
 /// No core file is written even if the user's limits allow one.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_node_that_crashes_leaves_no_core() {
+fn crashed_node_leaves_no_core_dump() {
     let home = Home::new("core");
     let (mut child, _) = start(after(&home, "ulimit -c unlimited"));
     let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
@@ -267,7 +277,7 @@ fn a_node_that_crashes_leaves_no_core() {
 }
 
 #[test]
-fn a_terminal_that_goes_away_is_a_goodbye() {
+fn sighup_from_lost_terminal_shuts_down_cleanly() {
     let home = Home::new("hup");
     let (child, _) = start(home.command(&[&["run"], &QUIET[..]].concat()));
     stop(child, Signal::HUP);
@@ -276,13 +286,13 @@ fn a_terminal_that_goes_away_is_a_goodbye() {
     contents(&home.path().join("state"), &mut log);
     let log = String::from_utf8_lossy(&log);
     assert!(
-        log.contains("stopping: the terminal is gone") && log.contains("\"stopped\""),
+        log.contains("stopping: terminal lost (SIGHUP)") && log.contains("\"stopped\""),
         "{log}"
     );
 }
 
 #[test]
-fn a_node_that_is_started_to_outlive_its_terminal_does() {
+fn node_ignores_sighup_under_nohup() {
     let home = Home::new("nohup");
     let (child, _) = start(after(&home, "trap '' HUP"));
     kill_process(pid(&child), Signal::HUP).unwrap();
@@ -294,12 +304,12 @@ fn a_node_that_is_started_to_outlive_its_terminal_does() {
 /// Any bytes sent to the control socket: each line gets one line back, or the connection ends; the
 /// node continues.
 #[test]
-fn the_control_socket_takes_any_bytes() {
+fn control_socket_survives_arbitrary_bytes() {
     let home = Home::new("socket");
     let node = run(&home, &[]);
     let socket = home.control_socket();
     let id = "00".repeat(32);
-    for (line, said) in [
+    for (line, expected) in [
         ("", "not a request"),
         ("{", "not a request"),
         ("null", "not a request"),
@@ -313,7 +323,7 @@ fn the_control_socket_takes_any_bytes() {
         ("{\"cmd\":\"get\",\"id\":\"\u{1F980}\"}", "\u{1F980}"),
         (
             "{\"cmd\":\"put\",\"atoms\":[\"0\"]}",
-            "atom 0: not hexadecimal",
+            "atom 0: expected hex digits in pairs",
         ),
         ("{\"cmd\":\"put\",\"atoms\":[\"00\"]}", "atom 0: "),
         ("{\"cmd\":\"put\",\"atoms\":\"00\"}", "invalid type"),
@@ -325,13 +335,10 @@ fn the_control_socket_takes_any_bytes() {
             "{\"cmd\":\"advertise\",\"id\":\"ID\",\"expires_seconds\":1e99}",
             "not a request",
         ),
-        (
-            "{\"cmd\":\"connect\",\"address\":\"\"}",
-            "is not an address",
-        ),
+        ("{\"cmd\":\"connect\",\"address\":\"\"}", "invalid address"),
         (
             "{\"cmd\":\"connect\",\"address\":\"127.0.0.1:99999\"}",
-            "is not an address",
+            "invalid address",
         ),
         ("{\"cmd\":\"eval\",\"source\":\"((\"}", "closed"),
         ("{\"cmd\":\"eval\",\"source\":\"\"}", "\"ok\":false"),
@@ -345,7 +352,7 @@ fn the_control_socket_takes_any_bytes() {
         let answer = ask(&socket, format!("{line}\n").as_bytes());
         let answer = String::from_utf8(answer).unwrap();
         assert!(
-            answer.contains(said) && answer.contains("\"ok\":false"),
+            answer.contains(expected) && answer.contains("\"ok\":false"),
             "{line}: {answer}"
         );
         assert_eq!(answer.lines().count(), 1, "{line}: {answer}");
@@ -380,7 +387,7 @@ fn the_control_socket_takes_any_bytes() {
 
 /// Invalid scripts: the error states the cause, the place and the remedy.
 #[test]
-fn a_script_that_is_none_is_explained() {
+fn invalid_script_is_explained() {
     let home = Home::new("scripts");
     fs::create_dir(home.path().join("dir.astreum")).unwrap();
     home.file("binary.astreum", [b'(', 0xff, 0xfe]);
@@ -389,7 +396,7 @@ fn a_script_that_is_none_is_explained() {
     home.file("string.astreum", "(\"never\n ends");
     home.file("escape.astreum", "\"\\q\"");
     home.file("nul.astreum", "(\0 \u{1b}[2J");
-    for (file, said) in [
+    for (file, expected) in [
         ("none.astreum", &["none.astreum"][..]),
         ("dir.astreum", &["is a directory"]),
         (
@@ -404,10 +411,10 @@ fn a_script_that_is_none_is_explained() {
     ] {
         let ran = home.run(&["eval", file]);
         assert!(ran.code == 1 || ran.code == 2, "{file}: {ran:?}");
-        ran.fails(ran.code, said);
+        ran.fails(ran.code, expected);
         assert!(
             !ran.stderr.contains('\u{1b}'),
-            "{file}: a terminal would obey: {ran:?}"
+            "{file}: unescaped control character: {ran:?}"
         );
     }
 }

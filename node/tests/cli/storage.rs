@@ -90,7 +90,7 @@ fn serve(home: &Home) -> (Arc<Atoms>, Server) {
 }
 
 #[test]
-fn any_file_comes_back_as_it_was() {
+fn files_round_trip_through_put_and_get() {
     let home = Home::new("round");
     let (_, _server) = serve(&home);
     let noise = |len: usize| -> Vec<u8> {
@@ -113,7 +113,7 @@ fn any_file_comes_back_as_it_was() {
 }
 
 #[test]
-fn a_list_that_is_too_large_to_be_fetched_as_one_is_got_atom_by_atom() {
+fn oversized_list_is_fetched_atom_by_atom() {
     let home = Home::new("large");
     let (atoms, _server) = serve(&home);
     let bytes: Vec<u8> = (0..20_000_u16).flat_map(u16::to_be_bytes).collect();
@@ -125,7 +125,7 @@ fn a_list_that_is_too_large_to_be_fetched_as_one_is_got_atom_by_atom() {
 }
 
 #[test]
-fn put_says_what_it_stored_and_that_it_is_not_durable() {
+fn put_reports_stored_atoms_and_missing_durability() {
     let home = Home::new("put");
     let (atoms, _server) = serve(&home);
     let ran = home.run_with(&["put", "-", "--json", "--advertise"], &[7; 4_000]);
@@ -142,12 +142,12 @@ fn put_says_what_it_stored_and_that_it_is_not_durable() {
     let id = reply["id"].as_str().unwrap();
     let ran = home.run(&["get", id, "--raw"]);
     assert!(ran.code == 0 && ran.stdout.len() == 3_900);
-    assert!(ran.stderr.contains("--list gets all of it"), "{ran:?}");
+    assert!(ran.stderr.contains("--list gets the whole list"), "{ran:?}");
     assert_eq!(home.run(&["get", id, "--list", "--raw"]).stderr, "");
 }
 
 #[test]
-fn get_shows_an_atom_for_people_and_for_programs() {
+fn get_prints_human_readable_and_json_forms() {
     let home = Home::new("get");
     let (atoms, _server) = serve(&home);
     let id = atoms.atoms.lock().unwrap().insert(Atom::bytes(*b"hello"));
@@ -168,11 +168,11 @@ fn get_shows_an_atom_for_people_and_for_programs() {
         .fails(1, &["was not found"]);
     let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "only the state directory: {left:?}");
-    home.run(&["get", "7"]).fails(2, &["64 hexadecimal digits"]);
+    home.run(&["get", "7"]).fails(2, &["64 hex digits"]);
 }
 
 #[test]
-fn get_writes_into_a_pipe_or_a_device_and_never_replaces_one() {
+fn get_writes_to_pipes_and_devices_without_replacing_them() {
     use std::os::unix::fs::FileTypeExt as _;
     let home = Home::new("special");
     let (atoms, _server) = serve(&home);
@@ -203,7 +203,7 @@ fn get_writes_into_a_pipe_or_a_device_and_never_replaces_one() {
 }
 
 #[test]
-fn expressions_are_stored_and_evaluated_over_the_nodes_atoms() {
+fn expressions_are_stored_and_evaluated_over_atoms_of_the_node() {
     let home = Home::new("ref");
     let (_, _server) = serve(&home);
     let ran = home.run_with(&["put", "-", "--kind", "symbol"], b"hello\n");

@@ -35,7 +35,7 @@ fn filled(home: &Home) {
 }
 
 #[test]
-fn a_write_that_a_crash_cut_off_is_no_damage_and_a_flipped_byte_is() {
+fn interrupted_write_is_not_damage_but_a_flipped_byte_is() {
     let home = Home::new("store-cut");
     filled(&home);
     let clean = store(&home, &["verify"]);
@@ -77,7 +77,7 @@ fn a_write_that_a_crash_cut_off_is_no_damage_and_a_flipped_byte_is() {
 }
 
 #[test]
-fn collating_and_merging_say_how_far_they_are() {
+fn merge_and_collate_report_their_progress() {
     let home = Home::new("store-merge");
     filled(&home);
     // Both level 0 and level 1 exceed their size.
@@ -104,15 +104,15 @@ fn collating_and_merging_say_how_far_they_are() {
 }
 
 #[test]
-fn wrong_input_is_explained_and_makes_nothing() {
+fn invalid_input_is_explained_and_creates_nothing() {
     let home = Home::new("store-wrong");
-    store(&home, &["stat"]).fails(1, &["cold", "there is no cold storage in"]);
-    store(&home, &["verify"]).fails(1, &["there is no cold storage in"]);
-    store(&home, &["collate"]).fails(1, &["there is no cold storage in"]);
-    store(&home, &["merge"]).fails(1, &["there is no cold storage in"]);
-    store(&home, &["export", "to"]).fails(1, &["there is no cold storage in"]);
+    store(&home, &["stat"]).fails(1, &["cold", "no cold storage in"]);
+    store(&home, &["verify"]).fails(1, &["no cold storage in"]);
+    store(&home, &["collate"]).fails(1, &["no cold storage in"]);
+    store(&home, &["merge"]).fails(1, &["no cold storage in"]);
+    store(&home, &["export", "to"]).fails(1, &["no cold storage in"]);
     assert!(!home.path().join("cold").exists() && !home.path().join("to").exists());
-    store(&home, &["import", "nowhere"]).fails(1, &["nowhere", "there is no cold storage in"]);
+    store(&home, &["import", "nowhere"]).fails(1, &["nowhere", "no cold storage in"]);
     assert!(!home.path().join("cold").exists());
     home.file("note", "text");
     store(&home, &["import", "note"]).fails(1, &["note"]);

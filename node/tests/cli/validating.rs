@@ -52,13 +52,13 @@ fn text<'v>(value: &'v Value, place: &str) -> &'v str {
 }
 
 #[test]
-fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
+fn transfer_is_included_and_proven_without_a_node() {
     let (home, validator_key, wallet) = chain("transfer");
     let again = home.run(&["genesis", "--config", "node.toml"]);
     again.fails(
         1,
         &[
-            "refusing to begin a second chain with chain_id 0",
+            "refusing to create a second chain with chain_id 0",
             "astreum run --config node.toml",
         ],
     );
@@ -68,7 +68,7 @@ fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
     until("a head", || home.run(&["block", "show"]).code == 0);
     let unknown = ["account", "show", &wallet];
     home.run(&unknown)
-        .fails(1, &["there is no account", &wallet, "as of block"]);
+        .fails(1, &[&wallet, "does not exist at block"]);
 
     let dry = send(&home, &wallet, "1_000", &["--dry-run", "--json"]).json();
     assert_eq!(
@@ -76,7 +76,7 @@ fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
         (&true.into(), &"1000".into())
     );
     home.run(&["tx", "status", dry["id"].as_str().unwrap()])
-        .fails(1, &["is not known here"]);
+        .fails(1, &["was not found locally"]);
 
     let more = [
         "--counter",
@@ -126,7 +126,7 @@ fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
     let by_id = ["block", "show", block["id"].as_str().unwrap(), "--json"];
     assert_eq!(home.run(&by_id).json(), block);
     home.run(&["block", "show", "999999"])
-        .fails(1, &["there is no block 999999 yet", "the head is block"]);
+        .fails(1, &["block 999999 does not exist yet", "the head is block"]);
     let listed = home.run(&["block", "list", "--count", "3", "--from", height, "--json"]);
     let heights: Vec<Value> = listed
         .lines()
@@ -151,18 +151,18 @@ fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
     broke.fails(
         1,
         &[
-            "not enough balance",
+            "insufficient balance",
             "has 1000",
             "amount 1000",
             "fee 1",
             "storage",
         ],
     );
-    send(&home, &wallet, &"9".repeat(60), &[]).fails(1, &["not enough balance"]);
+    send(&home, &wallet, &"9".repeat(60), &[]).fails(1, &["insufficient balance"]);
     home.run(&["keys", "generate", "poor.key", "--kind", "account"])
         .lines();
     send(&home, &wallet, "1", &["--key-file", "poor.key"])
-        .fails(1, &["has no account", "pay the fee"]);
+        .fails(1, &["insufficient balance", "has no account"]);
     send(&home, &wallet, "1", &["--chain-id", "9"])
         .fails(1, &["is for chain 9", "follows chain 0"]);
 
@@ -182,7 +182,7 @@ fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
     let proof = home.run(&["proof", "account", &wallet]);
     let absent = home.run(&["proof", "account", &"ab".repeat(32)]);
     assert!(
-        absent.stderr.contains("there is no such account"),
+        absent.stderr.contains("the account does not exist"),
         "{absent:?}"
     );
     assert_eq!(node.interrupt().0, Some(0));
@@ -196,8 +196,8 @@ fn verify(home: &Home, proof: &Ran, absent: &Ran, wallet: &str) {
         .run(&["proof", "verify", "proof.json", "--json"])
         .json();
     assert_eq!(text(&verified, "/state/balance"), "1000");
-    let holds = verified.pointer("/block/signature_holds");
-    assert_eq!(holds, Some(&true.into()));
+    let is_valid = verified.pointer("/block/signature_holds");
+    assert_eq!(is_valid, Some(&true.into()));
     let block = text(&verified, "/block/id");
     let exactly = [
         "proof",
@@ -214,9 +214,9 @@ fn verify(home: &Home, proof: &Ran, absent: &Ran, wallet: &str) {
     assert!(shown.stderr.contains("--block ID"), "{shown:?}");
     let other = "ab".repeat(32);
     home.run(&["proof", "verify", "proof.json", "--block", &other])
-        .fails(1, &["is about block", block]);
+        .fails(1, &["proof is for block", block]);
     home.run(&["proof", "verify", "proof.json", "--account", "burn"])
-        .fails(1, &["is about account", wallet]);
+        .fails(1, &["proof is for account", wallet]);
     let none = home
         .run_with(&["proof", "verify", "-", "--json"], &absent.stdout)
         .json();
@@ -224,11 +224,11 @@ fn verify(home: &Home, proof: &Ran, absent: &Ran, wallet: &str) {
     assert_eq!(none.get("state"), Some(&Value::Null));
     let forged = proof.text().replace(wallet, &other);
     home.run_with(&["proof", "verify", "-"], forged.as_bytes())
-        .fails(1, &["stdin: does not hold"]);
+        .fails(1, &["stdin: invalid proof"]);
 }
 
 #[test]
-fn a_node_that_does_not_validate_sends_to_one_that_does() {
+fn follower_sends_transactions_to_a_validator() {
     let (home, validator_key, wallet) = chain("relayed");
     let node = validator(&home);
     until("a head", || home.run(&["block", "show"]).code == 0);

@@ -47,7 +47,7 @@ fn nodes_of_one_process_log_to_their_own_files() {
 }
 
 #[test]
-fn a_log_that_is_not_written_shows_in_the_status_of_its_node_alone() {
+fn unwritable_log_shows_only_in_the_status_of_its_node() {
     let scratch = Scratch::new("embedded-nolog");
     let log_dir = scratch.0.join("in-the-way");
     fs::write(&log_dir, "").unwrap();
@@ -58,7 +58,7 @@ fn a_log_that_is_not_written_shows_in_the_status_of_its_node_alone() {
     });
     let without = without.start().unwrap();
     let with = built(&scratch, "with");
-    eventually("its status tells", || {
+    eventually("the status reports it", || {
         let problem = without.status().log_problem;
         problem.is_some_and(|problem| problem.contains("cannot write the log in"))
     });
@@ -66,31 +66,31 @@ fn a_log_that_is_not_written_shows_in_the_status_of_its_node_alone() {
 }
 
 #[test]
-fn what_a_call_logs_goes_to_the_log_of_its_node() {
+fn calls_log_to_the_log_of_their_node() {
     let scratch = Scratch::new("embedded-calls");
     let (one, other) = (built(&scratch, "one"), built(&scratch, "other"));
     let directories = [&one, &other].map(|node| node.log_dir().unwrap().to_owned());
     let damaged = scratch.0.join("damaged");
     fs::create_dir(&damaged).unwrap();
     fs::write(damaged.join("advertisements"), [0xff; 9]).unwrap();
-    let line = "advertisements of the previous run are not known";
+    let line = "failed to read the advertisements of the previous run";
     other.remember_advertisements(&damaged).unwrap();
     eventually("it is logged", || log_of(&directories[1]).contains(line));
     assert!(!log_of(&directories[0]).contains(line));
 }
 
 #[test]
-fn a_built_node_validates_when_it_is_given_a_key_and_stops() {
+fn built_node_starts_and_stops_validating() {
     let scratch = Scratch::new("embedded-validator");
     let node = built(&scratch, "node");
     assert!(node.chain().status().validator.is_none());
     node.start_validating(Secret::new([9; 32])).unwrap();
-    eventually("it makes blocks", || {
+    eventually("it produces blocks", || {
         let head = node.chain().status().head;
         head.is_some_and(|head| head.height() >= 1)
     });
     node.stop_validating().unwrap();
-    eventually("it validates no more", || {
+    eventually("validation has stopped", || {
         node.chain().status().validator.is_none()
     });
     eventually("it keeps its chain", || {
@@ -102,7 +102,7 @@ fn a_built_node_validates_when_it_is_given_a_key_and_stops() {
 }
 
 #[test]
-fn a_validation_key_of_the_configuration_is_enough_for_a_built_node() {
+fn built_node_validates_with_the_configured_key() {
     let scratch = Scratch::new("embedded-key");
     let config = Config {
         state_dir: Some(scratch.0.clone()),
@@ -116,14 +116,14 @@ fn a_validation_key_of_the_configuration_is_enough_for_a_built_node() {
 }
 
 #[test]
-fn without_a_chain_no_key_validates() {
+fn start_validating_fails_without_a_chain() {
     let node = Node::new(alone()).unwrap();
     let error = node.start_validating(Secret::new([9; 32])).unwrap_err();
     assert!(error.to_string().contains("Node::builder"), "{error}");
 }
 
 #[test]
-fn advertisements_before_connecting_are_told_once_connected() {
+fn advertisements_before_connecting_are_sent_once_connected() {
     let node = Node::new(alone()).unwrap();
     let advertisement = |byte| Advertisement {
         id: AtomId::new([byte; 32]),
@@ -142,7 +142,7 @@ fn advertisements_before_connecting_are_told_once_connected() {
 }
 
 #[test]
-fn environments_have_names_and_are_shared() {
+fn environments_are_named_and_shared() {
     let node = Node::new(alone()).unwrap();
     let definition = "(((a b (($0 $1 add) sk)) (a b) fn) int.add def)";
     node.eval_source_in("shared", definition);

@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 #[test]
-fn a_node_of_a_program_has_the_chain_that_it_names() {
+fn library_node_uses_the_configured_chain() {
     let node = Node::new(Config {
         chain: Some(Chain::Main),
         ..alone()
@@ -17,7 +17,7 @@ fn a_node_of_a_program_has_the_chain_that_it_names() {
 }
 
 #[test]
-fn without_waiting_an_atom_is_asked_for_and_found_later() {
+fn atom_is_fetched_in_the_background_without_waiting() {
     let hasty = [
         Config {
             atom_fetch_interval: Duration::ZERO,
@@ -33,12 +33,12 @@ fn without_waiting_an_atom_is_asked_for_and_found_later() {
         introduce(&one, &other);
         let stored = one.put(Atom::bytes([7; 40])).unwrap();
         assert_eq!(other.get_atom(stored.id).unwrap(), None);
-        eventually("the atom that was asked for is there", || {
+        eventually("the requested atom is stored", || {
             other.store().contains(&stored.id)
         });
         let list = one.put_list(&[[1; 40], [2; 40]]).unwrap();
         assert_eq!(other.get_atom_list(list.id).unwrap(), None);
-        eventually("the list that was asked for is there", || {
+        eventually("the requested list is stored", || {
             let found = other.get_atom_list(list.id).unwrap();
             found.is_some_and(|atoms| atoms.len() == 2)
         });
@@ -57,14 +57,14 @@ fn known_peers_are_contacted_after_a_restart_without_seeds() {
     let back = node(alone());
     assert_eq!(back.peers().unwrap().len(), 0);
     back.remember_peers(&scratch.0).unwrap();
-    eventually("the peer of the earlier run is met", || {
+    eventually("the peer of the earlier run is connected", || {
         knows(&back, &staying)
     });
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_node_that_is_contacted_at_its_second_address_becomes_a_peer() {
+fn node_contacted_at_its_second_address_becomes_a_peer() {
     let (one, other) = (node(alone()), node(alone()));
     let second = SocketAddr::from(([127, 0, 0, 2], address(&other).port()));
     one.contact(second).unwrap();
@@ -76,7 +76,7 @@ fn a_node_that_is_contacted_at_its_second_address_becomes_a_peer() {
 }
 
 #[test]
-fn banned_peers_are_removed_and_do_not_come_back() {
+fn banned_peers_are_removed_and_stay_out() {
     let (one, other) = (node(alone()), node(alone()));
     introduce(&one, &other);
     let key = other.public_key();
@@ -97,7 +97,7 @@ fn banned_peers_are_removed_and_do_not_come_back() {
 }
 
 #[test]
-fn one_relay_key_on_two_nodes_is_noticed() {
+fn duplicate_relay_key_is_detected() {
     let twin = || Config {
         relay_secret_key: Some(Secret::new([7; 32])),
         ..alone()
@@ -106,16 +106,16 @@ fn one_relay_key_on_two_nodes_is_noticed() {
     let from = || one.status().network.unwrap().own_key_from;
     assert_eq!(from(), None);
     other.contact(address(&one)).unwrap();
-    eventually("a packet with the own key is noticed", || {
+    eventually("a packet with the own key is detected", || {
         from() == Some(address(&other))
     });
 }
 
 #[test]
-fn a_node_does_not_connect_to_itself() {
+fn node_does_not_connect_to_itself() {
     let one = node(alone());
     let error = one.contact(address(&one)).unwrap_err().to_string();
-    assert!(error.contains("this node's own address"), "{error}");
+    assert!(error.contains("is the address of this node"), "{error}");
     let second = SocketAddr::from(([127, 0, 0, 9], address(&one).port()));
     assert!(one.contact(second).is_err());
 }

@@ -1,6 +1,6 @@
 //! Tests of whole nodes on loopback, several in one process.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod embedding;
 mod joining;
@@ -12,7 +12,7 @@ mod node_validation;
 mod objects;
 mod port_handling;
 #[path = "../../examples/quickstart.rs"]
-#[expect(dead_code, reason = "its main function")]
+#[expect(dead_code, reason = "`main` is not called")]
 mod quickstart;
 mod running;
 mod support;

@@ -1,6 +1,6 @@
 //! Ports of answers: they go to the port that a message names, and come from the node's own.
 
-use crate::support::{PATIENCE, address, alone, node};
+use crate::support::{WAIT_TIMEOUT, address, alone, node};
 use astreum_core::crypto::SecretKey;
 use astreum_core::wire::message::{Body, Message, write_handshake};
 use astreum_core::wire::packet::{Draft, Packet};
@@ -8,7 +8,7 @@ use std::net::UdpSocket;
 
 fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(WAIT_TIMEOUT)).unwrap();
     socket
 }
 
@@ -37,7 +37,7 @@ fn replies_go_to_the_port_in_the_header_and_leave_from_the_nodes_port() {
 }
 
 #[test]
-fn a_message_without_a_port_is_not_answered() {
+fn message_without_a_port_is_not_answered() {
     let node = node(alone());
     let socket = socket();
     let key = SecretKey::from_bytes([5; 32]).public_key();

@@ -1,11 +1,11 @@
 //! Nodes of one process on loopback: joining, leaving, rejoining.
 
-use crate::support::{PATIENCE, address, alone, eventually, introduce, knows, node};
+use crate::support::{WAIT_TIMEOUT, address, alone, eventually, introduce, knows, node};
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::machine::Env;
 use astreum_node::config::{Config, Secret};
 use astreum_node::node::NodeError;
-use astreum_node::{Node, Patience};
+use astreum_node::{Node, WaitLimit};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ fn seeded(seeds: &[String]) -> Config {
 }
 
 #[test]
-fn two_nodes_that_meet_know_each_other() {
+fn introduced_nodes_become_peers() {
     let (one, other) = (node(alone()), node(alone()));
     introduce(&one, &other);
     let peers = one.peers().unwrap();
@@ -29,12 +29,12 @@ fn two_nodes_that_meet_know_each_other() {
     assert_eq!(peer.public_key, other.public_key());
     assert_eq!(peer.address, address(&other));
     assert!(!peer.is_validator);
-    assert!(peer.last_heard < PATIENCE);
+    assert!(peer.last_heard < WAIT_TIMEOUT);
     assert_eq!(one.status().network.unwrap().peers, 1);
 }
 
 #[test]
-fn a_node_joins_through_its_seeds() {
+fn node_joins_through_its_seeds() {
     let seed = node(alone());
     let joining = node(seeded(&[address(&seed).to_string()]));
     eventually("the seed and the node know each other", || {
@@ -48,25 +48,25 @@ fn only_the_default_seed_sets_the_head() {
         latest_block_hash: Some(AtomId::new(head)),
         ..alone()
     });
-    let (seed, stranger) = (node(trusted), node(other));
+    let (seed, untrusted) = (node(trusted), node(other));
     let follower = node(Config {
         default_seed: address(&seed).to_string().parse().ok(),
         ..alone()
     });
     let head = || follower.status().network.unwrap().head;
-    introduce(&stranger, &follower);
+    introduce(&untrusted, &follower);
     eventually("the follower has the head of its default seed", || {
         head() == Some(AtomId::new([7; 32]))
     });
-    let told = |peer: &astreum_node::node::Peer| peer.head == Some(AtomId::new([7; 32]));
-    eventually("it says so to others", || {
-        stranger.peers().unwrap().iter().any(told)
+    let reports_head = |peer: &astreum_node::node::Peer| peer.head == Some(AtomId::new([7; 32]));
+    eventually("it announces that head", || {
+        untrusted.peers().unwrap().iter().any(reports_head)
     });
     assert_eq!(head(), Some(AtomId::new([7; 32])));
 }
 
 #[test]
-fn a_seed_that_is_not_there_yet_is_tried_again() {
+fn unavailable_seed_is_retried() {
     let port = node(alone()).port().unwrap();
     let joining = node(seeded(&[
         "no-such-host.invalid:1".to_owned(),
@@ -84,7 +84,7 @@ fn a_seed_that_is_not_there_yet_is_tried_again() {
 }
 
 #[test]
-fn no_network_at_start_is_normal() {
+fn start_without_network_succeeds() {
     let node = node(Config {
         incoming_port: 0,
         default_seed: "no-such-host.invalid:52780".parse().ok(),
@@ -96,7 +96,7 @@ fn no_network_at_start_is_normal() {
 }
 
 #[test]
-fn a_node_that_restarts_with_its_key_is_known_again() {
+fn restarted_node_with_the_same_key_is_recognized() {
     let config = || Config {
         relay_secret_key: Some(Secret::new([3; 32])),
         ..alone()
@@ -123,7 +123,7 @@ fn a_node_that_restarts_with_its_key_is_known_again() {
 }
 
 #[test]
-fn a_disconnected_node_says_so_and_can_connect_again() {
+fn disconnected_node_reports_it_and_can_reconnect() {
     let (one, other) = (node(alone()), node(alone()));
     introduce(&one, &other);
     one.disconnect();
@@ -139,7 +139,7 @@ fn a_disconnected_node_says_so_and_can_connect_again() {
 }
 
 #[test]
-fn disconnecting_ends_a_wait_for_the_network() {
+fn disconnect_ends_pending_fetches() {
     let patient = || Config {
         atom_fetch_interval: Duration::from_secs(600),
         ..alone()
@@ -154,12 +154,12 @@ fn disconnecting_ends_a_wait_for_the_network() {
         let start = Instant::now();
         node.disconnect();
         assert_eq!(waiting.join().unwrap().unwrap(), None);
-        assert!(start.elapsed() < PATIENCE);
+        assert!(start.elapsed() < WAIT_TIMEOUT);
     });
 }
 
 #[test]
-fn waits_for_the_network_end_with_the_patience_of_their_caller() {
+fn fetches_end_at_the_deadline_of_their_caller() {
     let node: Node = node(Config {
         atom_fetch_interval: Duration::from_secs(600),
         ..alone()
@@ -167,7 +167,7 @@ fn waits_for_the_network_end_with_the_patience_of_their_caller() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     node.contact(silent.local_addr().unwrap()).unwrap();
     let id = |number: u8| AtomId::new([number; 32]);
-    let brief = Patience::ENDLESS.within(Duration::from_millis(100));
+    let brief = WaitLimit::NONE.within(Duration::from_millis(100));
     assert_eq!(brief.scope(|| node.get_atom(id(1))).unwrap(), None);
     // All fetches of an evaluation have one deadline.
     let references = (0..2_000).map(|number| format!("(0x{number:064x} ref)"));
@@ -177,9 +177,9 @@ fn waits_for_the_network_end_with_the_patience_of_their_caller() {
     assert!(evaluation.missing().is_some(), "{}", evaluation.value());
     // A cancelled caller does not wait either.
     let gone = Arc::new(AtomicBool::new(false));
-    let patience = Patience::ENDLESS.until(Arc::clone(&gone));
+    let wait_limit = WaitLimit::NONE.until(Arc::clone(&gone));
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| patience.scope(|| node.get_atom_list(id(2))));
+        let waiting = scope.spawn(|| wait_limit.scope(|| node.get_atom_list(id(2))));
         std::thread::sleep(Duration::from_millis(50));
         gone.store(true, Ordering::Relaxed);
         assert_eq!(waiting.join().unwrap().unwrap(), None);
@@ -187,7 +187,7 @@ fn waits_for_the_network_end_with_the_patience_of_their_caller() {
 }
 
 #[test]
-fn a_silent_peer_is_dropped_after_its_timeout_and_a_living_one_is_not() {
+fn only_silent_peers_are_dropped_after_the_timeout() {
     let impatient = || Config {
         peer_timeout: Duration::from_secs(1),
         peer_timeout_interval: Duration::from_secs(1),

@@ -1,6 +1,6 @@
 //! Nodes before they are connected: keys, configuration, evaluation, storage.
 
-use crate::support::{PATIENCE, alone, node};
+use crate::support::{WAIT_TIMEOUT, alone, node};
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::expr::Expr;
 use astreum_core::machine::Env;
@@ -11,7 +11,7 @@ use astreum_node::{Node, node::NodeError};
 use std::time::Instant;
 
 #[test]
-fn a_default_node_has_a_key_of_its_own_and_opens_nothing() {
+fn default_node_has_a_random_key_and_opens_no_socket() {
     let (one, other) = (
         Node::new(Config::default()).unwrap(),
         Node::new(Config::default()).unwrap(),
@@ -23,7 +23,7 @@ fn a_default_node_has_a_key_of_its_own_and_opens_nothing() {
 }
 
 #[test]
-fn the_relay_key_is_the_configured_one() {
+fn uses_the_configured_relay_key() {
     let config = || Config {
         relay_secret_key: Some(Secret::new([7; 32])),
         ..alone()
@@ -34,7 +34,7 @@ fn the_relay_key_is_the_configured_one() {
 }
 
 #[test]
-fn a_configuration_that_is_not_valid_is_refused_by_name() {
+fn invalid_configuration_is_rejected_by_key_name() {
     let config = Config {
         peer_timeout_interval: core::time::Duration::ZERO,
         ..alone()
@@ -48,10 +48,10 @@ fn a_configuration_that_is_not_valid_is_refused_by_name() {
 }
 
 #[test]
-fn an_unconnected_node_keeps_and_finds_its_own_atoms_and_answers_at_once() {
+fn unconnected_node_serves_its_own_atoms_without_waiting() {
     let node = Node::new(Config {
         // Longer than the test may take, where it waited.
-        atom_fetch_interval: PATIENCE,
+        atom_fetch_interval: WAIT_TIMEOUT,
         ..alone()
     });
     let node = node.unwrap();
@@ -62,11 +62,14 @@ fn an_unconnected_node_keeps_and_finds_its_own_atoms_and_answers_at_once() {
     let start = Instant::now();
     assert_eq!(node.get_atom(AtomId::new([9; 32])).unwrap(), None);
     assert_eq!(node.get_atom_list(AtomId::new([9; 32])).unwrap(), None);
-    assert!(start.elapsed() < PATIENCE, "it waited without a network");
+    assert!(
+        start.elapsed() < WAIT_TIMEOUT,
+        "it waited without a network"
+    );
 }
 
 #[test]
-fn lists_and_expressions_are_kept_as_chains() {
+fn lists_and_expressions_are_stored_as_linked_atoms() {
     let node = Node::new(alone()).unwrap();
     let stored = node.put_list(&[b"a".as_slice(), b"b", b""]).unwrap();
     let list = node.get_atom_list(stored.id).unwrap().unwrap();
@@ -84,7 +87,7 @@ fn lists_and_expressions_are_kept_as_chains() {
 }
 
 #[test]
-fn the_quickstart_gives_three() {
+fn quickstart_script_returns_three() {
     let node = Node::new(alone()).unwrap();
     let mut env = Env::new();
     let script = include_str!("../../examples/quickstart.astreum");
@@ -96,7 +99,7 @@ fn the_quickstart_gives_three() {
 
 /// The example has the steps of the reference's quickstart, with their names.
 #[test]
-fn the_quickstart_of_the_library_prints_what_the_reference_prints() {
+fn library_quickstart_matches_the_reference() {
     assert_eq!(crate::quickstart::quickstart().unwrap(), "[3]\n");
     let source = include_str!("../../examples/quickstart.rs");
     let names = [
@@ -124,7 +127,7 @@ fn the_quickstart_of_the_library_prints_what_the_reference_prints() {
 }
 
 #[test]
-fn no_waiting_is_configured_by_either_factor() {
+fn zero_interval_or_zero_retries_disables_waiting() {
     // Longer than the test may take, where it waited.
     for (interval, retries) in [(0, 1_000), (60_000, 0)] {
         let node = node(Config {
@@ -134,6 +137,6 @@ fn no_waiting_is_configured_by_either_factor() {
         });
         let start = Instant::now();
         assert_eq!(node.get_atom(AtomId::new([9; 32])).unwrap(), None);
-        assert!(start.elapsed() < PATIENCE);
+        assert!(start.elapsed() < WAIT_TIMEOUT);
     }
 }

@@ -12,9 +12,9 @@ use astreum_node::config::{Config, Secret, Seed};
 use std::path::{Path, PathBuf};
 
 /// Temporary directory of a test.
-struct Place(PathBuf);
+struct TempDir(PathBuf);
 
-impl Place {
+impl TempDir {
     fn new(name: &str) -> Self {
         let name = format!("astreum-validation-{name}-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
@@ -28,7 +28,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -38,20 +38,20 @@ fn key(number: u8) -> SigningKey {
     SigningKey::from_seed(&[number; 32])
 }
 
-fn validator(place: &Path) -> Config {
+fn validator(dir: &Path) -> Config {
     Config {
         validation_secret_key: Some(Secret::new([1; 32])),
-        cold_storage_path: Some(place.join("cold")),
+        cold_storage_path: Some(dir.join("cold")),
         ..alone()
     }
 }
 
-fn start(config: Config, place: &Place) -> Node {
+fn start(config: Config, dir: &TempDir) -> Node {
     let node = node(Config {
-        state_dir: Some(place.state()),
+        state_dir: Some(dir.state()),
         ..config
     });
-    node.start_chain(&place.state()).unwrap();
+    node.start_chain(&dir.state()).unwrap();
     node
 }
 
@@ -81,9 +81,9 @@ fn balance(node: &Node, address: &Address) -> u64 {
 }
 
 #[test]
-fn a_validator_begins_a_chain_takes_a_transfer_and_goes_on_after_a_restart() {
-    let place = Place::new("restart");
-    let first = start(validator(&place.0), &place);
+fn validator_begins_chain_includes_transfer_and_resumes_after_restart() {
+    let dir = TempDir::new("restart");
+    let first = start(validator(&dir.0), &dir);
     eventually("a block", || height(&first) >= 1);
     assert_eq!(head(&first).state(), HeadState::Own);
     let recipient = Address::from(key(2).verifying_key());
@@ -100,7 +100,7 @@ fn a_validator_begins_a_chain_takes_a_transfer_and_goes_on_after_a_restart() {
     first.disconnect();
     drop(first);
 
-    let second = start(validator(&place.0), &place);
+    let second = start(validator(&dir.0), &dir);
     eventually("another block", || height(&second) > before.height() + 1);
     assert_eq!(balance(&second, &recipient), 250);
     // There is a single chain from the genesis on, and it contains the former head.
@@ -117,13 +117,13 @@ fn a_validator_begins_a_chain_takes_a_transfer_and_goes_on_after_a_restart() {
 
 /// As the reference documents it: a node with a validation key joins the validation route.
 #[test]
-fn a_node_with_a_validation_key_validates_once_it_is_connected() {
-    let place = Place::new("key-alone");
+fn node_with_validation_key_validates_once_connected() {
+    let dir = TempDir::new("key-alone");
     let validator = node(Config {
-        state_dir: Some(place.state()),
-        ..validator(&place.0)
+        state_dir: Some(dir.state()),
+        ..validator(&dir.0)
     });
-    eventually("it makes a block", || height(&validator) >= 1);
+    eventually("it produces a block", || height(&validator) >= 1);
     let follower = node(alone());
     introduce(&follower, &validator);
     eventually("its peer knows it as a validator", || {
@@ -134,15 +134,15 @@ fn a_node_with_a_validation_key_validates_once_it_is_connected() {
     validator.disconnect();
     let before = height(&validator);
     validator.connect().unwrap();
-    eventually("it goes on", || height(&validator) > before);
+    eventually("it resumes production", || height(&validator) > before);
 }
 
 #[test]
-fn a_key_that_cannot_validate_here_leaves_the_node_unconnected() {
-    let place = Place::new("no-place");
+fn failed_validation_start_leaves_the_node_unconnected() {
+    let dir = TempDir::new("no-dir");
     let node = Node::new(Config {
         validation_secret_key: Some(Secret::new([1; 32])),
-        state_dir: Some(place.state()),
+        state_dir: Some(dir.state()),
         ..alone()
     });
     let node = node.unwrap();
@@ -154,10 +154,10 @@ fn a_key_that_cannot_validate_here_leaves_the_node_unconnected() {
     assert_eq!(node.port(), None);
     // A file in the way shows only when the chain is started.
     let taken = Node::new(Config {
-        chain_dir: Some(place.0.join("in-the-way")),
+        chain_dir: Some(dir.0.join("in-the-way")),
         ..node.config().clone()
     });
-    std::fs::write(place.0.join("in-the-way"), "").unwrap();
+    std::fs::write(dir.0.join("in-the-way"), "").unwrap();
     let taken = taken.unwrap();
     let error = taken.connect().unwrap_err().to_string();
     assert!(error.contains("in-the-way"), "{error}");
@@ -165,8 +165,8 @@ fn a_key_that_cannot_validate_here_leaves_the_node_unconnected() {
 }
 
 #[test]
-fn two_nodes_with_one_key_and_the_second_never_signs() {
-    let (one, two) = (Place::new("twin-one"), Place::new("twin-two"));
+fn second_node_with_the_same_key_never_signs() {
+    let (one, two) = (TempDir::new("twin-one"), TempDir::new("twin-two"));
     let first = start(validator(&one.0), &one);
     eventually("a block", || height(&first) >= 1);
     let seed: Seed = format!("127.0.0.1:{}", first.port().unwrap())
@@ -180,26 +180,26 @@ fn two_nodes_with_one_key_and_the_second_never_signs() {
         &two,
     );
     introduce(&second, &first);
-    eventually("the second notices", || {
+    eventually("the second detects the duplicate", || {
         let status = second.chain().status().validator;
         status.is_some_and(|status| matches!(status.activity, Activity::Halted(_)))
     });
     let status = second.chain().status().validator.unwrap();
     assert_eq!(status.blocks_made, 0);
     let before = height(&first);
-    eventually("the first goes on", || height(&first) > before);
-    eventually("nobody takes the second for a validator", || {
+    eventually("the first continues", || height(&first) > before);
+    eventually("no peer treats the second as a validator", || {
         let peers = first.peers().unwrap();
         peers.iter().all(|peer| !peer.is_validator)
     });
 }
 
 #[test]
-fn a_follower_checks_everything_and_goes_on_after_a_restart() {
-    let (place, other) = (Place::new("followed"), Place::new("follower"));
-    let maker = start(validator(&place.0), &place);
-    eventually("some blocks", || height(&maker) >= 3);
-    let seed: Seed = format!("127.0.0.1:{}", maker.port().unwrap())
+fn follower_verifies_the_chain_and_resumes_after_restart() {
+    let (dir, other) = (TempDir::new("followed"), TempDir::new("follower"));
+    let producer = start(validator(&dir.0), &dir);
+    eventually("some blocks", || height(&producer) >= 3);
+    let seed: Seed = format!("127.0.0.1:{}", producer.port().unwrap())
         .parse()
         .unwrap();
     let config = || Config {
@@ -209,14 +209,16 @@ fn a_follower_checks_everything_and_goes_on_after_a_restart() {
     };
     let follower = start(config(), &other);
     eventually("the follower keeps up", || {
-        let (made, seen) = (height(&maker), height(&follower));
+        let (made, seen) = (height(&producer), height(&follower));
         seen >= 4 && seen >= made.saturating_sub(1)
     });
     assert_eq!(head(&follower).state(), HeadState::Verified);
     let status = follower.chain().status();
     assert_eq!(status.sync.bad_blocks, []);
     let recipient = Address::from(key(2).verifying_key());
-    maker.send_transaction(&transfer(&recipient, 250)).unwrap();
+    producer
+        .send_transaction(&transfer(&recipient, 250))
+        .unwrap();
     eventually("the follower has the transfer", || {
         balance(&follower, &recipient) == 250
     });
@@ -232,19 +234,21 @@ fn a_follower_checks_everything_and_goes_on_after_a_restart() {
         },
         &other,
     );
-    eventually("the head is taken up", || again.chain().head().is_some());
+    eventually("the head is loaded", || again.chain().head().is_some());
     assert_eq!(head(&again), before);
-    introduce(&again, &maker);
-    eventually("it goes on", || height(&again) > before.height() + 1);
+    introduce(&again, &producer);
+    eventually("it follows the chain again", || {
+        height(&again) > before.height() + 1
+    });
     assert_eq!(head(&again).state(), HeadState::Verified);
 }
 
 #[test]
-fn a_follower_of_its_default_seed_says_that_it_has_checked_nothing() {
-    let (place, other) = (Place::new("trusted"), Place::new("trusting"));
-    let maker = start(validator(&place.0), &place);
-    eventually("a block", || height(&maker) >= 1);
-    let seed = format!("127.0.0.1:{}", maker.port().unwrap());
+fn follower_of_the_default_seed_reports_a_trusted_head() {
+    let (dir, other) = (TempDir::new("trusted"), TempDir::new("trusting"));
+    let producer = start(validator(&dir.0), &dir);
+    eventually("a block", || height(&producer) >= 1);
+    let seed = format!("127.0.0.1:{}", producer.port().unwrap());
     let config = Config {
         default_seed: seed.parse().ok(),
         ..alone()

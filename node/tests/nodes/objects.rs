@@ -19,7 +19,7 @@ fn pair() -> (Node, Node) {
 }
 
 #[test]
-fn an_atom_put_on_one_side_is_got_on_the_other_both_ways() {
+fn atoms_are_fetched_in_both_directions() {
     let (one, other) = pair();
     for (from, to) in [(&one, &other), (&other, &one)] {
         let atom = Atom::bytes(from.port().unwrap().to_be_bytes());
@@ -30,12 +30,12 @@ fn an_atom_put_on_one_side_is_got_on_the_other_both_ways() {
             start.elapsed() < Duration::from_millis(1_500),
             "an answer is delivered when it arrives, not when the wait is over"
         );
-        assert_eq!(to.store().get(&stored.id), Some(atom), "it is kept");
+        assert_eq!(to.store().get(&stored.id), Some(atom), "the atom is stored");
     }
 }
 
 #[test]
-fn the_largest_atom_travels() {
+fn largest_atom_is_transferred() {
     let (one, other) = pair();
     let atom = Atom::bytes(vec![7; astreum_node::store::MAX_ATOM_DATA_BYTES]);
     let stored = one.put(atom.clone()).unwrap();
@@ -43,7 +43,7 @@ fn the_largest_atom_travels() {
 }
 
 #[test]
-fn lists_travel_whole_both_ways() {
+fn lists_are_fetched_whole_in_both_directions() {
     let (one, other) = pair();
     for (from, to) in [(&one, &other), (&other, &one)] {
         let port = from.port().unwrap();
@@ -52,12 +52,15 @@ fn lists_travel_whole_both_ways() {
         let list = to.get_atom_list(stored.id).unwrap().unwrap();
         let data: Vec<&[u8]> = list.iter().map(Atom::data).collect();
         assert_eq!(data, values);
-        assert!(to.store().contains(&list[39].id()), "all of it is kept");
+        assert!(
+            to.store().contains(&list[39].id()),
+            "the whole list is stored"
+        );
     }
 }
 
 #[test]
-fn a_list_larger_than_a_datagram_travels() {
+fn list_larger_than_a_datagram_is_transferred() {
     let (one, other) = pair();
     let values: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; 3_900]).collect();
     let stored = one.put_list(&values).unwrap();
@@ -67,7 +70,7 @@ fn a_list_larger_than_a_datagram_travels() {
 }
 
 #[test]
-fn an_expression_travels_and_ref_loads_it() {
+fn expression_is_fetched_and_loaded_by_ref() {
     let (one, other) = pair();
     let stored = one.put(Atom::bytes([5])).unwrap();
     let source = format!("(0x{} ref)", stored.id);
@@ -99,7 +102,7 @@ fn nearest_to(one: &Node, other: &Node) -> Atom {
 }
 
 #[test]
-fn a_provider_is_found_through_a_third_node() {
+fn provider_is_found_through_a_third_node() {
     let (keeper, index, asking) = (node(alone()), node(alone()), node(alone()));
     introduce(&keeper, &index);
     let stored = keeper.put(nearest_to(&index, &keeper)).unwrap();
@@ -118,7 +121,7 @@ fn a_provider_is_found_through_a_third_node() {
 }
 
 #[test]
-fn an_advertisement_lasts_until_it_expires_or_is_withdrawn() {
+fn advertisement_lasts_until_expired_or_withdrawn() {
     let (one, _other) = pair();
     let advertised = || one.status().network.unwrap().advertisements;
     let (first, second) = (AtomId::new([1; 32]), AtomId::new([2; 32]));
@@ -132,7 +135,7 @@ fn an_advertisement_lasts_until_it_expires_or_is_withdrawn() {
 }
 
 #[test]
-fn a_miss_between_three_nodes_ends_and_costs_few_packets() {
+fn lookup_of_a_missing_atom_ends_after_few_packets() {
     let config = || Config {
         atom_fetch_interval: Duration::from_millis(50),
         ..alone()
@@ -176,7 +179,7 @@ fn several_threads_fetch_at_once() {
 }
 
 #[test]
-fn a_flood_of_garbage_is_counted_and_the_node_goes_on() {
+fn garbage_flood_is_counted_and_the_node_keeps_working() {
     let (one, other) = pair();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let received = || one.status().network.unwrap().stats.received;
@@ -188,7 +191,7 @@ fn a_flood_of_garbage_is_counted_and_the_node_goes_on() {
         }
     }
     // The system may drop some packets before they reach the node.
-    eventually("much of it was seen", || received() > before + 100);
+    eventually("most packets were received", || received() > before + 100);
     let stored = one.put(Atom::bytes(*b"still here")).unwrap();
     assert!(other.get_atom(stored.id).unwrap().is_some());
     assert!(one.status().network.unwrap().stats.dropped_total() > 100);

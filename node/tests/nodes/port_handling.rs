@@ -14,7 +14,7 @@ fn port_zero_takes_any_port_and_each_node_gets_its_own() {
 }
 
 #[test]
-fn a_chosen_port_is_bound_and_free_again_after_disconnect() {
+fn configured_port_is_bound_and_released_on_disconnect() {
     let port = node(alone()).port().unwrap();
     let config = || Config {
         incoming_port: port,
@@ -45,7 +45,7 @@ fn connecting_twice_keeps_the_socket() {
 
 /// Fails with a message on a machine without IPv6 loopback.
 #[test]
-fn ipv6_nodes_talk_over_ipv6_and_to_ipv4_nodes() {
+fn ipv6_nodes_connect_over_ipv6_and_to_ipv4_nodes() {
     let config = || Config {
         use_ipv6: true,
         ..alone()
@@ -77,7 +77,7 @@ fn ipv6_nodes_talk_over_ipv6_and_to_ipv4_nodes() {
 }
 
 #[test]
-fn an_ipv4_node_has_no_use_for_an_ipv6_address() {
+fn ipv4_node_rejects_ipv6_addresses() {
     let node = node(alone());
     let error = node.contact("[::1]:52780").unwrap_err();
     assert!(error.to_string().contains("use_ipv6"), "{error}");

@@ -1,6 +1,6 @@
 //! Process of `astreum run`: its control socket and shutdown.
 
-use crate::support::{PATIENCE, address, alone, eventually, node};
+use crate::support::{WAIT_TIMEOUT, address, alone, eventually, node};
 use astreum_core::atom::{Atom, AtomId};
 use astreum_node::rpc::{
     AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
@@ -32,7 +32,7 @@ impl Running {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let client = Client::new(directory.join("control.sock"), PATIENCE);
+        let client = Client::new(directory.join("control.sock"), WAIT_TIMEOUT);
         let running = Self {
             child,
             directory,
@@ -64,7 +64,7 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(start.elapsed() < PATIENCE, "the node does not stop");
+            assert!(start.elapsed() < WAIT_TIMEOUT, "the node does not stop");
             std::thread::sleep(core::time::Duration::from_millis(5));
         };
         let mut text = String::new();
@@ -83,7 +83,7 @@ impl Drop for Running {
 }
 
 #[test]
-fn a_running_node_says_what_to_try_and_stops_on_sigterm() {
+fn greeting_suggests_commands_and_sigterm_stops_the_node() {
     let running = Running::start("sigterm", &[]);
     let socket = running.client.socket().to_owned();
     assert!(socket.exists());
@@ -97,7 +97,7 @@ fn a_running_node_says_what_to_try_and_stops_on_sigterm() {
 }
 
 #[test]
-fn sigint_and_the_stop_request_stop_it_too() {
+fn sigint_and_stop_request_stop_the_node() {
     let running = Running::start("sigint", &[]);
     running.signal("-INT");
     assert_eq!(running.finish().0.code(), Some(0));
@@ -107,7 +107,7 @@ fn sigint_and_the_stop_request_stop_it_too() {
 }
 
 #[test]
-fn stopping_does_not_wait_for_an_evaluation_or_a_fetch() {
+fn shutdown_does_not_wait_for_evaluations_or_fetches() {
     let running = Running::start("busy", &["--atom-fetch-interval", "600"]);
     // A peer that never answers keeps a fetch waiting.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -135,7 +135,7 @@ fn stopping_does_not_wait_for_an_evaluation_or_a_fetch() {
 }
 
 #[test]
-fn the_control_socket_does_what_the_commands_need() {
+fn control_socket_serves_the_commands() {
     let running = Running::start("commands", &[]);
     let peer = node(alone());
     let there = address(&peer).to_string();
@@ -193,7 +193,7 @@ fn the_control_socket_does_what_the_commands_need() {
 }
 
 #[test]
-fn a_list_larger_than_a_reply_comes_in_parts() {
+fn list_larger_than_a_reply_is_sent_in_parts() {
     let running = Running::start("parts", &[]);
     let peer = node(alone());
     let there = address(&peer).to_string();
@@ -222,7 +222,7 @@ fn a_list_larger_than_a_reply_comes_in_parts() {
 }
 
 #[test]
-fn a_value_whose_json_would_be_too_deep_is_still_shown_as_text() {
+fn deeply_nested_value_is_returned_as_text() {
     let running = Running::start("deep", &[]);
     let source = format!("{}1{}", "(1 ".repeat(80), ")".repeat(80));
     let reply: EvalReply = running.ask(&Request::Eval {
@@ -235,14 +235,14 @@ fn a_value_whose_json_would_be_too_deep_is_still_shown_as_text() {
 }
 
 #[test]
-fn a_validator_is_a_flag_away() {
+fn validation_key_flag_starts_a_validator() {
     let secret = "07".repeat(32);
     let chain = std::env::temp_dir().join(format!("astreum-running-chain-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&chain);
     let chain_dir = chain.to_str().unwrap();
     let flags = ["--validation-secret-key", &secret, "--chain-dir", chain_dir];
     let running = Running::start("validator", &flags);
-    eventually("two blocks are made", || {
+    eventually("two blocks are produced", || {
         let status: StatusReply = running.ask(&Request::Status {});
         let validator = status.validator.unwrap();
         assert!(!validator.halted, "{}", validator.activity);

@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 /// Time limit of any wait, longer than needed on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Returns a configuration without seeds, on any port.
 pub(crate) fn alone() -> Config {
@@ -44,11 +44,11 @@ pub(crate) fn knows(one: &Node, other: &Node) -> bool {
     peers.iter().any(|peer| peer.public_key == key)
 }
 
-/// Waits until `condition` holds; fails with `what` after [`PATIENCE`].
+/// Waits until `condition` holds; fails with `what` after [`WAIT_TIMEOUT`].
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < PATIENCE, "in vain: {what}");
+        assert!(start.elapsed() < WAIT_TIMEOUT, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

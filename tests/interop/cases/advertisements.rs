@@ -10,7 +10,7 @@ use std::thread;
 
 const PUT: &str = "Handling OBJECT_PUT";
 
-pub(crate) fn ours_is_repeated_until_it_expires(environment: &Environment) -> Outcome {
+pub(crate) fn our_advertisement_is_repeated_until_it_expires(environment: &Environment) -> Outcome {
     let mut reference = Reference::fresh(environment)?;
     let flags = [
         ("additional-seeds", &*reference.address()),
@@ -26,16 +26,12 @@ pub(crate) fn ours_is_repeated_until_it_expires(environment: &Environment) -> Ou
         Ok(reference.ask("providers")?.get(&id).cloned())
     })?;
     let expected = json!({"key": ours.key, "address": ours.address()});
-    ensure_eq!(
-        provider,
-        expected,
-        "the provider that the reference has on file"
-    );
+    ensure_eq!(provider, expected, "provider in the index of the reference");
     thread::sleep(Duration::from_secs(4));
     let repeated = reference.count(PUT)?;
     ensure!(
         (2..=5).contains(&repeated),
-        "{repeated} advertisements in 3 s, one a second"
+        "{repeated} advertisements in 3 s, expected one per second"
     );
     thread::sleep(Duration::from_millis(2_500));
     ensure_eq!(
@@ -43,11 +39,15 @@ pub(crate) fn ours_is_repeated_until_it_expires(environment: &Environment) -> Ou
         repeated,
         "advertisements after the expiry"
     );
-    ensure_eq!(ours.status()?.advertisements, 0, "what we still advertise");
+    ensure_eq!(
+        ours.status()?.advertisements,
+        0,
+        "our remaining advertisements"
+    );
     Ok(())
 }
 
-pub(crate) fn the_references_is_indexed(environment: &Environment) -> Outcome {
+pub(crate) fn advertisement_of_the_reference_is_indexed(environment: &Environment) -> Outcome {
     let ours = Ours::fresh(environment)?;
     let start = Start {
         seeds: &[ours.address()],
@@ -69,13 +69,13 @@ pub(crate) fn the_references_is_indexed(environment: &Environment) -> Outcome {
     ensure_eq!(
         found,
         [(&*reference.key, &*reference.address())],
-        "the provider that we have on file"
+        "provider in our index"
     );
     ensure!(
         providers
             .iter()
             .all(|provider| provider.expires_seconds <= 1_800),
-        "a provider is forgotten within half an hour"
+        "a provider record expires within half an hour"
     );
     Ok(())
 }

@@ -34,7 +34,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-pub(crate) fn the_reference_adopts_our_heads_and_accepts_our_headers(
+pub(crate) fn reference_adopts_our_heads_and_accepts_our_headers(
     environment: &Environment,
 ) -> Outcome {
     // Started like any new chain: the validator makes its own genesis.
@@ -82,7 +82,7 @@ pub(crate) fn the_reference_adopts_our_heads_and_accepts_our_headers(
         ensure_eq!(
             verdict["verified"],
             json!(true),
-            "its verify_block_head of block {}",
+            "verify_block_head of the reference for block {}",
             block.height
         );
         heights.push(block.height.clone());
@@ -97,7 +97,7 @@ pub(crate) fn the_reference_adopts_our_heads_and_accepts_our_headers(
         ensure_eq!(
             text(&scheduled),
             block.validator,
-            "whom it schedules for block {}",
+            "validator that it schedules for block {}",
             block.height
         );
         next = block.previous;
@@ -109,7 +109,7 @@ pub(crate) fn the_reference_adopts_our_heads_and_accepts_our_headers(
     Ok(())
 }
 
-pub(crate) fn the_reference_reads_our_accounts_and_receipts(environment: &Environment) -> Outcome {
+pub(crate) fn reference_reads_our_accounts_and_receipts(environment: &Environment) -> Outcome {
     let ours = validator(environment, &[])?;
     let mut reference = follower(environment, &ours)?;
     let new = Address::new(NEW);
@@ -125,7 +125,7 @@ pub(crate) fn the_reference_reads_our_accounts_and_receipts(environment: &Enviro
     let mut last = 0;
     for (id, state) in sent.iter().zip(states) {
         let settled = ours.settled(id)?;
-        ensure_eq!(settled.state, state, "what became of {id}");
+        ensure_eq!(settled.state, state, "result of transaction {id}");
         let height = settled.height.as_deref().unwrap_or_default();
         let block = settled.block.as_deref().unwrap_or_default();
         let receipts = reference.call("receipts", json!({"block": block}))?;
@@ -139,31 +139,31 @@ pub(crate) fn the_reference_reads_our_accounts_and_receipts(environment: &Enviro
         ensure_eq!(
             own,
             [&expected],
-            "its receipt in block {height}, as the reference reads it"
+            "receipt in block {height} according to the reference"
         );
         last = last.max(height.parse::<u64>().map_err(|error| error.to_string())?);
     }
     let head = adopted(&mut reference, last)?;
     let new = new.to_string();
-    for (who, balance) in [
+    for (account, balance) in [
         (account(ALICE), FUNDS - 1_086 - 3 * 3 + FUNDS / 10 * 6),
         (account(BOB), FUNDS + 1_000 - FUNDS / 10 * 6 - 2 * 3),
         (new, 77),
         (BURN.to_string(), 9 + 5 * 2),
     ] {
-        let read = reference.call("account", json!({"address": who, "block": head}))?;
+        let read = reference.call("account", json!({"address": account, "block": head}))?;
         ensure_eq!(
             text(&read["balance"]),
             balance.to_string(),
-            "what the reference says that {who} has"
+            "balance of {account} according to the reference"
         );
         ensure_eq!(
-            ours.balance(&who)?,
+            ours.balance(&account)?,
             balance.to_string(),
-            "what we say that {who} has"
+            "balance of {account} according to our node"
         );
     }
-    let nobody = reference.call("account", json!({"address": "66".repeat(32)}))?;
-    ensure!(nobody.is_null(), "an account of nobody's: {nobody}");
+    let unknown = reference.call("account", json!({"address": "66".repeat(32)}))?;
+    ensure!(unknown.is_null(), "unknown account exists: {unknown}");
     Ok(())
 }

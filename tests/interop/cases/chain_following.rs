@@ -16,16 +16,13 @@ const SECRET: [u8; 32] = [0x71; 32];
 
 /// Waits until the head has at least this height, and returns the chain status at that time.
 fn followed(ours: &Ours, height: u64) -> Result<ChainReply, String> {
-    let followed = wait_for("our node follows", || {
+    let followed = wait_for("our node follows the chain", || {
         let chain = ours.status()?.chain;
         Ok(Some(chain).filter(|chain| chain.height >= Some(height)))
     });
     followed.map_err(|error| {
         let (status, peers) = (ours.status(), ours.peers());
-        format!(
-            "{error}; {status:?}; {peers:?}; it wrote:\n{}",
-            ours.output()
-        )
+        format!("{error}; {status:?}; {peers:?}; output:\n{}", ours.output())
     })
 }
 
@@ -36,13 +33,15 @@ fn validating_reference(environment: &Environment) -> Result<(Reference, String)
     Ok((reference, key))
 }
 
-pub(crate) fn we_trust_a_reference_validator_and_say_so(environment: &Environment) -> Outcome {
+pub(crate) fn reference_validator_is_followed_as_trusted_and_reported(
+    environment: &Environment,
+) -> Outcome {
     let (mut reference, validator) = validating_reference(environment)?;
     let ours = Ours::start(environment, &[("default-seed", &reference.address())])?;
     for height in [2, 4] {
         let chain = followed(&ours, height)?;
-        ensure_eq!(chain.state.as_deref(), Some("trusted"), "the head's state");
-        ensure_eq!(chain.root, None, "what it was verified from");
+        ensure_eq!(chain.state.as_deref(), Some("trusted"), "state of the head");
+        ensure_eq!(chain.root, None, "block from which it was verified");
         ensure!(
             chain.bad_blocks.is_empty(),
             "bad blocks: {:?}",
@@ -54,17 +53,17 @@ pub(crate) fn we_trust_a_reference_validator_and_say_so(environment: &Environmen
         ours.account(&validator)?,
         ours.account(&TREASURY.to_string())?,
     );
-    ensure_eq!(treasury.balance, "1", "what the treasury has");
+    ensure_eq!(treasury.balance, "1", "balance of the treasury");
     let at = json!({"address": validator, "block": account.head.id});
     let theirs = reference.call("account", at)?;
     ensure_eq!(
         json!(account.balance),
         theirs["balance"],
-        "what the validator has at block {}",
+        "balance of the validator at block {}",
         account.head.height
     );
     ensure_eq!(account.head.state, "trusted", "the state of that block");
-    ensure!(account.balance != "0", "it has rewarded itself");
+    ensure!(account.balance != "0", "the validator has claimed rewards");
     let block = ours.block(&account.head.id)?;
     let theirs = reference.call("block", json!({"block": block.id}))?;
     for (name, value) in [
@@ -78,52 +77,67 @@ pub(crate) fn we_trust_a_reference_validator_and_say_so(environment: &Environmen
     ] {
         ensure_eq!(theirs[name], json!(value), "{name} of a block");
     }
-    ensure_eq!(block.validator, validator, "who made it");
+    ensure_eq!(block.validator, validator, "producer of the block");
     ensure_eq!(block.signature, "", "its signature");
     // The printed status reports it as well.
     let status = ours.command(environment, &["status"])?;
     ensure!(
         status.contains("(trusted, not verified)"),
-        "status says {status}"
+        "unexpected status: {status}"
     );
     let shown = ours.command(environment, &["account", "show", &validator])?;
-    ensure!(shown.contains(", trusted, "), "account show says {shown}");
+    ensure!(
+        shown.contains(", trusted), "),
+        "unexpected output of account show: {shown}"
+    );
     let shown = ours.command(environment, &["block", "show", &block.id])?;
-    ensure!(shown.contains(&validator), "block show says {shown}");
+    ensure!(
+        shown.contains(&validator),
+        "unexpected output of block show: {shown}"
+    );
     Ok(())
 }
 
 /// A reference validator neither signs its blocks nor publishes the reward: its own verifier
 /// rejects them, and so does ours.
-pub(crate) fn nobody_can_verify_a_reference_validators_chain(environment: &Environment) -> Outcome {
+pub(crate) fn chain_of_a_reference_validator_cannot_be_verified(
+    environment: &Environment,
+) -> Outcome {
     let (mut reference, _) = validating_reference(environment)?;
-    wait_for("the reference makes blocks", || {
+    wait_for("the reference produces blocks", || {
         let head = reference.call("block", json!({}))?;
         Ok(head["height"].as_str().filter(|at| *at > "1").map(drop))
     })?;
     let ours = Ours::with_seeds(environment, &[reference.address()])?;
-    let bad = wait_for("we find a bad block", || {
+    let bad = wait_for("our node detects an invalid block", || {
         Ok(ours.status()?.chain.bad_blocks.into_iter().next())
     })?;
-    ensure!(bad.reason.contains("signature"), "it is bad: {bad:?}");
+    ensure!(
+        bad.reason.contains("signature"),
+        "the block is invalid: {bad:?}"
+    );
     let chain = ours.status()?.chain;
     ensure_eq!(chain.head, None, "our head");
     let verdict = reference.call("verify_head", json!({"block": bad.id}))?;
     ensure_eq!(
         verdict["verified"],
         json!(false),
-        "its verdict on its own header"
+        "verdict of the reference on its own header"
     );
     let block = reference.call("block", json!({"block": bad.id}))?;
     ensure_eq!(block["signature"], json!(""), "its signature");
     let verdict = reference.call("verify_body", json!({"block": bad.id}))?;
-    ensure_eq!(verdict, json!(false), "its verdict on its own body");
+    ensure_eq!(
+        verdict,
+        json!(false),
+        "verdict of the reference on its own body"
+    );
     Ok(())
 }
 
 /// Verifies a chain that is signed and obeys the rules. It is made with the reference's classes and
 /// served by an unmodified reference node that is not trusted.
-pub(crate) fn we_verify_a_chain_that_a_reference_serves(environment: &Environment) -> Outcome {
+pub(crate) fn chain_that_a_reference_serves_is_verified(environment: &Environment) -> Outcome {
     let arguments = ["build", "--blocks", "8", "--transactions", "2"];
     let made = made_by_the_reference(environment, &arguments)?;
     let mut reference = Reference::fresh(environment)?;
@@ -153,10 +167,10 @@ pub(crate) fn we_verify_a_chain_that_a_reference_serves(environment: &Environmen
         ensure_eq!(
             json!(chain.root),
             block(0),
-            "the block that it was verified from"
+            "block from which it was verified"
         );
-        for who in ["sender", "recipient"] {
-            let key = made[who].as_str().unwrap_or_default();
+        for role in ["sender", "recipient"] {
+            let key = made[role].as_str().unwrap_or_default();
             let account = ours.account(key)?;
             ensure_eq!(account.head.state, "verified", "the state of the head");
             let at = json!({"address": key, "block": account.head.id});
@@ -164,7 +178,7 @@ pub(crate) fn we_verify_a_chain_that_a_reference_serves(environment: &Environmen
             ensure_eq!(
                 json!(account.balance),
                 theirs["balance"],
-                "what the {who} has at block {height}"
+                "balance of the {role} at block {height}"
             );
         }
     }
@@ -173,7 +187,7 @@ pub(crate) fn we_verify_a_chain_that_a_reference_serves(environment: &Environmen
     ensure_eq!(
         ours.account(recipient)?.balance,
         "21",
-        "what the recipient has"
+        "balance of the recipient"
     );
     Ok(())
 }

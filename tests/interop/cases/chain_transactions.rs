@@ -6,7 +6,7 @@ use crate::suite::{Outcome, ensure_eq, wait_for};
 use astreum_node::rpc::hex;
 use serde_json::json;
 
-pub(crate) fn a_transaction_of_the_reference_lands_in_our_block(
+pub(crate) fn transaction_of_the_reference_is_included_in_our_block(
     environment: &Environment,
 ) -> Outcome {
     let ours = validator(environment, &[])?;
@@ -19,7 +19,11 @@ pub(crate) fn a_transaction_of_the_reference_lands_in_our_block(
     let id = reference.call("post_transaction", posted)?;
     let id = id.as_str().ok_or("no id")?;
     let settled = ours.settled(id)?;
-    ensure_eq!(settled.state, "success", "what we say became of it");
+    ensure_eq!(
+        settled.state,
+        "success",
+        "transaction state according to our node"
+    );
     let block = settled.block.ok_or("no block")?;
     // The reference finds the transaction there, with its effects.
     wait_for("the reference adopts the block or one after it", || {
@@ -31,13 +35,13 @@ pub(crate) fn a_transaction_of_the_reference_lands_in_our_block(
     })?;
     let receipts = reference.call("receipts", json!({"block": block}))?;
     let expected = json!([{"transaction": id, "of": id, "status": 0, "cost": 1}]);
-    ensure_eq!(receipts, expected, "the receipts that the reference reads");
-    for (who, balance) in [(ALICE, FUNDS - 4_324), (BOB, FUNDS + 4_321)] {
-        let read = reference.call("account", json!({"address": account(who)}))?;
+    ensure_eq!(receipts, expected, "receipts according to the reference");
+    for (key, balance) in [(ALICE, FUNDS - 4_324), (BOB, FUNDS + 4_321)] {
+        let read = reference.call("account", json!({"address": account(key)}))?;
         ensure_eq!(
             read["balance"],
             json!(balance.to_string()),
-            "what the reference says that {who:x} has"
+            "balance of {key:x} according to the reference"
         );
     }
     Ok(())
@@ -46,7 +50,7 @@ pub(crate) fn a_transaction_of_the_reference_lands_in_our_block(
 /// Its own `send_transaction` requires the block of its head in memory, which every ping unloads and
 /// only its verification thread loads; with the block it requires validators, which only a validator
 /// stores.
-pub(crate) fn the_references_own_way_to_send_fails(environment: &Environment) -> Outcome {
+pub(crate) fn send_function_of_the_reference_fails(environment: &Environment) -> Outcome {
     let ours = validator(environment, &[])?;
     let mut reference = follower(environment, &ours)?;
     wait_for("the reference has a head", || {
@@ -55,7 +59,7 @@ pub(crate) fn the_references_own_way_to_send_fails(environment: &Environment) ->
     let send = json!({"secret": hex(&[ALICE; 32]), "recipient": account(BOB), "amount": 1});
     // The ping and the verification thread race, so either reason may be the first one; the next
     // ping unloads the block again, so it may take more than one attempt.
-    wait_for("its send fails for the lack of validators", || {
+    wait_for("send of the reference fails without validators", || {
         let reply = reference.try_call("send_transaction", send.clone())?;
         let error = reply["error"].as_str().unwrap_or_default();
         match error {
@@ -64,13 +68,13 @@ pub(crate) fn the_references_own_way_to_send_fails(environment: &Environment) ->
                 Ok(None)
             }
             "RuntimeError: no validator available" => Ok(Some(())),
-            _ => Err(format!("it says {reply}")),
+            _ => Err(format!("unexpected reply {reply}")),
         }
     })?;
     ensure_eq!(
         ours.balance(&account(BOB))?,
         FUNDS.to_string(),
-        "what Bob has"
+        "balance of Bob"
     );
     Ok(())
 }

@@ -21,7 +21,7 @@ use core::time::Duration;
 use serde_json::{Value, json};
 
 /// Its verifier walks down the whole chain twice, in Python.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 /// Account that does not exist before it receives something.
 const NEW: [u8; 32] = [0x55; 32];
 /// Time for which Bob may withdraw from his channel, in seconds.
@@ -46,8 +46,8 @@ fn verifier(environment: &Environment, ours: &Ours) -> Result<Reference, String>
 /// the head.
 fn adopted(reference: &mut Reference, height: u64) -> Result<String, String> {
     let adopted = wait_within(
-        PATIENCE,
-        "the reference's verifier adopts our chain",
+        TIMEOUT,
+        "the verifier of the reference adopts our chain",
         || {
             let status = reference.ask("status")?;
             let Some(head) = status["head"].as_str() else {
@@ -126,14 +126,14 @@ fn settled(ours: &Ours, sent: &[(String, &str)]) -> Result<u64, String> {
     let mut last = 0;
     for (number, (id, state)) in sent.iter().enumerate() {
         let settled = ours.settled(id)?;
-        ensure_eq!(settled.state, *state, "what became of transaction {number}");
+        ensure_eq!(settled.state, *state, "result of transaction {number}");
         let height = settled.height.as_deref().and_then(|at| at.parse().ok());
         last = last.max(height.unwrap_or(0));
     }
     Ok(last)
 }
 
-pub(crate) fn the_references_verifier_adopts_all_that_it_can_check(
+pub(crate) fn reference_verifier_adopts_all_blocks_that_it_can_check(
     environment: &Environment,
 ) -> Outcome {
     let ours = validator_for_references(environment, &[])?;
@@ -147,7 +147,10 @@ pub(crate) fn the_references_verifier_adopts_all_that_it_can_check(
     let head = adopted(&mut reference, last + 1)?;
     let forks = reference.ask("forks")?;
     for (head, fork) in forks.as_object().ok_or("no forks")? {
-        ensure!(fork["bad"].is_null(), "it takes {head} for bad: {fork}");
+        ensure!(
+            fork["bad"].is_null(),
+            "the reference considers {head} invalid: {fork}"
+        );
     }
     compare(&ours, &mut reference, &head, &sent)?;
 
@@ -161,7 +164,7 @@ pub(crate) fn the_references_verifier_adopts_all_that_it_can_check(
     let head = adopted(&mut reference, height)?;
     let new = json!({"address": Address::new(NEW).to_string(), "block": head});
     let new = reference.call("account", new)?;
-    ensure_eq!(new["balance"], json!("100"), "what the new account has now");
+    ensure_eq!(new["balance"], json!("100"), "balance of the new account");
     Ok(())
 }
 
@@ -181,7 +184,7 @@ fn compare(ours: &Ours, reference: &mut Reference, head: &str, sent: &[(String, 
         );
     }
     // No more transactions are sent, so a difference between the heads does not matter.
-    for who in [
+    for account in [
         account(ALICE),
         account(BOB),
         account(VALIDATOR),
@@ -189,11 +192,11 @@ fn compare(ours: &Ours, reference: &mut Reference, head: &str, sent: &[(String, 
         BURN.to_string(),
         TREASURY.to_string(),
     ] {
-        let read = reference.call("account", json!({"address": who, "block": head}))?;
+        let read = reference.call("account", json!({"address": account, "block": head}))?;
         ensure_eq!(
             read["balance"],
-            json!(ours.balance(&who)?),
-            "what {who} has"
+            json!(ours.balance(&account)?),
+            "balance of {account}"
         );
     }
     let stake = reference.call(
@@ -206,7 +209,7 @@ fn compare(ours: &Ours, reference: &mut Reference, head: &str, sent: &[(String, 
 
 /// Its trie loses the parent of a node that it splits. Without a harness that serves the nodes
 /// between two puts, its verifier condemns an honest block.
-pub(crate) fn without_the_lost_nodes_its_verifier_condemns_an_honest_block(
+pub(crate) fn reference_verifier_rejects_an_honest_block_without_the_lost_trie_nodes(
     environment: &Environment,
 ) -> Outcome {
     let ours = validator_for_references(environment, &[])?;
@@ -228,19 +231,19 @@ pub(crate) fn without_the_lost_nodes_its_verifier_condemns_an_honest_block(
         ensure_eq!(
             head["verified"],
             json!(true),
-            "its verdict on header {height}"
+            "verdict of the reference on header {height}"
         );
         let verdict = reference.call("verify_body", at)?;
         if verdict != json!(true) {
             return Ok(());
         }
     }
-    Err("it has verified every block: its trie loses nothing any more".to_owned())
+    Err("the reference has verified every block, so its trie no longer loses nodes".to_owned())
 }
 
 /// It does not know the reward: a block of ours that claims it passes its header check and fails in
 /// the body check.
-pub(crate) fn its_verifier_refuses_a_block_that_claims_the_reward(
+pub(crate) fn reference_verifier_rejects_a_block_that_claims_the_reward(
     environment: &Environment,
 ) -> Outcome {
     let ours = validator(environment, &[])?;
@@ -250,34 +253,50 @@ pub(crate) fn its_verifier_refuses_a_block_that_claims_the_reward(
     let block = ours.block(&height.to_string())?;
     let at = json!({"block": block.id});
     let head = reference.call("verify_head", at.clone())?;
-    ensure_eq!(head["verified"], json!(true), "its verdict on the header");
+    ensure_eq!(
+        head["verified"],
+        json!(true),
+        "verdict of the reference on the header"
+    );
     let verdict = reference.call("verify_body", at)?;
-    ensure_eq!(verdict, json!(false), "its verdict on the body");
+    ensure_eq!(
+        verdict,
+        json!(false),
+        "verdict of the reference on the body"
+    );
     Ok(())
 }
 
 /// It cannot put into an empty trie: the first channel of an account fails in its body check, that
 /// of an account with one does not.
-pub(crate) fn its_verifier_cannot_open_the_first_channel_of_an_account(
+pub(crate) fn reference_verifier_cannot_open_the_first_channel_of_an_account(
     environment: &Environment,
 ) -> Outcome {
     // With `reference-followers` the second update would be refused at once.
     let ours = validator_with_their_genesis(environment, &[("claim-reward=false", "")])?;
     let mut reference = verifier(environment, &ours)?;
-    for (who, expected) in [(ALICE, true), (BOB, false)] {
+    for (key, expected) in [(ALICE, true), (BOB, false)] {
         let mut update = vec![1];
         update.extend(address(VALIDATOR).as_bytes());
-        let id = ours.send(who, address(who), 5, &update)?;
+        let id = ours.send(key, address(key), 5, &update)?;
         let height = settled(&ours, &[(id, "success")])?;
         let block = ours.block(&height.to_string())?;
         let at = json!({"block": block.id});
         let head = reference.call("verify_head", at.clone())?;
-        ensure_eq!(head["verified"], json!(true), "its verdict on the header");
+        ensure_eq!(
+            head["verified"],
+            json!(true),
+            "verdict of the reference on the header"
+        );
         if expected {
             Replay::start(environment, &ours)?.up_to(&ours, height)?;
         }
         let verdict = reference.call("verify_body", at)?;
-        ensure_eq!(verdict, json!(expected), "its verdict on block {height}");
+        ensure_eq!(
+            verdict,
+            json!(expected),
+            "verdict of the reference on block {height}"
+        );
     }
     Ok(())
 }

@@ -61,20 +61,22 @@ fn serves_all(environment: &Environment, path: &Path) -> Outcome {
         ensure_eq!(
             found["data"],
             json!(hex(atom.data())),
-            "what it has under {id}"
+            "atom of the reference with id {id}"
         );
     }
     let ours = Ours::with_seeds(environment, &[reference.address()])?;
     reference.wait_for_peer(&ours.key)?;
     ours.wait_for_peer(&reference.key)?;
     for (id, atom) in all.iter().step_by(all.len() / ASKED) {
-        let got = ours.get(&id.to_string())?.ok_or("we did not get it")?;
-        ensure_eq!(got.data, hex(atom.data()), "what we got");
+        let got = ours
+            .get(&id.to_string())?
+            .ok_or("our node did not receive it")?;
+        ensure_eq!(got.data, hex(atom.data()), "atom received by our node");
     }
     Ok(())
 }
 
-pub(crate) fn a_reference_serves_what_we_wrote(environment: &Environment) -> Outcome {
+pub(crate) fn reference_serves_atoms_that_we_wrote(environment: &Environment) -> Outcome {
     let path = environment.scratch.join("cold-ours");
     let store = ColdStore::open(&path, options()).map_err(|error| error.to_string())?;
     for batch in atoms().chunks(100) {
@@ -83,12 +85,12 @@ pub(crate) fn a_reference_serves_what_we_wrote(environment: &Environment) -> Out
     }
     store.collate().map_err(|error| error.to_string())?;
     let levels = store.stats().levels.len();
-    ensure!(levels > 3, "it has {levels} levels");
+    ensure!(levels > 3, "the store has {levels} levels");
     drop(store);
     serves_all(environment, &path)
 }
 
-pub(crate) fn a_reference_serves_what_we_exported(environment: &Environment) -> Outcome {
+pub(crate) fn reference_serves_atoms_that_we_exported(environment: &Environment) -> Outcome {
     let path = environment.scratch.join("cold-exported");
     let from = environment.scratch.join("cold-to-export");
     let store = ColdStore::open(&from, options()).map_err(|error| error.to_string())?;
@@ -97,20 +99,27 @@ pub(crate) fn a_reference_serves_what_we_exported(environment: &Environment) -> 
         store.export_reference(&path, &mut silent)
     });
     let exported = exported.map_err(|error| error.to_string())?;
-    ensure_eq!(exported.atoms, u64::from(ATOMS), "atoms that were exported");
+    ensure_eq!(exported.atoms, u64::from(ATOMS), "number of exported atoms");
     serves_all(environment, &path)
 }
 
-pub(crate) fn we_serve_what_a_reference_wrote(environment: &Environment) -> Outcome {
+pub(crate) fn we_serve_atoms_that_a_reference_wrote(environment: &Environment) -> Outcome {
     let path = environment.scratch.join("cold-reference");
     let mut writer = reference_on(environment, &path)?;
     let listed: Vec<String> = (0..ATOMS).map(|number| hex(&data(number))).collect();
     let put = json!({"base_size": 8_000, "items": listed});
-    ensure_eq!(writer.call("put_cold", put)?, json!(ATOMS), "what it kept");
+    ensure_eq!(
+        writer.call("put_cold", put)?,
+        json!(ATOMS),
+        "atoms kept by the reference"
+    );
     drop(writer);
     let leftovers = std::fs::read_dir(path.join("level_0")).map_err(|error| error.to_string())?;
-    ensure!(leftovers.count() > 0, "it left files in level_0");
-    ensure!(path.join("level_2").is_dir(), "it has several levels");
+    ensure!(leftovers.count() > 0, "the reference left files in level_0");
+    ensure!(
+        path.join("level_2").is_dir(),
+        "the reference has several levels"
+    );
     let ours = Ours::start(
         environment,
         &[
@@ -120,8 +129,10 @@ pub(crate) fn we_serve_what_a_reference_wrote(environment: &Environment) -> Outc
     )?;
     let all = atoms();
     for (id, atom) in &all {
-        let got = ours.get(&id.to_string())?.ok_or("we do not have it")?;
-        ensure_eq!(got.data, hex(atom.data()), "what we have under {id}");
+        let got = ours
+            .get(&id.to_string())?
+            .ok_or("our node does not have it")?;
+        ensure_eq!(got.data, hex(atom.data()), "our atom with id {id}");
     }
     let mut asker = Reference::start(
         environment,
@@ -132,11 +143,15 @@ pub(crate) fn we_serve_what_a_reference_wrote(environment: &Environment) -> Outc
     )?;
     asker.wait_for_peer(&ours.key)?;
     for (id, atom) in all.iter().step_by(all.len() / ASKED) {
-        let got: Value = wait_for("the reference gets it", || {
+        let got: Value = wait_for("the reference receives it", || {
             let got = asker.call("get", json!({"id": id.to_string()}))?;
             Ok(Some(got["atom"]["data"].clone()).filter(|data| !data.is_null()))
         })?;
-        ensure_eq!(got, json!(hex(atom.data())), "what the reference got");
+        ensure_eq!(
+            got,
+            json!(hex(atom.data())),
+            "atom received by the reference"
+        );
     }
     Ok(())
 }

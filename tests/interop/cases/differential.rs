@@ -70,16 +70,14 @@ pub(crate) fn expressions_of_all_kinds(environment: &Environment) -> Outcome {
             let both_fail = is_error(ours) && is_error(theirs);
             ensure!(
                 both_fail || ours == theirs,
-                "{request}\n    we say  {ours}\n    it says {theirs}"
+                "{request}\n    ours      {ours}\n    reference {theirs}"
             );
             let counts = if both_fail { &mut refused } else { &mut read };
             let op = request["op"].as_str().unwrap_or_default().to_owned();
             *counts.entry(op).or_insert(0) += 1;
         }
     }
-    println!(
-        "    {EXPRESSIONS} expressions, read the same: {read:?}; refused by both: {refused:?}"
-    );
+    println!("    {EXPRESSIONS} expressions, equal: {read:?}; rejected by both: {refused:?}");
     let few = |op: &str| read.get(op).copied().unwrap_or(0) < EXPRESSIONS / 20;
     let ops = ["parse", "expr_atoms", "expr_from_atoms"];
     ensure!(!ops.into_iter().any(few), "{read:?}");
@@ -156,7 +154,7 @@ pub(crate) fn signatures(environment: &Environment) -> Outcome {
     for line in vectors.lines().filter(|line| !line.starts_with('#')) {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [_, _, key, message, signature] = fields[..] else {
-            return Err(format!("no vector: {line}"));
+            return Err(format!("malformed vector: {line}"));
         };
         let of = |text: &str| unhex(text).unwrap_or_default();
         let as_it_is = [of(key), of(message), of(signature)];
@@ -177,13 +175,13 @@ pub(crate) fn signatures(environment: &Environment) -> Outcome {
             let ours = ours.is_some_and(|(key, of)| key.verify(&message, &of).is_ok());
             ensure!(
                 theirs == Some(ours),
-                "{request}: {ours}, OpenSSL says {theirs:?}"
+                "{request}: ours {ours}, OpenSSL {theirs:?}"
             );
             held += usize::from(ours);
             judged += 1;
         }
     }
-    println!("    {judged} signatures, {held} of which hold, judged the same");
+    println!("    {judged} signatures, {held} of them valid, equal verdicts");
     ensure!(judged == 24 && held > 2, "{held} of {judged}");
     Ok(())
 }
@@ -210,7 +208,7 @@ pub(crate) fn printed_expressions(environment: &Environment) -> Outcome {
             let theirs = reference.receive()?;
             ensure!(
                 ours == theirs,
-                "printed {printed}: we have {ours}, it reads {theirs}"
+                "printed {printed}: ours {ours}, reference {theirs}"
             );
         }
     }
@@ -338,7 +336,7 @@ fn compare(
             errors += usize::from(both_fail);
             ensure!(
                 both_fail || ours == theirs,
-                "{request}\n    we say  {ours}\n    it says {theirs}"
+                "{request}\n    ours      {ours}\n    reference {theirs}"
             );
         }
     }

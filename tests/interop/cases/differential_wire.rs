@@ -60,7 +60,7 @@ pub(crate) fn datagrams(environment: &Environment) -> Outcome {
                 let class = meant_difference(packet, &ours, theirs);
                 let class = class.ok_or_else(|| {
                     format!(
-                        "{}\n    we read  {ours}\n    it reads {theirs}",
+                        "{}\n    ours      {ours}\n    reference {theirs}",
                         hex(packet)
                     )
                 })?;
@@ -68,15 +68,15 @@ pub(crate) fn datagrams(environment: &Environment) -> Outcome {
             }
         }
     }
-    println!("    {DATAGRAMS} datagrams, read the same: {counts:?}; meant to differ: {meant:?}");
+    println!("    {DATAGRAMS} datagrams, equal: {counts:?}; intended differences: {meant:?}");
     let refused = counts.get("refused").copied().unwrap_or(0);
     let kinds = counts.len();
     ensure!(
         kinds == 10,
-        "{kinds} kinds were taken or refused: {counts:?}"
+        "{kinds} kinds were accepted or rejected: {counts:?}"
     );
     let taken = DATAGRAMS - refused;
-    ensure!(taken > DATAGRAMS / 4, "only {taken} were taken");
+    ensure!(taken > DATAGRAMS / 4, "only {taken} were accepted");
     ensure!(meant.len() == 2, "{meant:?}");
     Ok(())
 }
@@ -88,10 +88,10 @@ fn meant_difference(packet: &[u8], ours: &Value, theirs: &Value) -> Option<&'sta
         return None;
     }
     if !message.sender.is_canonical() {
-        return Some("a key in another spelling");
+        return Some("non-canonical key");
     }
     let content = theirs[3].as_str().unwrap_or_default();
-    (theirs[0] == "transaction" && content.len() != 64).then_some("an id that has not 32 bytes")
+    (theirs[0] == "transaction" && content.len() != 64).then_some("id without 32 bytes")
 }
 
 struct World {

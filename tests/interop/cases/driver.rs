@@ -19,12 +19,12 @@ pub(crate) fn two_references_meet_and_exchange_an_expression(environment: &Envir
     ensure_eq!(
         expression,
         json!({"list": [{"bytes": "01"}, {"list": [{"sym": "a"}, {"list": []}]}, {"sym": "name"}]}),
-        "what the second one rebuilt"
+        "expression rebuilt by the second reference"
     );
     let requests = first.count("Handling OBJECT_GET")?;
     ensure!(
         requests >= 4,
-        "the first one counted only {requests} requests"
+        "the first reference counted only {requests} requests"
     );
     Ok(())
 }

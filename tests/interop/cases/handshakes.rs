@@ -19,7 +19,7 @@ pub(crate) fn we_connect(environment: &Environment) -> Outcome {
     ensure_eq!(
         peer["address"],
         json!(ours.address()),
-        "where the reference reaches us"
+        "our address at the reference"
     );
     let route = &reference.ask("status")?["route"];
     ensure_eq!(*route, json!([ours.key]), "the reference's route");
@@ -27,12 +27,12 @@ pub(crate) fn we_connect(environment: &Environment) -> Outcome {
     ensure_eq!(
         seen.address,
         reference.address(),
-        "where we reach the reference"
+        "address of the reference at our node"
     );
     Ok(())
 }
 
-pub(crate) fn the_reference_connects(environment: &Environment) -> Outcome {
+pub(crate) fn reference_connects(environment: &Environment) -> Outcome {
     let ours = Ours::fresh(environment)?;
     let start = Start {
         seeds: &[ours.address()],
@@ -43,15 +43,15 @@ pub(crate) fn the_reference_connects(environment: &Environment) -> Outcome {
     ensure_eq!(
         peer["address"],
         json!(ours.address()),
-        "where the reference reaches us"
+        "our address at the reference"
     );
     let seen = ours.wait_for_peer(&reference.key)?;
     ensure_eq!(
         seen.address,
         reference.address(),
-        "where we reach the reference"
+        "address of the reference at our node"
     );
-    let proven = wait_for("the reference proves its address", || {
+    let proven = wait_for("our node validates the address of the reference", || {
         let peer = ours.wait_for_peer(&reference.key)?;
         Ok(peer.proven.then_some(peer))
     })?;
@@ -59,7 +59,7 @@ pub(crate) fn the_reference_connects(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn a_ping_carries_its_fields(environment: &Environment) -> Outcome {
+pub(crate) fn ping_carries_its_fields(environment: &Environment) -> Outcome {
     let start = Start {
         // With a validation key the reference stores the route of validators.
         config: Some(json!({"validation_secret_key": OTHER_SECRET})),
@@ -89,7 +89,7 @@ pub(crate) fn a_ping_carries_its_fields(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn the_references_ping_is_read(environment: &Environment) -> Outcome {
+pub(crate) fn ping_of_the_reference_is_read(environment: &Environment) -> Outcome {
     let mut reference = Reference::fresh(environment)?;
     let ours = Ours::with_seeds(environment, &[reference.address()])?;
     reference.wait_for_peer(&ours.key)?;
@@ -104,15 +104,18 @@ pub(crate) fn the_references_ping_is_read(environment: &Environment) -> Outcome 
         Some(HEAD),
         "the head in its ping"
     );
-    ensure!(peer.is_validator, "the reference said that it validates");
+    ensure!(peer.is_validator, "the reference claims to be a validator");
     // Our messages must carry the work that it demands, or they would not arrive.
     let id = reference.call("put", json!({"data": "6162"}))?;
     let id = id.as_str().ok_or("no id")?;
-    ensure!(ours.get(id)?.is_some(), "we get what the reference has");
+    ensure!(
+        ours.get(id)?.is_some(),
+        "our node fetches an atom of the reference"
+    );
     Ok(())
 }
 
-pub(crate) fn the_reference_restarts_with_its_key(environment: &Environment) -> Outcome {
+pub(crate) fn reference_restarts_with_its_key(environment: &Environment) -> Outcome {
     let ours = Ours::fresh(environment)?;
     let seeds = [ours.address()];
     let mut start = Start {
@@ -132,7 +135,7 @@ pub(crate) fn the_reference_restarts_with_its_key(environment: &Environment) -> 
     let id = id.as_str().ok_or("no id")?;
     ensure!(
         ours.get(id)?.is_some(),
-        "we get what the restarted reference has"
+        "our node fetches an atom of the restarted reference"
     );
     Ok(())
 }
@@ -155,7 +158,7 @@ pub(crate) fn another_key_takes_over_an_address(environment: &Environment) -> Ou
     let mut second = Reference::start(environment, &start)?;
     second.wait_for_peer(&ours.key)?;
     ours.wait_for_peer(&second.key)?;
-    wait_for("we forget the key that is gone", || {
+    wait_for("our node removes the old key", || {
         let peers = ours.peers()?;
         Ok((!peers.iter().any(|peer| peer.public_key == old)).then_some(()))
     })?;
@@ -163,7 +166,7 @@ pub(crate) fn another_key_takes_over_an_address(environment: &Environment) -> Ou
         .put(&[astreum_core::atom::Atom::bytes(*b"still here")])?
         .remove(0);
     let got = second.call("get", json!({"id": id}))?;
-    ensure!(!got["atom"].is_null(), "the new key gets what we have");
+    ensure!(!got["atom"].is_null(), "the new key fetches our atom");
     Ok(())
 }
 
@@ -180,19 +183,19 @@ pub(crate) fn we_restart_with_another_key(environment: &Environment) -> Outcome 
     ensure_eq!(
         peer["address"],
         json!(again.address()),
-        "where the reference reaches the new key"
+        "address of the new key at the reference"
     );
     let id = reference.call("put", json!({"data": "01"}))?;
     ensure!(
         again.get(id.as_str().ok_or("no id")?)?.is_some(),
-        "the new key gets an atom"
+        "the new key fetches an atom"
     );
     Ok(())
 }
 
 /// A reference pings only if it has a reason to, so a node that evicts silent peers would lose all
 /// of them.
-pub(crate) fn an_idle_reference_stays_past_its_timeout(environment: &Environment) -> Outcome {
+pub(crate) fn idle_reference_stays_past_its_timeout(environment: &Environment) -> Outcome {
     let mut reference = Reference::fresh(environment)?;
     let flags = [
         ("additional-seeds", &*reference.address()),
@@ -214,7 +217,7 @@ pub(crate) fn an_idle_reference_stays_past_its_timeout(environment: &Environment
     ensure_eq!(
         peer["address"],
         json!(ours.address()),
-        "where the reference reaches us still"
+        "our address at the reference after the pause"
     );
     // A peer that has ended is evicted.
     let key = reference.key.clone();

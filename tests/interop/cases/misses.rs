@@ -14,7 +14,7 @@ const GET: &str = "Handling OBJECT_GET";
 /// Maximum number of requests for one id that a node may receive: a few tries, peers and hops.
 const BOUND: u64 = 40;
 
-pub(crate) fn we_ask_two_references(environment: &Environment) -> Outcome {
+pub(crate) fn we_send_requests_to_two_references(environment: &Environment) -> Outcome {
     let mut first = Reference::fresh(environment)?;
     let start = Start {
         seeds: &[first.address()],
@@ -29,23 +29,26 @@ pub(crate) fn we_ask_two_references(environment: &Environment) -> Outcome {
     }
     let mut asked = || Ok::<u64, String>(first.count(GET)? + second.count(GET)?);
     let before = asked()?;
-    ensure!(ours.get(NOBODY_HAS)?.is_none(), "nobody has it");
+    ensure!(
+        ours.get(NOBODY_HAS)?.is_none(),
+        "the object exists at no node"
+    );
     thread::sleep(Duration::from_secs(1));
     let requests = asked()? - before;
     ensure!(
         (1..=BOUND).contains(&requests),
-        "the references were asked {requests} times"
+        "the references received {requests} requests"
     );
     thread::sleep(Duration::from_secs(1));
     let later = asked()? - before;
     ensure!(
         later == requests,
-        "the search goes on: {later} requests, {requests} before"
+        "the search continues: {later} requests, {requests} before"
     );
     Ok(())
 }
 
-pub(crate) fn the_reference_asks_two_of_us(environment: &Environment) -> Outcome {
+pub(crate) fn reference_sends_requests_to_two_of_us(environment: &Environment) -> Outcome {
     let first = Ours::fresh(environment)?;
     let second = Ours::with_seeds(environment, &[first.address()])?;
     let start = Start {
@@ -61,24 +64,24 @@ pub(crate) fn the_reference_asks_two_of_us(environment: &Environment) -> Outcome
     let packets = || Ok::<u64, String>(first.datagrams_received()? + second.datagrams_received()?);
     let before = packets()?;
     let got = reference.call("get", json!({"id": NOBODY_HAS}))?;
-    ensure!(got["atom"].is_null(), "nobody has it: {got}");
+    ensure!(got["atom"].is_null(), "the object exists at no node: {got}");
     thread::sleep(Duration::from_secs(1));
     let after = packets()?;
     ensure!(
         (before + 1..=before + BOUND).contains(&after),
-        "{} packets came for one request",
+        "{} packets arrived for one request",
         after - before
     );
     let own = reference.count(GET)?;
     ensure!(
         own <= BOUND,
-        "the reference was sent its own request {own} times"
+        "the reference received its own request {own} times"
     );
     thread::sleep(Duration::from_secs(1));
     let later = packets()?;
     ensure!(
         later <= after + 4,
-        "the search goes on: {} packets more",
+        "the search continues: {} more packets",
         later - after
     );
     Ok(())

@@ -22,38 +22,38 @@ fn pair(environment: &Environment) -> Result<(Ours, Reference), String> {
 }
 
 /// Returns the data that the reference gets under this id, locally or from the network.
-fn got_there(reference: &mut Reference, id: &str) -> Result<Value, String> {
+fn fetch_at_reference(reference: &mut Reference, id: &str) -> Result<Value, String> {
     Ok(reference.call("get", json!({"id": id}))?["atom"]["data"].take())
 }
 
-pub(crate) fn a_value_is_put_here_and_got_there(environment: &Environment) -> Outcome {
+pub(crate) fn value_put_here_is_fetched_there(environment: &Environment) -> Outcome {
     let (ours, mut reference) = pair(environment)?;
     let id = ours.put(&[Atom::bytes(*b"from here")])?.remove(0);
     ensure_eq!(
-        got_there(&mut reference, &id)?,
+        fetch_at_reference(&mut reference, &id)?,
         json!(hex(b"from here")),
-        "what it got"
+        "value received by the reference"
     );
     Ok(())
 }
 
-pub(crate) fn a_value_is_put_there_and_got_here(environment: &Environment) -> Outcome {
+pub(crate) fn value_put_there_is_fetched_here(environment: &Environment) -> Outcome {
     let (ours, mut reference) = pair(environment)?;
     let id = reference.put(&Atom::bytes(*b"from there"))?;
-    let atom = ours.get(&id)?.ok_or("we did not get it")?;
+    let atom = ours.get(&id)?.ok_or("our node did not receive it")?;
     ensure_eq!(
         (&*atom.data, &*atom.kind),
         (&*hex(b"from there"), "bytes"),
-        "what we got"
+        "value received by our node"
     );
     ensure!(
         reference.count("Handling OBJECT_GET")? >= 1,
-        "we asked the reference"
+        "our node sent a request to the reference"
     );
     Ok(())
 }
 
-pub(crate) fn a_list_is_put_here_and_got_there(environment: &Environment) -> Outcome {
+pub(crate) fn list_put_here_is_fetched_there(environment: &Environment) -> Outcome {
     let (ours, mut reference) = pair(environment)?;
     let items: Vec<Vec<u8>> = (0..50).map(|item| vec![item; 20]).collect();
     let (head, atoms) = bytes_list(&items);
@@ -69,23 +69,23 @@ pub(crate) fn a_list_is_put_here_and_got_there(environment: &Environment) -> Out
     ensure_eq!(
         got,
         expected.iter().collect::<Vec<_>>(),
-        "the list that it got"
+        "list received by the reference"
     );
     Ok(())
 }
 
-pub(crate) fn a_list_is_put_there_and_got_here(environment: &Environment) -> Outcome {
+pub(crate) fn list_put_there_is_fetched_here(environment: &Environment) -> Outcome {
     let (ours, mut reference) = pair(environment)?;
     let items: Vec<Vec<u8>> = (0..50).map(|item| vec![item; 20]).collect();
     let listed: Vec<String> = items.iter().map(|item| hex(item)).collect();
     let head = reference.call("put_list", json!({"items": listed}))?;
     let got = ours.get_list(head.as_str().ok_or("no head")?)?;
-    ensure_eq!(got, items, "the list that we got");
+    ensure_eq!(got, items, "list received by our node");
     Ok(())
 }
 
 /// The answer to a list request would be truncated; our node fetches the list atom by atom.
-pub(crate) fn a_list_that_no_datagram_holds(environment: &Environment) -> Outcome {
+pub(crate) fn list_too_long_for_a_datagram_is_fetched(environment: &Environment) -> Outcome {
     let (ours, mut reference) = pair(environment)?;
     let items: Vec<Vec<u8>> = (0..30).map(|item| vec![item; 2_500]).collect();
     let listed: Vec<String> = items.iter().map(|item| hex(item)).collect();
@@ -93,31 +93,31 @@ pub(crate) fn a_list_that_no_datagram_holds(environment: &Environment) -> Outcom
     let got = ours.get_list(head.as_str().ok_or("no head")?)?;
     ensure!(
         got == items,
-        "the long list that we got has {} items",
+        "the long list received by our node has {} items",
         got.len()
     );
     Ok(())
 }
 
-pub(crate) fn the_largest_atom_travels_both_ways(environment: &Environment) -> Outcome {
+pub(crate) fn largest_atom_is_fetched_in_both_directions(environment: &Environment) -> Outcome {
     let (ours, mut reference) = pair(environment)?;
     let data = vec![0x5a; LARGEST_ATOM_BYTES];
     let id = ours.put(&[Atom::bytes(data.clone())])?.remove(0);
     ensure_eq!(
-        got_there(&mut reference, &id)?,
+        fetch_at_reference(&mut reference, &id)?,
         json!(hex(&data)),
-        "what it got"
+        "value received by the reference"
     );
     let data = vec![0xa5; LARGEST_ATOM_BYTES];
     let id = reference.put(&Atom::bytes(data.clone()))?;
-    let atom = ours.get(&id)?.ok_or("we did not get it")?;
-    ensure_eq!(atom.data, hex(&data), "what we got");
+    let atom = ours.get(&id)?.ok_or("our node did not receive it")?;
+    ensure_eq!(atom.data, hex(&data), "value received by our node");
     Ok(())
 }
 
 /// Reference A has the object and advertised it to our node; reference C, which knows only our
 /// node, requests it.
-pub(crate) fn we_redirect_to_a_reference_that_provides(environment: &Environment) -> Outcome {
+pub(crate) fn we_redirect_to_a_reference_that_is_a_provider(environment: &Environment) -> Outcome {
     let ours = Ours::fresh(environment)?;
     let start = Start {
         seeds: &[ours.address()],
@@ -134,19 +134,19 @@ pub(crate) fn we_redirect_to_a_reference_that_provides(environment: &Environment
     let mut asker = Reference::start(environment, &start)?;
     asker.wait_for_peer(&ours.key)?;
     ensure_eq!(
-        got_there(&mut asker, &id)?,
+        fetch_at_reference(&mut asker, &id)?,
         json!(hex(atom.data())),
-        "what the asker got"
+        "value received by the requester"
     );
     ensure!(
         provider.count("Handling OBJECT_GET")? >= 1,
-        "the provider was asked"
+        "the provider received a request"
     );
     Ok(())
 }
 
 /// Reference A has the object and advertised it to reference B; our node knows only B.
-pub(crate) fn a_reference_redirects_us_to_one_that_provides(environment: &Environment) -> Outcome {
+pub(crate) fn reference_redirects_us_to_a_provider(environment: &Environment) -> Outcome {
     let mut index = Reference::fresh(environment)?;
     let start = Start {
         seeds: &[index.address()],
@@ -162,18 +162,20 @@ pub(crate) fn a_reference_redirects_us_to_one_that_provides(environment: &Enviro
     })?;
     let ours = Ours::with_seeds(environment, &[index.address()])?;
     ours.wait_for_peer(&index.key)?;
-    let got = ours.get(&id)?.ok_or("we did not get it")?;
-    ensure_eq!(got.data, hex(atom.data()), "what we got");
+    let got = ours.get(&id)?.ok_or("our node did not receive it")?;
+    ensure_eq!(got.data, hex(atom.data()), "value received by our node");
     ensure!(
         provider.count("Handling OBJECT_GET")? >= 1,
-        "the provider was asked"
+        "the provider received a request"
     );
     Ok(())
 }
 
 /// Our node has the object and advertised it to reference B; reference C, which never started a
 /// handshake with our node, requests it from our node.
-pub(crate) fn a_stranger_asks_us_as_the_provider(environment: &Environment) -> Outcome {
+pub(crate) fn unknown_reference_fetches_from_us_as_the_provider(
+    environment: &Environment,
+) -> Outcome {
     let (ours, mut index) = pair(environment)?;
     let near = nearer_to(&index.key, &ours.key)?;
     let id = ours.put(core::slice::from_ref(&near))?.remove(0);
@@ -185,20 +187,18 @@ pub(crate) fn a_stranger_asks_us_as_the_provider(environment: &Environment) -> O
         seeds: &[index.address()],
         ..Start::default()
     };
-    let mut stranger = Reference::start(environment, &start)?;
-    stranger.wait_for_peer(&index.key)?;
+    let mut unknown = Reference::start(environment, &start)?;
+    unknown.wait_for_peer(&index.key)?;
     ensure_eq!(
-        got_there(&mut stranger, &id)?,
+        fetch_at_reference(&mut unknown, &id)?,
         json!(hex(near.data())),
-        "what the stranger got"
+        "value received by the unknown reference"
     );
     Ok(())
 }
 
 /// Complete path: text, value, atoms, store, network, the reference's own tree, and back.
-pub(crate) fn source_text_becomes_an_expression_there_and_comes_back(
-    environment: &Environment,
-) -> Outcome {
+pub(crate) fn source_text_round_trips_as_an_expression(environment: &Environment) -> Outcome {
     let (ours, mut reference) = pair(environment)?;
     let source = r#"((1 2 ((a b (($0 $1 add) sk)) (a b) fn)) "text" (() -129))"#;
     let evaluated = ours.eval(source)?;
@@ -206,17 +206,13 @@ pub(crate) fn source_text_becomes_an_expression_there_and_comes_back(
     let expected = json!({"list": [
         {"bytes": "03"}, {"bytes": hex(b"text")}, {"list": [{"list": []}, {"bytes": "ff7f"}]},
     ]});
-    ensure_eq!(evaluated.expr, expected, "what the program gives");
+    ensure_eq!(evaluated.expr, expected, "value of the program");
 
     let value = text::parse(&evaluated.text).map_err(|error| error.to_string())?;
     let (id, atoms) = value.to_atoms();
     ours.put(&atoms)?;
     let rebuilt = reference.call("get_expression", json!({"id": id.to_string()}))?;
-    ensure_eq!(
-        rebuilt,
-        expected,
-        "the expression that the reference rebuilt"
-    );
+    ensure_eq!(rebuilt, expected, "expression rebuilt by the reference");
 
     let source = "(name (1000 (-1)) ())";
     let id = reference.call("put_source", json!({"source": source}))?;
@@ -224,7 +220,7 @@ pub(crate) fn source_text_becomes_an_expression_there_and_comes_back(
     ensure_eq!(
         Ok(back),
         text::parse(source),
-        "the expression that we rebuilt"
+        "expression rebuilt by our node"
     );
     let (head, atoms) = bytes_list(&[b"one".as_slice(), b"two"]);
     for atom in &atoms {
@@ -235,7 +231,7 @@ pub(crate) fn source_text_becomes_an_expression_there_and_comes_back(
     ensure_eq!(
         followed.expr,
         expected,
-        "what ref fetched while it was evaluated"
+        "value fetched by ref during evaluation"
     );
     Ok(())
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 /// Topic code of a route request, for the table of all peers.
 const ROUTE_REQUEST: u8 = 3;
 
-pub(crate) fn the_reference_learns_peers_from_us(environment: &Environment) -> Outcome {
+pub(crate) fn reference_learns_peers_from_us(environment: &Environment) -> Outcome {
     let ours = Ours::fresh(environment)?;
     let start = Start {
         seeds: &[ours.address()],

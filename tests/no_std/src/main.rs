@@ -62,7 +62,10 @@ fn counts() {
     for case in &accounting::CASES {
         assert_eq!(case.actual(), case.expected, "{}", case.source);
     }
-    hprintln!("{} scripts count as on a host", accounting::CASES.len());
+    hprintln!(
+        "{} scripts have the same accounting as on a host",
+        accounting::CASES.len()
+    );
 }
 
 /// Checks that the id of an expression's atoms equals the one that a host computed.
@@ -89,7 +92,7 @@ fn messages() {
         ours.agree(&theirs.public_key()),
         theirs.agree(&ours.public_key()),
     ) else {
-        panic!("two honest keys agree");
+        panic!("both keys are valid");
     };
     let envelope = Envelope {
         sender: ours.public_key(),
@@ -104,7 +107,7 @@ fn messages() {
         ..
     }) = Message::decode(&bytes)
     else {
-        panic!("a sealed message");
+        panic!("not a sealed message");
     };
     let mut opened = Vec::new();
     let content = sealed.open(&to_us, &mut opened);

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     };
     let mut work = [
         Work::new(
-            "counting loop, an iteration",
+            "counting loop, per iteration",
             "revm",
             1.7,
             160.0,

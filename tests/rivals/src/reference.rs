@@ -25,6 +25,6 @@ pub fn measure() -> Result<[f64; 3], String> {
         .collect();
     numbers.try_into().map_err(|_| {
         let errors = String::from_utf8_lossy(&output.stderr);
-        format!("{python} measured nothing: {errors}; {help}")
+        format!("{python} printed no measurements: {errors}; {help}")
     })
 }

@@ -93,7 +93,7 @@ fn answers(conform: &Path, text: &str) -> Result<Vec<Value>, Box<dyn Error>> {
     let output = child.wait_with_output()?;
     writer.join().map_err(|_| "the writer panicked")??;
     if !output.status.success() {
-        return Err(format!("conform ended with {}", output.status).into());
+        return Err(format!("conform exited with {}", output.status).into());
     }
     let lines = core::str::from_utf8(&output.stdout)?.lines();
     Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)

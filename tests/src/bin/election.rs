@@ -6,8 +6,8 @@ const SLOTS: u64 = 100_000;
 const TRIES: u64 = 100_000;
 
 fn main() {
-    println!("a stake of 0.1 %, {TRIES} tries an id, {SLOTS} slots\n");
-    println!("in public, first two epochs in its hand");
+    println!("a stake of 0.1 %, {TRIES} tries per id, {SLOTS} slots\n");
+    println!("in public, with control of the first two epochs");
     println!("| other validators | slots | without a choice | its share |");
     println!("| ---: | ---: | ---: | ---: |");
     for others in [1, 10, 100, 1_000] {

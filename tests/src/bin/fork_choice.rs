@@ -511,7 +511,8 @@ fn random_trees(count: u64) -> ExitCode {
         }
     }
     println!(
-        "{} trees, {} decisions as the model's, {} moves, none taken back without a new block",
+        "{} trees, {} decisions equal to the model's, {} head changes, none reverted without a new \
+         block",
         survey.trees, survey.decisions, survey.moves
     );
     println!(

@@ -13,7 +13,7 @@ use astreum_tests::heap::{self, Owned, Part};
 use astreum_tests::sim::batch;
 use astreum_tests::sim::host::Host;
 use astreum_tests::sim::ledger::Ledger;
-use astreum_tests::sim::links::Weather;
+use astreum_tests::sim::links::LinkConditions;
 use astreum_tests::sim::world::World;
 use clap::Parser;
 use core::time::Duration;
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let nodes = usize::from(arguments.nodes);
     let mut world = World::new(arguments.seed, nodes, true);
-    world.links.weather = Weather::CALM;
+    world.links.conditions = LinkConditions::GOOD;
     world.set_ledger(Ledger::new(usize::from(arguments.validators)));
     for number in 0..nodes {
         if let Some(host) = world.host(number) {
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
             .filter_map(|chain| Some(chain.context().head()?.height()))
             .max();
         println!(
-            "hour {hour}: height {}, {} of {} gets of other nodes' puts found",
+            "hour {hour}: height {}, {} of {} gets of other nodes' objects succeeded",
             height.unwrap_or(0),
             load.found,
             load.found + load.missed
@@ -150,17 +150,17 @@ impl Load {
     fn second(&mut self, world: &mut World, arguments: &Arguments, second: u64) {
         let nodes = usize::from(arguments.nodes);
         if second.is_multiple_of(arguments.transaction_seconds.max(1)) {
-            let who = world.random.below(nodes);
-            world.pay(who);
+            let node = world.random.below(nodes);
+            world.pay(node);
             world.note_accepted();
         }
         if second.is_multiple_of(arguments.put_seconds.max(1)) {
             self.batches += 1;
-            let who = world.random.below(nodes);
+            let node = world.random.below(nodes);
             let atoms = batch(arguments.seed.rotate_left(20) ^ self.batches);
             let ids = atoms.iter().map(|(id, _)| *id).collect();
-            self.put.push_back((who, ids));
-            world.act(who, |host, now| put(host, now, atoms));
+            self.put.push_back((node, ids));
+            world.act(node, |host, now| put(host, now, atoms));
             let at = world.random.below(self.put.len());
             if let Some((owner, ids)) = self.put.get(at)
                 && let Some(id) = ids.first()

@@ -114,28 +114,30 @@ fn run_trial(arguments: &Arguments) -> bool {
         partition_blocks: arguments.partition_blocks,
         sabotage: None,
     };
-    let tell = |hours: u64, counts: &Counts| {
+    let report_progress = |hours: u64, counts: &Counts| {
         if arguments.hours.is_some() {
             let done = hours * arguments.nodes as u64;
             eprintln!("{done} node-hours, {} datagrams", counts.sent);
         }
     };
-    match trial::run_and_tell(settings, tell) {
+    match trial::run_with_progress(settings, report_progress) {
         Ok(report) => {
             let counts = report.counts;
             let node_hours = arguments.nodes as f64 * seconds as f64 / 3_600.0;
-            println!("trace {:016x}: every promise held", report.trace);
+            println!("trace {:016x}: all promises hold", report.trace);
             println!(
                 "{node_hours:.1} node-hours, {} faults, {} power cuts, {} datagrams, {} acknowledged writes, {} checks of a node",
                 report.faults, counts.power_cuts, counts.sent, counts.acknowledged, report.checks
             );
             if arguments.validators > 0 {
                 let (height, applied) = report.chain;
-                println!("all agree on block {height}; {applied} transactions, all money is there");
+                println!(
+                    "all nodes agree on block {height}; {applied} transactions, money is conserved"
+                );
                 println!("{:?}", report.chains);
             }
             println!(
-                "{} lookups at the end, the slowest took {:?}",
+                "{} lookups at the end, the slowest in {:?}",
                 report.lookups, report.slowest
             );
             true
@@ -151,13 +153,14 @@ fn print_surveys(arguments: &Arguments, surveys: impl IntoIterator<Item = (usize
     println!("{}", survey::TABLE_HEAD);
     for (nodes, loss_permille) in surveys {
         let started = Instant::now();
-        let tell = |what: &str| eprintln!("{:7.1} s  {what}", started.elapsed().as_secs_f64());
+        let report_progress =
+            |what: &str| eprintln!("{:7.1} s  {what}", started.elapsed().as_secs_f64());
         let survey = survey::run(
             arguments.seed,
             nodes,
             arguments.lookups,
             loss_permille,
-            tell,
+            report_progress,
         );
         println!("{survey}");
     }

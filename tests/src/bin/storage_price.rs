@@ -12,7 +12,7 @@ fn main() {
     );
     let size = Size::LARGE;
     println!(
-        "{} accounts; a block of many has {} transactions\n",
+        "{} accounts; a full block has {} transactions\n",
         size.accounts, size.per_block
     );
     println!(

@@ -17,7 +17,8 @@ pub(super) const OPS: OpTable = &[
 
 fn atom(fields: &Fields<'_>) -> Result<String, OpError> {
     let code = fields.number("kind")?;
-    let kind = AtomKind::from_code(code).ok_or_else(|| OpError(format!("no atom kind {code}")))?;
+    let kind =
+        AtomKind::from_code(code).ok_or_else(|| OpError(format!("unknown atom kind {code}")))?;
     let atom = Atom::new(kind, fields.hex("data")?, fields.id("next")?);
     Ok(json!({ "id": hex(atom.id()), "bytes": hex(atom.to_bytes()) }).to_string())
 }

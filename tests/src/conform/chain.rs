@@ -8,8 +8,8 @@ use super::fields::{Fields, hex, hex_of};
 use super::{OpError, OpTable};
 use astreum_core::atom::{Atom, AtomId, AtomKind, MemoryStore};
 use astreum_core::chain::{
-    Account, Address, Draw, Genesis, Header, Receipt, RecordAtoms, StakeTable, Stakes, Status,
-    Unsigned, difficulty, signed_atoms, unsigned_nonce,
+    Account, Address, Genesis, Header, ProposerSchedule, Receipt, RecordAtoms, StakeTable, Stakes,
+    Status, Unsigned, difficulty, signed_atoms, unsigned_nonce,
 };
 use astreum_core::crypto::{Signature, SigningKey};
 use astreum_core::integer::Natural;
@@ -263,7 +263,7 @@ fn block_nonce(fields: &Fields<'_>) -> Result<String, OpError> {
         &mut Lanes::new(),
     )
     .map(|(nonce, id)| json!({ "nonce": nonce.to_string(), "id": hex(id) }).to_string())
-    .ok_or_else(|| OpError(format!("none of {MAX_ATTEMPTS} nonces fits")))
+    .ok_or_else(|| OpError(format!("no valid nonce within {MAX_ATTEMPTS} attempts")))
 }
 
 /// Answers `block_difficulty`. If one of the timestamps is missing, the difficulty does not change.
@@ -305,7 +305,8 @@ fn validator(fields: &Fields<'_>) -> Result<String, OpError> {
         return Err(OpError(format!("more than {MAX_SLOTS} slots")));
     }
     let stakes = StakeTable::from(&stakes);
-    let mut draw = Draw::new(&stakes, fields.id("block_hash")?).map_err(OpError::new)?;
-    let sequence = (0..slots).map(|_| hex(draw.next_validator()));
+    let mut schedule =
+        ProposerSchedule::new(&stakes, fields.id("block_hash")?).map_err(OpError::new)?;
+    let sequence = (0..slots).map(|_| hex(schedule.next_validator()));
     Ok(json!({ "sequence": sequence.collect::<Vec<_>>() }).to_string())
 }

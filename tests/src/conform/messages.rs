@@ -28,12 +28,14 @@ fn find_nonce(message: &[u8], fields: &Fields<'_>) -> Result<u64, OpError> {
     let difficulty = u32::try_from(fields.int("difficulty")?.max(0)).unwrap_or(u32::MAX);
     if difficulty > MAX_DIFFICULTY {
         return Err(OpError(format!(
-            "a difficulty over {MAX_DIFFICULTY} is not searched for"
+            "difficulty exceeds the maximum of {MAX_DIFFICULTY}"
         )));
     }
     match Search::new(message, difficulty).run(u64::MAX) {
         Progress::Found(nonce) => Ok(nonce),
-        Progress::Pending | Progress::Exhausted => Err(OpError::new("no nonce has that work")),
+        Progress::Pending | Progress::Exhausted => {
+            Err(OpError::new("no nonce has the required proof of work"))
+        }
     }
 }
 
@@ -122,7 +124,8 @@ fn ping_encode(fields: &Fields<'_>) -> Result<String, OpError> {
     let difficulty = NonZeroU8::new(fields.number("difficulty")?);
     let ping = Ping {
         is_validator: fields.bool("is_validator")?,
-        difficulty: difficulty.ok_or_else(|| OpError::new("the difficulty is at least 1"))?,
+        difficulty: difficulty
+            .ok_or_else(|| OpError::new("expected a difficulty of at least 1"))?,
         latest_block: fields.optional("latest_block", Fields::id)?,
     };
     Ok(json!({ "bytes": hex(ping.encode()) }).to_string())

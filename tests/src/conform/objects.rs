@@ -33,7 +33,7 @@ fn request_encode(fields: &Fields<'_>) -> Result<String, OpError> {
     let action = match (fields.int("type")?, payload_type) {
         (0, payload_type) => Action::Get(payload_type),
         (1, Some(payload_type)) => Action::Put(payload_type),
-        (1, None) => return Err(OpError::new("a put names a payload type")),
+        (1, None) => return Err(OpError::new("put without a payload type")),
         (code, _) => return Err(OpError(format!("unknown request type {code}"))),
     };
     let request = Request {
@@ -94,7 +94,9 @@ fn found_encode(fields: &Fields<'_>) -> Result<String, OpError> {
     } else if let [atom] = atoms.as_slice() {
         write_found_atom(&mut out, atom);
     } else {
-        return Err(OpError::new("what is no list is exactly one atom"));
+        return Err(OpError::new(
+            "a payload that is not a list must be exactly one atom",
+        ));
     }
     Ok(bytes(&out))
 }
@@ -108,7 +110,8 @@ fn found_decode(fields: &Fields<'_>) -> Result<String, OpError> {
 
 fn provider_encode(fields: &Fields<'_>) -> Result<String, OpError> {
     let host = fields.text("address")?;
-    let ip = ipv4_from_text(host).ok_or_else(|| OpError(format!("no IPv4 address: {host:?}")))?;
+    let ip =
+        ipv4_from_text(host).ok_or_else(|| OpError(format!("not an IPv4 address: {host:?}")))?;
     let contact = Contact {
         public_key: PublicKey::new(fields.hex_array("public_key")?),
         address: SocketAddrV4::new(ip, fields.number("port")?),

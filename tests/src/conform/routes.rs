@@ -57,7 +57,7 @@ fn response_encode(fields: &Fields<'_>) -> Result<String, OpError> {
         let Ok(ip) = host.parse::<IpAddr>() else {
             continue;
         };
-        let port = u16::try_from(port).map_err(|_| OpError(format!("no port: {port}")))?;
+        let port = u16::try_from(port).map_err(|_| OpError(format!("invalid port: {port}")))?;
         write_entry(&mut out, &SocketAddr::new(ip, port));
     }
     Ok(json!({ "bytes": hex(out) }).to_string())

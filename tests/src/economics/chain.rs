@@ -21,10 +21,10 @@ impl Chain {
     pub(super) fn new(genesis: &Genesis) -> Self {
         let mut store = MemoryStore::new();
         let Ok(head) = genesis.build(&mut Scalar, &mut store) else {
-            panic!("the genesis can be built");
+            panic!("invalid genesis");
         };
         let Ok(election) = Election::read(&store, &head) else {
-            panic!("the stakes of a genesis can be read");
+            panic!("the stakes of a genesis are not readable");
         };
         Self {
             store,
@@ -67,7 +67,7 @@ impl Chain {
             assert!(matches!(applied, Ok(Ok(Status::Success))), "{applied:?}");
         }
         let Ok(body) = builder.finish(&mut Scalar, Some(self.head.validator)) else {
-            panic!("everything that a body needs is here");
+            panic!("an atom of the state is missing");
         };
         let time = &self.head.timestamp + &Natural::from(2_u64);
         let header = body.header(&self.head, self.head.validator, time, Natural::ONE);

@@ -1,8 +1,8 @@
 //! Gain of a small stake from choosing (grinding) the ids of its blocks.
 //!
-//! The product's own [`ElectionSeeds`] and [`Draw`] decide every slot. Ids are synthetic, because
-//! the id of a block is effectively random to all but its producer, which may take the best of
-//! many.
+//! The product's own [`ElectionSeeds`] and [`ProposerSchedule`] decide every slot. Ids are
+//! synthetic, because the id of a block is effectively random to all but its producer, which may
+//! take the best of many.
 //!
 //! - [`grinding`]: on the public chain, with every slot used. Only the producer of the last block
 //!   of an epoch chooses among seeds, because later ids change the effect of an earlier choice.
@@ -18,7 +18,7 @@ pub use grinding::{Grinding, Seeding, grinding};
 pub use private_branch::{PrivateBranch, private_branch};
 
 use astreum_core::atom::AtomId;
-use astreum_core::chain::{Address, Draw, ElectionSeeds, StakeTable, Stakes};
+use astreum_core::chain::{Address, ElectionSeeds, ProposerSchedule, StakeTable, Stakes};
 use astreum_core::crypto::hash;
 use astreum_core::integer::Natural;
 
@@ -47,8 +47,8 @@ fn id(kind: u8, height: u64, attempt: u64) -> AtomId {
 }
 
 /// Creates the leader election of a height from its seed.
-fn draw(stakes: &StakeTable, seed: AtomId) -> Draw {
-    match Draw::new(stakes, seed) {
+fn draw(stakes: &StakeTable, seed: AtomId) -> ProposerSchedule {
+    match ProposerSchedule::new(stakes, seed) {
         Ok(draw) => draw,
         Err(error) => panic!("{error}"),
     }

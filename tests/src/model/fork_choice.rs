@@ -2,7 +2,7 @@
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "an oracle: a wrong index fails the test that asked it"
+    reason = "an oracle: a wrong index fails the test that uses it"
 )]
 
 use std::collections::BTreeSet;

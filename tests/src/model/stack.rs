@@ -3,7 +3,7 @@
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "an oracle: a wrong index fails the test that asked it"
+    reason = "an oracle: a wrong index fails the test that uses it"
 )]
 
 use astreum_core::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource};
@@ -209,7 +209,7 @@ mod tests {
     use astreum_core::atom::MemoryStore;
 
     #[test]
-    fn addition_is_as_wide_as_it_has_to_be() {
+    fn addition_has_the_minimal_width_that_fits_the_sum() {
         for (a, b, sum) in [
             (&[0x7f][..], &[0x01][..], &[0x00, 0x80][..]),
             (&[0x80], &[0xff], &[0xff, 0x7f]),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_ends_at_its_limit() {
+    fn loop_ends_at_its_limit() {
         let mut meter = Meter::new(Some(1000));
         let code = [vec![0], b"jump".to_vec()];
         let value = run(&code, &mut MemoryStore::new(), &mut meter);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_not_negative_and_saturates() {
+    fn index_is_not_negative_and_saturates() {
         assert_eq!(index(&[]), Some(0));
         assert_eq!(index(&[0xff, 0x00]), None);
         assert_eq!(index(&[1, 0]), Some(256));

@@ -77,7 +77,8 @@ impl Drop for Environment {
 
 /// Returns Cargo's target folder, based on this binary's location in one of its profiles.
 fn target_folder() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
+    let own = std::env::current_exe()
+        .map_err(|error| format!("cannot determine the path of this executable: {error}"))?;
     own.parent()
         .and_then(Path::parent)
         .map(Path::to_path_buf)
@@ -133,9 +134,9 @@ fn find_python() -> Result<PathBuf, String> {
     let usable =
         |python: &PathBuf| succeeds(python, "import sys; sys.exit(sys.version_info < (3, 12))");
     if let Some(chosen) = std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from) {
-        return Some(chosen).filter(usable).ok_or_else(|| {
-            format!("{PYTHON_VARIABLE} does not name a Python of version 3.12 or newer")
-        });
+        return Some(chosen)
+            .filter(usable)
+            .ok_or_else(|| format!("{PYTHON_VARIABLE} is not a Python 3.12 or newer"));
     }
     let on_path = ["python3.14", "python3.13", "python3.12", "python3"].map(PathBuf::from);
     let by_pyenv = std::env::home_dir()
@@ -147,7 +148,8 @@ fn find_python() -> Result<PathBuf, String> {
         .map(|version| version.path().join("bin/python"));
     on_path.into_iter().chain(by_pyenv).find(usable).ok_or_else(|| {
         format!(
-            "the reference needs Python 3.12 or newer: install it (apt-get install python3.12 python3.12-venv, or pyenv install 3.12) or name one in {PYTHON_VARIABLE}"
+            "the reference requires Python 3.12 or newer: install it (apt-get install python3.12 \
+             python3.12-venv, or pyenv install 3.12) or set {PYTHON_VARIABLE} to its path"
         )
     })
 }

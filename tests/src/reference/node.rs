@@ -2,7 +2,7 @@
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "indexing JSON gives null where there is nothing"
+    reason = "indexing JSON returns null for a missing value"
 )]
 
 use super::Environment;
@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 /// Maximum duration of one command. The reference's own waits end after two seconds.
-const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Driven process, killed when this is dropped.
 #[derive(Debug)]
@@ -100,14 +100,14 @@ impl Process {
     pub fn receive(&mut self) -> Result<Value, String> {
         let line = self
             .replies
-            .recv_timeout(COMMAND_PATIENCE)
+            .recv_timeout(COMMAND_TIMEOUT)
             .map_err(|error| self.died(&error.to_string()))?;
         serde_json::from_str(&line).map_err(|error| format!("not JSON: {error}: {line}"))
     }
 
     fn died(&self, why: &str) -> String {
         let said = tail(&self.errors);
-        format!("the reference does not answer ({why}); it said: {said}")
+        format!("the reference does not answer ({why}); stderr: {said}")
     }
 }
 
@@ -176,15 +176,15 @@ impl Reference {
             arguments.extend(["--secret", secret]);
         }
         let mut process = Process::start(environment, &arguments)?;
-        let hello = process.receive()?;
-        let key = hello["key"]
+        let first_line = process.receive()?;
+        let key = first_line["key"]
             .as_str()
-            .ok_or("the hello has no key")?
+            .ok_or("the first line has no key")?
             .to_owned();
-        let port = hello["port"]
+        let port = first_line["port"]
             .as_u64()
             .and_then(|port| u16::try_from(port).ok())
-            .ok_or("the hello has no port")?;
+            .ok_or("the first line has no port")?;
         Ok(Self { process, key, port })
     }
 
@@ -241,7 +241,7 @@ impl Reference {
     pub fn call(&mut self, command: &str, arguments: Value) -> Result<Value, String> {
         let mut reply = self.try_call(command, arguments)?;
         match reply.get("error") {
-            Some(error) => Err(format!("the reference's {command}: {error}")),
+            Some(error) => Err(format!("{command} of the reference failed: {error}")),
             None => Ok(reply["ok"].take()),
         }
     }
@@ -275,7 +275,7 @@ impl Reference {
         let id = self.call("put", arguments)?;
         id.as_str()
             .map(str::to_owned)
-            .ok_or_else(|| format!("{id} is no id"))
+            .ok_or_else(|| format!("{id} is not an id"))
     }
 
     /// Returns the state that the node holds about the peer with this key, once it has registered
@@ -322,5 +322,5 @@ pub fn nearer_to(key: &str, other: &str) -> Result<Atom, String> {
             let id = atom.id();
             distance(&key, id.as_ref()) < distance(&other, id.as_ref())
         })
-        .ok_or_else(|| "no atom is near to the key".to_owned())
+        .ok_or_else(|| "no atom is close to the key".to_owned())
 }

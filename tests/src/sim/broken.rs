@@ -30,7 +30,7 @@ fn heights(world: &World) -> Vec<u64> {
 }
 
 #[test]
-fn a_validator_that_starts_whatever_it_finds_begins_a_second_genesis_and_is_noticed() {
+fn validator_that_ignores_lost_files_creates_a_second_genesis_and_is_detected() {
     for sabotage in [None, Some(Sabotage::StartsAnyway)] {
         let mut world = world(1);
         world.lose(0, Part::ChainDir);
@@ -51,7 +51,7 @@ fn a_validator_that_starts_whatever_it_finds_begins_a_second_genesis_and_is_noti
 }
 
 #[test]
-fn a_backup_that_runs_alone_signs_a_second_time_and_is_noticed() {
+fn isolated_backup_that_signs_twice_is_detected() {
     let mut world = world(2);
     // Files and disk from before the key's next block was made.
     let mut backup: Option<(ChainFiles, SimDisk, AtomId)> = None;
@@ -89,7 +89,7 @@ fn a_backup_that_runs_alone_signs_a_second_time_and_is_noticed() {
 }
 
 #[test]
-fn two_machines_with_one_key_halt_and_one_goes_on_when_the_other_has_stopped() {
+fn two_machines_with_one_key_halt_and_one_resumes_after_the_other_stops() {
     let mut world = world(4);
     // Operator mistake: the key may sign two blocks before either node can detect the other.
     world.promises.release_key(1);
@@ -104,7 +104,7 @@ fn two_machines_with_one_key_halt_and_one_goes_on_when_the_other_has_stopped() {
 }
 
 #[test]
-fn a_mempool_that_forgets_at_a_restart_is_noticed() {
+fn mempool_lost_at_a_restart_is_detected() {
     let broken = (0..160).step_by(8).find_map(|seed| {
         let settings = Settings {
             sabotage: Some(Sabotage::ForgetsMempool),

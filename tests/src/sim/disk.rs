@@ -363,7 +363,7 @@ impl SimDisk {
     }
 
     /// Creates a file and the directories above it, durably.
-    pub fn plant(&self, path: &Path, bytes: &[u8]) {
+    pub fn insert_file(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state();
         let inode = Inode {
             now: bytes.to_vec(),
@@ -399,7 +399,7 @@ impl SimDisk {
 
     /// Removes a file, or a directory with its content, durably and without the knowledge of its
     /// user.
-    pub fn take_away(&self, path: &Path) {
+    pub fn remove_all(&self, path: &Path) {
         let mut state = self.state();
         state.names.retain(|name, _| !name.starts_with(path));
         state
@@ -414,7 +414,7 @@ impl SimDisk {
     }
 
     /// Creates an empty directory at a path, durably.
-    pub fn plant_dir(&self, path: &Path) {
+    pub fn insert_dir(&self, path: &Path) {
         let mut state = self.state();
         let node = state.new_dir();
         state.names.insert(path.to_owned(), node);
@@ -678,7 +678,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_synced_is_sometimes_lost_and_sometimes_torn_and_what_was_never_is() {
+    fn power_cut_loses_or_tears_only_unsynced_data() {
         let (mut lost, mut torn, mut kept, mut renamed) = (0, 0, 0, 0);
         for seed in 0..200 {
             let disk = SimDisk::new();

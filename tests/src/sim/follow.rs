@@ -32,11 +32,11 @@ const STEP: Duration = Duration::from_micros(10);
 /// Maximum time by which a recovered block may lie in the future, in seconds.
 const MAX_FUTURE_SECONDS: u64 = 2;
 /// Time for which a transaction is advertised.
-const OFFERED: Duration = Duration::from_secs(900);
+const ADVERTISEMENT_LIFETIME: Duration = Duration::from_secs(900);
 
 /// Fetch that the chain requested.
 #[derive(Clone, Copy, Debug)]
-struct Wanted {
+struct PendingFetch {
     id: AtomId,
     is_small: bool,
 }
@@ -44,7 +44,7 @@ struct Wanted {
 /// Chain of a running node.
 pub struct Following {
     chain: Chain,
-    fetches: BTreeMap<FetchId, Wanted>,
+    fetches: BTreeMap<FetchId, PendingFetch>,
     /// Time of its next planned call.
     pub wakes_at: Option<Instant>,
     /// End of its current work; it may not be called before.
@@ -117,7 +117,7 @@ impl Host {
     }
 
     /// Passes an event to the chain, if it concerns the chain.
-    pub fn tell(&mut self, now: Instant, event: &Event) {
+    pub fn handle_event(&mut self, now: Instant, event: &Event) {
         if self.following().is_none() {
             return;
         }
@@ -125,7 +125,7 @@ impl Host {
             && let Some(running) = self.running.as_ref()
             && let Some(info) = running.engine.peer(peer)
             && info.is_validator
-            && info.is_proven
+            && info.is_validated
         {
             self.input(now, &Input::ValidatorSeen { peer: *peer });
         }
@@ -159,7 +159,7 @@ impl Host {
             Event::Fetched {
                 fetch, atoms, from, ..
             } => {
-                let Some(wanted) = following.fetches.remove(fetch) else {
+                let Some(pending) = following.fetches.remove(fetch) else {
                     return;
                 };
                 let _scope = heap::enter(self.number, Part::Store);
@@ -170,7 +170,7 @@ impl Host {
                         let _ = running.store.keep(atom.id(), atom.clone());
                     }
                 }
-                ended(wanted, Ok(atoms), *from)
+                fetch_result(pending, Ok(atoms), *from)
             }
             Event::FetchFailed {
                 fetch,
@@ -178,7 +178,7 @@ impl Host {
                 atoms,
                 ..
             } => {
-                let Some(wanted) = following.fetches.remove(fetch) else {
+                let Some(pending) = following.fetches.remove(fetch) else {
                     return;
                 };
                 if let Some(running) = self.running.as_ref() {
@@ -187,7 +187,7 @@ impl Host {
                         let _ = running.store.keep(atom.id(), atom.clone());
                     }
                 }
-                ended(wanted, Err(*error), None)
+                fetch_result(pending, Err(*error), None)
             }
             _ => return,
         };
@@ -207,9 +207,12 @@ impl Host {
         drop(scope);
         let scope = heap::enter(self.number, Part::Engine);
         for head in [id, transaction.body_hash()] {
-            running
-                .engine
-                .advertise(now, head, PayloadType::LIST, Some(now + OFFERED));
+            running.engine.advertise(
+                now,
+                head,
+                PayloadType::LIST,
+                Some(now + ADVERTISEMENT_LIFETIME),
+            );
         }
         running
             .engine
@@ -309,10 +312,10 @@ impl Host {
             let _scope = heap::enter(self.number, Part::Engine);
             match action {
                 Effect::Fetch { id, limit, from } => {
-                    want(
+                    start_fetch(
                         now,
                         running,
-                        Wanted {
+                        PendingFetch {
                             id,
                             is_small: false,
                         },
@@ -321,7 +324,13 @@ impl Host {
                     );
                 }
                 Effect::FetchSmall { id, limit, from } => {
-                    want(now, running, Wanted { id, is_small: true }, limit, from);
+                    start_fetch(
+                        now,
+                        running,
+                        PendingFetch { id, is_small: true },
+                        limit,
+                        from,
+                    );
                 }
                 Effect::Store(atoms) => {
                     // A disk that refuses leaves it in memory, or to be fetched again.
@@ -419,7 +428,7 @@ impl Host {
 /// Returns the part of an event that concerns promises.
 fn note(event: ChainEvent) -> Option<Note> {
     match event {
-        ChainEvent::ChainBegun { genesis, .. } => Some(Note::Genesis(genesis)),
+        ChainEvent::ChainCreated { genesis, .. } => Some(Note::Genesis(genesis)),
         ChainEvent::ProducerHalted(_) => Some(Note::Halted),
         ChainEvent::TransactionRefused { id, refusal } => {
             Some(Note::Refused(id, refusal.to_string()))
@@ -438,30 +447,30 @@ fn genesis(store: &Store, head: &Head, saved: &SavedHead) -> Option<AtomId> {
     root.is_genesis().then(|| root.id())
 }
 
-fn want(
+fn start_fetch(
     now: Instant,
     running: &mut Running,
-    wanted: Wanted,
+    pending: PendingFetch,
     limit: ListLimit,
     from: Option<PublicKey>,
 ) {
-    let Wanted { id, is_small } = wanted;
+    let PendingFetch { id, is_small } = pending;
     let fetch = if is_small {
         running.engine.fetch_list(now, id, limit, from)
     } else {
         running.engine.fetch_list_part(now, id, limit, from)
     };
     if let Some(following) = running.following.as_mut() {
-        following.fetches.insert(fetch, wanted);
+        following.fetches.insert(fetch, pending);
     }
 }
 
-fn ended(
-    wanted: Wanted,
+fn fetch_result(
+    pending: PendingFetch,
     outcome: Result<Vec<astreum_core::atom::Atom>, astreum_core::engine::FetchError>,
     from: Option<PublicKey>,
 ) -> Input {
-    let Wanted { id, is_small } = wanted;
+    let PendingFetch { id, is_small } = pending;
     if is_small {
         let outcome = outcome.map(|_| ());
         Input::FetchedSmall { id, outcome }

@@ -90,7 +90,7 @@ pub struct Host {
     pub acknowledged: BTreeSet<AtomId>,
     /// Time until which its disk keeps it busy.
     pub busy_until: Instant,
-    /// True if it is hostile: see [`super::mischief`].
+    /// True if it is hostile: see [`super::byzantine`].
     pub is_hostile: bool,
     /// True if its node follows the chain of the world, if there is one.
     pub follows: bool,
@@ -287,9 +287,9 @@ fn seed(random: &mut Random) -> [u8; 32] {
 }
 
 /// Store of a hostile node: it answers every id with a wrong atom.
-pub struct Liar;
+pub struct FalseStore;
 
-impl AtomSource for Liar {
+impl AtomSource for FalseStore {
     type Error = Infallible;
 
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
@@ -302,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_tell_who_it_is() {
+    fn addresses_map_back_to_host_numbers() {
         for number in [0, 1, 255, 256, 65_536, 70_000] {
             assert_eq!(number_at(address(number)), Some(number));
         }
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledged_atom_is_there_after_a_power_cut_and_what_is_gone_is_noticed() {
+    fn acknowledged_atom_survives_a_power_cut_and_a_lost_one_is_detected() {
         let mut random = Random::new(7);
         let mut host = Host::new(0, &mut random);
         assert!(host.start(Instant::ZERO, &mut random, true, &[]));

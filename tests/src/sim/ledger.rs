@@ -100,7 +100,7 @@ impl Ledger {
         let mut store = MemoryStore::new();
         let genesis = genesis
             .build(&mut Scalar, &mut store)
-            .unwrap_or_else(|error| panic!("no chain can start so: {error}"));
+            .unwrap_or_else(|error| panic!("cannot create the genesis: {error}"));
         let atoms = store.iter().map(|(id, atom)| (*id, atom.clone())).collect();
         Self {
             genesis,
@@ -131,7 +131,7 @@ impl Ledger {
     #[must_use]
     pub fn first_head(&self) -> SavedHead {
         let head = Head::new(self.genesis.clone(), HeadState::Verified);
-        let head = head.unwrap_or_else(|| panic!("the first block has height 0"));
+        let head = head.unwrap_or_else(|| panic!("invalid head of the first block"));
         head.saved(Some(self.genesis.id()))
     }
 
@@ -218,7 +218,7 @@ impl Ledger {
             Ok(applied)
         } else {
             Err(format!(
-                "{after} is owned and {fees} was paid in fees, {entered} came in"
+                "balances are {after} and fees {fees}, but {entered} was issued"
             ))
         }
     }
@@ -229,7 +229,7 @@ impl Ledger {
 /// # Errors
 /// Fails if it is missing in `store`.
 pub fn block(store: &dyn AtomSource<Error = Infallible>, id: AtomId) -> Result<Block, String> {
-    Block::read(store, id).map_err(|error| format!("the block {id} cannot be read: {error}"))
+    Block::read(store, id).map_err(|error| format!("cannot read block {id}: {error}"))
 }
 
 /// Returns the block at `height` in the chain that ends with `head`.
@@ -265,7 +265,7 @@ pub fn included_ids(
     while !next.is_genesis() {
         let list = next.transactions;
         let atoms = collect_list(store, list, MAX_LIST);
-        let atoms = atoms.map_err(|error| format!("the list {list} cannot be read: {error:?}"))?;
+        let atoms = atoms.map_err(|error| format!("cannot read list {list}: {error:?}"))?;
         ids.extend(
             atoms
                 .iter()
@@ -278,16 +278,17 @@ pub fn included_ids(
 
 fn list_len(store: &dyn AtomSource<Error = Infallible>, head: AtomId) -> Result<u64, String> {
     let atoms = collect_list(store, head, MAX_LIST);
-    let atoms = atoms.map_err(|error| format!("the list {head} cannot be read: {error:?}"))?;
+    let atoms = atoms.map_err(|error| format!("cannot read list {head}: {error:?}"))?;
     Ok(atoms.len() as u64)
 }
 
 fn total(store: &dyn AtomSource<Error = Infallible>, root: AtomId) -> Result<Natural, String> {
     let mut total = Natural::ZERO;
     for entry in trie::entries(store, root) {
-        let (_, id) = entry.map_err(|error| format!("the accounts {root}: {error}"))?;
+        let (_, id) = entry.map_err(|error| format!("cannot read the accounts {root}: {error}"))?;
         let id = AtomId::from_slice(&id).unwrap_or_default();
-        let account = Account::read(store, id).map_err(|error| format!("account {id}: {error}"))?;
+        let account = Account::read(store, id)
+            .map_err(|error| format!("cannot read account {id}: {error}"))?;
         total += &account.balance;
     }
     Ok(total)

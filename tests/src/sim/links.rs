@@ -6,7 +6,7 @@ use core::time::Duration;
 
 /// Network conditions between all nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Weather {
+pub struct LinkConditions {
     /// Datagrams lost per thousand.
     pub loss_permille: usize,
     /// Datagrams that arrive twice, per thousand.
@@ -17,9 +17,9 @@ pub struct Weather {
     pub jitter_micros: usize,
 }
 
-impl Weather {
+impl LinkConditions {
     /// No loss, and a latency of ten milliseconds.
-    pub const CALM: Self = Self {
+    pub const GOOD: Self = Self {
         loss_permille: 0,
         repeated_permille: 0,
         latency_micros: 10_000,
@@ -31,7 +31,7 @@ impl Weather {
 #[derive(Clone, Debug)]
 pub struct Links {
     /// Current conditions.
-    pub weather: Weather,
+    pub conditions: LinkConditions,
     /// Part of the network of each node. Nodes of different parts do not reach each other.
     part: Vec<u8>,
 }
@@ -41,7 +41,7 @@ impl Links {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            weather: Weather::CALM,
+            conditions: LinkConditions::GOOD,
             part: Vec::new(),
         }
     }
@@ -65,17 +65,17 @@ impl Links {
     /// Returns the delays after which copies of a datagram arrive; none if it is lost.
     pub fn deliver(&self, random: &mut Random, from: usize, to: usize) -> [Option<Duration>; 2] {
         let part = |node: usize| self.part.get(node).copied().unwrap_or_default();
-        let weather = self.weather;
-        if part(from) != part(to) || random.below(1_000) < weather.loss_permille {
+        let conditions = self.conditions;
+        if part(from) != part(to) || random.below(1_000) < conditions.loss_permille {
             return [None, None];
         }
         let mut way = || {
-            let jitter = random.below(weather.jitter_micros + 1) as u64;
-            Duration::from_micros(weather.latency_micros + jitter)
+            let jitter = random.below(conditions.jitter_micros + 1) as u64;
+            Duration::from_micros(conditions.latency_micros + jitter)
         };
         let first = way();
         let second = way();
-        let is_repeated = random.below(1_000) < weather.repeated_permille;
+        let is_repeated = random.below(1_000) < conditions.repeated_permille;
         [Some(first), is_repeated.then_some(second)]
     }
 }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_do_not_reach_each_other_until_they_are_healed() {
+    fn partitioned_nodes_are_unreachable_until_healed() {
         let (mut links, mut random) = (Links::new(), Random::new(1));
         links.cut(vec![0, 0, 1]);
         assert_eq!(links.deliver(&mut random, 0, 2), [None, None]);
@@ -101,10 +101,10 @@ mod tests {
     }
 
     #[test]
-    fn as_much_is_lost_and_repeated_as_is_said() {
+    fn loss_and_duplication_match_their_configured_rates() {
         let (mut links, mut random) = (Links::new(), Random::new(1));
-        links.weather.loss_permille = 200;
-        links.weather.repeated_permille = 100;
+        links.conditions.loss_permille = 200;
+        links.conditions.repeated_permille = 100;
         let (mut lost, mut repeated) = (0, 0);
         for _ in 0..10_000 {
             let [first, second] = links.deliver(&mut random, 0, 1);

@@ -7,19 +7,19 @@
 
 #[cfg(test)]
 mod broken;
+pub mod byzantine;
 pub mod chain_files;
 pub mod disk;
+pub mod event_queue;
 pub mod follow;
 pub mod fork_choice;
 pub mod host;
 pub mod ledger;
 pub mod links;
-pub mod mischief;
 pub mod operations;
 pub mod poison;
 pub mod promises;
 pub mod survey;
-pub mod timeline;
 pub mod trial;
 pub mod world;
 

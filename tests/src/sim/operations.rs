@@ -2,8 +2,8 @@
 //! files, and moved keys. A plan of them is data, drawn from the seed before a trial begins.
 
 use super::chain_files::{Key, Part};
+use super::event_queue::EventQueue;
 use super::host::ClockError;
-use super::timeline::Timeline;
 use crate::random::Random;
 use astreum_core::time::Instant;
 use core::time::Duration;
@@ -45,7 +45,7 @@ pub struct Scope {
 }
 
 /// Draws a plan. Instants count from the beginning of the trial.
-pub fn plan(random: &mut Random, scope: Scope, timeline: &mut Timeline<Operation>) {
+pub fn plan(random: &mut Random, scope: Scope, event_queue: &mut EventQueue<Operation>) {
     let millis = usize::try_from(scope.duration.as_millis()).unwrap_or(usize::MAX);
     for _ in 0..scope.count {
         let mut between = |from: usize| {
@@ -62,17 +62,17 @@ pub fn plan(random: &mut Random, scope: Scope, timeline: &mut Timeline<Operation
         match random.below(8) {
             0..=2 => {
                 let error = clock_error(random, node + 1 < scope.nodes);
-                timeline.plan(at, Operation::SetClock(node, error));
-                timeline.plan(later, Operation::SetClock(node, ClockError::None));
+                event_queue.plan(at, Operation::SetClock(node, error));
+                event_queue.plan(later, Operation::SetClock(node, ClockError::None));
             }
             3..=5 => {
-                timeline.plan(at, Operation::Lose(node, random.one_of(&Part::ALL)));
-                timeline.plan(later, Operation::StartAll);
+                event_queue.plan(at, Operation::Lose(node, random.one_of(&Part::ALL)));
+                event_queue.plan(later, Operation::StartAll);
             }
             _ => {
                 let to = random.below(scope.nodes - 1);
-                timeline.plan(at, Operation::MoveKey(key, to));
-                timeline.plan(later, Operation::MoveKey(key, key));
+                event_queue.plan(at, Operation::MoveKey(key, to));
+                event_queue.plan(later, Operation::MoveKey(key, key));
             }
         }
     }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_is_the_same_plan_and_every_clock_is_mended_in_its_time() {
+    fn plan_is_deterministic_and_every_clock_is_corrected_in_time() {
         let scope = Scope {
             validators: 2,
             nodes: 5,
@@ -106,9 +106,9 @@ mod tests {
             duration: Duration::from_secs(60),
         };
         let drawn = |seed| {
-            let mut timeline = Timeline::default();
-            plan(&mut Random::new(seed), scope, &mut timeline);
-            core::iter::from_fn(move || timeline.next_until(Instant::from_secs(67)))
+            let mut event_queue = EventQueue::default();
+            plan(&mut Random::new(seed), scope, &mut event_queue);
+            core::iter::from_fn(move || event_queue.next_until(Instant::from_secs(67)))
                 .collect::<Vec<_>>()
         };
         assert_eq!(drawn(3), drawn(3));

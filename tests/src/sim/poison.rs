@@ -1,7 +1,7 @@
 //! Hostile nodes that poison the index and forge handshakes, and the time of joining beside them.
 
+use super::byzantine;
 use super::host::address;
-use super::mischief;
 use super::world::{SEEDS, World};
 use astreum_core::atom::AtomId;
 use astreum_core::wire::object::PayloadType;
@@ -26,7 +26,7 @@ impl World {
     pub fn forge(&mut self, to: usize) {
         for seed in (0..SEEDS).filter(|seed| *seed != to) {
             let from = address(seed);
-            let forged = mischief::handshake(&mut self.random, from.port());
+            let forged = byzantine::handshake(&mut self.random, from.port());
             self.inject(to, from, forged);
         }
     }
@@ -45,7 +45,7 @@ impl World {
         let has_peer = |world: &Self| {
             let host = world.hosts().get(number);
             let running = host.and_then(|host| host.running.as_ref());
-            running.is_some_and(|running| running.engine.peers().any(|peer| peer.is_proven))
+            running.is_some_and(|running| running.engine.peers().any(|peer| peer.is_validated))
         };
         while !has_peer(self) {
             if self.now().since(began) >= JOIN_WITHIN {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_nodes_advertise_what_they_do_not_have_and_forged_handshakes_arrive() {
+    fn hostile_nodes_advertise_missing_objects_and_forged_handshakes_arrive() {
         let mut world = world();
         let id = AtomId::new([9; 32]);
         let before = [NEWCOMER, HOSTILE].map(|number| advertised(&world, number));
@@ -104,11 +104,14 @@ mod tests {
         let before = agreements(&world);
         world.forge(NEWCOMER);
         world.run(Duration::from_secs(1));
-        assert!(agreements(&world) > before, "the forged keys are probed");
+        assert!(
+            agreements(&world) > before,
+            "the forged keys were not probed"
+        );
     }
 
     #[test]
-    fn a_node_that_is_cut_off_does_not_join_in_time() {
+    fn isolated_node_does_not_join_in_time() {
         let mut world = world();
         world.links.cut(vec![0, 0, 0, 0, 1, 0]);
         assert!(world.join(NEWCOMER, true).is_err());

@@ -184,10 +184,10 @@ impl Promises {
                 continue;
             }
             let age = now.since(accepted.since);
-            let refusal = accepted.refusal.as_deref().unwrap_or("nothing was said");
+            let refusal = accepted.refusal.as_deref().unwrap_or("no reason was given");
             return Err(format!(
-                "the transaction {id}, which node {} accepted {age:?} ago, is in no block and no \
-                 mempool: {refusal}",
+                "transaction {id}, accepted by node {} {age:?} ago, is in no block and no mempool: \
+                 {refusal}",
                 accepted.node
             ));
         }
@@ -197,7 +197,7 @@ impl Promises {
 
 /// Compared branches and head of a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standpoint {
+pub struct ForkView {
     /// Node.
     pub node: usize,
     /// Head of the node.
@@ -213,17 +213,17 @@ pub struct Standpoint {
 ///
 /// # Errors
 /// Fails with two nodes that do not agree.
-pub fn check_agreement(standpoints: &[Standpoint]) -> Result<u64, String> {
+pub fn check_agreement(fork_views: &[ForkView]) -> Result<u64, String> {
     let mut pairs = 0;
-    for (at, one) in standpoints.iter().enumerate() {
-        for other in standpoints.iter().skip(at + 1) {
+    for (at, one) in fork_views.iter().enumerate() {
+        for other in fork_views.iter().skip(at + 1) {
             if one.tips != other.tips || one.equals.contains(&other.head) {
                 continue;
             }
             pairs += 1;
             if one.head != other.head {
                 return Err(format!(
-                    "nodes {} and {} compare the same {} branches and stand on {} and {}",
+                    "nodes {} and {} compare the same {} branches and have the heads {} and {}",
                     one.node,
                     other.node,
                     one.tips.len(),
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_genesis_breaks_a_promise() {
+    fn second_genesis_breaks_a_promise() {
         assert!(!broken([Note::Genesis(id(1)), Note::Genesis(id(1))]));
         assert!(broken([Note::Genesis(id(1)), Note::Genesis(id(2))]));
     }
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_transaction_that_is_nowhere_breaks_a_promise() {
+    fn lost_accepted_transaction_breaks_a_promise() {
         let mut promises = Promises::new(id(1));
         promises.sent(id(5), 3);
         let check = |promises: &Promises, seconds, included, pending| {
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn two_heads_over_the_same_branches_break_a_promise() {
-        let stands = |node, head, tips: &[u8]| Standpoint {
+        let stands = |node, head, tips: &[u8]| ForkView {
             node,
             head: id(head),
             tips: tips.iter().copied().map(id).collect(),
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(check_agreement(&[one.clone(), stands(1, 2, &[2])]), Ok(0));
         let other = stands(1, 2, &[1, 2]);
         assert!(check_agreement(&[one.clone(), other.clone()]).is_err());
-        let equal = Standpoint {
+        let equal = ForkView {
             equals: [id(2)].into(),
             ..one
         };

@@ -2,7 +2,7 @@
 //! of lookups.
 
 use super::batch;
-use super::links::Weather;
+use super::links::LinkConditions;
 use super::world::World;
 use astreum_core::atom::AtomId;
 use core::fmt;
@@ -15,7 +15,7 @@ const JOINING: Duration = Duration::from_millis(20);
 /// Interval between two lookups.
 const LOOKUP_PACE: Duration = Duration::from_millis(50);
 /// Maximum duration of the last lookups.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Result of a survey.
 #[derive(Clone, PartialEq, Debug)]
@@ -91,25 +91,25 @@ impl fmt::Display for Survey {
 }
 
 /// Looks up an atom of a random node from another node, `lookups` times. Reports progress to
-/// `tell`.
+/// `report_progress`.
 #[must_use]
 pub fn run(
     seed: u64,
     nodes: usize,
     lookups: usize,
     loss_permille: usize,
-    mut tell: impl FnMut(&str),
+    mut report_progress: impl FnMut(&str),
 ) -> Survey {
     let plan = (seed, nodes, lookups, loss_permille);
-    let mut survey = observe(plan, true, &mut tell);
-    tell(&format!(
-        "{} of {lookups} found, in {:.2} round trips; now the same without a lookup",
+    let mut survey = observe(plan, true, &mut report_progress);
+    report_progress(&format!(
+        "{} of {lookups} found, in {:.2} round trips; measuring the traffic without lookups",
         survey.found,
         survey.hops()
     ));
     // The same network over the same time, without lookups. Not in parallel: ten thousand nodes
     // need some gigabytes.
-    let quiet = observe(plan, false, &mut tell);
+    let quiet = observe(plan, false, &mut report_progress);
     let spent = survey.sent.saturating_sub(quiet.sent);
     survey.datagrams_per_lookup = spent as f64 / lookups.max(1) as f64;
     survey
@@ -118,23 +118,23 @@ pub fn run(
 fn observe(
     (seed, nodes, lookups, loss_permille): (u64, usize, usize, usize),
     is_looked_up: bool,
-    tell: &mut dyn FnMut(&str),
+    report_progress: &mut dyn FnMut(&str),
 ) -> Survey {
     let mut world = World::new(seed, nodes, false);
-    let weather = Weather {
+    let conditions = LinkConditions {
         loss_permille,
-        ..Weather::CALM
+        ..LinkConditions::GOOD
     };
-    world.links.weather = weather;
+    world.links.conditions = conditions;
     for number in 0..nodes {
         world.start(number);
         world.run(JOINING);
         if (number + 1).is_multiple_of(1_000) {
-            tell(&format!("{} of {nodes} nodes have joined", number + 1));
+            report_progress(&format!("{} of {nodes} nodes have joined", number + 1));
         }
     }
     world.run(MEETING);
-    tell("they have met");
+    report_progress("the nodes are connected");
     let mut owned: Vec<(usize, AtomId)> = Vec::new();
     for number in 0..lookups {
         let owner = world.random.below(nodes);
@@ -150,13 +150,13 @@ fn observe(
     world.found.clear();
     for (owner, id) in &owned {
         let others = nodes.saturating_sub(1).max(1);
-        let who = (owner + 1 + world.random.below(others)) % nodes;
+        let node = (owner + 1 + world.random.below(others)) % nodes;
         if is_looked_up {
-            world.look_up(who, *id);
+            world.look_up(node, *id);
         }
         world.run(LOOKUP_PACE);
     }
-    world.run(PATIENCE);
+    world.run(TIMEOUT);
     let sent = world.counts.sent - before;
     let mut times: Vec<Duration> = world.found.iter().filter_map(|found| found.took).collect();
     times.sort_unstable();
@@ -174,7 +174,7 @@ fn observe(
         sent,
         datagrams_per_lookup: 0.0,
         peers_per_node: peers as f64 / nodes.max(1) as f64,
-        latency: Duration::from_micros(weather.latency_micros),
+        latency: Duration::from_micros(conditions.latency_micros),
     }
 }
 
@@ -183,10 +183,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_losses_everything_is_found() {
-        let mut told = 0;
-        let survey = run(1, 20, 40, 0, |_| told += 1);
-        assert_eq!(told, 3);
+    fn lookups_without_datagram_loss_all_succeed() {
+        let mut progress_reports = 0;
+        let survey = run(1, 20, 40, 0, |_| progress_reports += 1);
+        assert_eq!(progress_reports, 3);
         assert_eq!((survey.found, survey.lookups), (40, 40));
         assert!(survey.hops() >= 1.0, "{survey:?}");
         assert!(
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifth_of_all_datagrams_may_be_lost() {
+    fn lookups_tolerate_a_datagram_loss_of_20_percent() {
         let survey = run(1, 30, 60, 200, |_| ());
         assert!(survey.found * 20 >= survey.lookups * 19, "{survey}");
     }

@@ -19,12 +19,12 @@
 use super::batch;
 use super::chain_files::{Key, Part};
 use super::disk::Fault;
+use super::event_queue::EventQueue;
 use super::host::{ClockError, Host, Sabotage};
 use super::ledger::{AGREED_DEPTH, Ledger, Union, ancestor, included_ids};
-use super::links::Weather;
+use super::links::LinkConditions;
 use super::operations::{Operation, Scope, plan};
-use super::promises::{Standpoint, check_agreement};
-use super::timeline::Timeline;
+use super::promises::{ForkView, check_agreement};
 use super::world::{Counts, SEEDS, World};
 use crate::random::Random;
 use astreum_core::atom::AtomId;
@@ -227,7 +227,7 @@ impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}\nrun it again: cargo run -p astreum-tests --bin simulate -- --seed {} --nodes {} \
+            "{}\nto repeat: cargo run -p astreum-tests --bin simulate -- --seed {} --nodes {} \
              --hostile {} --validators {} --seconds {} --pace-ms {} --loss {} --rest {} \
              --operations {} --partition-blocks {}",
             self.what,
@@ -252,7 +252,7 @@ struct Trial {
     batches: u64,
     checks: u64,
     is_resting: bool,
-    plan: Timeline<Operation>,
+    plan: EventQueue<Operation>,
     /// True if the network must stay whole, because only peers know what a key has signed.
     is_spared: bool,
     chains: ChainReport,
@@ -263,14 +263,17 @@ struct Trial {
 /// # Errors
 /// Returns [`Broken`] if a promise is broken.
 pub fn run(settings: Settings) -> Result<Report, Broken> {
-    run_and_tell(settings, |_, _| {})
+    run_with_progress(settings, |_, _| {})
 }
 
 /// Runs a trial, and reports the number of hours and the totals after each hour of virtual time.
 ///
 /// # Errors
 /// Returns [`Broken`] if a promise is broken.
-pub fn run_and_tell(settings: Settings, tell: impl FnMut(u64, &Counts)) -> Result<Report, Broken> {
+pub fn run_with_progress(
+    settings: Settings,
+    report_progress: impl FnMut(u64, &Counts),
+) -> Result<Report, Broken> {
     let mut trial = Trial {
         settings,
         world: World::new(settings.seed, settings.nodes, true),
@@ -278,20 +281,20 @@ pub fn run_and_tell(settings: Settings, tell: impl FnMut(u64, &Counts)) -> Resul
         batches: 0,
         checks: 0,
         is_resting: false,
-        plan: Timeline::default(),
+        plan: EventQueue::default(),
         is_spared: false,
         chains: ChainReport::default(),
     };
-    trial.run(tell).map_err(|what| Broken {
+    trial.run(report_progress).map_err(|what| Broken {
         settings: Box::new(settings),
         what,
     })
 }
 
 impl Trial {
-    fn run(&mut self, mut tell: impl FnMut(u64, &Counts)) -> Result<Report, String> {
+    fn run(&mut self, mut report_progress: impl FnMut(u64, &Counts)) -> Result<Report, String> {
         self.begin();
-        let returning = self.part_network()?;
+        let returning = self.run_partition()?;
         if self.settings.rest.is_zero() {
             self.plan_operations(Duration::ZERO, self.settings.trouble);
         }
@@ -308,14 +311,14 @@ impl Trial {
             self.check_kept(false)?;
             if passed.as_secs() / 3_600 > hours {
                 hours = passed.as_secs() / 3_600;
-                tell(hours, &self.world.counts);
+                report_progress(hours, &self.world.counts);
             }
         }
-        self.make_peace();
+        self.stop_faults();
         if !self.settings.rest.is_zero() {
             self.catch_up();
         }
-        let peace = self.world.now();
+        let faults_end = self.world.now();
         self.world.run(self.settings.settle());
         self.check_promises()?;
         self.check_bounds()?;
@@ -324,7 +327,7 @@ impl Trial {
         self.check_settled()?;
         let chain = self.check_chain()?;
         if self.settings.validators > 0 {
-            self.check_production(peace)?;
+            self.check_production(faults_end)?;
             self.check_transactions(&returning)?;
             self.check_agreement()?;
             let hosts = self.world.hosts();
@@ -367,7 +370,7 @@ impl Trial {
     }
 
     fn begin(&mut self) {
-        self.world.links.weather = self.weather(0);
+        self.world.links.conditions = self.conditions(0);
         if self.settings.validators > 0 {
             self.world.set_ledger(Ledger::new(self.settings.validators));
         }
@@ -402,10 +405,10 @@ impl Trial {
         }
     }
 
-    fn weather(&self, loss_permille: usize) -> Weather {
-        Weather {
+    fn conditions(&self, loss_permille: usize) -> LinkConditions {
+        LinkConditions {
             loss_permille: loss_permille.max(self.settings.loss_permille),
-            ..Weather::CALM
+            ..LinkConditions::GOOD
         }
     }
 
@@ -418,32 +421,32 @@ impl Trial {
     /// Performs a random action or injects a random fault.
     fn act(&mut self) {
         let honest = self.first_hostile();
-        let who = self.world.random.below(honest);
+        let node = self.world.random.below(honest);
         let what = self.world.random.below(16);
         self.faults += u64::from(what >= 7);
         match what {
-            2 | 3 if self.settings.validators > 0 => self.world.pay(who),
-            0..=3 => self.put(who),
-            4..=6 => self.look_around(who),
-            7 => self.world.cut_power(who),
-            8 => self.cut_power_in_a_write(who),
+            2 | 3 if self.settings.validators > 0 => self.world.pay(node),
+            0..=3 => self.put(node),
+            4..=6 => self.look_up_random(node),
+            7 => self.world.cut_power(node),
+            8 => self.cut_power_in_a_write(node),
             9 | 10 => self.restart_all(),
             11 | 13 if self.is_spared => {}
             11 => self.cut_network(),
             12 => self.world.links.heal(),
-            13 => self.change_weather(),
-            14 => self.trouble_disk(who),
-            _ => self.slow_disk(who),
+            13 => self.change_conditions(),
+            14 => self.inject_disk_fault(node),
+            _ => self.slow_disk(node),
         }
-        self.do_harm();
+        self.act_as_hostile_nodes();
     }
 
     /// Makes each hostile node advertise an object that it does not have, and forge handshakes.
-    fn do_harm(&mut self) {
+    fn act_as_hostile_nodes(&mut self) {
         for hostile in self.first_hostile()..self.settings.nodes {
-            let who = self.world.random.below(self.first_hostile());
-            self.world.forge(who);
-            let Some(host) = self.world.hosts().get(who) else {
+            let node = self.world.random.below(self.first_hostile());
+            self.world.forge(node);
+            let Some(host) = self.world.hosts().get(node) else {
                 continue;
             };
             let ids: Vec<AtomId> = host.acknowledged.iter().copied().collect();
@@ -455,27 +458,27 @@ impl Trial {
     }
 
     /// Looks up an atom that some node has.
-    fn look_around(&mut self, who: usize) {
-        let whose = self.world.random.below(self.first_hostile());
-        let Some(host) = self.world.hosts().get(whose) else {
+    fn look_up_random(&mut self, node: usize) {
+        let owner = self.world.random.below(self.first_hostile());
+        let Some(host) = self.world.hosts().get(owner) else {
             return;
         };
         let ids: Vec<AtomId> = host.acknowledged.iter().copied().collect();
         let at = self.world.random.below(ids.len());
         if let Some(id) = ids.get(at) {
-            self.world.look_up(who, *id);
+            self.world.look_up(node, *id);
         }
     }
 
-    fn cut_power_in_a_write(&mut self, who: usize) {
+    fn cut_power_in_a_write(&mut self, node: usize) {
         let later = self.world.random.below(12) as u64;
-        let Some(host) = self.world.host(who).filter(|host| host.running.is_some()) else {
+        let Some(host) = self.world.host(node).filter(|host| host.running.is_some()) else {
             return;
         };
         let at = host.disk.changes() + later;
         host.disk.set_fault(Some(Fault::PowerCut(at)));
-        self.put(who);
-        self.world.cut_power(who);
+        self.put(node);
+        self.world.cut_power(node);
     }
 
     /// Starts or stops the validators according to their shifts, if they rest.
@@ -548,17 +551,17 @@ impl Trial {
         };
         // The first validator of a chain knows the chain only from its files.
         let is_alone = part == Part::Disk && !host.has_seeds;
-        let is_told = match host.key.filter(|_| part.needs_peers()) {
+        let is_recoverable = match host.key.filter(|_| part.needs_peers()) {
             Some(key) => self.is_known(key, node),
             None => true,
         };
-        if is_alone || !is_told {
+        if is_alone || !is_recoverable {
             self.chains.skipped += 1;
             return;
         }
         if host.key.is_some() && part.needs_peers() {
             self.is_spared = true;
-            self.world.links.weather = self.weather(0);
+            self.world.links.conditions = self.conditions(0);
         }
         self.chains.losses += 1;
         self.world.lose(node, part);
@@ -617,7 +620,7 @@ impl Trial {
 
     /// Cuts the network into two halves, lets both make blocks with transfers in them, and reunites
     /// it. Returns the transactions that are in the blocks of only one half.
-    fn part_network(&mut self) -> Result<BTreeSet<AtomId>, String> {
+    fn run_partition(&mut self) -> Result<BTreeSet<AtomId>, String> {
         let blocks = self.settings.partition_blocks;
         if blocks == 0 {
             return Ok(BTreeSet::new());
@@ -641,11 +644,11 @@ impl Trial {
         while !is_reached(self.heights(&part)) {
             let heights = self.heights(&part);
             left = left.checked_sub(self.settings.pace).ok_or_else(|| {
-                format!("the halves of the network got from {begin:?} to {heights:?}")
+                format!("the halves of the network advanced from {begin:?} to {heights:?} only")
             })?;
-            let who = self.world.random.below(self.first_hostile());
+            let node = self.world.random.below(self.first_hostile());
             if self.world.random.below(3) == 0 {
-                self.world.pay(who);
+                self.world.pay(node);
             }
             self.world.run(self.settings.pace);
             self.check_promises()?;
@@ -710,18 +713,18 @@ impl Trial {
         self.world.links.cut(part);
     }
 
-    fn change_weather(&mut self) {
+    fn change_conditions(&mut self) {
         let loss_permille = self.world.random.below(400);
         let repeated_permille = self.world.random.below(200);
         let jitter_micros = self.world.random.below(300_000);
-        self.world.links.weather = Weather {
+        self.world.links.conditions = LinkConditions {
             repeated_permille,
             jitter_micros,
-            ..self.weather(loss_permille)
+            ..self.conditions(loss_permille)
         };
     }
 
-    fn trouble_disk(&mut self, who: usize) {
+    fn inject_disk_fault(&mut self, node: usize) {
         let kinds = [
             ErrorKind::StorageFull,
             ErrorKind::Other,
@@ -730,7 +733,7 @@ impl Trial {
         let kind = self.world.random.one_of(&kinds);
         let from = self.world.random.below(6) as u64;
         let is_once = self.world.random.below(2) == 0;
-        if let Some(host) = self.world.host(who) {
+        if let Some(host) = self.world.host(node) {
             let at = host.disk.changes() + from;
             host.disk.set_fault(Some(if is_once {
                 Fault::Change(at, kind)
@@ -740,17 +743,17 @@ impl Trial {
         }
     }
 
-    fn slow_disk(&mut self, who: usize) {
+    fn slow_disk(&mut self, node: usize) {
         let millis = self.world.random.below(400) as u64;
-        if let Some(host) = self.world.host(who) {
+        if let Some(host) = self.world.host(node) {
             host.write_time = Duration::from_millis(millis);
         }
     }
 
-    fn make_peace(&mut self) {
+    fn stop_faults(&mut self) {
         self.is_resting = false;
         self.world.links.heal();
-        self.world.links.weather = self.weather(0);
+        self.world.links.conditions = self.conditions(0);
         for number in 0..self.settings.nodes {
             if let Some(host) = self.world.host(number) {
                 host.disk.set_fault(None);
@@ -791,7 +794,7 @@ impl Trial {
                 let producer = chain.and_then(|chain| chain.producer());
                 let activity = producer.map(|producer| producer.activity());
                 return Err(format!(
-                    "key {key} on node {holder} has made no block since the faults stopped: \
+                    "key {key} on node {holder} has produced no block since the faults stopped: \
                      {activity:?}"
                 ));
             }
@@ -819,8 +822,8 @@ impl Trial {
         let mut missing = returning.difference(&included);
         if let Some(lost) = missing.find(|id| !pending.contains(id)) {
             return Err(format!(
-                "the transaction {lost}, which a half of the network had included, is in no block \
-                 and no mempool"
+                "transaction {lost}, included by one half of the network, is in no block and no \
+                 mempool"
             ));
         }
         self.chains.returned = returning.len() as u64;
@@ -841,7 +844,7 @@ impl Trial {
         self.world.run(QUIET);
         self.check_promises()?;
         let honest = self.world.hosts().iter().filter(|host| !host.is_hostile);
-        let standpoints = honest.filter_map(|host| {
+        let fork_views = honest.filter_map(|host| {
             let chain = host.chain()?;
             let head = chain.context().head()?.id();
             let forks = chain.sync().status().forks;
@@ -849,15 +852,15 @@ impl Trial {
                 .iter()
                 .flat_map(|fork| fork.ours.iter().chain(&fork.others));
             let tips = sides.map(|side| side.tip).chain([head]).collect();
-            Some(Standpoint {
+            Some(ForkView {
                 node: host.number,
                 head,
                 tips,
                 equals: forks.iter().flat_map(equals).collect(),
             })
         });
-        let standpoints: Vec<_> = standpoints.collect();
-        let agreed = check_agreement(&standpoints);
+        let fork_views: Vec<_> = fork_views.collect();
+        let agreed = check_agreement(&fork_views);
         let agreed = agreed.map_err(|what| format!("{what}{}", self.describe_nodes()));
         self.chains.agreeing_pairs = agreed?;
         Ok(())
@@ -925,7 +928,7 @@ impl Trial {
         self.world.run(FIND_WITHIN * 4);
         if self.world.found.len() != wanted {
             let ended = self.world.found.len();
-            return Err(format!("{ended} of {wanted} lookups have ended"));
+            return Err(format!("only {ended} of {wanted} lookups have ended"));
         }
         let mut slowest = Duration::ZERO;
         for found in &self.world.found {
@@ -939,7 +942,7 @@ impl Trial {
                 }
                 None => {
                     return Err(format!(
-                        "node {} does not find {}, which a connected node has",
+                        "node {} did not find {}, which a connected node has",
                         found.node, found.id
                     ));
                 }
@@ -1017,7 +1020,7 @@ impl Trial {
             let sync = chain.sync().status();
             text += &format!(
                 "\nnode {number}: key {key:?}, height {height:?}, settled {}, {} contests, {} \
-                 candidates, waits {:?}, dropped {:?}",
+                 candidates, waiting for {:?}, dropped {:?}",
                 sync.is_settled,
                 sync.contests.len(),
                 sync.candidates,
@@ -1052,7 +1055,7 @@ impl Trial {
         });
         busy.map_or(Ok(()), |(number, [fetches, searches])| {
             Err(format!(
-                "node {number} has {fetches} fetches and {searches} searches under way"
+                "node {number} has {fetches} fetches and {searches} searches in progress"
             ))
         })
     }

@@ -1,14 +1,14 @@
 //! World of many nodes in one thread: virtual time, one source of randomness, and a hash over all
 //! events. Equal settings and seeds give equal hashes.
 
+use super::byzantine::{self, MAX_SEEN, Sent};
 use super::chain_files::{Key, Part};
 use super::disk::SimDisk;
-use super::host::{Host, Liar, Lookup, address, number_at};
+use super::event_queue::EventQueue;
+use super::host::{FalseStore, Host, Lookup, address, number_at};
 use super::ledger::Ledger;
 use super::links::Links;
-use super::mischief::{self, MAX_SEEN, Sent};
 use super::promises::Promises;
-use super::timeline::Timeline;
 use crate::heap;
 use crate::random::Random;
 use astreum_core::atom::{Atom, AtomId};
@@ -23,15 +23,15 @@ const MAINTENANCE: Duration = Duration::from_secs(5);
 /// Number of seeds that every node is configured with.
 pub const SEEDS: usize = 3;
 
-enum Happening {
-    Arrives {
+enum Scheduled {
+    Arrival {
         to: usize,
         from: SocketAddr,
         datagram: Vec<u8>,
     },
-    Wakes(usize),
-    GoesOn(usize),
-    Maintains(usize),
+    EngineTimer(usize),
+    ChainTimer(usize),
+    Maintenance(usize),
 }
 
 /// Result of a lookup.
@@ -65,7 +65,7 @@ pub struct World {
     now: Instant,
     /// Source of all random choices, including those of planned faults.
     pub random: Random,
-    timeline: Timeline<Happening>,
+    event_queue: EventQueue<Scheduled>,
     /// Network.
     pub links: Links,
     hosts: Vec<Host>,
@@ -101,7 +101,7 @@ impl World {
             // Not zero, so that a time of zero cannot be mistaken for "never".
             now: Instant::from_secs(1_000),
             random,
-            timeline: Timeline::default(),
+            event_queue: EventQueue::default(),
             links: Links::new(),
             hosts,
             has_disks,
@@ -164,8 +164,8 @@ impl World {
         }
         self.note(1, number as u64);
         if self.has_disks {
-            self.timeline
-                .plan(self.now + MAINTENANCE, Happening::Maintains(number));
+            self.event_queue
+                .plan(self.now + MAINTENANCE, Scheduled::Maintenance(number));
         }
         self.drain(number);
         true
@@ -294,8 +294,8 @@ impl World {
 
     /// Delivers a datagram that seems to come from an address.
     pub fn inject(&mut self, to: usize, from: SocketAddr, datagram: Vec<u8>) {
-        let happening = Happening::Arrives { to, from, datagram };
-        self.timeline.plan(self.now, happening);
+        let scheduled = Scheduled::Arrival { to, from, datagram };
+        self.event_queue.plan(self.now, scheduled);
     }
 
     /// Starts a lookup, whose end is reported in [`Self::found`].
@@ -313,19 +313,19 @@ impl World {
     /// Lets time pass.
     pub fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
-        while let Some((at, happening)) = self.timeline.next_until(end) {
+        while let Some((at, scheduled)) = self.event_queue.next_until(end) {
             self.now = at;
-            self.happen(happening);
+            self.dispatch(scheduled);
         }
         self.now = end;
     }
 
-    fn happen(&mut self, happening: Happening) {
-        match happening {
-            Happening::Arrives { to, from, datagram } => self.arrive(to, from, datagram),
-            Happening::Wakes(number) => self.wake(number),
-            Happening::GoesOn(number) => self.go_on(number),
-            Happening::Maintains(number) => self.maintain(number),
+    fn dispatch(&mut self, scheduled: Scheduled) {
+        match scheduled {
+            Scheduled::Arrival { to, from, datagram } => self.arrive(to, from, datagram),
+            Scheduled::EngineTimer(number) => self.wake(number),
+            Scheduled::ChainTimer(number) => self.advance_chain(number),
+            Scheduled::Maintenance(number) => self.maintain(number),
         }
     }
 
@@ -337,8 +337,8 @@ impl World {
         if now < host.busy_until {
             // The event loop is busy; the system keeps the datagram.
             let at = host.busy_until;
-            let happening = Happening::Arrives { to, from, datagram };
-            self.timeline.plan(at, happening);
+            let scheduled = Scheduled::Arrival { to, from, datagram };
+            self.event_queue.plan(at, scheduled);
             return;
         }
         let Some(running) = host.running.as_mut().filter(|_| !host.is_silent) else {
@@ -352,7 +352,9 @@ impl World {
             if host.seen.len() < MAX_SEEN {
                 host.seen.push(datagram.clone());
             }
-            running.engine.handle_datagram(now, from, &datagram, &Liar);
+            running
+                .engine
+                .handle_datagram(now, from, &datagram, &FalseStore);
         } else {
             let store = &running.store;
             running.engine.handle_datagram(now, from, &datagram, store);
@@ -384,7 +386,7 @@ impl World {
     }
 
     /// Advances the chain of a node.
-    fn go_on(&mut self, number: usize) {
+    fn advance_chain(&mut self, number: usize) {
         let now = self.now;
         let Some(host) = self.hosts.get_mut(number) else {
             return;
@@ -415,8 +417,8 @@ impl World {
         drop(scope);
         host.busy_until = self.now + host.write_time;
         self.note(4, number as u64 * 2 + u64::from(is_done));
-        self.timeline
-            .plan(self.now + MAINTENANCE, Happening::Maintains(number));
+        self.event_queue
+            .plan(self.now + MAINTENANCE, Scheduled::Maintenance(number));
     }
 
     /// Sends the datagrams of a node, handles its events, and plans its next wakeup.
@@ -433,7 +435,7 @@ impl World {
                 self.send(number, transmit.to, &buffer);
             } else if let Some(event) = running.engine.poll_event() {
                 drop(scope);
-                self.hear(number, event);
+                self.handle_event(number, event);
             } else {
                 break;
             }
@@ -443,7 +445,7 @@ impl World {
         if let Some(host) = self.hosts.get_mut(number)
             && let Some(at) = host.plan_chain(now)
         {
-            self.timeline.plan(at, Happening::GoesOn(number));
+            self.event_queue.plan(at, Scheduled::ChainTimer(number));
         }
         self.take_notes(number);
     }
@@ -464,14 +466,14 @@ impl World {
         let due = due.max(now + Duration::from_micros(1));
         if running.wakes_at.is_none_or(|at| due < at || at <= now) {
             running.wakes_at = Some(due);
-            self.timeline.plan(due, Happening::Wakes(number));
+            self.event_queue.plan(due, Scheduled::EngineTimer(number));
         }
     }
 
-    fn hear(&mut self, number: usize, event: Event) {
+    fn handle_event(&mut self, number: usize, event: Event) {
         let now = self.now;
         if let Some(host) = self.hosts.get_mut(number) {
-            host.tell(now, &event);
+            host.handle_event(now, &event);
         }
         let (fetch, atoms) = match event {
             Event::Fetched { fetch, atoms, .. } => (fetch, Some(atoms)),
@@ -506,10 +508,10 @@ impl World {
             self.carry(from, to, datagram.to_vec());
             return;
         }
-        for sent in mischief::twist(&mut self.random, datagram, &host.seen) {
+        for sent in byzantine::mutate(&mut self.random, datagram, &host.seen) {
             match sent {
-                Sent::Meant(datagram) => self.carry(from, to, datagram),
-                Sent::Strayed(datagram) => {
+                Sent::ToRecipient(datagram) => self.carry(from, to, datagram),
+                Sent::ToOther(datagram) => {
                     let stray = address(self.random.below(self.hosts.len()));
                     self.carry(from, stray, datagram);
                 }
@@ -530,12 +532,12 @@ impl World {
         let from = address(from);
         if let Some(way) = again {
             let datagram = datagram.clone();
-            self.timeline
-                .plan(self.now + way, Happening::Arrives { to, from, datagram });
+            self.event_queue
+                .plan(self.now + way, Scheduled::Arrival { to, from, datagram });
         }
         if let Some(way) = first {
-            self.timeline
-                .plan(self.now + way, Happening::Arrives { to, from, datagram });
+            self.event_queue
+                .plan(self.now + way, Scheduled::Arrival { to, from, datagram });
         }
     }
 
@@ -576,21 +578,21 @@ impl World {
             let broken = bounds.into_iter().find(|(_, has, may)| has > may)?;
             let (what, has, may) = broken;
             Some(format!(
-                "node {} has {has} {what}, at most {may} are allowed",
+                "node {} has {has} {what}, the limit is {may}",
                 host.number
             ))
         })
     }
 
-    fn note(&mut self, what: u64, who: u64) {
+    fn note(&mut self, what: u64, number: u64) {
         let time = self.now.as_micros();
-        for word in [what, who, time] {
+        for word in [what, number, time] {
             self.trace = mixed(self.trace, word);
         }
     }
 
-    fn note_bytes(&mut self, who: u64, bytes: &[u8]) {
-        self.note(7, who);
+    fn note_bytes(&mut self, number: u64, bytes: &[u8]) {
+        self.note(7, number);
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
             for (to, from) in word.iter_mut().zip(chunk) {

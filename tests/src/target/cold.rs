@@ -133,17 +133,17 @@ impl Run {
     /// Checks that every acknowledged atom is present on a disk that works again.
     fn check(&self) {
         let store = self.store.as_ref();
-        let store = store.unwrap_or_else(|| panic!("a store does not open on a disk that works"));
+        let store = store.unwrap_or_else(|| panic!("the store does not open on an intact disk"));
         for (id, (atom, is_kept)) in &self.put {
             match store.get(id) {
                 Ok(Some(found)) => assert_eq!(found, *atom, "wrong bytes under {id}"),
-                Ok(None) => assert!(!is_kept, "the acknowledged atom {id} is lost"),
-                Err(error) => panic!("{id} on a disk that works: {error}"),
+                Ok(None) => assert!(!is_kept, "acknowledged atom {id} is lost"),
+                Err(error) => panic!("{id} on an intact disk: {error}"),
             }
         }
         assert!(
             store.put(&batch(1_000)).is_ok(),
-            "a store recovers with its disk"
+            "the store recovers with its disk"
         );
     }
 }

@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) {
 
 fn atom(data: &[u8]) {
     if let Ok(atom) = Atom::from_bytes(data) {
-        assert_eq!(atom.to_bytes(), data, "an atom's stored form");
+        assert_eq!(atom.to_bytes(), data, "stored form of the atom");
     }
 }
 
@@ -64,7 +64,7 @@ fn expression(mut data: &[u8]) {
 fn found(data: &[u8]) {
     assert!(
         Found::decode(&AtomId::ZERO, data).is_err(),
-        "nothing hashes to zero"
+        "no atom has the id zero"
     );
     let first = match data {
         [1, stored @ ..] => Atom::from_bytes(stored).ok(),
@@ -84,7 +84,7 @@ fn found(data: &[u8]) {
         Found::Atom(atom) => write_found_atom(&mut again, atom),
         Found::List(atoms) => {
             let written = write_found_list(&mut again, atoms);
-            assert_eq!(written, Ok(()), "what was read is short enough to write");
+            assert_eq!(written, Ok(()), "a decoded list is short enough to encode");
         }
     }
     assert_eq!(again, data, "a hit");
@@ -106,9 +106,9 @@ fn message(data: &[u8]) {
         let mut out = Vec::new();
         assert!(
             sealed.open(&key, &mut out).is_err(),
-            "nobody but us knows this key"
+            "the key is unknown to the sender"
         );
-        assert!(out.len() <= data.len(), "opening makes nothing longer");
+        assert!(out.len() <= data.len(), "an opened message is not longer");
     }
 }
 

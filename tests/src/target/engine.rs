@@ -7,7 +7,7 @@
 
 #![expect(
     clippy::expect_used,
-    reason = "a fuzz target panics when a promise is broken"
+    reason = "a fuzz target panics if a promise is broken"
 )]
 
 mod ledger;
@@ -139,7 +139,7 @@ impl Run<'_> {
                 self.now = self.now + Duration::from_millis(u64::from(self.byte()) * 250);
                 self.engine.handle_timeout(self.now, &self.store);
                 let next = self.engine.poll_timeout();
-                assert!(next > Some(self.now), "what was due is done");
+                assert!(next > Some(self.now), "no timer remains due");
             }
             6 => {
                 let id = AtomId::new([self.byte(); 32]);
@@ -167,7 +167,7 @@ impl Run<'_> {
                     _ => drop(peer.asked.pop_front()),
                 }
             }
-            _ => self.bring_work(),
+            _ => self.deliver_work(),
         }
     }
 
@@ -182,12 +182,12 @@ impl Run<'_> {
 
     fn peer(&mut self, peer: u8) -> &mut Peer {
         let index = usize::from(peer % PEERS);
-        self.peers.get_mut(index).expect("the index is within")
+        self.peers.get_mut(index).expect("the index is in bounds")
     }
 
     fn key(&self, peer: u8) -> PublicKey {
         let index = usize::from(peer % PEERS);
-        self.peers.get(index).expect("the index is within").key
+        self.peers.get(index).expect("the index is in bounds").key
     }
 
     /// Returns an id: mostly of an atom that the engine or a peer has.
@@ -239,7 +239,7 @@ impl Run<'_> {
             3 | 4 => self.engine.fetch_list(self.now, id, limit, from),
             _ => self.engine.fetch_list_part(self.now, id, limit, from),
         };
-        assert!(self.fetches.insert(fetch), "a fetch has a name of its own");
+        assert!(self.fetches.insert(fetch), "the id of a fetch is unique");
     }
 
     /// Returns a peer that the host wants to be asked first, at any address that the engine knows.
@@ -257,11 +257,11 @@ impl Run<'_> {
         let Some(fetch) = fetch else { return };
         if which.is_multiple_of(2) {
             let key = self.prefer(peer);
-            self.engine.ask_too(self.now, fetch, &key);
+            self.engine.prefer_peer(self.now, fetch, &key);
         } else if self.engine.cancel(fetch) {
             // Otherwise its event is already queued.
             self.fetches.remove(&fetch);
-            assert!(!self.engine.cancel(fetch), "it is gone");
+            assert!(!self.engine.cancel(fetch), "a cancelled fetch is removed");
         }
     }
 
@@ -295,8 +295,8 @@ impl Run<'_> {
                 } else {
                     Recipient::Peer(self.key(peer))
                 };
-                let told = self.engine.send_transaction(now, id, to);
-                assert!(told <= usize::from(PEERS));
+                let recipients = self.engine.send_transaction(now, id, to);
+                assert!(recipients <= usize::from(PEERS));
             }
             6 => self.engine.set_chain_identity(now, identity(what)),
             _ => {
@@ -352,12 +352,12 @@ impl Run<'_> {
     }
 
     /// Returns the result of a nonce search to the engine.
-    fn bring_work(&mut self) {
-        let patience = u64::from(self.byte()) << 6;
+    fn deliver_work(&mut self) {
+        let attempts = u64::from(self.byte()) << 6;
         let Some(mut work) = self.work.pop_front() else {
             return;
         };
-        let done = work.run(patience).unwrap_or_else(|| work.give_up());
+        let done = work.run(attempts).unwrap_or_else(|| work.give_up());
         // The packet was charged when it was created.
         self.ledger.is_exempt = true;
         self.engine.handle_work(self.now, done);
@@ -385,7 +385,7 @@ impl Run<'_> {
 
     /// Returns the addresses that are validated now.
     fn validated(&self) -> BTreeSet<SocketAddr> {
-        let validated = self.engine.peers().filter(|peer| peer.is_proven);
+        let validated = self.engine.peers().filter(|peer| peer.is_validated);
         validated.map(|peer| peer.address).collect()
     }
 
@@ -410,7 +410,10 @@ impl Run<'_> {
             }
             self.sent.push((transmit.to, buffer.clone()));
             let burst = self.sent.len() - first;
-            assert!(burst <= MAX_BURST, "one step brings out no end of packets");
+            assert!(
+                burst <= MAX_BURST,
+                "one step sends a bounded number of packets"
+            );
         }
         self.ledger.is_exempt = false;
         while let Some(event) = self.engine.poll_event() {
@@ -429,7 +432,7 @@ impl Run<'_> {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Fetched { fetch, .. } | Event::FetchFailed { fetch, .. } => {
-                assert!(self.fetches.remove(fetch), "it was under way");
+                assert!(self.fetches.remove(fetch), "the fetch was in progress");
                 *self.ended.entry(*fetch).or_insert(0) += 1;
             }
             Event::Head { peer, .. }
@@ -437,7 +440,7 @@ impl Run<'_> {
             | Event::ChainIdentity { peer, .. } => {
                 // It may have been removed since.
                 let peer = self.engine.peer(peer);
-                assert!(peer.is_none_or(|peer| peer.is_proven), "{event:?}");
+                assert!(peer.is_none_or(|peer| peer.is_validated), "{event:?}");
             }
             Event::PeerAdded { .. }
             | Event::PeerMoved { .. }
@@ -459,7 +462,7 @@ impl Run<'_> {
             self.drain(&validated);
         }
         assert_eq!(self.engine.pending_fetches(), 0, "every fetch ends");
-        assert!(self.fetches.is_empty(), "every fetch is told to its caller");
+        assert!(self.fetches.is_empty(), "every fetch has reported its end");
         assert!(self.ended.values().all(|times| *times == 1), "once");
         let peers = self.engine.peers().count();
         assert!(peers <= usize::from(PEERS), "{peers} peers");

@@ -42,7 +42,7 @@ fn outcome(source: &str, limit: Option<u64>) -> Vec<(String, u64, u64)> {
         if let Some(limit) = limit {
             assert!(
                 evaluation.used() < limit.max(1),
-                "the meter stops below its limit"
+                "the charge stays below the limit"
             );
         }
         // Steps beyond the limit are counted before they are refused; no value is longer than this.

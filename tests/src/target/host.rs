@@ -22,14 +22,14 @@ pub fn run(data: &[u8]) {
     match Loaded::from_toml(Path::new("/node.toml"), &text) {
         Ok(loaded) => assert!(
             loaded.config.clone().resolve().ok() == Some(loaded.config),
-            "what is loaded is resolved"
+            "a loaded configuration is valid"
         ),
         Err(errors) => {
             let said = errors.to_string();
-            assert!(!said.is_empty(), "an error says something");
+            assert!(!said.is_empty(), "the error text is not empty");
             assert!(
                 said.len() <= 64 * (text.len() + 1_024),
-                "and not too much of it"
+                "the error text is bounded"
             );
         }
     }
@@ -37,17 +37,17 @@ pub fn run(data: &[u8]) {
     for line in data.split(|byte| *byte == b'\n') {
         let answer = answer_line(&Echo, line, &gone);
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(&answer);
-        let parsed = parsed.unwrap_or_else(|error| panic!("{answer} is no JSON: {error}"));
+        let parsed = parsed.unwrap_or_else(|error| panic!("{answer} is not JSON: {error}"));
         let is_ok = parsed.get("ok").and_then(serde_json::Value::as_bool);
         if is_ok == Some(true) {
             let request = parsed.get("result").cloned().unwrap_or_default();
             let again = answer_line(&Echo, request.to_string().as_bytes(), &gone);
-            assert_eq!(again, answer, "a request reads back as it was written");
+            assert_eq!(again, answer, "a request round-trips");
         } else {
             assert_eq!(is_ok, Some(false));
             let said = parsed.get("error").and_then(serde_json::Value::as_str);
             assert!(said.is_some_and(|said| !said.is_empty()), "{answer}");
         }
-        assert!(!answer.contains('\n'), "one line answers one line");
+        assert!(!answer.contains('\n'), "the reply is one line");
     }
 }

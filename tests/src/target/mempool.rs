@@ -13,7 +13,7 @@ use super::input::Input as Bytes;
 use super::scene::{group, part, peer, pick};
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use astreum_core::consensus::mempool::announcements::{ANSWER_TIME, MAX_FETCHING, MAX_LINGERING};
-use astreum_core::consensus::mempool::pool::{MAX_AGE, Place, WAITING_PART};
+use astreum_core::consensus::mempool::pool::{EntryState, MAX_AGE, WAITING_PART};
 use astreum_core::consensus::mempool::waiting::{Data, MAX_FETCHES, SLICE_PAUSE};
 use astreum_core::consensus::mempool::{
     Mempool, MempoolConfig, PoolLimits, Refusal, Save, Standing, saved,
@@ -199,7 +199,7 @@ impl Node {
             Event::TransactionRefused { id, refusal } => {
                 assert!(
                     *refusal != Refusal::Displaced || !self.before.ready.contains(id),
-                    "{id} was ready and gave way"
+                    "ready transaction {id} was displaced"
                 );
                 let is_displaced = *refusal == Refusal::Displaced;
                 self.reached.displaced += usize::from(is_displaced);
@@ -236,7 +236,7 @@ impl Node {
                 let turns = 1 + self.now.since(*since).as_millis() / ANNOUNCEMENTS.1.as_millis();
                 assert!(
                     *count <= turns * ANNOUNCEMENTS.0,
-                    "{count} in {turns} turns"
+                    "{count} announcements in {turns} intervals"
                 );
                 let held = self.mempool.pool().get(&transaction);
                 let is_here = held.is_some_and(|held| {
@@ -245,7 +245,7 @@ impl Node {
                         .iter()
                         .all(|id| self.local.atom(id).is_ok())
                 });
-                assert!(is_here, "{transaction} is announced and is not here");
+                assert!(is_here, "{transaction} is announced but not stored");
             }
             Effect::SaveMempool(Save::Append { bytes, .. }) => {
                 if self.file.is_empty() {
@@ -257,7 +257,7 @@ impl Node {
                 (self.file, self.is_damaged) = (bytes, false);
             }
             Effect::SetHead { .. } => {}
-            other => panic!("a mempool does not ask for this: {other:?}"),
+            other => panic!("unexpected effect of a mempool: {other:?}"),
         }
     }
 
@@ -284,8 +284,8 @@ impl Node {
         for held in pool.pending() {
             let entry = &held.entry;
             let share = shares.entry(entry.sender).or_default();
-            match held.place() {
-                Place::Waiting(_) => share.1 += 1,
+            match held.state() {
+                EntryState::Waiting(_) => share.1 += 1,
                 _ => share.0 += 1,
             }
             share.2 += entry.bytes;
@@ -298,7 +298,7 @@ impl Node {
         for (ready, waiting, bytes, charge) in shares.values() {
             assert!(*ready <= limits.sender_ready + limits.sender_waiting);
             assert!(*waiting <= limits.sender_waiting && *bytes <= limits.sender_bytes);
-            assert!(*charge <= BALANCE, "{charge} cannot be paid for");
+            assert!(*charge <= BALANCE, "the balance does not cover {charge}");
         }
         assert!(
             self.lists.len() <= MAX_FETCHES,
@@ -337,7 +337,7 @@ impl Node {
                 return;
             }
         }
-        panic!("the mempool does not come to rest: {:?}", self.mempool);
+        panic!("the mempool does not become idle: {:?}", self.mempool);
     }
 
     fn input(&mut self, input: &Input) {
@@ -482,7 +482,7 @@ impl Node {
             let is_known = self.mempool.standing(id).is_some() || ended.contains(id);
             assert!(
                 is_known || self.is_in_chain(id),
-                "{id} was saved and is gone"
+                "saved transaction {id} is lost"
             );
         }
     }
@@ -615,7 +615,7 @@ impl Node {
                 self.end_list(id, 1, true);
             }
         }
-        panic!("there is always something more to ask for");
+        panic!("the requests do not end");
     }
 
     /// Stops the hostile peers; an honest one announces a transaction, which must become ready.
@@ -640,7 +640,7 @@ impl Node {
         let is_ready = matches!(standing, Some(Standing::Ready { before: 0, .. }));
         assert!(
             is_ready,
-            "an honest transaction of {HONEST_SENDER}: {standing:?}"
+            "honest transaction of {HONEST_SENDER} is not ready: {standing:?}"
         );
     }
 }

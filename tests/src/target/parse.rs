@@ -19,12 +19,19 @@ pub(super) fn run(data: &[u8]) {
         match next {
             Ok(expr) => {
                 let span = parser.span();
-                assert!(end <= span.start && span.start < span.end, "spans go on");
+                assert!(
+                    end <= span.start && span.start < span.end,
+                    "spans are in ascending order"
+                );
                 end = span.end;
                 let alone = source.get(span).map(parse);
-                assert_eq!(alone, Some(Ok(expr.clone())), "a span is its expression");
+                assert_eq!(
+                    alone,
+                    Some(Ok(expr.clone())),
+                    "the text of a span parses to its expression"
+                );
                 if count == 0 && one.is_ok() {
-                    assert_eq!(one.as_ref(), Ok(&expr), "both readers agree");
+                    assert_eq!(one.as_ref(), Ok(&expr), "both parsers agree");
                 }
                 count += 1;
             }
@@ -50,7 +57,7 @@ fn check_tokens(source: &str) {
     for token in tokens {
         assert!(
             end <= token.offset && !token.text.is_empty(),
-            "tokens go on"
+            "tokens are in ascending order"
         );
         end = token.end();
         assert_eq!(source.get(token.offset..end), Some(token.text));
@@ -58,8 +65,11 @@ fn check_tokens(source: &str) {
 }
 
 fn check_error(source: &str, error: &ParseError) {
-    assert!(error.offset() <= source.len(), "an error is in the source");
+    assert!(
+        error.offset() <= source.len(),
+        "the error position is in the source"
+    );
     assert_eq!(Position::at(source, error.offset()), error.at);
     let shown = error.snippet(source).to_string();
-    assert!(shown.contains('^'), "a caret shows the place");
+    assert!(shown.contains('^'), "a caret marks the position");
 }

@@ -49,7 +49,7 @@ const SENDERS: core::ops::Range<u8> = 10..14;
 /// Maximum number of fetches that one named head causes.
 const FETCHES_PER_HEAD: usize = 3;
 /// Maximum time in which a producer makes a block once there is no further obstacle.
-const PATIENCE: Duration = Duration::from_secs(240);
+const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// First block, transactions, and their atoms.
 struct World {
@@ -88,9 +88,9 @@ fn world() -> &'static World {
 }
 
 /// Interruption of an assembly after this number of checks.
-struct Looks(Option<u32>);
+struct InterruptAfter(Option<u32>);
 
-impl Interrupt for Looks {
+impl Interrupt for InterruptAfter {
     fn is_due(&mut self) -> bool {
         let left = self.0.map(|left| left.checked_sub(1));
         self.0 = left.map(Option::unwrap_or_default);
@@ -257,7 +257,7 @@ impl Node {
         while let Some(event) = self.context.poll_event() {
             let reached = &mut self.reached;
             match event {
-                Event::BlockMade { .. } => reached.blocks += 1,
+                Event::BlockProduced { .. } => reached.blocks += 1,
                 Event::ProducerHalted(_) => reached.halts += 1,
                 Event::ProducerResumed { .. } => reached.resumptions += 1,
                 Event::SlotMissed { .. } => reached.missed += 1,
@@ -310,7 +310,7 @@ impl Node {
             }
             Effect::SaveMempool(Save::Replace(bytes)) => self.saved = bytes,
             Effect::Announce { .. } | Effect::SetValidator(_) | Effect::Advertise { .. } => {}
-            other => panic!("a producer does not ask for this: {other:?}"),
+            other => panic!("unexpected effect of a producer: {other:?}"),
         }
     }
 
@@ -326,11 +326,14 @@ impl Node {
     /// Checks that signing is permitted at this time.
     fn check_times(&self) {
         let quiet = self.quiet_until.unwrap_or_default();
-        assert!(self.now >= quiet, "signed while another node had the key");
+        assert!(self.now >= quiet, "signed while another node used the key");
         if self.config.has_seeds {
             let alone = self.started + LISTEN_FOR_PEERS;
-            let heard = self.first_peer.map_or(alone, |first| first + LISTEN);
-            assert!(self.now >= heard.min(alone), "signed while it listened");
+            let listened_until = self.first_peer.map_or(alone, |first| first + LISTEN);
+            assert!(
+                self.now >= listened_until.min(alone),
+                "signed while it listened"
+            );
         }
     }
 
@@ -356,7 +359,7 @@ impl Node {
                 return;
             }
         }
-        panic!("it does not come to rest: {:?}", self.producer);
+        panic!("the producer does not become idle: {:?}", self.producer);
     }
 
     fn input(&mut self, input: &Input) {
@@ -388,7 +391,8 @@ impl Node {
         let Some(job) = self.job.take() else {
             return;
         };
-        let assembled = Arc::new(job.run(&self.store, &mut Scalar, &mut Looks(looks), room));
+        let assembled =
+            Arc::new(job.run(&self.store, &mut Scalar, &mut InterruptAfter(looks), room));
         judge::assembled(&job, &assembled, room);
         let assembly = assembled.outcome.as_ref();
         self.reached.transactions += assembly.map_or(0, |made| made.transactions.len());
@@ -723,9 +727,12 @@ impl Node {
             self.name(head, 0);
         }
         let made = self.producer.status().blocks_made;
-        self.drive(PATIENCE, |node| node.producer.status().blocks_made > made);
+        self.drive(TIMEOUT, |node| node.producer.status().blocks_made > made);
         let status = self.producer.status();
-        assert!(status.blocks_made > made, "no block is made: {status:?}");
+        assert!(
+            status.blocks_made > made,
+            "no block is produced: {status:?}"
+        );
     }
 }
 

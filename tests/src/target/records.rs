@@ -54,7 +54,10 @@ impl Counted<'_> {
         let before = self.reads.get();
         let result = read(self);
         let reads = self.reads.get() - before;
-        assert!(reads <= most, "{reads} atoms were read, and {most} may be");
+        assert!(
+            reads <= most,
+            "{reads} atoms were read, the limit is {most}"
+        );
         result
     }
 }
@@ -142,7 +145,7 @@ fn tries(source: &Counted<'_>, root: AtomId, data: &[u8], other: AtomId) {
     let sorted = changes
         .windows(2)
         .all(|pair| matches!(pair, [a, b] if a.key < b.key));
-    assert!(sorted, "in order, and each once");
+    assert!(sorted, "entries are in order and unique");
     if is_whole {
         let entries = trie::entries(source, root).map_while(Result::ok);
         let walked = changes.iter().map(|change| (&change.key, &change.after));
@@ -150,7 +153,7 @@ fn tries(source: &Counted<'_>, root: AtomId, data: &[u8], other: AtomId) {
             entries
                 .map(|(key, value)| (key.to_vec(), Some(value)))
                 .eq(walked.map(|(key, value)| (key.clone(), value.clone()))),
-            "a walk has what a comparison with nothing has"
+            "iteration equals a comparison with the empty trie"
         );
     }
     for Change { key, after, .. } in changes {
@@ -160,7 +163,7 @@ fn tries(source: &Counted<'_>, root: AtomId, data: &[u8], other: AtomId) {
         // A lookup and a proof give the same result.
         assert_eq!(trie::get(source, root, &key).ok(), Some(after.clone()));
         let Ok(proof) = Proof::prove(source, root, &key) else {
-            panic!("a value that was read can be proven");
+            panic!("a value that was read has no proof");
         };
         assert_eq!(proof.verify(root, &key), Ok(after));
         assert_eq!(Proof::from_bytes(&proof.to_bytes()), Ok(proof));
@@ -178,7 +181,7 @@ fn tries(source: &Counted<'_>, root: AtomId, data: &[u8], other: AtomId) {
         assert_eq!(
             proof.verify(root, key).ok(),
             found,
-            "what is absent is proven as well"
+            "an absent key has a proof of absence"
         );
     }
 }
@@ -233,7 +236,7 @@ fn transitions(scene: &Scene, accounts: AtomId) {
         let mut store = scene.store.clone();
         store.extend(atoms.into_iter().map(|(_, atom)| atom));
         let found = Account::find(&store, sealed.accounts, &scene::sender());
-        assert!(found.is_ok(), "what was sealed can be read: {found:?}");
+        assert!(found.is_ok(), "a sealed record is readable: {found:?}");
     }
 }
 

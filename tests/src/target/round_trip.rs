@@ -13,19 +13,19 @@ pub(super) fn run(data: &[u8]) {
     let source = String::from_utf8_lossy(data);
     for expr in Parser::new(&source).map_while(Result::ok) {
         let text = format!("{expr:#}");
-        assert!(text.chars().all(is_visible), "{text:?} can be shown");
+        assert!(text.chars().all(is_visible), "{text:?} is printable");
         let again = parse(&text);
         let reads_back = again.as_ref().is_ok_and(|again| same(&expr, again));
         // A symbol with invisible characters is escaped, and must not be read as another symbol.
         assert!(
-            reads_back || again.is_err() && hides_something(&expr),
+            reads_back || again.is_err() && has_invisible_characters(&expr),
             "{text} reads back as {again:?}"
         );
         atoms(&expr);
     }
     let made = Input(data).expression();
     let text = format!("{made:#}");
-    assert!(text.chars().all(is_visible), "{text:?} can be shown");
+    assert!(text.chars().all(is_visible), "{text:?} is printable");
     if let Ok(again) = parse(&text) {
         assert!(same(&made, &again), "{text} reads back as {again:?}");
     }
@@ -35,7 +35,7 @@ pub(super) fn run(data: &[u8]) {
 }
 
 /// Returns whether a symbol has a character that is not visible.
-fn hides_something(expr: &Expr) -> bool {
+fn has_invisible_characters(expr: &Expr) -> bool {
     expr.visit().any(|step| match step {
         Visit::Symbol(name) => !name.chars().all(is_visible),
         _ => false,
@@ -67,9 +67,9 @@ fn atoms(expr: &Expr) {
     assert_eq!(id, expr.id());
     assert_eq!(atoms.len() as u64, expr.atom_count());
     let store: MemoryStore = atoms.into_iter().collect();
-    assert!(store.atom(&id).is_ok(), "the first atom is there");
+    assert!(store.atom(&id).is_ok(), "the first atom exists");
     assert!(
         Expr::from_atoms(&store, &id, MAX_ATOMS).as_ref() == Ok(expr),
-        "{expr:#} comes back from its atoms"
+        "{expr:#} round-trips through its atoms"
     );
 }

@@ -49,7 +49,7 @@ pub(super) fn genesis(
         genesis.balances.insert(address(*key), (*balance).into());
     }
     let Ok(block) = genesis.build(&mut Scalar, store) else {
-        panic!("a genesis of a few accounts can be built");
+        panic!("invalid genesis");
     };
     block
 }
@@ -83,7 +83,7 @@ pub(super) fn extend(
     transactions: &[&Transaction],
 ) -> (Block, RecordAtoms) {
     let Ok(election) = Election::read(&*store, parent) else {
-        panic!("the election after a block of ours can be read");
+        panic!("the election after our own block is not readable");
     };
     let mut builder = Builder::new(&*store, parent, &election.stakes);
     let mut applied = Vec::new();
@@ -93,7 +93,7 @@ pub(super) fn extend(
         }
     }
     let Ok(body) = builder.finish(&mut Scalar, None) else {
-        panic!("everything that a body needs is here");
+        panic!("an atom of the state is missing");
     };
     drop(builder);
     let time = &parent.timestamp + &Natural::from(gap);

@@ -9,7 +9,7 @@
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "blocks of branches whose lengths are written beside them"
+    reason = "blocks of branches with known lengths"
 )]
 
 use super::input::Input as Bytes;
@@ -158,7 +158,7 @@ impl World {
         let sender = Address::from(key(2).verifying_key());
         genesis.balances.insert(sender, 1_000_000_000_u64.into());
         let Ok(block) = genesis.build(&mut Scalar, &mut self.store) else {
-            panic!("a genesis of two accounts can be built");
+            panic!("invalid genesis");
         };
         self.write(&block);
         self.name(&block, false);
@@ -182,7 +182,7 @@ impl World {
     /// Returns the header of a block of the only validator, with a transfer unless `number` is 0.
     fn draft(&mut self, parent: &Block, gap: u64, number: u64) -> Header {
         let Ok(election) = Election::read(&self.store, parent) else {
-            panic!("the election after a block of ours can be read");
+            panic!("the election after our own block is not readable");
         };
         let mut transactions = Vec::new();
         if number > 0 {
@@ -201,7 +201,7 @@ impl World {
             assert!(matches!(applied, Ok(Ok(_))), "{applied:?}");
         }
         let Ok(body) = builder.finish(&mut Scalar, None) else {
-            panic!("everything that a body needs is here");
+            panic!("an atom of the state is missing");
         };
         drop(builder);
         let time = &parent.timestamp + &Natural::from(gap);
@@ -218,7 +218,7 @@ impl World {
     fn mine(&mut self, parent: &Block, header: Header) -> Block {
         let mut miner = Miner::new(header, key(1), &parent.difficulty);
         let Some(block) = miner.try_nonces(1 << 20, &mut Scalar) else {
-            panic!("a nonce of so little work is found");
+            panic!("no nonce found at a low difficulty");
         };
         self.write(&block);
         block
@@ -360,20 +360,20 @@ impl Follower {
                 assert!(before.is_none(), "{id} is fetched twice at once");
             }
             Effect::StoreBlock { block, atoms } => {
-                assert!(!self.is_bad(&block), "{block} is invalid and is stored");
+                assert!(!self.is_bad(&block), "invalid block {block} is stored");
                 self.storing.insert(block, atoms);
             }
             Effect::SetHead { head, saved } => {
                 let is_stored = self.stored.contains(&head.id());
                 assert!(
                     head.state() != HeadState::Verified || is_stored,
-                    "{} became the head and is not stored",
+                    "{} became the head but is not stored",
                     head.id()
                 );
                 self.saved = Some(saved);
             }
             Effect::SaveDecisions(decisions) => self.decisions = decisions,
-            other => panic!("sync does not ask for this: {other:?}"),
+            other => panic!("unexpected effect of sync: {other:?}"),
         }
     }
 
@@ -398,13 +398,13 @@ impl Follower {
     fn check(&self) {
         assert!(self.fetches.len() <= MAX_IN_FLIGHT);
         let bytes: usize = self.fetches.values().map(|limit| limit.bytes).sum();
-        assert!(bytes <= MAX_BYTES_IN_FLIGHT, "{bytes} bytes under way");
+        assert!(bytes <= MAX_BYTES_IN_FLIGHT, "{bytes} bytes in flight");
         let status = self.sync.status();
         assert!(status.syncs.len() <= MAX_BRANCHES && status.candidates <= MAX_HEADS);
         for (id, reason) in &status.bad_blocks {
             assert!(
                 !self.world.valid.contains(id),
-                "{id} is valid and called bad: {reason}"
+                "valid block {id} is reported as invalid: {reason}"
             );
         }
         if let Some(head) = self.context.head()
@@ -423,7 +423,7 @@ impl Follower {
                 return;
             }
         }
-        panic!("sync does not come to rest: {:?}", self.sync.status());
+        panic!("sync does not become idle: {:?}", self.sync.status());
     }
 
     fn input(&mut self, input: &Input) {
@@ -576,7 +576,7 @@ impl Follower {
                 self.end_store(block, true);
             }
         }
-        panic!("there is always something more to ask for");
+        panic!("the requests do not end");
     }
 
     /// Checks that the best head is followed once an honest peer names it and all requests are

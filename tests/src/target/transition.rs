@@ -8,13 +8,13 @@
 //! operations that have succeeded.
 
 use super::input::Input;
-use crate::model::forgetful::{Forgetful, patiently};
+use crate::model::first_miss_store::{FirstMissStore, retry_missing};
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, bytes_list, collect_list};
 use astreum_core::chain::channel::{CLOSE, UPDATE, WITHDRAW, withdrawal_message};
 use astreum_core::chain::{
     Account, Address, BURN, Block, Builder, Election, Genesis, Outcome, Position, RecordAtoms,
     StakeTable, State, StateError, Status, TREASURY, Transaction, Unsigned, check_signatures,
-    contract, verify_body, verify_turn,
+    contract, verify_body, verify_proposer,
 };
 use astreum_core::crypto::{Signature, SigningKey};
 use astreum_core::integer::Natural;
@@ -25,7 +25,7 @@ use std::sync::OnceLock;
 /// Maximum number of transactions per run.
 const MAX_TRANSACTIONS: usize = 24;
 /// Number of addresses with a balance.
-const PEOPLE: u8 = 5;
+const USERS: u8 = 5;
 /// Code of the sender whose address is the id of the list.
 const KEEPER: u8 = 0x7f;
 /// Maximum number of atoms of a list on the chain.
@@ -52,20 +52,20 @@ pub struct Reached {
     pub payments: usize,
 }
 
-/// Returns the key and the address of a person.
+/// Returns the key and the address of a user.
 fn identity(number: u8) -> &'static (SigningKey, Address) {
-    static PEOPLE_KEYS: OnceLock<Vec<(SigningKey, Address)>> = OnceLock::new();
-    let people = PEOPLE_KEYS.get_or_init(|| {
-        let keys = (0..PEOPLE).map(|number| SigningKey::from_seed(&[0x30 + number; 32]));
+    static USER_KEYS: OnceLock<Vec<(SigningKey, Address)>> = OnceLock::new();
+    let people = USER_KEYS.get_or_init(|| {
+        let keys = (0..USERS).map(|number| SigningKey::from_seed(&[0x30 + number; 32]));
         let address = |key: &SigningKey| Address::from(key.verifying_key());
         keys.map(|key| (key.clone(), address(&key))).collect()
     });
-    let person = people.get(usize::from(number % PEOPLE));
-    person.unwrap_or_else(|| panic!("there are {PEOPLE} people"))
+    let user = people.get(usize::from(number % USERS));
+    user.unwrap_or_else(|| panic!("only {USERS} users exist"))
 }
 
-/// Returns the address of a person.
-fn person(number: u8) -> Address {
+/// Returns the address of a user.
+fn user(number: u8) -> Address {
     identity(number).1
 }
 
@@ -83,7 +83,7 @@ fn sender(code: u8) -> Address {
         return Address::new(*list().0.as_bytes());
     }
     if code < 0x80 {
-        return person(code);
+        return user(code);
     }
     let mut address = [0x5a; 32];
     address[31] = if code & 1 == 0 { 0x11 } else { 0x91 };
@@ -101,10 +101,10 @@ fn chain(price: u8) -> (MemoryStore, Block, AtomId) {
     let mut store = MemoryStore::new();
     let (list, atoms) = list();
     store.extend(atoms);
-    let mut genesis = Genesis::new(person(0), CHAIN_ID.into(), BEGINNING.into());
+    let mut genesis = Genesis::new(user(0), CHAIN_ID.into(), BEGINNING.into());
     genesis.balances.insert(sender(KEEPER), 3_000_u64.into());
-    for (number, balance) in (1..PEOPLE).zip([50_u64, 3_000, 100_000, u64::MAX]) {
-        genesis.balances.insert(person(number), balance.into());
+    for (number, balance) in (1..USERS).zip([50_u64, 3_000, 100_000, u64::MAX]) {
+        genesis.balances.insert(user(number), balance.into());
     }
     for code in 0x80..=0xff {
         genesis.balances.insert(sender(code), 5_000_u64.into());
@@ -112,7 +112,7 @@ fn chain(price: u8) -> (MemoryStore, Block, AtomId) {
     // The price of a byte is the ratio of stakes to fees.
     genesis.cumulative_total_fees = ((1 + u64::from(price)) * 10_000_000).into();
     let Ok(block) = genesis.build(&mut Scalar, &mut store) else {
-        panic!("a genesis of five accounts can be built");
+        panic!("invalid genesis");
     };
     (store, block, list)
 }
@@ -126,7 +126,7 @@ fn transaction(
     let code = input.byte()?;
     let from = input.byte().unwrap_or(0);
     let to = input.byte().unwrap_or(1);
-    let (sender, other) = (sender(from), person(to));
+    let (sender, other) = (sender(from), user(to));
     let amount_len = match usize::from(input.byte().unwrap_or(1)) {
         // Most longer amounts cannot be paid.
         len if len >= 0x80 => len % 3,
@@ -180,13 +180,13 @@ const fn is_key(code: u8) -> bool {
     code < KEEPER
 }
 
-/// Returns a claim to the balance of a person's channel, signed by that person.
+/// Returns a claim to the balance of a user's channel, signed by that user.
 fn withdrawal(payer: u8, taker: &Address, number: usize, any: &[u8]) -> Vec<u8> {
     let (counter, amount) = (
         100 + number as u64,
         any.first().copied().unwrap_or(1).into(),
     );
-    let address = person(payer);
+    let address = user(payer);
     let message = withdrawal_message(&CHAIN_ID.into(), &address, taker, counter, amount);
     let signature = identity(payer).0.sign(&message.unwrap_or_default());
     let numbers = [counter.to_le_bytes(), amount.to_le_bytes()].concat();
@@ -212,7 +212,7 @@ fn apply<S: AtomSource<Error = Infallible>>(
     transactions: &[Transaction],
 ) -> Left {
     let Ok(stakes) = StakeTable::read(all, parent.accounts) else {
-        panic!("the stakes of a genesis can be read");
+        panic!("the stakes of a genesis are not readable");
     };
     let mut state = State::new(source, Position::after(parent, &stakes));
     let missing = |error: &StateError<Infallible>| error.missing();
@@ -223,10 +223,10 @@ fn apply<S: AtomSource<Error = Infallible>>(
     };
     let outcomes = transactions
         .iter()
-        .map(|transaction| patiently(|| outcome(transaction), missing))
+        .map(|transaction| retry_missing(|| outcome(transaction), missing))
         .collect();
     let mut atoms = RecordAtoms::new();
-    let sealed = patiently(
+    let sealed = retry_missing(
         || {
             atoms.clear();
             state.seal(&mut Scalar, &mut atoms)
@@ -258,9 +258,12 @@ pub fn reached(data: &[u8]) -> Reached {
         }
     }
     let left = apply(&store, &store, &parent, &transactions);
-    let forgetful = Forgetful::from(store.clone());
-    let fetched = apply(forgetful, &store, &parent, &transactions);
-    assert_eq!(left, fetched, "what had to be fetched makes no difference");
+    let first_miss_store = FirstMissStore::from(store.clone());
+    let fetched = apply(first_miss_store, &store, &parent, &transactions);
+    assert_eq!(
+        left, fetched,
+        "the outcome does not depend on missing atoms"
+    );
     let reached = count(&transactions, &left.0);
 
     let is_applied = |outcome: &Option<_>| matches!(outcome, Some(Outcome::Applied { .. }));
@@ -275,7 +278,7 @@ pub fn reached(data: &[u8]) -> Reached {
     assert_eq!(
         (again.1, &again.2),
         (root, &atoms),
-        "the rejected and those that wait leave no trace"
+        "rejected and waiting transactions do not change the state"
     );
 
     check_next_block(&store, &parent, &kept, root);
@@ -319,7 +322,7 @@ fn count(transactions: &[Transaction], outcomes: &[Option<Outcome>]) -> Reached 
 /// addresses that are not keys count as signed.
 fn check_next_block(store: &MemoryStore, parent: &Block, kept: &[Transaction], root: AtomId) {
     let (Ok(mut election), mut store) = (Election::read(store, parent), store.clone()) else {
-        panic!("the election after a genesis can be read");
+        panic!("the election after a genesis is not readable");
     };
     let (mut parent, mut transactions) = (parent.clone(), kept);
     for round in 0..2 {
@@ -329,20 +332,26 @@ fn check_next_block(store: &MemoryStore, parent: &Block, kept: &[Transaction], r
             assert!(matches!(applied, Ok(Ok(_))), "{applied:?}");
         }
         let Ok(body) = builder.finish(&mut Scalar, None) else {
-            panic!("everything that a body needs is here");
+            panic!("an atom of the state is missing");
         };
-        assert!(round > 0 || body.accounts == root, "the same accounts");
-        let Ok(scheduled) = election.draw().map(|mut draw| draw.next_validator()) else {
-            panic!("there is a stake");
+        assert!(
+            round > 0 || body.accounts == root,
+            "accounts roots are equal"
+        );
+        let Ok(scheduled) = election.schedule().map(|mut draw| draw.next_validator()) else {
+            panic!("no stake exists");
         };
         let time = &parent.timestamp + &Natural::from(2_u64);
         let block = body.header(&parent, scheduled, time, Natural::ONE);
         let block = block.signed(None);
         let Election { seeds, stakes } = &election;
-        assert_eq!(verify_turn::<()>(&block, &parent, seeds, stakes), Ok(()));
+        assert_eq!(
+            verify_proposer::<()>(&block, &parent, seeds, stakes),
+            Ok(())
+        );
         let signed = check_signatures(transactions);
         let counts = |(transaction, signed): (&Transaction, bool)| {
-            signed || (0..PEOPLE).all(|number| person(number) != *transaction.sender())
+            signed || (0..USERS).all(|number| user(number) != *transaction.sender())
         };
         let signed: Vec<bool> = transactions.iter().zip(signed).map(counts).collect();
         let verdict = verify_body(
@@ -355,13 +364,16 @@ fn check_next_block(store: &MemoryStore, parent: &Block, kept: &[Transaction], r
             &mut Scalar,
         );
         let Ok(verified) = verdict else {
-            panic!("a block that was made is valid: {verdict:?}");
+            panic!("assembled block is invalid: {verdict:?}");
         };
         store.extend(verified.atoms.iter().map(|(_, atom)| atom.clone()));
         let Ok(read) = StakeTable::read(&store, block.accounts) else {
-            panic!("stakes that were filed can be read");
+            panic!("stored stakes are not readable");
         };
-        assert!(read.iter().eq(verified.stakes.iter()), "read as carried on");
+        assert!(
+            read.iter().eq(verified.stakes.iter()),
+            "loaded stakes equal the updated ones"
+        );
         election = election.child(block.id(), read);
         parent = block;
         transactions = &[];
@@ -374,19 +386,19 @@ fn total(store: &MemoryStore, root: AtomId) -> Natural {
     let named = |value: &[u8]| AtomId::from_slice(value).unwrap_or_default();
     for entry in trie::entries(store, root) {
         let Ok((_, id)) = entry else {
-            panic!("the accounts cannot be read: {entry:?}");
+            panic!("cannot read the accounts: {entry:?}");
         };
         let Ok(account) = Account::read(store, named(&id)) else {
-            panic!("the account {id:?} cannot be read");
+            panic!("cannot read account {id:?}");
         };
         total += &account.balance;
         for entry in trie::entries(store, account.channels) {
             let Ok((_, record)) = entry else {
-                panic!("the channels cannot be read: {entry:?}");
+                panic!("cannot read the channels: {entry:?}");
             };
             let atoms = collect_list(store, named(&record), MAX_ATOMS);
             let Ok(Some(balance)) = atoms.map(|atoms| atoms.into_iter().next()) else {
-                panic!("the channel {record:?} has no record");
+                panic!("channel {record:?} has no record");
             };
             total += Natural::from_bytes_le(balance.data()).unwrap_or_default();
         }

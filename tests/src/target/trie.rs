@@ -2,7 +2,7 @@
 //! missing on the first read.
 
 use super::input::Input;
-use crate::model::forgetful::{self, Forgetful};
+use crate::model::first_miss_store::{self, FirstMissStore};
 use astreum_core::atom::AtomId;
 use astreum_core::trie::{Proof, Scalar, Trie, TrieError, diff, entries, get, prefix};
 use core::convert::Infallible;
@@ -14,14 +14,14 @@ const MAX_KEY_BYTES: usize = 6;
 const MAX_OPERATIONS: usize = 96;
 
 /// Repeats the call until no atom is missing any more.
-fn patiently<T>(call: impl FnMut() -> Result<T, TrieError<Infallible>>) -> T {
-    forgetful::patiently(call, TrieError::missing)
+fn retry_missing<T>(call: impl FnMut() -> Result<T, TrieError<Infallible>>) -> T {
+    first_miss_store::retry_missing(call, TrieError::missing)
 }
 
 /// Runs puts, removals, reads, commits and proofs in the order of the bytes.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
-    let mut store = Forgetful::default();
+    let mut store = FirstMissStore::default();
     let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     let mut committed = (AtomId::ZERO, model.clone());
     let mut trie = Trie::new();
@@ -35,7 +35,7 @@ pub fn run(data: &[u8]) {
             0..=2 => {
                 let len = usize::from(input.byte().unwrap_or(1)) % 40;
                 let value = input.bytes(len).to_vec();
-                patiently(|| trie.put(&store, &key, &value));
+                retry_missing(|| trie.put(&store, &key, &value));
                 if value.is_empty() {
                     model.remove(&key);
                 } else {
@@ -43,11 +43,11 @@ pub fn run(data: &[u8]) {
                 }
             }
             3 | 4 => {
-                let was_there = patiently(|| trie.remove(&store, &key));
+                let was_there = retry_missing(|| trie.remove(&store, &key));
                 assert_eq!(was_there, model.remove(&key).is_some(), "removed {key:?}");
             }
             5 => {
-                let value = patiently(|| trie.get(&store, &key));
+                let value = retry_missing(|| trie.get(&store, &key));
                 assert_eq!(value.as_deref(), model.get(&key).map(Vec::as_slice));
             }
             6 => {
@@ -68,15 +68,15 @@ pub fn run(data: &[u8]) {
 
 /// Checks that committed contents read back, absent keys are reported as absent, and the encoding
 /// of these contents is canonical.
-fn check(store: &Forgetful, root: AtomId, model: &BTreeMap<Vec<u8>, Vec<u8>>, key: &[u8]) {
-    let read = patiently(|| {
+fn check(store: &FirstMissStore, root: AtomId, model: &BTreeMap<Vec<u8>, Vec<u8>>, key: &[u8]) {
+    let read = retry_missing(|| {
         entries(store, root)
             .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
             .collect::<Result<BTreeMap<_, _>, _>>()
     });
     assert_eq!(read, *model);
     let first = key.first().copied().into_iter().collect::<Vec<u8>>();
-    let below = patiently(|| {
+    let below = retry_missing(|| {
         prefix(store, root, &first)
             .map(|entry| entry.map(|(key, _)| key.to_vec()))
             .collect::<Result<Vec<_>, _>>()
@@ -89,24 +89,28 @@ fn check(store: &Forgetful, root: AtomId, model: &BTreeMap<Vec<u8>, Vec<u8>>, ke
     assert_eq!(below, expected);
     let pairs: Vec<(&[u8], &[u8])> = model.iter().map(|(k, v)| (&**k, &**v)).collect();
     let built = Trie::from_sorted(pairs).map(|mut trie| trie.root(&mut Scalar));
-    assert_eq!(built.ok(), Some(root), "the contents alone decide the root");
-    let proof = patiently(|| Proof::prove(store, root, key));
+    assert_eq!(
+        built.ok(),
+        Some(root),
+        "the root depends only on the contents"
+    );
+    let proof = retry_missing(|| Proof::prove(store, root, key));
     let proven = proof.verify(root, key);
     assert_eq!(
         proven.ok().map(|value| value.map(|value| value.to_vec())),
         Some(model.get(key).cloned())
     );
-    let value = patiently(|| get(store, root, key));
+    let value = retry_missing(|| get(store, root, key));
     assert_eq!(value.as_deref(), model.get(key).map(Vec::as_slice));
 }
 
 fn check_diff(
-    store: &Forgetful,
+    store: &FirstMissStore,
     before: &(AtomId, BTreeMap<Vec<u8>, Vec<u8>>),
     root: AtomId,
     model: &BTreeMap<Vec<u8>, Vec<u8>>,
 ) {
-    let changed = patiently(|| {
+    let changed = retry_missing(|| {
         diff(store, before.0, root)
             .map(|change| change.map(|change| change.key.to_vec()))
             .collect::<Result<BTreeSet<_>, _>>()

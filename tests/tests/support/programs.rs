@@ -131,7 +131,7 @@ pub(crate) fn expr() -> impl Strategy<Value = Expr> {
 #[expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "the texts parse, the store has three atoms"
+    reason = "the texts parse, and the store has three atoms"
 )]
 /// Returns the bindings of an environment.
 pub(crate) fn bindings() -> BTreeMap<String, Expr> {

@@ -54,7 +54,7 @@ impl<T: StakeView> ForkChoice<T> {
         }
         let is_free = self.head.is_none() && self.tree.is_none();
         if is_free {
-            let clean = self.clean_part(index, tip.id, block.height);
+            let clean = self.unavoided_part(index, tip.id, block.height);
             if clean != Some((tip.id, block.height)) {
                 return Err(InsertError::Avoided(tip.id));
             }
@@ -80,7 +80,7 @@ impl<T: StakeView> ForkChoice<T> {
         let height = lookup(index, &id)?.height;
         let before = self.own;
         self.head = Some((id, height));
-        self.own = self.clean_part(index, id, height);
+        self.own = self.unavoided_part(index, id, height);
         if let Some((own, _)) = self.own {
             // If it does not connect, the tree is rebuilt from it.
             let _ = self.attach(index, Tip::from(own), false);
@@ -88,7 +88,7 @@ impl<T: StakeView> ForkChoice<T> {
         let is_known = |id: AtomId| self.tree.as_ref().is_some_and(|it| it.find(&id).is_some());
         if !self.own.is_some_and(|(own, _)| is_known(own)) {
             let tips = self.tips();
-            self.plant(index, &tips);
+            self.build_tree(index, &tips);
         }
         let fork = match (before, self.own, &self.tree) {
             (Some((before, _)), Some((own, _)), Some(tree)) => tree.common(&before, &own),
@@ -307,7 +307,7 @@ impl<T: StakeView> ForkChoice<T> {
 
     /// Returns the highest block of the chain of `id` below all avoided blocks, with its height;
     /// `None` if there is no such block.
-    fn clean_part<I: BlockIndex + ?Sized>(
+    fn unavoided_part<I: BlockIndex + ?Sized>(
         &self,
         index: &I,
         id: AtomId,
@@ -345,19 +345,19 @@ impl<T: StakeView> ForkChoice<T> {
         let tips = self.tips();
         self.tree = None;
         let head = self.head;
-        self.own = head.and_then(|(id, height)| self.clean_part(index, id, height));
-        self.plant(index, &tips);
+        self.own = head.and_then(|(id, height)| self.unavoided_part(index, id, height));
+        self.build_tree(index, &tips);
         self.settle();
     }
 
     /// Creates a tree from the node's own block and the parts of the chains of `tips` below all
     /// avoided blocks.
-    fn plant<I: BlockIndex + ?Sized>(&mut self, index: &I, tips: &[AtomId]) {
+    fn build_tree<I: BlockIndex + ?Sized>(&mut self, index: &I, tips: &[AtomId]) {
         let tree = |(id, height)| Tree::new(root(index, id), height);
         self.tree = self.own.map(tree);
         for tip in tips {
             let height = index.block(tip).map(|block| block.height);
-            let clean = height.and_then(|height| self.clean_part(index, *tip, height));
+            let clean = height.and_then(|height| self.unavoided_part(index, *tip, height));
             match clean {
                 Some(clean) if self.tree.is_none() && self.head.is_none() => {
                     self.tree = Some(tree(clean));

@@ -20,7 +20,7 @@ struct Findings {
 }
 
 /// Fork that the walk has reached.
-struct Place<'a> {
+struct ForkPoint<'a> {
     height: u64,
     children: &'a [Key],
     /// Child that the node is on.
@@ -136,14 +136,14 @@ impl<T: StakeView> ForkChoice<T> {
                     Ok(()) => {
                         let limit = self.settings.max_reorg_depth;
                         let depth = own_height.saturating_sub(height);
-                        let place = Place {
+                        let fork = ForkPoint {
                             height,
                             children: &children,
                             incumbent,
                             is_fixed: depth > limit || height < self.anchor,
                             floor: own_height.saturating_sub(limit),
                         };
-                        settle_fork(tree, at, &place, limit, trusted, findings)
+                        settle_fork(tree, at, &fork, limit, trusted, findings)
                     }
                 },
             };
@@ -158,38 +158,38 @@ impl<T: StakeView> ForkChoice<T> {
 fn settle_fork<T: StakeView>(
     tree: &Tree<T>,
     at: Key,
-    place: &Place<'_>,
+    fork: &ForkPoint<'_>,
     max_reorg_depth: u64,
     trusted: &[AtomId],
     findings: &mut Findings,
 ) -> Option<Key> {
     let segment = tree.segment(at)?;
     let total = segment.table.as_ref()?.total();
-    let branches: Option<Vec<Branch>> = place
+    let branches: Option<Vec<Branch>> = fork
         .children
         .iter()
         .map(|key| {
             let child = tree.segment(*key)?;
             Some(Branch {
-                blocks: child.top.saturating_sub(place.height),
+                blocks: child.top.saturating_sub(fork.height),
                 stake: child.stake.clone()?,
                 first: child.first,
             })
         })
         .collect();
     let branches = branches?;
-    let position = |key: Key| place.children.iter().position(|child| *child == key);
-    let selection = select(&branches, place.incumbent.and_then(position), &total)?;
-    let key_of = |index: usize| place.children.get(index).copied();
+    let position = |key: Key| fork.children.iter().position(|child| *child == key);
+    let selection = select(&branches, fork.incumbent.and_then(position), &total)?;
+    let key_of = |index: usize| fork.children.get(index).copied();
     let selected = key_of(selection.branch)?;
     let mut contest = |cause, others: &[Key]| {
         findings.contests.push(Contest {
             cause,
-            fork: describe(tree, segment, place.incumbent, others),
+            fork: describe(tree, segment, fork.incumbent, others),
         });
     };
-    if let Some(incumbent) = place.incumbent {
-        if selected != incumbent && place.is_fixed {
+    if let Some(incumbent) = fork.incumbent {
+        if selected != incumbent && fork.is_fixed {
             contest(Cause::NeedsOperator, &[selected]);
             return Some(incumbent);
         }
@@ -197,10 +197,9 @@ fn settle_fork<T: StakeView>(
             let light = selection.vetoed.and_then(key_of);
             if let Some(light) = light {
                 contest(Cause::Light, &[light]);
-            } else if place.is_fixed {
-                let is_old =
-                    |key: &&Key| tree.segment(**key).is_some_and(|it| it.top < place.floor);
-                let others = place.children.iter().filter(|key| **key != incumbent);
+            } else if fork.is_fixed {
+                let is_old = |key: &&Key| tree.segment(**key).is_some_and(|it| it.top < fork.floor);
+                let others = fork.children.iter().filter(|key| **key != incumbent);
                 findings.lost.extend(others.filter(is_old));
             }
         }
@@ -213,7 +212,7 @@ fn settle_fork<T: StakeView>(
         branch.blocks.min(winner.blocks) > max_reorg_depth.max(NEAR_BLOCKS)
             && &factor * &branch.stake >= winner.stake
     };
-    let rivals = branches.iter().zip(place.children);
+    let rivals = branches.iter().zip(fork.children);
     let rivals: Vec<Key> = rivals
         .filter(|(branch, key)| **key == selected || is_rival(branch))
         .map(|(_, key)| *key)

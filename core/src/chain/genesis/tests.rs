@@ -18,7 +18,7 @@ fn usable() -> Genesis {
 
 /// First case of the public test vectors.
 #[test]
-fn the_reference_genesis_has_its_id() {
+fn reference_genesis_has_the_reference_id() {
     let genesis = Genesis::reference(VALIDATOR, Natural::ZERO, 1_700_000_000_u64.into());
     let (block, store) = build(&genesis).unwrap();
     assert_eq!(
@@ -30,7 +30,7 @@ fn the_reference_genesis_has_its_id() {
 }
 
 #[test]
-fn the_default_is_usable() {
+fn default_genesis_is_usable() {
     let genesis = usable();
     assert_eq!(genesis.warnings(), []);
     let (block, store) = build(&genesis).unwrap();
@@ -39,17 +39,17 @@ fn the_default_is_usable() {
     let stakes = StakeTable::read(&store, block.accounts).unwrap();
     let now = &block.timestamp + &Natural::from(9_u64);
     let seed = ElectionSeeds::genesis(block.id()).next_slot_seed();
-    let drawn = validator_at(&stakes, seed, &block.timestamp, &now);
-    assert_eq!(drawn, Ok(VALIDATOR));
+    let producer = validator_at(&stakes, seed, &block.timestamp, &now);
+    assert_eq!(producer, Ok(VALIDATOR));
     let funded = Account::find(&store, block.accounts, &VALIDATOR).unwrap();
     assert_eq!(funded.unwrap().balance, DEFAULT_BALANCE);
-    let nobody = Account::find(&store, block.accounts, &Address::new([9; 32]));
-    assert_eq!(nobody, Ok(None));
+    let absent = Account::find(&store, block.accounts, &Address::new([9; 32]));
+    assert_eq!(absent, Ok(None));
 }
 
 /// The module doc's claims about the defaults.
 #[test]
-fn the_default_price_meets_its_demands() {
+fn default_price_meets_its_requirements() {
     let genesis = usable();
     let year = YEAR_BLOCKS;
     assert_eq!(genesis.transfer_cost(1), Some(3_u64.into()));
@@ -68,7 +68,7 @@ fn the_default_price_meets_its_demands() {
 }
 
 #[test]
-fn cheap_storage_is_worth_a_warning() {
+fn cheap_storage_causes_a_warning() {
     let mut free = usable();
     free.balances.insert(TREASURY, Natural::ZERO);
     let cost = Natural::from(FILLED_BYTES / 1_120_000);
@@ -105,7 +105,7 @@ fn cheap_storage_is_worth_a_warning() {
 
 /// A reference verifier cannot insert into an empty trie.
 #[test]
-fn the_burn_account_has_a_contract_from_the_start() {
+fn burn_account_has_a_contract_in_the_genesis() {
     let (block, store) = build(&usable()).unwrap();
     let burn = Account::find(&store, block.accounts, &BURN)
         .unwrap()
@@ -135,7 +135,7 @@ fn the_burn_account_has_a_contract_from_the_start() {
 }
 
 #[test]
-fn what_was_asked_for_is_in_it() {
+fn genesis_contains_the_configured_accounts_and_contracts() {
     let mut genesis = usable();
     let (rich, object) = (Address::new([8; 32]), AtomId::new([6; 32]));
     genesis.balances.insert(rich, Natural::new(u128::MAX));
@@ -173,7 +173,7 @@ fn what_was_asked_for_is_in_it() {
     assert_eq!(genesis.transfer_cost(30), Some((1 + 474 + 245_u64).into()));
     let warnings = genesis.warnings();
     let [
-        GenesisWarning::DearTransfers {
+        GenesisWarning::ExpensiveTransfers {
             first,
             after_a_day,
             after_a_year,
@@ -190,17 +190,20 @@ fn what_was_asked_for_is_in_it() {
 }
 
 #[test]
-fn the_reference_genesis_prices_everybody_out() {
+fn reference_genesis_has_unaffordable_transfers() {
     let genesis = Genesis::reference(VALIDATOR, Natural::ZERO, Natural::ZERO);
     let warnings = genesis.warnings();
-    assert!(matches!(warnings[0], GenesisWarning::DearTransfers { .. }));
+    assert!(matches!(
+        warnings[0],
+        GenesisWarning::ExpensiveTransfers { .. }
+    ));
     assert_eq!(warnings.len(), 2);
     let cost = Natural::from(799_u64);
-    assert_eq!(warnings[1], GenesisWarning::NobodyCanPay { cost });
+    assert_eq!(warnings[1], GenesisWarning::UnaffordableTransfers { cost });
 }
 
 #[test]
-fn a_chain_that_cannot_go_on_is_refused() {
+fn genesis_of_an_unusable_chain_is_rejected() {
     let mut genesis = usable();
     genesis.stakes = Stakes::from([(VALIDATOR, Natural::ZERO)]);
     assert_eq!(build(&genesis).err(), Some(GenesisError::NoStake));

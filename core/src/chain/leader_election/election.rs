@@ -1,7 +1,7 @@
 //! Election inputs after one block: seeds and stakes.
 
-use super::draw::{Draw, ElectionError};
 use super::loader::ElectionLoader;
+use super::proposer_schedule::{ElectionError, ProposerSchedule};
 use super::seeds::ElectionSeeds;
 use super::stake_table::StakeTable;
 use crate::atom::{AtomId, AtomSource};
@@ -65,7 +65,7 @@ impl Election {
     ///
     /// # Errors
     /// Fails if there is no stake.
-    pub fn draw(&self) -> Result<Draw, ElectionError> {
-        Draw::new(&self.stakes, self.seeds.next_slot_seed())
+    pub fn schedule(&self) -> Result<ProposerSchedule, ElectionError> {
+        ProposerSchedule::new(&self.stakes, self.seeds.next_slot_seed())
     }
 }

@@ -79,7 +79,7 @@ impl ElectionLoader {
     ) -> Result<Option<Election>, RecordError<S::Error>> {
         let height = self.height.ok_or(RecordError::Malformed {
             record: self.block(),
-            problem: "its height is not that of a block of a chain",
+            problem: "invalid block height",
         })?;
         let mut left = steps;
         while self.seeds.is_none() {
@@ -129,7 +129,7 @@ impl ElectionLoader {
         if block.height != below || (below == 0) != block.is_genesis() {
             return Err(RecordError::Malformed {
                 record: self.below,
-                problem: "its height is not one less than that of the block after it",
+                problem: "height is not one less than the height of the next block",
             });
         }
         self.ids.push(self.below);

@@ -86,7 +86,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn small_and_large_bounds_draw_the_same(bound in 1..u128::MAX, seed: u32) {
+        fn small_and_large_bounds_give_the_same_numbers(bound in 1..u128::MAX, seed: u32) {
             let (mut small, mut large) = (Mt::new(seed), Mt::new(seed));
             let bound = bound >> (seed % 128);
             let bound = bound.max(1);

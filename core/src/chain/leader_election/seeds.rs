@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_follow_from_the_epoch_before_last() {
+    fn seeds_depend_on_the_epoch_before_last() {
         let ids: Vec<AtomId> = (0..5 * EPOCH_BLOCKS).map(id).collect();
         let mut seeds = ElectionSeeds::genesis(ids[0]);
         for (height, id) in (0..).zip(&ids) {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_block_of_an_epoch_is_the_last_to_change_a_seed() {
+    fn last_block_of_an_epoch_is_the_last_to_change_a_seed() {
         let branch = |changed: u64| {
             let change = |height: u64| {
                 if height == changed {
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_from_the_epoch_before_last_rebuilds_the_seeds() {
+    fn seed_run_from_the_epoch_before_last_rebuilds_the_seeds() {
         let mut seeds = ElectionSeeds::genesis(id(0));
         for height in 0..5 * EPOCH_BLOCKS {
             if height > 0 {

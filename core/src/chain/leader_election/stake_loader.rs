@@ -28,7 +28,7 @@ pub struct StakeLoader {
 /// keys has two nodes per key.
 const STEPS_PER_STAKE: u64 = 4;
 /// Number of nodes that may be compared in addition, however low the limit on stakes.
-const LEAST_STEPS: u64 = 4_096;
+const MIN_STEPS: u64 = 4_096;
 
 impl StakeLoader {
     /// Creates a loader that starts at a known table; the result is the table of the treasury data
@@ -52,7 +52,7 @@ impl StakeLoader {
         self.max_stakes = max_stakes;
         let stakes = self.tree.len().saturating_add(max_stakes);
         let steps = stakes.saturating_mul(STEPS_PER_STAKE);
-        self.steps_left = steps.saturating_add(LEAST_STEPS);
+        self.steps_left = steps.saturating_add(MIN_STEPS);
         self
     }
 
@@ -67,7 +67,7 @@ impl StakeLoader {
         let treasury = Account::find(source, accounts, &TREASURY)?;
         let treasury = treasury.ok_or(RecordError::Malformed {
             record: accounts,
-            problem: "the accounts have no treasury",
+            problem: "missing treasury account",
         })?;
         Ok(treasury.data)
     }
@@ -87,7 +87,7 @@ impl StakeLoader {
             let Some(left) = self.steps_left.checked_sub(1) else {
                 return Err(RecordError::Malformed {
                     record: self.root,
-                    problem: "the stakes have more nodes than this reader takes",
+                    problem: "number of stake trie nodes exceeds the limit",
                 });
             };
             self.steps_left = left;
@@ -113,18 +113,18 @@ impl StakeLoader {
             problem,
         };
         let validator = Address::from_slice(&change.key)
-            .ok_or_else(|| malformed("a stake's owner does not have 32 bytes"))?;
+            .ok_or_else(|| malformed("stake owner is not 32 bytes"))?;
         let stake = match &change.after {
             None => Natural::ZERO,
             Some(value) if value.len() > MAX_INTEGER_BYTES => {
                 return Err(malformed("a stake has more than 256 bytes"));
             }
             Some(value) => Natural::from_bytes_le(value)
-                .map_err(|_| malformed("a stake is not an integer in shortest form"))?,
+                .map_err(|_| malformed("stake is not a canonical integer"))?,
         };
         self.tree.set(&validator, stake);
         if self.tree.len() > self.max_stakes {
-            return Err(malformed("there are more stakes than this reader takes"));
+            return Err(malformed("number of stakes exceeds the limit"));
         }
         Ok(())
     }

@@ -332,7 +332,7 @@ mod tests {
     /// Inserts and removes enough keys for several full branches: in order, in reverse and
     /// scattered.
     #[test]
-    fn holds_what_was_set_whatever_the_order() {
+    fn content_is_independent_of_insertion_order() {
         let count = 20_000_u32;
         let orders: [fn(u32) -> u32; 3] = [
             |index| index,
@@ -401,7 +401,7 @@ mod tests {
         }
 
         #[test]
-        fn finds_entries_by_their_place_in_the_sum(
+        fn entries_are_found_by_their_position_in_the_sum(
             stakes in proptest::collection::btree_map(any::<u32>(), 1..u64::MAX, 1..300),
             position: u128,
         ) {

@@ -31,9 +31,11 @@ fn naturals(amounts: &[&str]) -> Vec<Natural> {
 
 /// Returns the block producers of the first slots, one digit each.
 fn sequence(stakes: &StakeTable, seed: AtomId, slots: usize) -> String {
-    let mut draw = Draw::new(stakes, seed).unwrap();
+    let mut schedule = ProposerSchedule::new(stakes, seed).unwrap();
     let digit = |validator: Address| char::from(b'0' + validator.as_bytes()[0]);
-    (0..slots).map(|_| digit(draw.next_validator())).collect()
+    (0..slots)
+        .map(|_| digit(schedule.next_validator()))
+        .collect()
 }
 
 fn seed(bytes: &[(usize, u8)]) -> AtomId {
@@ -47,7 +49,7 @@ fn seed(bytes: &[(usize, u8)]) -> AtomId {
 /// Expected values from Python's `random.Random`, for bounds of one to five words and seeds with
 /// leading zero bytes and words.
 #[test]
-fn draws_are_those_of_the_reference() {
+fn leader_election_matches_the_reference() {
     let mut late = [7; 32];
     late[..3].fill(0);
     for (amounts, id, expected) in [
@@ -97,7 +99,7 @@ fn draws_are_those_of_the_reference() {
 
 /// A week without a block.
 #[test]
-fn a_long_gap_is_drawn_to_its_end() {
+fn schedule_covers_long_gaps() {
     let amounts: Vec<Natural> = (0..9_u64)
         .map(|i| (i * i * 7919 % 1000 + 1).into())
         .collect();
@@ -116,15 +118,15 @@ fn a_long_gap_is_drawn_to_its_end() {
         let validator = validator_at(&stakes, seed, &Natural::ZERO, &time);
         assert_eq!(validator, Ok(Address::new([expected; 32])), "slot {slot}");
         for most in [1, 7, 1_000] {
-            let mut draw = Draw::new(&stakes, seed).unwrap();
+            let mut schedule = ProposerSchedule::new(&stakes, seed).unwrap();
             let mut calls = 0;
             let found = loop {
                 calls += 1;
-                let drawn = draw.slot();
-                if let Some(found) = draw.advance(slot, most) {
+                let before = schedule.slot();
+                if let Some(found) = schedule.advance(slot, most) {
                     break found;
                 }
-                assert!((1..=65 * most).contains(&(draw.slot() - drawn)));
+                assert!((1..=65 * most).contains(&(schedule.slot() - before)));
             };
             assert_eq!(found, Address::new([expected; 32]), "slot {slot}");
             assert!(calls > slot / (65 * most), "in {calls} calls");
@@ -168,30 +170,35 @@ fn slots_are_two_seconds_and_start_at_one() {
 }
 
 #[test]
-fn without_stakes_there_is_no_draw() {
+fn schedule_needs_a_stake() {
     for stakes in [table(&[]), table(&[Natural::ZERO, Natural::ZERO])] {
         assert_eq!(
-            Draw::new(&stakes, AtomId::ZERO).err(),
+            ProposerSchedule::new(&stakes, AtomId::ZERO).err(),
             Some(ElectionError::NoStake)
         );
     }
 }
 
 #[test]
-fn a_slot_that_has_passed_is_not_drawn_again() {
+fn passed_slot_has_no_producer() {
     let stakes = table(&naturals(&["10", "20"]));
-    let mut draw = Draw::new(&stakes, AtomId::ZERO).unwrap();
-    assert_eq!(draw.validator_of(0), None);
-    let fifth = draw.validator_of(5);
-    assert_eq!((draw.validator_of(5), draw.slot()), (fifth, 5));
-    assert_eq!(draw.validator_of(4), None);
+    let mut schedule = ProposerSchedule::new(&stakes, AtomId::ZERO).unwrap();
+    assert_eq!(schedule.validator_of(0), None);
+    let fifth = schedule.validator_of(5);
+    assert_eq!((schedule.validator_of(5), schedule.slot()), (fifth, 5));
+    assert_eq!(schedule.validator_of(4), None);
 }
 
 #[test]
-fn a_draw_leaves_the_table_as_it_was() {
+fn schedule_does_not_change_the_stake_table() {
     let stakes = table(&naturals(&["1000", "3", "900"]));
     let before: Vec<Natural> = stakes.iter().map(|(_, stake)| stake.clone()).collect();
-    assert!(Draw::new(&stakes, AtomId::ZERO).unwrap().validator_of(500) > None);
+    assert!(
+        ProposerSchedule::new(&stakes, AtomId::ZERO)
+            .unwrap()
+            .validator_of(500)
+            > None
+    );
     assert!(stakes.iter().map(|(_, stake)| stake).eq(&before));
     assert_eq!(*stakes.total(), 1_903);
 }
@@ -245,7 +252,7 @@ fn endless_stakes(store: &mut MemoryStore) -> AtomId {
 }
 
 #[test]
-fn a_state_of_endless_stakes_costs_what_the_reader_allows() {
+fn endless_stakes_are_bounded_by_the_loader_limit() {
     let mut store = MemoryStore::new();
     let root = endless_stakes(&mut store);
     let accounts = treasury_with(&mut store, root);
@@ -256,7 +263,10 @@ fn a_state_of_endless_stakes_costs_what_the_reader_allows() {
     let mut bounded = StakeLoader::new(StakeTable::default(), root).with_max_stakes(5_000);
     let error = bounded.run(&store, u32::MAX).unwrap_err();
     assert!(
-        matches!(error, RecordError::Malformed { problem, .. } if problem.contains("more stakes")),
+        matches!(
+            error,
+            RecordError::Malformed { problem, .. } if problem.contains("number of stakes")
+        ),
         "{error}"
     );
     let block = header(0, AtomId::ZERO, accounts).signed(None);
@@ -288,7 +298,7 @@ fn nodes_without_stakes_are_bounded_as_well() {
         let mut bounded = StakeLoader::new(StakeTable::default(), root).with_max_stakes(5_000);
         let error = bounded.run(&store, 1 << 20).unwrap_err();
         assert!(
-            matches!(error, RecordError::Malformed { problem, .. } if problem.contains("more nodes")),
+            matches!(error, RecordError::Malformed { problem, .. } if problem.contains("nodes")),
             "{error}"
         );
         let block = header(0, AtomId::ZERO, accounts).signed(None);
@@ -298,7 +308,7 @@ fn nodes_without_stakes_are_bounded_as_well() {
 }
 
 #[test]
-fn a_genesis_of_endless_stakes_is_refused_without_a_bound_of_the_host() {
+fn genesis_with_endless_stakes_is_rejected_without_a_host_limit() {
     let mut store = MemoryStore::new();
     let root = endless_stakes(&mut store);
     let accounts = treasury_with(&mut store, root);
@@ -309,7 +319,10 @@ fn a_genesis_of_endless_stakes_is_refused_without_a_bound_of_the_host() {
     let verdict = (0..calls).find_map(|_| cache.load(&store, &genesis, 4_096).transpose());
     let error = verdict.unwrap().unwrap_err();
     assert!(
-        matches!(error, RecordError::Malformed { problem, .. } if problem.contains("more stakes")),
+        matches!(
+            error,
+            RecordError::Malformed { problem, .. } if problem.contains("number of stakes")
+        ),
         "{error}"
     );
 }
@@ -321,7 +334,7 @@ fn entries_that_are_not_stakes_are_malformed() {
     for (key, value, part) in [
         ([7; 31].as_slice(), [1].as_slice(), "32 bytes"),
         (&[7; 33], &[1], "32 bytes"),
-        (&[7; 32], &[1, 0], "shortest form"),
+        (&[7; 32], &[1, 0], "canonical"),
         (&[7; 32], &long, "more than 256 bytes"),
     ] {
         let mut store = MemoryStore::new();
@@ -443,7 +456,7 @@ impl AtomSource for Fetching<'_> {
 
 proptest! {
     #[test]
-    fn shortcuts_of_the_draw_change_nothing(
+    fn schedule_shortcuts_do_not_change_the_result(
         amounts in proptest::collection::vec((any::<u64>(), 0..140_u32), 1..40),
         id in any::<[u8; 32]>(),
         jumps in proptest::collection::vec(1..200_u64, 1..6),
@@ -458,20 +471,20 @@ proptest! {
         let stakes = table(&amounts);
         let id = AtomId::new(id);
         let mut naive = Naive { random: seeded(id), stakes: amounts };
-        let mut draw = Draw::new(&stakes, id).unwrap();
+        let mut schedule = ProposerSchedule::new(&stakes, id).unwrap();
         let mut slot = 0;
         for jump in jumps {
             slot += jump;
-            let drawn = draw.validator_of(slot).unwrap();
+            let winner = schedule.validator_of(slot).unwrap();
             let index = (0..jump).map(|_| naive.next()).last().unwrap();
-            prop_assert_eq!(usize::from(drawn.as_bytes()[0]), index);
+            prop_assert_eq!(usize::from(winner.as_bytes()[0]), index);
         }
     }
 
     /// Reads from the empty table, from another table and back, regardless of which atoms have to
     /// be fetched and how few steps a call makes.
     #[test]
-    fn tables_are_read_by_what_differs(
+    fn stake_tables_load_from_any_other_table(
         before in any_stakes(), after in any_stakes(), steps in 1..40_u32,
     ) {
         let mut store = MemoryStore::new();
@@ -504,7 +517,7 @@ proptest! {
 
 /// Ten changed stakes of many are read in few steps.
 #[test]
-fn a_difference_costs_what_changed() {
+fn loading_cost_is_proportional_to_the_changes() {
     let key = |number: u64| Address::new(crate::crypto::hash(&number.to_be_bytes()));
     let mut stakes: Stakes = (0..20_000)
         .map(|number| (key(number), Natural::ONE))
@@ -604,7 +617,7 @@ fn elections_are_read_from_the_headers_and_the_state() {
 }
 
 #[test]
-fn an_election_that_is_known_is_where_reading_ends() {
+fn loading_stops_at_a_known_election() {
     let chain = chain(40);
     let mut cache = ElectionCache::default();
     cache.insert(chain.elections[30].clone());
@@ -628,7 +641,7 @@ fn an_election_that_is_known_is_where_reading_ends() {
 }
 
 #[test]
-fn a_cache_reads_several_elections_side_by_side() {
+fn cache_loads_several_elections_in_parallel() {
     let chain = chain(40);
     let source = Fetching::new(&chain.store);
     let mut cache = ElectionCache::default();
@@ -655,12 +668,12 @@ fn a_cache_reads_several_elections_side_by_side() {
             break;
         }
         calls += 1;
-        assert!(calls < 10_000, "it goes on");
+        assert!(calls < 10_000, "{calls} calls");
     }
 }
 
 #[test]
-fn the_nearest_table_is_that_of_the_same_root_or_height() {
+fn nearest_table_has_the_same_root_or_height() {
     let chain = chain(200);
     let mut cache = ElectionCache::default();
     assert_eq!(cache.nearest_stakes(AtomId::ZERO, 3), None);
@@ -711,7 +724,7 @@ fn headers_whose_heights_do_not_descend_are_malformed() {
 }
 
 #[test]
-fn participation_expects_what_the_definition_says() {
+fn expected_participation_matches_its_definition() {
     let equal = |count: u8| table(&std::vec![Natural::from(1_000_u64); usize::from(count)]);
     let run = |producers: u8| (0..=255_u8).map(move |at| Address::new([at % producers; 32]));
     // Σ s(1-(1-s)^256), computed in floating point.

@@ -39,7 +39,7 @@ fn naive(mut header: Header, bits: u64) -> Block {
 }
 
 #[test]
-fn the_first_nonce_that_fits_is_found() {
+fn first_matching_nonce_is_found() {
     for bits in 0..8_u64 {
         for start in [0, 250, 65_530, u128::from(u64::MAX) - 3, u128::MAX - 5] {
             let header = header(start.into());
@@ -52,7 +52,7 @@ fn the_first_nonce_that_fits_is_found() {
 }
 
 #[test]
-fn a_search_in_slices_finds_the_same() {
+fn sliced_search_finds_the_same_nonce() {
     for slice in [1, 3, 16, 17, 40] {
         let mut miner = Miner::new(header(Natural::ZERO), key(), &8_u64.into());
         let mut turns = 0;
@@ -69,7 +69,7 @@ fn a_search_in_slices_finds_the_same() {
 }
 
 #[test]
-fn a_budget_is_kept() {
+fn attempt_budget_is_respected() {
     let mut miner = Miner::new(header(Natural::ZERO), key(), &300_u64.into());
     assert_eq!(miner.try_nonces(0, &mut Scalar), None);
     assert_eq!(miner.attempts(), 0);
@@ -78,7 +78,7 @@ fn a_budget_is_kept() {
 }
 
 #[test]
-fn no_id_has_more_work_than_bits() {
+fn leading_zero_bits_are_bounded_by_the_id_length() {
     assert!(has_work(&AtomId::ZERO, &256_u64.into()));
     assert!(!has_work(&AtomId::ZERO, &257_u64.into()));
     let beyond = Natural::new(u128::MAX) + Natural::ONE;

@@ -104,7 +104,7 @@ fn store(atoms: &RecordAtoms) -> MemoryStore {
 }
 
 /// Reads with each of the atoms missing in turn and checks that the error has its id.
-fn each_missing_atom_is_named<T: core::fmt::Debug>(
+fn each_missing_atom_is_reported<T: core::fmt::Debug>(
     atoms: &RecordAtoms,
     read: impl Fn(&MemoryStore) -> Result<T, RecordError<core::convert::Infallible>>,
 ) {
@@ -122,14 +122,14 @@ proptest! {
     fn accounts_round_trip(account in account()) {
         let (id, atoms) = account.to_atoms();
         prop_assert_eq!(Account::read(&store(&atoms), id), Ok(account));
-        each_missing_atom_is_named(&atoms, |store| Account::read(store, id));
+        each_missing_atom_is_reported(&atoms, |store| Account::read(store, id));
     }
 
     #[test]
     fn receipts_round_trip(receipt in receipt()) {
         let (id, atoms) = receipt.to_atoms();
         prop_assert_eq!(Receipt::read(&store(&atoms), id), Ok(receipt));
-        each_missing_atom_is_named(&atoms, |store| Receipt::read(store, id));
+        each_missing_atom_is_reported(&atoms, |store| Receipt::read(store, id));
     }
 
     #[test]
@@ -139,11 +139,11 @@ proptest! {
         prop_assert_eq!(transaction.verify_signature(), Ok(()));
         let (id, atoms) = (transaction.id(), transaction.to_atoms());
         prop_assert_eq!(Transaction::read(&store(&atoms), id), Ok(transaction));
-        each_missing_atom_is_named(&atoms, |store| Transaction::read(store, id));
+        each_missing_atom_is_reported(&atoms, |store| Transaction::read(store, id));
     }
 
     #[test]
-    fn a_signature_belongs_to_one_transaction(content in unsigned(), other in unsigned()) {
+    fn signature_is_valid_for_one_transaction_only(content in unsigned(), other in unsigned()) {
         prop_assume!(content != other);
         let transaction = content.sign(&SigningKey::from_seed(&[1; 32]));
         let forged = other.signed(*transaction.sender(), *transaction.signature());
@@ -162,12 +162,12 @@ proptest! {
         prop_assert_eq!(block.verify_signature().is_ok(), signed);
         let (id, atoms) = (block.id(), block.to_atoms());
         prop_assert_eq!(Block::read(&store(&atoms), id), Ok(block));
-        each_missing_atom_is_named(&atoms, |store| Block::read(store, id));
+        each_missing_atom_is_reported(&atoms, |store| Block::read(store, id));
     }
 
     /// Encodings are canonical: any other atom in any position gives an error or another record.
     #[test]
-    fn no_two_forms_are_the_same_record(
+    fn record_encoding_is_canonical(
         content in unsigned(), place in 0..10_usize, data in vec(any::<u8>(), 0..70), kind in 0..3_u8,
     ) {
         let transaction = content.sign(&SigningKey::from_seed(&[3; 32]));
@@ -247,9 +247,9 @@ fn transaction_problem(place: usize, kind: AtomKind, data: &[u8]) -> &'static st
 
 /// In the reference, each of these is the same transaction under a second id.
 #[test]
-fn padded_versions_and_integers_are_refused() {
+fn padded_versions_and_integers_are_rejected() {
     use AtomKind::Bytes;
-    for (place, data, says) in [
+    for (place, data, part) in [
         (8, [0, 1].as_slice(), "version"),
         (8, &[1, 0], "version"),
         (8, &[2], "version"),
@@ -266,12 +266,12 @@ fn padded_versions_and_integers_are_refused() {
     ] {
         let kind = if place == 9 { AtomKind::Symbol } else { Bytes };
         let problem = transaction_problem(place, kind, data);
-        assert!(problem.contains(says), "{place} {data:?}: {problem}");
+        assert!(problem.contains(part), "{place} {data:?}: {problem}");
     }
 }
 
 #[test]
-fn atoms_of_another_kind_are_refused() {
+fn atoms_of_another_kind_are_rejected() {
     let atoms = a_transaction().to_atoms();
     for (place, (_, atom)) in atoms.iter().enumerate() {
         for kind in [AtomKind::Symbol, AtomKind::Bytes, AtomKind::List] {
@@ -283,7 +283,7 @@ fn atoms_of_another_kind_are_refused() {
 }
 
 #[test]
-fn too_much_data_is_refused() {
+fn too_much_data_is_rejected() {
     let data = [7; MAX_TRANSACTION_DATA_BYTES + 1];
     assert!(transaction_problem(3, AtomKind::Bytes, &data).contains("60000"));
     let most = &data[..MAX_TRANSACTION_DATA_BYTES];
@@ -292,7 +292,7 @@ fn too_much_data_is_refused() {
 }
 
 #[test]
-fn too_long_numbers_are_refused() {
+fn too_long_numbers_are_rejected() {
     for (place, most) in [(0, MAX_INTEGER_BYTES), (1, MAX_INTEGER_BYTES), (2, 65_368)] {
         let long = [7; 65_368];
         let found = transaction_problem(place, AtomKind::Bytes, &long[..most.max(257)]);
@@ -315,7 +315,7 @@ fn signed_store(name: &str, fields: &[&[u8]], signature: &[u8]) -> (MemoryStore,
 }
 
 #[test]
-fn bodies_have_their_number_of_fields() {
+fn wrong_number_of_body_fields_is_rejected() {
     let wide = [1; 32];
     for count in 0..18 {
         let fields: Vec<&[u8]> = (0..count).map(|_| wide.as_slice()).collect();
@@ -333,7 +333,7 @@ fn bodies_have_their_number_of_fields() {
 /// Read as in the reference, with a minted total of 0. The block keeps the id under which it was
 /// read.
 #[test]
-fn a_block_without_the_minted_total_is_read() {
+fn block_without_the_minted_total_is_readable() {
     let fields: Vec<[u8; 32]> = (1..=14).map(|field| [field; 32]).collect();
     let fields: Vec<&[u8]> = fields.iter().map(<[u8; 32]>::as_slice).collect();
     let (store, id) = signed_store("block", &fields, &[]);
@@ -347,7 +347,7 @@ fn a_block_without_the_minted_total_is_read() {
 }
 
 #[test]
-fn blocks_with_other_forms_are_refused() {
+fn non_canonical_blocks_are_rejected() {
     let key = SigningKey::from_seed(&[5; 32]);
     let wide = [[1; 32]; 15];
     let fields: Vec<&[u8]> = wide.iter().map(<[u8; 32]>::as_slice).collect();
@@ -375,18 +375,20 @@ fn blocks_with_other_forms_are_refused() {
 }
 
 #[test]
-fn a_chain_without_an_end_is_not_followed() {
+fn too_long_record_list_is_rejected() {
     let mut store = MemoryStore::new();
     let mut next = AtomId::ZERO;
     for _ in 0..1_000 {
         next = store.insert(Atom::new(AtomKind::Symbol, *b"account", next));
     }
     let error = Account::read(&store, next).unwrap_err();
-    assert!(matches!(error, RecordError::Malformed { problem, .. } if problem.contains("more")));
+    assert!(
+        matches!(error, RecordError::Malformed { problem, .. } if problem.contains("too many"))
+    );
 }
 
 #[test]
-fn an_unsigned_block_has_no_valid_signature() {
+fn unsigned_block_has_no_valid_signature() {
     let block = a_block().signed(None);
     assert!(block.verify_signature().is_err());
     let other = SigningKey::from_seed(&[7; 32]);
@@ -422,7 +424,7 @@ fn a_block() -> Header {
 }
 
 #[test]
-fn addresses_read_and_print_as_hex() {
+fn addresses_parse_and_print_as_hex() {
     use alloc::string::ToString;
     let text = "0a".repeat(32);
     assert_eq!(text.parse(), Ok(Address::new([10; 32])));

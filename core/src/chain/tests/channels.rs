@@ -1,6 +1,8 @@
 //! Payment channels: accepted data of the operations, and malformed records.
 
-use super::world::{PARENT_TIME, World, address_of, from_anybody, key, list, natural, unsigned};
+use super::world::{
+    PARENT_TIME, World, address_of, key, list, natural, unsigned, with_dummy_signature,
+};
 use crate::atom::{Atom, AtomId, AtomKind, MemoryStore};
 use crate::chain::{Account, Address, Outcome, RecordAtoms, State, Status, Transaction, channel};
 use crate::integer::Natural;
@@ -23,7 +25,7 @@ fn status(state: &mut State<&MemoryStore>, transaction: &Transaction) -> Status 
 }
 
 fn own(counter: u64, amount: u64, data: &[u8]) -> Transaction {
-    from_anybody(unsigned(counter, PAYER, amount, data), PAYER)
+    with_dummy_signature(unsigned(counter, PAYER, amount, data), PAYER)
 }
 
 /// Returns the fields of a channel after the transactions so far.
@@ -46,7 +48,7 @@ fn balance(state: &mut State<&MemoryStore>, address: &Address) -> Natural {
 
 /// The operation byte may be omitted.
 #[test]
-fn an_update_names_the_peer_with_or_without_the_operation() {
+fn channel_update_may_omit_the_operation_byte() {
     let [peer, _] = PEERS;
     let window = WINDOW.to_le_bytes();
     let operation = [channel::UPDATE];
@@ -86,7 +88,7 @@ fn an_update_names_the_peer_with_or_without_the_operation() {
 
 /// The window may not become shorter, and a window of more than 64 bits is invalid.
 #[test]
-fn an_update_keeps_or_lengthens_the_window() {
+fn channel_update_keeps_or_extends_the_window() {
     let world = World::new(&[(PAYER, natural(10_000))]);
     let mut state = world.state();
     let [peer, _] = PEERS;
@@ -113,7 +115,7 @@ fn an_update_keeps_or_lengthens_the_window() {
 }
 
 #[test]
-fn a_channel_is_closed_after_its_window_and_by_its_whole_name() {
+fn channel_closes_after_its_window_and_by_its_full_address() {
     let [_, peer] = PEERS;
     let open =
         |window: u64| [&[channel::UPDATE][..], peer.as_ref(), &window.to_le_bytes()].concat();
@@ -156,7 +158,7 @@ fn a_channel_is_closed_after_its_window_and_by_its_whole_name() {
 
 /// A channel record without atoms is an empty channel; any other length than three is malformed.
 #[test]
-fn records_of_channels_have_three_fields_or_none() {
+fn channel_records_have_three_fields_or_none() {
     let [peer, _] = PEERS;
     let base = World::new(&[(PAYER, natural(10_000))]);
     for (count, expected) in [
@@ -218,7 +220,7 @@ fn with_channel(world: &mut World, peer: Address, record: AtomId) -> AtomId {
 
 /// Withdrawals: each part of a claim is checked.
 #[test]
-fn a_withdrawal_needs_the_payers_signature_over_exactly_what_it_says() {
+fn withdrawal_needs_the_payers_signature_over_its_exact_content() {
     let (payer, taker) = (key(1), key(2));
     let [from, to] = [&payer, &taker].map(address_of);
     let world = World::new(&[(from, natural(10_000)), (to, natural(10_000))]);
@@ -257,18 +259,18 @@ fn a_withdrawal_needs_the_payers_signature_over_exactly_what_it_says() {
         let open = unsigned(1, from, 300, &update).sign(&payer);
         assert_eq!(status(&mut state, &open), Status::Success);
         let before = balance(&mut state, &to);
-        let draw = unsigned(2, to, 999_999, data).sign(&taker);
-        assert_eq!(status(&mut state, &draw), expected);
-        let drawn = data.get(41..49).map(|amount| amount.try_into().unwrap());
-        let drawn = drawn.map_or(0, u64::from_le_bytes);
-        let drawn = if expected == Status::Success {
-            drawn
+        let withdrawal = unsigned(2, to, 999_999, data).sign(&taker);
+        assert_eq!(status(&mut state, &withdrawal), expected);
+        let withdrawn = data.get(41..49).map(|amount| amount.try_into().unwrap());
+        let withdrawn = withdrawn.map_or(0, u64::from_le_bytes);
+        let withdrawn = if expected == Status::Success {
+            withdrawn
         } else {
             0
         };
         assert_eq!(
             balance(&mut state, &to) + natural(7),
-            before + natural(drawn)
+            before + natural(withdrawn)
         );
         // The claim is worthless to any other sender.
         let stolen = unsigned(3, from, 0, data).sign(&payer);
@@ -278,11 +280,11 @@ fn a_withdrawal_needs_the_payers_signature_over_exactly_what_it_says() {
 
 /// The sender needs exactly the reserve and the moved amount.
 #[test]
-fn a_transfer_succeeds_with_just_enough() {
+fn transfer_succeeds_with_the_exact_balance() {
     for (balance, expected) in [(5 + 100, Status::Failed), (6 + 100, Status::Success)] {
         let world = World::new(&[(PAYER, natural(balance))]);
         let mut state = world.state();
-        let transfer = from_anybody(unsigned(1, Address::new([7; 32]), 100, b""), PAYER);
+        let transfer = with_dummy_signature(unsigned(1, Address::new([7; 32]), 100, b""), PAYER);
         assert_eq!(status(&mut state, &transfer), expected, "{balance}");
     }
 }

@@ -1,7 +1,7 @@
 //! Conservation of money under random transactions, and rejected transactions that change nothing.
 
 use super::world::{
-    CHAIN_ID, PARENT_TIME, World, address_of, from_anybody, key, natural, total, unsigned,
+    CHAIN_ID, PARENT_TIME, World, address_of, key, natural, total, unsigned, with_dummy_signature,
 };
 use crate::atom::{AtomId, MemoryStore};
 use crate::chain::{
@@ -124,7 +124,7 @@ impl Scene {
             counter,
             ..unsigned(0, recipient, op.amount, &data)
         };
-        from_anybody(unsigned, sender)
+        with_dummy_signature(unsigned, sender)
     }
 
     /// Returns a claim to money that a user has put into a channel, signed by that user.
@@ -179,7 +179,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn money_is_conserved_and_the_rejected_leave_no_trace(
+    fn money_is_conserved_and_rejected_transactions_change_no_state(
         ops in proptest::collection::vec(op(), 1..25), order: u64,
     ) {
         let scene = scene();
@@ -216,7 +216,7 @@ proptest! {
 
 /// Checks that the property test is not vacuous: every kind of outcome occurs.
 #[test]
-fn the_operations_reach_what_they_are_for() {
+fn generated_operations_cover_every_outcome() {
     let scene = scene();
     let op = |sender, kind, amount, other| Op {
         sender,

@@ -1,6 +1,8 @@
 //! State that a transaction leaves for the next one, and its limits.
 
-use super::world::{World, accounts, address_of, from_anybody, key, list, natural, unsigned};
+use super::world::{
+    World, accounts, address_of, key, list, natural, unsigned, with_dummy_signature,
+};
 use crate::atom::{AtomId, AtomSource, MemoryStore, SourceError};
 use crate::chain::{
     Address, BURN, Outcome, RecordAtoms, State, Status, TREASURY, Transaction, channel, contract,
@@ -25,12 +27,12 @@ fn data(operation: u8, rest: &[&[u8]]) -> Vec<u8> {
 }
 
 #[test]
-fn a_channel_that_was_updated_can_be_updated_again() {
+fn updated_channel_can_be_updated_again() {
     let world = World::new(&[(PAYER, natural(10_000))]);
     let mut state = world.state();
     let update = data(channel::UPDATE, &[PEER.as_ref(), &5_000_u64.to_le_bytes()]);
     for counter in 0..3 {
-        let update = from_anybody(unsigned(counter, PAYER, 100, &update), PAYER);
+        let update = with_dummy_signature(unsigned(counter, PAYER, 100, &update), PAYER);
         assert_eq!(status(&mut state, &update), Some(Status::Success));
     }
     let mut atoms = RecordAtoms::new();
@@ -52,7 +54,7 @@ fn a_channel_that_was_updated_can_be_updated_again() {
 }
 
 #[test]
-fn a_taker_draws_from_a_channel_that_was_opened_in_the_same_block() {
+fn withdrawal_works_in_the_block_that_opens_the_channel() {
     let (payer, taker) = (key(1), key(2));
     let [from, to] = [&payer, &taker].map(address_of);
     let world = World::new(&[(from, natural(10_000)), (to, natural(100))]);
@@ -63,20 +65,20 @@ fn a_taker_draws_from_a_channel_that_was_opened_in_the_same_block() {
     let message = channel::withdrawal_message(chain_id, &from, &to, 9, 120).unwrap();
     let signature = payer.sign(&message);
     let numbers = [9_u64.to_le_bytes(), 120_u64.to_le_bytes()].concat();
-    let draw = data(
+    let withdrawal = data(
         channel::WITHDRAW,
         &[from.as_ref(), &numbers, signature.as_bytes()],
     );
-    let draw = |counter| unsigned(counter, to, 0, &draw).sign(&taker);
+    let withdrawal = |counter| unsigned(counter, to, 0, &withdrawal).sign(&taker);
     assert_eq!(
-        status(&mut state, &draw(1)),
+        status(&mut state, &withdrawal(1)),
         Some(Status::Failed),
         "not open yet"
     );
     assert_eq!(status(&mut state, &open), Some(Status::Success));
-    assert_eq!(status(&mut state, &draw(2)), Some(Status::Success));
+    assert_eq!(status(&mut state, &withdrawal(2)), Some(Status::Success));
     assert_eq!(
-        status(&mut state, &draw(3)),
+        status(&mut state, &withdrawal(3)),
         Some(Status::Failed),
         "the counter is used"
     );
@@ -86,20 +88,20 @@ fn a_taker_draws_from_a_channel_that_was_opened_in_the_same_block() {
 }
 
 #[test]
-fn a_record_can_be_read_as_a_list_once_its_transaction_is_done() {
+fn record_is_readable_as_a_list_after_its_transaction() {
     let world = World::new(&[(PAYER, natural(10_000))]);
     let mut first = world.state();
-    let transfer = from_anybody(unsigned(1, PEER, 1, b""), PAYER);
+    let transfer = with_dummy_signature(unsigned(1, PEER, 1, b""), PAYER);
     assert_eq!(status(&mut first, &transfer), Some(Status::Success));
     let mut atoms = RecordAtoms::new();
     let sealed = first.seal(&mut Scalar, &mut atoms).unwrap();
     let (record, _) = atoms[sealed.record_atoms.start];
 
     let open = data(contract::OPEN, &[record.as_ref()]);
-    let open = from_anybody(unsigned(2, BURN, 0, &open), PAYER);
+    let open = with_dummy_signature(unsigned(2, BURN, 0, &open), PAYER);
     let mut state = world.state();
     let missing = state.apply(&open).unwrap_err().missing();
-    assert_eq!(missing, Some(record), "nobody has made it yet");
+    assert_eq!(missing, Some(record), "not created yet");
     assert_eq!(status(&mut state, &transfer), Some(Status::Success));
     assert_eq!(status(&mut state, &open), Some(Status::Success));
 
@@ -109,7 +111,10 @@ fn a_record_can_be_read_as_a_list_once_its_transaction_is_done() {
         chain_id: natural(99),
         ..unsigned(1, PEER, 1, b"")
     };
-    assert_eq!(status(&mut state, &from_anybody(other_chain, PAYER)), None);
+    assert_eq!(
+        status(&mut state, &with_dummy_signature(other_chain, PAYER)),
+        None
+    );
     assert_eq!(state.apply(&open).unwrap_err().missing(), Some(record));
 }
 
@@ -125,7 +130,7 @@ fn amounts_beyond_128_bits_neither_wrap_nor_panic() {
             amount: amount.clone(),
             ..unsigned(counter, recipient, 0, b"")
         };
-        from_anybody(unsigned, sender)
+        with_dummy_signature(unsigned, sender)
     };
     let most = huge.checked_sub(&natural(1_000_000)).unwrap();
     let more = &huge + &huge;
@@ -148,12 +153,12 @@ fn amounts_beyond_128_bits_neither_wrap_nor_panic() {
 }
 
 /// Source that has an atom only from the second request on.
-struct Reluctant<'s> {
+struct FirstMissSource<'s> {
     store: &'s MemoryStore,
     asked: core::cell::RefCell<std::collections::BTreeSet<AtomId>>,
 }
 
-impl AtomSource for Reluctant<'_> {
+impl AtomSource for FirstMissSource<'_> {
     type Error = core::convert::Infallible;
 
     fn atom(&self, id: &AtomId) -> Result<crate::atom::Atom, SourceError<Self::Error>> {
@@ -165,17 +170,17 @@ impl AtomSource for Reluctant<'_> {
 }
 
 #[test]
-fn what_was_missing_changes_nothing_but_when() {
+fn outcome_is_independent_of_missing_atoms() {
     let mut world = World::new(&[(PAYER, natural(100_000)), (PEER, natural(7_000))]);
     let kept = world.add_list(&[b"a", b"b", b"c"]);
     let open = data(contract::OPEN, &[kept.as_ref()]);
     let update = data(channel::UPDATE, &[PEER.as_ref(), &5_000_u64.to_le_bytes()]);
     let transactions = [
-        from_anybody(unsigned(1, PEER, 10, b""), PAYER),
-        from_anybody(unsigned(2, BURN, 0, &open), PAYER),
-        from_anybody(unsigned(3, PAYER, 50, &update), PAYER),
-        from_anybody(unsigned(4, TREASURY, 60, b""), PEER),
-        from_anybody(unsigned(5, PEER, 1_000_000, b""), PAYER),
+        with_dummy_signature(unsigned(1, PEER, 10, b""), PAYER),
+        with_dummy_signature(unsigned(2, BURN, 0, &open), PAYER),
+        with_dummy_signature(unsigned(3, PAYER, 50, &update), PAYER),
+        with_dummy_signature(unsigned(4, TREASURY, 60, b""), PEER),
+        with_dummy_signature(unsigned(5, PEER, 1_000_000, b""), PAYER),
     ];
     let mut whole = world.state();
     let mut expected_atoms = RecordAtoms::new();
@@ -185,7 +190,7 @@ fn what_was_missing_changes_nothing_but_when() {
         .collect();
     let expected = whole.seal(&mut Scalar, &mut expected_atoms).unwrap();
 
-    let source = Reluctant {
+    let source = FirstMissSource {
         store: &world.store,
         asked: core::cell::RefCell::default(),
     };

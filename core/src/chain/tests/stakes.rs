@@ -1,13 +1,15 @@
 //! Stakes recorded by transactions: their limits, and chains that continue regardless of the
 //! stakes.
 
-use super::world::{PARENT_TIME, World, address_of, from_anybody, key, mine, natural, unsigned};
+use super::world::{
+    PARENT_TIME, World, address_of, key, mine, natural, unsigned, with_dummy_signature,
+};
 use crate::atom::MemoryStore;
 use crate::chain::{
     Address, Block, Builder, Election, Genesis, GenesisError, Outcome, Position, RecordAtoms,
     Rejection, StakeTable, Stakes, State, StateError, Status, TREASURY, Transaction, Unsigned,
-    check_signatures, difficulty, least_new_stake, slot_of, verify_body, verify_header,
-    verify_turn,
+    check_signatures, difficulty, min_new_stake, slot_of, verify_body, verify_header,
+    verify_proposer,
 };
 use crate::crypto::{Signature, SigningKey};
 use crate::integer::Natural;
@@ -23,7 +25,7 @@ const NEW: Address = Address::new([0x4e; 32]);
 const OTHER: Address = Address::new([0x77; 32]);
 
 fn stake(counter: u64, sender: Address, amount: u64) -> Transaction {
-    from_anybody(unsigned(counter, TREASURY, amount, b""), sender)
+    with_dummy_signature(unsigned(counter, TREASURY, amount, b""), sender)
 }
 
 fn verdict(
@@ -51,17 +53,17 @@ fn world() -> World {
 fn too_small(amount: u64, least: u64) -> Result<Status, Rejection> {
     Err(Rejection::SmallStake {
         amount: natural(amount),
-        least: natural(least),
+        minimum: natural(least),
     })
 }
 
 #[test]
-fn a_new_stake_has_at_least_a_millionth_of_all() {
+fn new_stake_needs_a_millionth_of_all_stakes() {
     let world = world();
     let mut state = world.state();
     assert_eq!(verdict(&mut state, &stake(1, NEW, 0)), too_small(0, 6));
     assert_eq!(verdict(&mut state, &stake(2, NEW, 5)), too_small(5, 6));
-    assert_eq!(state.least_new_stake(), natural(6));
+    assert_eq!(state.min_new_stake(), natural(6));
     assert_eq!(verdict(&mut state, &stake(3, NEW, 6)), Ok(Status::Success));
     // Any amount may be added to an existing stake.
     for (counter, sender) in [(4, NEW), (5, OLD)] {
@@ -82,7 +84,7 @@ fn a_new_stake_has_at_least_a_millionth_of_all() {
 }
 
 #[test]
-fn a_failed_transaction_files_no_new_stake() {
+fn failed_transaction_records_no_new_stake() {
     let world = world();
     let mut state = world.state();
     let too_much = stake(1, NEW, 60_000_000);
@@ -91,7 +93,7 @@ fn a_failed_transaction_files_no_new_stake() {
     // stake.
     let too_much = stake(2, OLD, 60_000_000);
     assert_eq!(verdict(&mut state, &too_much), Ok(Status::Failed));
-    assert_eq!(state.least_new_stake(), natural(6));
+    assert_eq!(state.min_new_stake(), natural(6));
     // The reference records a stake of zero.
     let mut reference = world.state();
     let outcome = reference.apply(&stake(3, NEW, 60_000_000)).unwrap();
@@ -104,12 +106,12 @@ fn a_failed_transaction_files_no_new_stake() {
     store.extend(atoms.into_iter().map(|(_, atom)| atom));
     let treasury = crate::chain::Account::find(&store, sealed.accounts, &TREASURY);
     let stakes = treasury.unwrap().unwrap().data;
-    let filed = trie::get(&store, stakes, NEW.as_ref()).unwrap().unwrap();
-    assert_eq!(filed[..], [0]);
+    let recorded = trie::get(&store, stakes, NEW.as_ref()).unwrap().unwrap();
+    assert_eq!(recorded[..], [0]);
 }
 
 #[test]
-fn a_stake_that_is_too_small_leaves_no_trace() {
+fn too_small_stake_changes_no_state() {
     let world = world();
     let seal = |transactions: &[Transaction]| {
         let mut state = world.state();
@@ -125,7 +127,7 @@ fn a_stake_that_is_too_small_leaves_no_trace() {
 }
 
 #[test]
-fn the_least_stake_is_rounded_up_and_never_nothing() {
+fn minimum_stake_is_rounded_up_and_never_zero() {
     for (total, least) in [
         (0, 1),
         (1, 1),
@@ -134,13 +136,13 @@ fn the_least_stake_is_rounded_up_and_never_nothing() {
         (2_000_000, 2),
         (u64::MAX, 18_446_744_073_710),
     ] {
-        assert_eq!(least_new_stake(&total.into()), natural(least), "{total}");
+        assert_eq!(min_new_stake(&total.into()), natural(least), "{total}");
     }
 }
 
 /// Verdicts based on the stakes of another state would differ from those of other nodes.
 #[test]
-fn stakes_of_another_state_are_noticed() {
+fn stakes_of_another_state_are_rejected() {
     let world = world();
     let other = StakeTable::from(&Stakes::from([(OLD, natural(3))]));
     let position = Position::after(&world.parent, &other);
@@ -155,10 +157,10 @@ fn stakes_of_another_state_are_noticed() {
     let block = world.mine(world.header(&body));
     let (seeds, stakes) = (world.seeds(), world.stakes());
     assert_eq!(
-        verify_turn::<()>(&block, &world.parent, &seeds, &stakes),
+        verify_proposer::<()>(&block, &world.parent, &seeds, &stakes),
         Ok(())
     );
-    let error = verify_turn::<()>(&block, &world.parent, &seeds.child(block.id()), &stakes);
+    let error = verify_proposer::<()>(&block, &world.parent, &seeds.child(block.id()), &stakes);
     assert!(error.unwrap_err().invalid().is_none());
 }
 
@@ -211,7 +213,7 @@ fn related_keys() -> [RawKey; 4] {
 /// Stakes of a key and its negative put the same trie nodes in two places, those of two such pairs
 /// in four: a reader that rejected this could no longer read any stakes or verify any block.
 #[test]
-fn stakes_of_keys_and_their_negatives_do_not_end_a_chain() {
+fn stakes_of_keys_and_their_negatives_stay_readable() {
     for amount in [0_u64, 1] {
         let validator = key(7);
         let address = address_of(&validator);
@@ -235,11 +237,11 @@ fn stakes_of_keys_and_their_negatives_do_not_end_a_chain() {
             .collect();
         let signed = check_signatures(&transactions);
         assert!(signed.iter().all(|signed| *signed), "they are valid");
-        let mut wanted = &transactions[..];
+        let mut pending = &transactions[..];
         for _ in 0..5 {
             let mut builder = Builder::new(&store, &parent, &election.stakes);
             let verdict = |transaction| builder.apply(transaction).unwrap();
-            let verdicts: Vec<_> = wanted.iter().map(verdict).collect();
+            let verdicts: Vec<_> = pending.iter().map(verdict).collect();
             let is_in = |verdict: &Result<Status, Rejection>| verdict.is_ok();
             assert!(
                 verdicts
@@ -247,8 +249,8 @@ fn stakes_of_keys_and_their_negatives_do_not_end_a_chain() {
                     .all(|verdict| is_in(verdict) == (amount > 0))
             );
             let body = builder.finish(&mut Scalar, None).unwrap();
-            let applied = if amount > 0 { wanted } else { &[] };
-            wanted = &[];
+            let applied = if amount > 0 { pending } else { &[] };
+            pending = &[];
             let block = scheduled(&election, &parent, &validator, |time| {
                 let bits = difficulty(&parent.timestamp, &time, &parent.difficulty);
                 body.header(&parent, address, time, bits)
@@ -287,8 +289,8 @@ fn scheduled(
     header: impl Fn(Natural) -> crate::chain::Header,
 ) -> Block {
     let address = address_of(validator);
-    let mut draw = election.draw().unwrap();
-    let slot = (1..).find(|slot| draw.validator_of(*slot) == Some(address));
+    let mut schedule = election.schedule().unwrap();
+    let slot = (1..).find(|slot| schedule.validator_of(*slot) == Some(address));
     let time = &parent.timestamp + &natural(2 * slot.unwrap());
     assert_eq!(slot_of(&parent.timestamp, &time), Ok(slot.unwrap()));
     mine(header(time), validator, &parent.difficulty)
@@ -308,14 +310,14 @@ fn owner(number: u8) -> Address {
 }
 
 #[derive(Clone, Debug)]
-struct Filing {
+struct StakeChange {
     owner: u8,
     amount: u64,
 }
 
-fn filing() -> impl Strategy<Value = Filing> {
+fn change() -> impl Strategy<Value = StakeChange> {
     let amount = prop_oneof![Just(0_u64), Just(1), Just(7), 1..2_000_u64, Just(u64::MAX)];
-    (any::<u8>(), amount).prop_map(|(owner, amount)| Filing { owner, amount })
+    (any::<u8>(), amount).prop_map(|(owner, amount)| StakeChange { owner, amount })
 }
 
 proptest! {
@@ -324,8 +326,8 @@ proptest! {
     /// Regardless of the stakes and their keys, every node reads the same stakes, and the next
     /// block can be made and verified.
     #[test]
-    fn a_chain_goes_on_whatever_is_staked(
-        blocks in proptest::collection::vec(proptest::collection::vec(filing(), 0..12), 1..6),
+    fn chain_continues_for_any_stakes(
+        blocks in proptest::collection::vec(proptest::collection::vec(change(), 0..12), 1..6),
     ) {
         let owners: std::collections::BTreeSet<Address> = (0..=255).map(owner).collect();
         let balances: Vec<_> = owners.iter().map(|owner| (*owner, natural(4_000))).collect();
@@ -337,12 +339,12 @@ proptest! {
         let mut election = Election::read(&store, &parent).unwrap();
         let first = election.stakes.clone();
         let mut counter = 0;
-        for filings in blocks {
+        for changes in blocks {
             let mut builder = Builder::new(&store, &parent, &election.stakes);
             let mut applied = Vec::new();
-            for filing in &filings {
+            for change in &changes {
                 counter += 1;
-                let transaction = stake(counter, owner(filing.owner), filing.amount);
+                let transaction = stake(counter, owner(change.owner), change.amount);
                 if builder.apply(&transaction).unwrap().is_ok() {
                     applied.push(transaction);
                 }
@@ -350,10 +352,10 @@ proptest! {
             let body = builder.finish(&mut Scalar, None).unwrap();
             // Any validator may make the block: only the slot is checked here, not the signature.
             let time = &parent.timestamp + &natural(2);
-            let validator = election.draw().unwrap().validator_of(1).unwrap();
+            let validator = election.schedule().unwrap().validator_of(1).unwrap();
             let block = body.header(&parent, validator, time, natural(1)).signed(None);
             let Election { seeds, stakes } = &election;
-            prop_assert_eq!(verify_turn::<()>(&block, &parent, seeds, stakes), Ok(()));
+            prop_assert_eq!(verify_proposer::<()>(&block, &parent, seeds, stakes), Ok(()));
             let signed = std::vec![true; applied.len()];
             let again =
                 verify_body(&store, &block, &parent, stakes, &applied, &signed, &mut Scalar);
@@ -371,7 +373,7 @@ proptest! {
             prop_assert!(updated.iter().eq(read.iter()));
             let new = read.iter().filter(|(owner, _)| stakes.stake(owner).is_zero());
             let smallest = new.map(|(_, stake)| stake.clone()).min();
-            prop_assert!(smallest.is_none_or(|stake| stake >= least_new_stake(stakes.total())));
+            prop_assert!(smallest.is_none_or(|stake| stake >= min_new_stake(stakes.total())));
             election = election.child(block.id(), again.stakes);
             parent = block;
         }
@@ -381,7 +383,7 @@ proptest! {
 
 /// Numbers of a genesis that exceed the limit of a record could not be read later.
 #[test]
-fn amounts_that_records_cannot_hold_are_refused_at_the_start() {
+fn too_large_genesis_amounts_are_rejected() {
     let huge = Natural::from_bytes_le(&[0xff; 200]).unwrap();
     type Change = fn(&mut Genesis, Natural);
     let changes: [Change; 4] = [

@@ -1,7 +1,7 @@
 //! Block verification: each defect is rejected with its own reason.
 
 use super::world::{
-    CHAIN_ID, PARENT_TIME, World, address_of, from_anybody, key, mine, natural, unsigned,
+    CHAIN_ID, PARENT_TIME, World, address_of, key, mine, natural, unsigned, with_dummy_signature,
 };
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError, bytes_list};
 use crate::chain::cost::{Price, stored_bytes};
@@ -78,7 +78,7 @@ fn block(
 }
 
 #[test]
-fn a_right_block_is_right_with_the_reward_and_without() {
+fn valid_block_is_accepted_with_and_without_the_reward() {
     for claim in [false, true] {
         let mut world = world();
         let made = world.body(&[transfer(1), transfer(2)], claim);
@@ -96,7 +96,7 @@ fn a_right_block_is_right_with_the_reward_and_without() {
 }
 
 #[test]
-fn the_header_must_follow_from_its_parent() {
+fn header_must_follow_from_its_parent() {
     let mut world = world();
     type Change = fn(&mut Header);
     let cases: [(Change, Invalid); 6] = [
@@ -147,7 +147,7 @@ fn the_header_must_follow_from_its_parent() {
 }
 
 #[test]
-fn a_block_needs_work_a_signature_and_its_turn() {
+fn block_needs_proof_of_work_signature_and_slot() {
     let mut world = world();
     let body = world.body(&[], true);
     let header = world.header(&body);
@@ -190,7 +190,7 @@ fn a_block_needs_work_a_signature_and_its_turn() {
 }
 
 #[test]
-fn a_block_from_the_future_waits_and_draws_nobody() {
+fn block_from_the_future_is_deferred_without_leader_election() {
     let mut world = world();
     let time = natural(PARENT_TIME + 11);
     let early = block(&mut world, &[], false, |header| {
@@ -223,7 +223,7 @@ fn a_block_from_the_future_waits_and_draws_nobody() {
 }
 
 #[test]
-fn every_total_and_every_root_must_be_right() {
+fn wrong_totals_and_roots_are_rejected() {
     let mut world = world();
     type Change = fn(&mut Header);
     let cases: [(Change, Total); 5] = [
@@ -279,7 +279,7 @@ fn every_total_and_every_root_must_be_right() {
 }
 
 #[test]
-fn a_wrong_receipt_is_refused() {
+fn wrong_receipt_is_rejected() {
     let mut world = world();
     let body = world.body(&[transfer(1)], false);
     let mut receipt = body.receipt_values[0].clone();
@@ -305,7 +305,7 @@ fn a_wrong_receipt_is_refused() {
 }
 
 #[test]
-fn an_inflated_reward_is_refused() {
+fn inflated_reward_is_rejected() {
     let mut world = world();
     let validator = address_of(&world.validator);
     for more in [1_u64, 1_000_000] {
@@ -329,7 +329,7 @@ fn an_inflated_reward_is_refused() {
 }
 
 #[test]
-fn forged_replayed_and_unaffordable_transactions_are_refused() {
+fn forged_replayed_and_unaffordable_transactions_are_rejected() {
     let mut world = world();
     let rejected = |index, transaction: &Transaction, rejection| Invalid::Rejected {
         index,
@@ -348,7 +348,7 @@ fn forged_replayed_and_unaffordable_transactions_are_refused() {
         invalid(body_verdict(world, &block))
     };
 
-    let forged = from_anybody(
+    let forged = with_dummy_signature(
         unsigned(1, address_of(&key(2)), 5, b""),
         address_of(&key(1)),
     );
@@ -395,7 +395,12 @@ fn forged_replayed_and_unaffordable_transactions_are_refused() {
 }
 
 /// Replaces the data of one of a transaction's atoms and recomputes all ids that depend on it.
-fn retold(transaction: &Transaction, place: usize, data: &[u8], store: &mut MemoryStore) -> AtomId {
+fn reencoded(
+    transaction: &Transaction,
+    place: usize,
+    data: &[u8],
+    store: &mut MemoryStore,
+) -> AtomId {
     let atoms = transaction.to_atoms();
     let (body, head) = atoms.split_at(6);
     let mut body: Vec<Atom> = body.iter().map(|(_, atom)| atom.clone()).collect();
@@ -421,7 +426,7 @@ fn retold(transaction: &Transaction, place: usize, data: &[u8], store: &mut Memo
 }
 
 #[test]
-fn a_transaction_has_one_form() {
+fn transaction_encoding_is_unique() {
     let mut world = world();
     let transaction = transfer(1);
     // Chain id, amount, counter; the version, which is the second atom of the head.
@@ -432,7 +437,7 @@ fn a_transaction_has_one_form() {
         (7, [0, 1]),
         (7, [1, 0]),
     ] {
-        let id = retold(&transaction, place, &padded, &mut world.store);
+        let id = reencoded(&transaction, place, &padded, &mut world.store);
         assert_ne!(id, transaction.id());
         let (list, atoms) = bytes_list(&[id]);
         world.store.extend(atoms);
@@ -447,14 +452,14 @@ fn a_transaction_has_one_form() {
             panic!("{found:?}");
         };
         assert_eq!(named, id);
-        assert!(problem.contains("shortest form"), "{problem}");
+        assert!(problem.contains("canonical"), "{problem}");
     }
-    let same = retold(&transaction, 1, &[5], &mut world.store);
+    let same = reencoded(&transaction, 1, &[5], &mut world.store);
     assert_eq!(same, transaction.id());
 }
 
 #[test]
-fn a_contract_on_a_pending_transaction_does_not_bar_it() {
+fn contract_on_a_pending_transaction_does_not_block_it() {
     let mut world = world();
     let pending = transfer(1);
     world.keep(pending.to_atoms());
@@ -468,7 +473,7 @@ fn a_contract_on_a_pending_transaction_does_not_bar_it() {
 }
 
 #[test]
-fn nobody_sends_from_the_burn_account() {
+fn burn_account_cannot_send() {
     // Its address is a point of order 4: a signature with s = 0 and R = -[k]A can be found by
     // trial.
     let mut world = world();
@@ -495,7 +500,7 @@ fn nobody_sends_from_the_burn_account() {
     let theft = (0..100).find_map(theft).unwrap();
     let mut builder = world.builder();
     assert_eq!(builder.apply(&theft).unwrap(), Err(Rejection::SystemSender));
-    let staked = from_anybody(unsigned(0, BURN, 1, b""), TREASURY);
+    let staked = with_dummy_signature(unsigned(0, BURN, 1, b""), TREASURY);
     assert_eq!(
         builder.apply(&staked).unwrap(),
         Err(Rejection::SystemSender)
@@ -504,7 +509,7 @@ fn nobody_sends_from_the_burn_account() {
 }
 
 #[test]
-fn a_truncated_body_names_what_is_missing_and_goes_on_once_it_is_there() {
+fn truncated_body_reports_the_missing_atom_and_can_be_retried() {
     let mut world = world();
     let block = block(&mut world, &[transfer(1), transfer(2)], true, |_| {});
     let whole = body_verdict(&world, &block).unwrap();
@@ -530,12 +535,12 @@ fn a_truncated_body_names_what_is_missing_and_goes_on_once_it_is_there() {
 }
 
 #[test]
-fn a_list_of_transactions_is_ids_and_bounded() {
+fn transaction_list_has_ids_and_a_maximum_length() {
     let mut world = world();
     let (list, atoms) = bytes_list(&[b"short".as_slice()]);
     world.store.extend(atoms);
     let short = block(&mut world, &[], false, |header| header.transactions = list);
-    let problem = "an atom of it does not hold an id";
+    let problem = "list item is not an id";
     assert_eq!(
         invalid(body_verdict(&world, &short)),
         Invalid::TransactionList { problem }
@@ -545,7 +550,7 @@ fn a_list_of_transactions_is_ids_and_bounded() {
     let (list, atoms) = bytes_list(&ids);
     world.store.extend(atoms);
     let long = block(&mut world, &[], false, |header| header.transactions = list);
-    let problem = "it is longer than a block may be";
+    let problem = "list exceeds the maximum length for a block";
     assert_eq!(
         invalid(body_verdict(&world, &long)),
         Invalid::TransactionList { problem }
@@ -554,7 +559,7 @@ fn a_list_of_transactions_is_ids_and_bounded() {
 
 /// List bomb: the list has the maximum number of references to one long transaction.
 #[test]
-fn the_transactions_of_a_block_are_bounded_in_bytes() {
+fn transactions_of_a_block_are_bounded_in_bytes() {
     let mut world = world();
     let data = [7; MAX_TRANSACTION_DATA_BYTES];
     let large = unsigned(1, address_of(&key(2)), 5, &data).sign(&key(1));
@@ -563,7 +568,7 @@ fn the_transactions_of_a_block_are_bounded_in_bytes() {
     world.store.extend(atoms);
     let bomb = block(&mut world, &[], false, |header| header.transactions = list);
     let read = read_transactions(&world.store, &bomb);
-    let problem = "its transactions have more bytes than a block may";
+    let problem = "transactions exceed the maximum bytes of a block";
     let expected = VerifyError::Invalid(Invalid::TransactionList { problem });
     assert_eq!(read.unwrap_err(), expected);
     // Block production has the same limit.
@@ -578,7 +583,7 @@ fn the_transactions_of_a_block_are_bounded_in_bytes() {
 }
 
 #[test]
-fn transactions_that_are_not_the_blocks_own_are_noticed() {
+fn transactions_of_another_block_are_rejected() {
     let mut world = world();
     let block = block(&mut world, &[transfer(1)], false, |_| {});
     let others = [transfer(2)];
@@ -610,7 +615,7 @@ fn transactions_that_are_not_the_blocks_own_are_noticed() {
 }
 
 #[test]
-fn a_first_block_is_what_its_accounts_are() {
+fn genesis_totals_must_match_its_accounts() {
     let world = world();
     let first = Header {
         height: natural(0),

@@ -1,7 +1,7 @@
 //! Lists that transactions look at: limited together, measured by the source or walked, and not
 //! read if a claim has no proof of work.
 
-use super::world::{World, from_anybody, natural, unsigned};
+use super::world::{World, natural, unsigned, with_dummy_signature};
 use crate::atom::{Atom, AtomId, AtomKind, AtomSource, ListStretch, MemoryStore, SourceError};
 use crate::chain::{
     Address, BURN, MAX_LIST_ATOMS, MAX_WALK_BYTES, Outcome, RecordAtoms, Rejection, State,
@@ -64,7 +64,7 @@ fn list(number: u8) -> AtomId {
 
 fn open(list: AtomId) -> Transaction {
     let data = [&[contract::OPEN][..], list.as_ref()].concat();
-    from_anybody(
+    with_dummy_signature(
         unsigned(u64::from(list.as_bytes()[0]), BURN, 0, &data),
         PAYER,
     )
@@ -108,7 +108,7 @@ fn assert_bounded(lists: [(u64, u64); 4], alone: (u64, u64)) {
     assert_eq!(
         apply(&mut state, &open(list(3))),
         fits,
-        "what was rejected took nothing"
+        "a rejected transaction has no cost"
     );
     assert_eq!(apply(&mut state, &open(list(4))), too_long(4));
     // In a block of its own it fits.
@@ -131,7 +131,7 @@ fn lists_of_a_block_are_bounded_together_in_bytes() {
 
 /// The same limits apply when atoms are walked.
 #[test]
-fn walked_lists_are_bounded_as_measured_ones() {
+fn walked_lists_have_the_same_bounds_as_measured_lists() {
     let mut world = rich();
     let data: std::sync::Arc<[u8]> = std::vec![7; (1 << 20) - 33].into();
     let mut next = AtomId::ZERO;
@@ -160,7 +160,7 @@ fn walked_lists_are_bounded_as_measured_ones() {
     let mut walked = 0;
     for (counter, len) in (1..=2_000_u64).rev().enumerate() {
         let data = [&[contract::OPEN][..], next.as_ref()].concat();
-        let open = from_anybody(unsigned(counter as u64, BURN, 0, &data), PAYER);
+        let open = with_dummy_signature(unsigned(counter as u64, BURN, 0, &data), PAYER);
         if walked + len > ATOMS {
             let list = next;
             let full = Ok(Err(Rejection::BlockListsTooLong { list }));
@@ -172,11 +172,11 @@ fn walked_lists_are_bounded_as_measured_ones() {
         walked += len;
         next = world.store.atom(&next).unwrap().next();
     }
-    panic!("nothing bounds them");
+    panic!("the walked lists are unbounded");
 }
 
 #[test]
-fn a_list_that_is_not_known_to_its_end_takes_nothing_until_it_is() {
+fn partly_measured_list_costs_nothing_until_measured() {
     let world = rich();
     let source = Source::new(&world);
     source.measured(list(1), ATOMS - 10, 5, list(2));
@@ -200,9 +200,9 @@ fn a_list_that_is_not_known_to_its_end_takes_nothing_until_it_is() {
 
 /// List that continues with a record that the block itself creates, which no peer has yet.
 #[test]
-fn a_measured_run_may_lead_to_a_record_of_the_block() {
+fn measured_list_may_continue_with_a_record_of_the_block() {
     let world = rich();
-    let transfer = from_anybody(unsigned(1, Address::new([0x22; 32]), 1, b""), PAYER);
+    let transfer = with_dummy_signature(unsigned(1, Address::new([0x22; 32]), 1, b""), PAYER);
     let mut first = world.state();
     assert_eq!(apply(&mut first, &transfer), Ok(Ok(Status::Success)));
     let mut atoms = RecordAtoms::new();
@@ -213,7 +213,7 @@ fn a_measured_run_may_lead_to_a_record_of_the_block() {
     source.measured(list(5), 7, 700, record);
     let mut state = State::new(&source, world.position());
     let error = apply(&mut state, &open(list(5))).unwrap_err();
-    assert_eq!(error.missing(), Some(record), "before it is made");
+    assert_eq!(error.missing(), Some(record), "before it is created");
     assert_eq!(apply(&mut state, &transfer), Ok(Ok(Status::Success)));
     assert_eq!(apply(&mut state, &open(list(5))), Ok(Ok(Status::Success)));
 }
@@ -223,7 +223,7 @@ proptest! {
 
     /// The recorded contract does not depend on the known stretches of the list.
     #[test]
-    fn measured_and_walked_lists_leave_the_same(
+    fn measured_and_walked_lists_leave_the_same_state(
         lens in proptest::collection::vec(0..90_usize, 1..40),
         cuts in proptest::collection::vec((0..40_usize, 1..40_usize), 0..5),
     ) {
@@ -260,7 +260,7 @@ struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    fn shown(&self) -> Atom {
+    fn challenged_atom(&self) -> Atom {
         let last = self.world.parent.id();
         let seed = blake3::hash(&[last.as_ref(), self.list.as_ref()].concat());
         let low = u64::from_le_bytes(*seed.as_bytes().first_chunk().unwrap());
@@ -269,8 +269,8 @@ impl Claim<'_> {
     }
 
     fn bits(&self, nonce: [u8; 64]) -> u32 {
-        let (last, shown) = (self.world.parent.id(), self.shown());
-        let hash = blake3::hash(shown.data());
+        let (last, challenged) = (self.world.parent.id(), self.challenged_atom());
+        let hash = blake3::hash(challenged.data());
         let parts: [&[u8]; 5] = [
             last.as_ref(),
             self.sender.as_ref(),
@@ -289,24 +289,24 @@ impl Claim<'_> {
             nonce
         });
         let mut nonces = nonces.filter(|nonce| self.bits(*nonce) == bits);
-        self.transaction(nonces.next().unwrap(), &self.shown())
+        self.transaction(nonces.next().unwrap(), &self.challenged_atom())
     }
 
-    fn transaction(&self, nonce: [u8; 64], shown: &Atom) -> Transaction {
-        let hash = blake3::hash(shown.data());
+    fn transaction(&self, nonce: [u8; 64], challenged: &Atom) -> Transaction {
+        let hash = blake3::hash(challenged.data());
         let parts: [&[u8]; 4] = [
             &[contract::PAY],
             self.list.as_ref(),
             &nonce,
             hash.as_bytes(),
         ];
-        from_anybody(unsigned(9, BURN, 0, &parts.concat()), self.sender)
+        with_dummy_signature(unsigned(9, BURN, 0, &parts.concat()), self.sender)
     }
 }
 
 /// Creates a world with a list of five atoms and an account at a distance of `distance_bits` bits
 /// from it.
-fn kept_list(distance_bits: u32) -> (World, AtomId, Address) {
+fn stored_list(distance_bits: u32) -> (World, AtomId, Address) {
     let values = [b"a", b"b", b"c", b"d", b"e"];
     let values: Vec<&[u8]> = values.iter().map(|value| value.as_slice()).collect();
     let (list, _) = crate::atom::bytes_list(&values);
@@ -315,23 +315,23 @@ fn kept_list(distance_bits: u32) -> (World, AtomId, Address) {
         let byte = 31 - usize::try_from(bit / 8).unwrap();
         address[byte] ^= 1 << (bit % 8);
     }
-    let keeper = Address::new(address);
-    let mut world = World::new(&[(PAYER, natural(10_000)), (keeper, natural(10_000))]);
+    let provider = Address::new(address);
+    let mut world = World::new(&[(PAYER, natural(10_000)), (provider, natural(10_000))]);
     assert_eq!(world.add_list(&values), list);
-    (world, list, keeper)
+    (world, list, provider)
 }
 
 /// The operation byte may occur a second time, as in the reference's own claims, but not a third
 /// time.
 #[test]
-fn a_claim_may_name_its_operation_twice() {
-    let (world, list, sender) = kept_list(1);
+fn claim_may_repeat_its_operation_byte_once() {
+    let (world, list, sender) = stored_list(1);
     let claim = Claim {
         world: &world,
         list,
         sender,
     };
-    let once = claim.transaction([0; 64], &claim.shown());
+    let once = claim.transaction([0; 64], &claim.challenged_atom());
     for (before, expected) in [
         (&[contract::PAY][..], Status::Success),
         (&[contract::OPEN], Status::Failed),
@@ -340,16 +340,16 @@ fn a_claim_may_name_its_operation_twice() {
         let data = [&[contract::PAY], before, &once.data[1..]].concat();
         let mut state = world.state();
         assert_eq!(apply(&mut state, &open(list)), Ok(Ok(Status::Success)));
-        let claim = from_anybody(unsigned(9, BURN, 0, &data), sender);
+        let claim = with_dummy_signature(unsigned(9, BURN, 0, &data), sender);
         assert_eq!(apply(&mut state, &claim), Ok(Ok(expected)), "{before:?}");
     }
 }
 
 /// The claim needs the bit length of the distance between sender and list, minus 1.
 #[test]
-fn a_payment_needs_the_work_of_its_distance_exactly() {
+fn payment_needs_exactly_the_proof_of_work_for_its_distance() {
     for (distance, required) in [(0, 0_u32), (1, 0), (2, 1), (5, 4), (9, 8)] {
-        let (world, list, sender) = kept_list(distance);
+        let (world, list, sender) = stored_list(distance);
         let claim = Claim {
             world: &world,
             list,
@@ -370,8 +370,8 @@ fn a_payment_needs_the_work_of_its_distance_exactly() {
 }
 
 #[test]
-fn a_claim_without_work_reads_no_atom_of_the_list() {
-    let (world, list, sender) = kept_list(40);
+fn claim_without_proof_of_work_reads_no_atom_of_the_list() {
+    let (world, list, sender) = stored_list(40);
     let claim = Claim {
         world: &world,
         list,
@@ -387,8 +387,8 @@ fn a_claim_without_work_reads_no_atom_of_the_list() {
     let was_read = || source.read.borrow().iter().any(|id| ids.contains(id));
     assert!(was_read(), "it was measured");
     source.read.borrow_mut().clear();
-    for shown in &atoms {
-        let lazy = claim.transaction([0; 64], shown);
+    for challenged in &atoms {
+        let lazy = claim.transaction([0; 64], challenged);
         assert_eq!(apply(&mut state, &lazy), Ok(Ok(Status::Failed)));
     }
     assert!(!was_read());
@@ -396,16 +396,16 @@ fn a_claim_without_work_reads_no_atom_of_the_list() {
 
 /// A claim must show the challenged atom, within the rest of the block's budget.
 #[test]
-fn a_payment_walks_to_the_atom_that_is_asked_for() {
-    let (world, list, sender) = kept_list(0);
+fn payment_reads_up_to_the_challenged_atom() {
+    let (world, list, sender) = stored_list(0);
     let claim = Claim {
         world: &world,
         list,
         sender,
     };
-    let shown = claim.shown();
+    let challenged = claim.challenged_atom();
     let atoms = crate::atom::collect_list(&world.store, list, 100).unwrap();
-    let at = atoms.iter().position(|atom| *atom == shown).unwrap();
+    let at = atoms.iter().position(|atom| *atom == challenged).unwrap();
     let other = &atoms[(at + 1) % atoms.len()];
     let source = Source::new(&world);
     // A list that leaves slightly too little, and one that leaves enough.
@@ -443,7 +443,7 @@ fn a_payment_walks_to_the_atom_that_is_asked_for() {
         };
         let before = open(self::list(before));
         assert_eq!(apply(&mut state, &before), Ok(Ok(status)));
-        let right = claim.transaction([0; 64], &shown);
+        let right = claim.transaction([0; 64], &challenged);
         assert_eq!(apply(&mut state, &right), Ok(expected));
     }
     let mut state = State::new(&source, world.position());
@@ -455,25 +455,25 @@ fn a_payment_walks_to_the_atom_that_is_asked_for() {
 /// By the reference's rules, an opening with an amount fails and moves nothing, but is still
 /// recorded. The same byte sent to another account has no effect.
 #[test]
-fn an_opening_with_an_amount_fails_and_is_filed_and_opens_at_the_burn_account_alone() {
+fn opening_with_an_amount_fails_but_is_recorded_at_the_burn_account_only() {
     let world = rich();
     let source = Source::new(&world);
     source.measured(list(1), 4, 100, AtomId::ZERO);
     let opening = open(list(1));
     let mut state = State::new(&source, world.position());
     let elsewhere = unsigned(2, Address::new([0x22; 32]), 5, &opening.data);
-    let moved = apply(&mut state, &from_anybody(elsewhere, PAYER));
+    let moved = apply(&mut state, &with_dummy_signature(elsewhere, PAYER));
     assert_eq!(moved, Ok(Ok(Status::Success)));
-    let with_amount = from_anybody(unsigned(1, BURN, 5, &opening.data), PAYER);
+    let with_amount = with_dummy_signature(unsigned(1, BURN, 5, &opening.data), PAYER);
     let failed = apply(&mut state, &with_amount);
     assert_eq!(failed, Ok(Ok(Status::Failed)));
     let again = apply(&mut state, &opening);
-    assert_eq!(again, Ok(Ok(Status::Failed)), "it is filed");
+    assert_eq!(again, Ok(Ok(Status::Failed)), "it is recorded");
 }
 
 /// A sender may spend its whole balance on storage, but not more.
 #[test]
-fn a_list_is_opened_with_exactly_what_it_costs() {
+fn opening_needs_exactly_the_storage_cost() {
     let mut world = World::new(&[(PAYER, natural(1_000_000))]);
     let list = world.add_list(&[b"a", b"bc"]);
     let body = world.body(&[open(list)], false);

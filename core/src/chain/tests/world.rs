@@ -47,7 +47,7 @@ pub(in crate::chain) fn unsigned(
 }
 
 /// Adds a sender without a valid signature, for tests of rules that do not verify signatures.
-pub(super) fn from_anybody(unsigned: Unsigned, sender: Address) -> Transaction {
+pub(super) fn with_dummy_signature(unsigned: Unsigned, sender: Address) -> Transaction {
     unsigned.signed(sender, Signature::new([0; 64]))
 }
 

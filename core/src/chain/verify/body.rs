@@ -46,7 +46,7 @@ impl BlockBytes {
     pub fn add(&mut self, transaction: &Transaction) -> Result<(), Invalid> {
         self.0 = self.0.saturating_add(stored_bytes(transaction));
         if self.0 > MAX_BLOCK_BYTES {
-            let problem = "its transactions have more bytes than a block may";
+            let problem = "transactions exceed the maximum bytes of a block";
             return Err(Invalid::TransactionList { problem });
         }
         Ok(())
@@ -83,13 +83,13 @@ pub fn read_ids<S: AtomSource + ?Sized>(
     let mut next = head;
     while !next.is_zero() {
         if ids.len() == MAX_BLOCK_TRANSACTIONS {
-            let problem = "it is longer than a block may be";
+            let problem = "list exceeds the maximum length for a block";
             return Err(Invalid::TransactionList { problem }.into());
         }
         let atom = source.atom(&next).map_err(RecordError::from)?;
         let id = AtomId::from_slice(atom.data()).filter(|_| atom.kind() == AtomKind::Bytes);
         ids.push(id.ok_or(Invalid::TransactionList {
-            problem: "an atom of it does not hold an id",
+            problem: "list item is not an id",
         })?);
         next = atom.next();
     }
@@ -140,7 +140,7 @@ pub fn verify_body<S: AtomSource>(
     hasher: &mut impl BatchHasher,
 ) -> Result<Body, VerifyError<S::Error>> {
     check_signed(transactions, signed)?;
-    repeat_body(&source, parent, stakes, transactions, hasher)?.check(block, hasher)
+    reexecute_body(&source, parent, stakes, transactions, hasher)?.check(block, hasher)
 }
 
 /// Checks that all signatures are valid, given the verdicts of [`check_signatures`].
@@ -163,13 +163,13 @@ pub fn check_signed(transactions: &[Transaction], signed: &[bool]) -> Result<(),
 ///
 /// # Errors
 /// As [`verify_body`].
-pub fn repeat_body<S: AtomSource>(
+pub fn reexecute_body<S: AtomSource>(
     source: S,
     parent: &Block,
     stakes: &StakeTable,
     transactions: &[Transaction],
     hasher: &mut impl BatchHasher,
-) -> Result<Repeated<S>, VerifyError<S::Error>> {
+) -> Result<ExecutedBody<S>, VerifyError<S::Error>> {
     let mut builder = Builder::new(source, parent, stakes);
     for (index, transaction) in transactions.iter().enumerate() {
         if let Err(rejection) = builder.apply(transaction)? {
@@ -184,16 +184,16 @@ pub fn repeat_body<S: AtomSource>(
         }
     }
     let body = builder.finish(hasher, None)?;
-    Ok(Repeated { builder, body })
+    Ok(ExecutedBody { builder, body })
 }
 
 /// Result of executing a block's transactions, before the comparison with the block.
-pub struct Repeated<S> {
+pub struct ExecutedBody<S> {
     builder: Builder<S>,
     body: Body,
 }
 
-impl<S: AtomSource> Repeated<S> {
+impl<S: AtomSource> ExecutedBody<S> {
     /// Compares the result with the header of `block` and returns it, to be stored.
     ///
     /// # Errors

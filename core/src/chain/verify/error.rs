@@ -168,76 +168,75 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ChainId { stated, expected } => {
-                write!(
-                    f,
-                    "the block belongs to chain {stated}, this is chain {expected}"
-                )
+                write!(f, "wrong chain id {stated}, expected {expected}")
             }
             Self::Previous { stated, expected } => {
-                write!(f, "the block follows {stated}, not {expected}")
+                write!(f, "wrong parent {stated}, expected {expected}")
             }
             Self::Height { stated, expected } => {
-                write!(f, "the block's height is {stated}, it should be {expected}")
+                write!(f, "wrong height {stated}, expected {expected}")
             }
             Self::Timestamp { stated, parent } => {
                 write!(
                     f,
-                    "the block's time {stated} is not later than its parent's {parent}"
+                    "timestamp {stated} is not later than the parent's timestamp {parent}"
                 )
             }
             Self::Difficulty { stated, expected } => {
-                write!(
-                    f,
-                    "the block's difficulty is {stated}, it should be {expected}"
-                )
+                write!(f, "wrong difficulty {stated}, expected {expected}")
             }
             Self::Work { needed } => {
-                write!(f, "the block's id does not have {needed} leading zero bits")
+                write!(
+                    f,
+                    "insufficient proof of work: the block id has fewer than {needed} leading \
+                     zero bits"
+                )
             }
-            Self::Signature(error) => write!(f, "the block's signature: {error}"),
-            Self::Schedule(error) => write!(f, "the block's validator: {error}"),
+            Self::Signature(error) => write!(f, "invalid block signature: {error}"),
+            Self::Schedule(error) => write!(f, "leader election failed: {error}"),
             Self::Validator { stated, scheduled } => {
-                write!(f, "{stated} made the block in the slot of {scheduled}")
+                write!(
+                    f,
+                    "wrong proposer {stated}: the slot belongs to {scheduled}"
+                )
             }
             Self::TransactionList { problem } => {
-                write!(f, "the list of the block's transactions: {problem}")
+                write!(f, "malformed transaction list: {problem}")
             }
             Self::MalformedTransaction { index, id, problem } => {
-                write!(f, "transaction {index} of the block, {id}: {problem}")
+                write!(f, "malformed transaction {index} ({id}): {problem}")
             }
-            Self::TransactionSignature { index, id } => write!(
-                f,
-                "transaction {index} of the block, {id}: the sender did not sign it"
-            ),
+            Self::TransactionSignature { index, id } => {
+                write!(f, "transaction {index} ({id}): invalid signature")
+            }
             Self::Rejected {
                 index,
                 id,
                 rejection,
-            } => write!(f, "transaction {index} of the block, {id}: {rejection}"),
+            } => write!(f, "rejected transaction {index} ({id}): {rejection}"),
             Self::Transactions { stated, computed } => {
-                write!(f, "the block's transactions are {stated}, not {computed}")
+                write!(
+                    f,
+                    "transactions id mismatch: stated {stated}, computed {computed}"
+                )
             }
             Self::Receipts { stated, computed } => write!(
                 f,
-                "the block's receipts are {stated}, its transactions give {computed}"
+                "receipts id mismatch: stated {stated}, computed {computed}"
             ),
             Self::Accounts { stated, computed } => write!(
                 f,
-                "the block's accounts are {stated}, its transactions leave {computed}"
+                "accounts id mismatch: stated {stated}, computed {computed}"
             ),
-            Self::Reward { claimed } => write!(
-                f,
-                "the block's validator credits itself with {claimed}, {REWARD} is allowed"
-            ),
+            Self::Reward { claimed } => {
+                write!(f, "excessive reward {claimed}, the maximum is {REWARD}")
+            }
             Self::Total {
                 total,
                 stated,
                 expected,
-            } => write!(
-                f,
-                "the block's {total} is {stated}, it should be {expected}"
-            ),
-            Self::Genesis { problem } => write!(f, "the first block: {problem}"),
+            } => write!(f, "wrong {total} {stated}, expected {expected}"),
+            Self::Genesis { problem } => write!(f, "invalid genesis block: {problem}"),
         }
     }
 }
@@ -304,7 +303,7 @@ impl<E: fmt::Display> fmt::Display for VerifyError<E> {
             Self::Invalid(invalid) => invalid.fmt(f),
             Self::Future { stated, latest } => write!(
                 f,
-                "the block is from the future: its time is {stated}, the latest accepted is {latest}"
+                "timestamp {stated} is in the future: the latest accepted is {latest}"
             ),
             Self::State(error) => error.fmt(f),
         }

@@ -3,7 +3,7 @@
 use super::error::{Invalid, Total, VerifyError};
 use crate::atom::AtomSource;
 use crate::chain::journal::StateError;
-use crate::chain::leader_election::{Draw, ElectionSeeds, StakeTable, slot_of};
+use crate::chain::leader_election::{ElectionSeeds, ProposerSchedule, StakeTable, slot_of};
 use crate::chain::pow::{difficulty, has_work};
 use crate::chain::{Account, Address, BURN, Block, TREASURY};
 use crate::integer::Natural;
@@ -72,13 +72,13 @@ fn check_place(block: &Block, parent: &Block, chain_id: &Natural) -> Result<(), 
 /// Incremental check that a block was made in a slot of its producer, with a bounded number of
 /// draws per call: a block long after its parent takes one draw per slot in between.
 #[derive(Clone, Debug)]
-pub struct TurnCheck {
-    draw: Draw,
+pub struct ProposerCheck {
+    schedule: ProposerSchedule,
     slot: u64,
     stated: Address,
 }
 
-impl TurnCheck {
+impl ProposerCheck {
     /// Creates the check of `block`, for which [`verify_link`] must have succeeded; `seeds` and
     /// `stakes` are those that `parent` left.
     ///
@@ -94,21 +94,23 @@ impl TurnCheck {
             // An error of the caller must not condemn the block.
             return Err(VerifyError::State(StateError::Malformed {
                 id: parent.id(),
-                problem: "the election seeds are those of another block",
+                problem: "election seeds belong to another block",
             }));
         }
         let slot = slot_of(&parent.timestamp, &block.timestamp).map_err(Invalid::Schedule)?;
-        let draw = Draw::new(stakes, seeds.next_slot_seed()).map_err(Invalid::Schedule)?;
+        let schedule =
+            ProposerSchedule::new(stakes, seeds.next_slot_seed()).map_err(Invalid::Schedule)?;
         Ok(Self {
-            draw,
+            schedule,
             slot,
             stated: block.validator,
         })
     }
 
-    /// Continues the draws as [`Draw::advance`] does; returns the verdict once the slot is reached.
+    /// Continues the draws as [`ProposerSchedule::advance`] does; returns the verdict once the slot
+    /// is reached.
     pub fn run(&mut self, most: u64) -> Option<Result<(), Invalid>> {
-        let (stated, scheduled) = (self.stated, self.draw.advance(self.slot, most)?);
+        let (stated, scheduled) = (self.stated, self.schedule.advance(self.slot, most)?);
         Some(if stated == scheduled {
             Ok(())
         } else {
@@ -117,19 +119,19 @@ impl TurnCheck {
     }
 }
 
-/// Checks in one call that the block was made in a slot of its producer; see [`TurnCheck`].
+/// Checks in one call that the block was made in a slot of its producer; see [`ProposerCheck`].
 ///
 /// # Errors
 /// Returns [`Invalid::Validator`] if another producer was scheduled, otherwise as
-/// [`TurnCheck::new`].
-pub fn verify_turn<E>(
+/// [`ProposerCheck::new`].
+pub fn verify_proposer<E>(
     block: &Block,
     parent: &Block,
     seeds: &ElectionSeeds,
     stakes: &StakeTable,
 ) -> Result<(), VerifyError<E>> {
-    let mut check = TurnCheck::new(block, parent, seeds, stakes)?;
-    // Every call advances the draw towards the slot, so the loop ends.
+    let mut check = ProposerCheck::new(block, parent, seeds, stakes)?;
+    // Every call advances the schedule towards the slot, so the loop ends.
     loop {
         if let Some(verdict) = check.run(u64::MAX) {
             return Ok(verdict?);
@@ -137,7 +139,7 @@ pub fn verify_turn<E>(
     }
 }
 
-/// Verifies the whole header of `block`: [`verify_link`], then [`verify_turn`].
+/// Verifies the whole header of `block`: [`verify_link`], then [`verify_proposer`].
 ///
 /// # Errors
 /// As these functions.
@@ -150,7 +152,7 @@ pub fn verify_header<E>(
     latest: &Natural,
 ) -> Result<(), VerifyError<E>> {
     verify_link(block, parent, chain_id, latest)?;
-    verify_turn(block, parent, seeds, stakes)
+    verify_proposer(block, parent, seeds, stakes)
 }
 
 /// Verifies a genesis block: chain id, height 0, no parent, no transactions, cumulative fees above
@@ -173,7 +175,7 @@ pub fn verify_genesis<S: AtomSource + ?Sized>(
     ] {
         let account = Account::find(source, block.accounts, &address)?;
         let account = account.ok_or(Invalid::Genesis {
-            problem: "its accounts lack the treasury or the burn account",
+            problem: "missing treasury or burn account",
         })?;
         check_total(total, stated, &account.balance)?;
     }
@@ -188,11 +190,11 @@ fn check_genesis(block: &Block, chain_id: &Natural) -> Result<(), Invalid> {
         });
     }
     let problem = if !block.is_genesis() {
-        "it follows another one"
+        "it has a parent"
     } else if !block.transactions.is_zero() || !block.receipts.is_zero() {
         "it has transactions or receipts"
     } else if block.cumulative_total_fees.is_zero() {
-        "it starts without fees, so that storage has no price"
+        "its cumulative fees are 0, so storage has no price"
     } else {
         check_total(Total::Fees, &block.total_fees, &Natural::ZERO)?;
         check_total(

@@ -278,7 +278,7 @@ mod tests {
     use crate::atom::{Atom, MemoryStore};
 
     #[test]
-    fn the_branch_that_was_left_longest_ago_gives_way() {
+    fn full_queue_drops_the_oldest_abandoned_branch() {
         let id = |number: u8| AtomId::new([number; 32]);
         let mut abandoned = Abandoned::default();
         for number in 1..=16 {
@@ -304,22 +304,22 @@ mod tests {
     /// Walks to the end; returns the number of transactions of each step, and whether all could be
     /// read.
     fn walk(mut list: List, store: &MemoryStore) -> (Vec<usize>, bool) {
-        let mut named = Vec::new();
+        let mut lengths = Vec::new();
         loop {
             match list.step(store) {
-                None => return (named, true),
+                None => return (lengths, true),
                 Some(Step::More) => {}
-                Some(Step::Transactions { ids, .. }) => named.push(ids.len()),
+                Some(Step::Transactions { ids, .. }) => lengths.push(ids.len()),
                 Some(step) => {
                     assert!(matches!(step, Step::Unreadable { block } if block == list.block));
-                    return (named, false);
+                    return (lengths, false);
                 }
             }
         }
     }
 
     #[test]
-    fn a_list_of_transactions_is_named_in_parts_up_to_the_most_that_a_block_has() {
+    fn transaction_list_is_returned_in_parts_up_to_the_block_limit() {
         for (count, is_readable) in [
             (1, true),
             (TRANSACTIONS_PER_CALL + 1, true),
@@ -336,11 +336,11 @@ mod tests {
                 next,
                 ids: Vec::new(),
             };
-            let (named, is_whole) = walk(list, &store);
+            let (lengths, is_whole) = walk(list, &store);
             assert_eq!(is_whole, is_readable, "{count}");
             if is_readable {
-                assert_eq!(named.iter().sum::<usize>(), count);
-                assert!(named.iter().all(|part| *part <= TRANSACTIONS_PER_CALL));
+                assert_eq!(lengths.iter().sum::<usize>(), count);
+                assert!(lengths.iter().all(|part| *part <= TRANSACTIONS_PER_CALL));
             }
         }
     }

@@ -8,7 +8,7 @@
 //! it is included, fails, and is paid for.
 
 use super::announcements::{Declined, Verdict};
-use super::pool::{Entry, NoPlace, Pool};
+use super::pool::{Entry, Pool, PoolError};
 use crate::atom::{AtomId, AtomSource};
 use crate::chain::cost::stored_bytes;
 use crate::chain::{
@@ -35,7 +35,7 @@ pub enum Refusal {
     /// Its announcement was declined.
     Declined(Declined),
     /// The mempool has no room for it.
-    NoPlace(NoPlace),
+    PoolError(PoolError),
     /// It could not be fetched.
     NotFetched(FetchError),
     /// It could not be fetched in time, or within its maximum number of fetches.
@@ -51,7 +51,7 @@ pub enum Refusal {
     Signature(SignatureError),
     /// The rules exclude it from the next block.
     Rejected(Rejection),
-    /// The list that it names exceeds the number of list atoms a block may read.
+    /// The list that it refers to exceeds the number of list atoms a block may read.
     ListTooLong(AtomId),
     /// There is no chain yet to check it against.
     NoHead,
@@ -72,41 +72,41 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Declined(declined) => declined.fmt(f),
-            Self::NoPlace(no_place) => no_place.fmt(f),
-            Self::NotFetched(error) => write!(f, "failed to fetch it: {error}"),
-            Self::TooSlow => f.write_str("failed to fetch it in time"),
+            Self::PoolError(pool_error) => pool_error.fmt(f),
+            Self::NotFetched(error) => write!(f, "fetch failed: {error}"),
+            Self::TooSlow => f.write_str("fetch timed out"),
             Self::Malformed(problem) => write!(f, "not a transaction: {problem}"),
             Self::TooLarge { bytes } => write!(
                 f,
-                "it has {bytes} bytes, and a pending transaction at most \
-                 {MAX_TRANSACTION_BYTES}: use shorter numbers"
+                "{bytes} bytes exceed the maximum of {MAX_TRANSACTION_BYTES} for a pending \
+                 transaction: use shorter numbers"
             ),
             Self::Signature(error) => write!(f, "invalid transaction signature: {error}"),
             Self::Rejected(rejection) => rejection.fmt(f),
             Self::ListTooLong(list) => {
-                write!(f, "list {list} is longer than a block may walk")
+                write!(f, "list {list} exceeds the length limit of a block")
             }
             Self::NoHead => f.write_str("this node has no chain yet"),
             Self::State(problem) => write!(f, "failed to read the head's state: {problem}"),
-            Self::MissingAtom(id) => write!(f, "it needs atom {id}, which no peer has"),
+            Self::MissingAtom(id) => write!(f, "missing atom {id}: no peer has it"),
             Self::ReferenceFollowers(problem) => write!(
                 f,
-                "this validator's blocks are for reference nodes too, and those {problem}"
+                "this validator produces blocks for reference nodes too, and those {problem}"
             ),
             Self::Displaced => f.write_str(
-                "it waited for data, and the mempool needed its place: store the list that it \
-                 names, then send it again",
+                "evicted while waiting for data: store the list that it refers to, then send it \
+                 again",
             ),
-            Self::Expired => f.write_str("it expired before it was included in a block"),
+            Self::Expired => f.write_str("expired before inclusion in a block"),
         }
     }
 }
 
 impl core::error::Error for Refusal {}
 
-impl From<NoPlace> for Refusal {
-    fn from(no_place: NoPlace) -> Self {
-        Self::NoPlace(no_place)
+impl From<PoolError> for Refusal {
+    fn from(pool_error: PoolError) -> Self {
+        Self::PoolError(pool_error)
     }
 }
 
@@ -121,11 +121,11 @@ impl Refusal {
             | Self::Signature(_)
             | Self::ListTooLong(_)
             | Self::Rejected(Rejection::ChainId { .. } | Rejection::SystemSender) => {
-                Verdict::BadForGood
+                Verdict::PermanentlyBad
             }
             // Several peers announce the same transaction, it may be in a recent block, and a full
             // mempool is not the fault of a peer.
-            Self::NoPlace(NoPlace::Held | NoPlace::Included | NoPlace::Full { .. })
+            Self::PoolError(PoolError::Held | PoolError::Included | PoolError::Full { .. })
             | Self::NoHead
             | Self::State(_) => Verdict::Good,
             _ => Verdict::Bad,
@@ -135,14 +135,14 @@ impl Refusal {
 
 /// Unsuccessful result of a check.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Unfit {
+pub enum AdmissionError {
     /// This atom is needed first.
     Missing(AtomId),
     /// The transaction is refused.
     Refused(Refusal),
 }
 
-impl From<Refusal> for Unfit {
+impl From<Refusal> for AdmissionError {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
@@ -165,8 +165,8 @@ pub struct Admitted {
 /// Reads the transaction with this id.
 ///
 /// # Errors
-/// Returns [`Unfit`] if an atom is missing, or the atoms are not a transaction.
-pub fn read<S: AtomSource + ?Sized>(source: &S, id: AtomId) -> Result<Pending, Unfit> {
+/// Returns [`AdmissionError`] if an atom is missing, or the atoms are not a transaction.
+pub fn read<S: AtomSource + ?Sized>(source: &S, id: AtomId) -> Result<Pending, AdmissionError> {
     let read = Transaction::read(source, id);
     read.map(Arc::new).map_err(|error| match error {
         RecordError::Malformed { problem, .. } => Refusal::Malformed(problem).into(),
@@ -178,14 +178,14 @@ pub fn read<S: AtomSource + ?Sized>(source: &S, id: AtomId) -> Result<Pending, U
 /// transactions that reference nodes cannot verify.
 ///
 /// # Errors
-/// Returns [`Unfit`] if an atom of the state is missing, or the transaction is refused.
-pub fn examine<S: AtomSource + ?Sized>(
+/// Returns [`AdmissionError`] if an atom of the state is missing, or the transaction is refused.
+pub fn check<S: AtomSource + ?Sized>(
     source: &S,
     head: &Block,
     transaction: Pending,
     pool: &Pool<Pending>,
     reference_followers: bool,
-) -> Result<Admitted, Unfit> {
+) -> Result<Admitted, AdmissionError> {
     // Nothing is applied, so the stakes are not read.
     let position = Position::after(head, &StakeTable::default());
     if transaction.chain_id != position.chain_id {
@@ -197,13 +197,13 @@ pub fn examine<S: AtomSource + ?Sized>(
     let bytes = bytes.filter(|bytes| *bytes <= MAX_TRANSACTION_BYTES);
     let bytes = bytes.ok_or(Refusal::TooLarge { bytes: stored })?;
     let sender = *transaction.sender();
-    let list = named_list(&transaction);
+    let list = contract_list(&transaction);
     // Skip the expensive checks if there is no room, as a ready or as a waiting transaction.
     let room = |is_waiting| pool.check_room(sender.as_bytes(), bytes, is_waiting);
-    if let Err(no_place) = room(false)
+    if let Err(pool_error) = room(false)
         && (list.is_none() || room(true).is_err())
     {
-        return Err(Refusal::NoPlace(no_place).into());
+        return Err(Refusal::PoolError(pool_error).into());
     }
     transaction.verify_signature().map_err(Refusal::Signature)?;
 
@@ -215,7 +215,7 @@ pub fn examine<S: AtomSource + ?Sized>(
     }
     let account = state.account(&sender).map_err(unreadable)?;
     let account = account.ok_or(Refusal::Rejected(Rejection::NoSender))?;
-    if reference_followers && let Some(problem) = beyond_the_reference(&transaction, account) {
+    if reference_followers && let Some(problem) = unsupported_by_reference(&transaction, account) {
         return Err(Refusal::ReferenceFollowers(problem).into());
     }
     let balance = account.balance.clone();
@@ -237,12 +237,12 @@ pub fn examine<S: AtomSource + ?Sized>(
 /// applied meanwhile, or its sender may no longer be able to pay for it.
 ///
 /// # Errors
-/// Returns [`Unfit`] if an atom of the state is missing, or the transaction is refused.
+/// Returns [`AdmissionError`] if an atom of the state is missing, or the transaction is refused.
 pub fn recheck<S: AtomSource + ?Sized>(
     source: &S,
     head: &Block,
     transaction: &Transaction,
-) -> Result<(), Unfit> {
+) -> Result<(), AdmissionError> {
     let position = Position::after(head, &StakeTable::default());
     let reserve = position.price.reserve(transaction.data.len());
     let needed = reserve.ok_or(Refusal::Rejected(Rejection::NoPrice))?;
@@ -262,7 +262,7 @@ pub fn recheck<S: AtomSource + ?Sized>(
 /// Returns the list that a transaction opens a storage contract on, if it does: applying it needs
 /// the list's length in atoms and bytes.
 #[must_use]
-pub fn named_list(transaction: &Transaction) -> Option<AtomId> {
+pub fn contract_list(transaction: &Transaction) -> Option<AtomId> {
     let (operation, list) = transaction.data.split_first()?;
     // With an amount it fails before the list is read.
     let is_opening = transaction.recipient == BURN
@@ -273,7 +273,7 @@ pub fn named_list(transaction: &Transaction) -> Option<AtomId> {
 
 /// Returns the operation of a transaction that a reference node does not support. It could not
 /// verify the block, and would reject the whole chain from there on as invalid.
-fn beyond_the_reference(transaction: &Transaction, sender: &Account) -> Option<&'static str> {
+fn unsupported_by_reference(transaction: &Transaction, sender: &Account) -> Option<&'static str> {
     let recipient = transaction.recipient;
     let operation = *transaction.data.first()?;
     if recipient == *transaction.sender()
@@ -290,14 +290,14 @@ fn beyond_the_reference(transaction: &Transaction, sender: &Account) -> Option<&
     }
 }
 
-fn missing(id: Option<AtomId>) -> Unfit {
+fn missing(id: Option<AtomId>) -> AdmissionError {
     id.map_or_else(
         || Refusal::State("the atom store failed").into(),
-        Unfit::Missing,
+        AdmissionError::Missing,
     )
 }
 
-fn unreadable<E>(error: StateError<E>) -> Unfit {
+fn unreadable<E>(error: StateError<E>) -> AdmissionError {
     match error {
         StateError::Malformed { problem, .. } => Refusal::State(problem).into(),
         source => missing(source.missing()),
@@ -329,11 +329,11 @@ mod tests {
             channels,
             ..Account::default()
         };
-        beyond_the_reference(&transaction, &sender).is_some()
+        unsupported_by_reference(&transaction, &sender).is_some()
     }
 
     #[test]
-    fn reference_nodes_cannot_verify_first_channels_and_payments_and_nothing_else() {
+    fn reference_rules_exclude_only_first_channels_and_payments() {
         let (none, some) = (AtomId::ZERO, AtomId::new([3; 32]));
         assert!(refused(SENDER, Some(channel::UPDATE), none));
         assert!(!refused(SENDER, Some(channel::UPDATE), some));
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_balance_that_is_what_the_transaction_reserves_is_enough() {
+    fn balance_equal_to_the_reserve_is_sufficient() {
         let key = crate::crypto::SigningKey::from_seed(&[7; 32]);
         let sender = Address::from(key.verifying_key());
         let unsigned = Unsigned {
@@ -364,7 +364,7 @@ mod tests {
             let head = genesis.build(&mut Scalar, &mut store).unwrap();
             recheck(&store, &head, &transaction)
         };
-        let Err(Unfit::Refused(Refusal::Rejected(Rejection::Balance { needed, .. }))) =
+        let Err(AdmissionError::Refused(Refusal::Rejected(Rejection::Balance { needed, .. }))) =
             outcome(Natural::ONE)
         else {
             panic!("{:?}", outcome(Natural::ONE));
@@ -375,13 +375,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_refusal_says_of_the_announcer_depends_on_who_could_know_it() {
+    fn announcer_is_penalized_only_for_refusals_it_could_foresee() {
         let id = AtomId::new([1; 32]);
         let (transactions, bytes) = (1, 1);
         for good in [
-            NoPlace::Held.into(),
-            NoPlace::Included.into(),
-            NoPlace::Full {
+            PoolError::Held.into(),
+            PoolError::Included.into(),
+            PoolError::Full {
                 transactions,
                 bytes,
             }
@@ -392,7 +392,7 @@ mod tests {
             assert_eq!(good.verdict(), Verdict::Good, "{good:?}");
         }
         for bad in [
-            NoPlace::SenderFull {
+            PoolError::SenderFull {
                 transactions,
                 bytes,
             }
@@ -406,14 +406,14 @@ mod tests {
             Refusal::ListTooLong(id),
             Refusal::Rejected(Rejection::SystemSender),
         ] {
-            assert_eq!(bad.verdict(), Verdict::BadForGood, "{bad:?}");
+            assert_eq!(bad.verdict(), Verdict::PermanentlyBad, "{bad:?}");
         }
     }
 
     #[test]
-    fn a_list_is_named_by_what_opens_a_contract_on_it_and_nothing_else() {
+    fn only_contract_openings_refer_to_a_list() {
         let list = AtomId::new([8; 32]);
-        let named = |recipient, amount: u64, operation, rest: &[u8]| {
+        let list_of = |recipient, amount: u64, operation, rest: &[u8]| {
             let unsigned = Unsigned {
                 chain_id: 0_u64.into(),
                 amount: amount.into(),
@@ -421,14 +421,14 @@ mod tests {
                 data: [&[operation], rest].concat().as_slice().into(),
                 recipient,
             };
-            named_list(&unsigned.signed(SENDER, Signature::new([0; 64])))
+            contract_list(&unsigned.signed(SENDER, Signature::new([0; 64])))
         };
         let id = list.as_ref();
-        assert_eq!(named(BURN, 0, contract::OPEN, id), Some(list));
-        assert_eq!(named(OTHER, 0, contract::OPEN, id), None);
-        assert_eq!(named(BURN, 1, contract::OPEN, id), None);
-        assert_eq!(named(BURN, 0, contract::PAY, id), None);
-        assert_eq!(named(BURN, 0, contract::OPEN, &id[1..]), None);
-        assert_eq!(named(OTHER, 1, contract::PAY, id), None);
+        assert_eq!(list_of(BURN, 0, contract::OPEN, id), Some(list));
+        assert_eq!(list_of(OTHER, 0, contract::OPEN, id), None);
+        assert_eq!(list_of(BURN, 1, contract::OPEN, id), None);
+        assert_eq!(list_of(BURN, 0, contract::PAY, id), None);
+        assert_eq!(list_of(BURN, 0, contract::OPEN, &id[1..]), None);
+        assert_eq!(list_of(OTHER, 1, contract::PAY, id), None);
     }
 }

@@ -118,7 +118,7 @@ impl Broadcast {
     }
 
     /// Records a validator among the peers. Returns whether the mempool must be offered to it.
-    pub(super) fn meet(&mut self, peer: PublicKey) -> bool {
+    pub(super) fn add_validator(&mut self, peer: PublicKey) -> bool {
         if self.validators.contains_key(&peer) || self.offers.len() >= MAX_OFFERS {
             return false;
         }
@@ -232,7 +232,7 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1_000);
 
     #[test]
-    fn own_transactions_are_announced_again_every_few_blocks_until_they_leave() {
+    fn reannounces_own_transactions_every_few_blocks_until_they_are_removed() {
         let mut broadcast = Broadcast::default();
         broadcast.set_height(10);
         broadcast.add(NOW, id(1));
@@ -256,37 +256,37 @@ mod tests {
     }
 
     #[test]
-    fn a_validator_is_offered_the_mempool_once_for_each_time_it_connects() {
+    fn offers_the_mempool_once_per_connection_of_a_validator() {
         let mut broadcast = Broadcast::default();
-        assert!(broadcast.meet(peer(1)));
+        assert!(broadcast.add_validator(peer(1)));
         broadcast.offer(peer(1), [id(1), id(2)].into());
-        assert!(!broadcast.meet(peer(1)));
+        assert!(!broadcast.add_validator(peer(1)));
         let offers = [1, 2].map(|number| Announcement::Offer(id(number), peer(1)));
         assert_eq!(broadcast.due(NOW), offers);
         assert_eq!(broadcast.deadline(), None);
         broadcast.forget(&peer(1));
-        assert!(broadcast.meet(peer(1)));
+        assert!(broadcast.add_validator(peer(1)));
     }
 
     #[test]
-    fn a_validator_that_left_is_offered_nothing_and_the_others_are() {
+    fn offers_to_a_disconnected_validator_are_dropped() {
         let mut broadcast = Broadcast::default();
         for number in 1..=3 {
-            assert!(broadcast.meet(peer(number)));
+            assert!(broadcast.add_validator(peer(number)));
             broadcast.offer(peer(number), [id(number)].into());
         }
         broadcast.forget(&peer(2));
         assert_eq!(broadcast.validators_order, [peer(1), peer(3)]);
         let offers = [1, 3].map(|number| Announcement::Offer(id(number), peer(number)));
         assert_eq!(broadcast.due(NOW), offers);
-        assert!(!broadcast.meet(peer(1)) && !broadcast.meet(peer(3)));
+        assert!(!broadcast.add_validator(peer(1)) && !broadcast.add_validator(peer(3)));
         // Forgetting an unknown one has no effect.
         broadcast.forget(&peer(9));
         assert_eq!(broadcast.validators_order.len(), 2);
     }
 
     #[test]
-    fn first_validator_that_is_offered_an_own_transaction_counts_as_told() {
+    fn counts_the_first_validator_that_is_offered_an_own_transaction() {
         let mut broadcast = Broadcast::default();
         for number in 1..=3 {
             broadcast.add(NOW, id(number));
@@ -305,7 +305,7 @@ mod tests {
     fn announcements_are_paced_and_validators_take_turns() {
         let mut broadcast = Broadcast::default();
         for number in 1..=2 {
-            assert!(broadcast.meet(peer(number)));
+            assert!(broadcast.add_validator(peer(number)));
             broadcast.offer(peer(number), (0..100).map(id).collect());
         }
         let mut now = NOW;
@@ -326,12 +326,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_of_validators_is_bounded() {
+    fn number_of_remembered_validators_is_bounded() {
         let mut broadcast = Broadcast::default();
         for number in 0..3_000_u32 {
             let mut key = [7; 32];
             key[..4].copy_from_slice(&number.to_be_bytes());
-            if broadcast.meet(PublicKey::new(key)) {
+            if broadcast.add_validator(PublicKey::new(key)) {
                 broadcast.offer(PublicKey::new(key), (0..2).map(id).collect());
             } else {
                 // It is met again later.

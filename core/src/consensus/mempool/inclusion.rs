@@ -1,8 +1,8 @@
 //! Transactions that leave the mempool with a block, and return when its branch is abandoned.
 
 use super::abandoned::{BranchReport, Step};
-use super::admission::{self, Pending, Refusal, Unfit};
-use super::pool::{Held, Place};
+use super::admission::{self, AdmissionError, Pending, Refusal};
+use super::pool::{EntryState, Held};
 use super::waiting::Data;
 use super::{Context, Effect, Environment, Event, Head, Mempool, Outcome};
 use crate::atom::{AtomId, AtomKind, collect_list};
@@ -27,8 +27,8 @@ impl Mempool {
         for id in ids {
             let held = self.pool.get(id);
             let is_own = held.is_some_and(|held| held.is_own);
-            let waits_for = held.and_then(|held| match held.place() {
-                Place::Waiting(data) => Some(data),
+            let waits_for = held.and_then(|held| match held.state() {
+                EntryState::Waiting(data) => Some(data),
                 _ => None,
             });
             let saved_bytes = held.map_or(0, |held| held.saved_bytes);
@@ -62,7 +62,7 @@ impl Mempool {
             self.reject(context, id, refusal.clone());
         }
         for (id, data) in lacking {
-            self.lacks(context, *id, *data);
+            self.wait_for_data(context, *id, *data);
         }
     }
 
@@ -75,7 +75,7 @@ impl Mempool {
         let Some(held) = self.pool.remove(id) else {
             return;
         };
-        self.left(&held);
+        self.removed(&held);
         // A replayed transaction was included in a block made meanwhile, as intended.
         if refusal.is_replay() {
             if held.is_own {
@@ -146,18 +146,18 @@ impl Mempool {
             Step::Idle | Step::More => {}
             Step::Missing(id) => {
                 let (limit, from) = (RECORD, None);
-                context.ask(Effect::FetchSmall { id, limit, from });
+                context.push_effect(Effect::FetchSmall { id, limit, from });
             }
             Step::Transactions { block, height, ids } => {
                 for id in ids {
-                    self.give_back(environment, context, id, (block, height));
+                    self.return_transaction(environment, context, id, (block, height));
                 }
             }
             Step::Unreadable { block } => {
                 // Return at least the transactions that are still remembered.
                 let ids = self.pool.included_in(&block);
                 for (id, height) in ids {
-                    self.give_back(environment, context, id, (block, height));
+                    self.return_transaction(environment, context, id, (block, height));
                 }
             }
             Step::Done(report) => self.end_walk(context, report),
@@ -168,14 +168,14 @@ impl Mempool {
         // A head that only advances, by several blocks in one call, abandons none.
         if report.blocks > 0 {
             context.report(Event::TransactionsReturned(report));
-            self.left_branch = Some(report);
+            self.abandoned_branch = Some(report);
             self.changed();
         }
     }
 
     /// Returns a transaction of an abandoned block to the mempool, unless the other branch contains
     /// it.
-    fn give_back(
+    fn return_transaction(
         &mut self,
         environment: &Environment<'_>,
         context: &mut Context,
@@ -183,9 +183,9 @@ impl Mempool {
         (block, height): (AtomId, u64),
     ) {
         // It may have been included again on the other branch.
-        let is_other = |held: &Held<Pending>| match held.place() {
-            Place::Included { block: other, .. } => other != block,
-            Place::Ready | Place::Waiting(_) => true,
+        let is_other = |held: &Held<Pending>| match held.state() {
+            EntryState::Included { block: other, .. } => other != block,
+            EntryState::Ready | EntryState::Waiting(_) => true,
         };
         if self.pool.get(&id).is_some_and(is_other) {
             return;
@@ -202,7 +202,7 @@ impl Mempool {
         };
         let transaction = match transaction {
             Ok(transaction) => transaction,
-            Err(Unfit::Missing(_)) => {
+            Err(AdmissionError::Missing(_)) => {
                 // It is fetched and checked like any other.
                 let source = None;
                 if self.announcements.announce(self.now, id, source).is_err() {
@@ -210,7 +210,7 @@ impl Mempool {
                 }
                 return;
             }
-            Err(Unfit::Refused(_)) => return,
+            Err(AdmissionError::Refused(_)) => return,
         };
         if let Some(at) = at {
             self.own_included.remove(at);
@@ -223,12 +223,12 @@ impl Mempool {
             }
             return;
         }
-        match self.take_back(environment, context, transaction, is_own) {
+        match self.readmit(environment, context, transaction, is_own) {
             Ok(()) => self.abandoned.count(true),
             Err(unfit) => {
                 let reason = match unfit {
-                    Unfit::Refused(refusal) => refusal,
-                    Unfit::Missing(atom) => Refusal::MissingAtom(atom),
+                    AdmissionError::Refused(refusal) => refusal,
+                    AdmissionError::Missing(atom) => Refusal::MissingAtom(atom),
                 };
                 self.abandoned.count(false);
                 self.outcomes.put(
@@ -250,7 +250,7 @@ impl Mempool {
             return false;
         };
         let check = admission::recheck(environment.atoms, head.block(), transaction);
-        matches!(check, Err(Unfit::Refused(refusal)) if refusal.is_replay())
+        matches!(check, Err(AdmissionError::Refused(refusal)) if refusal.is_replay())
     }
 
     /// Checks some of the pending transactions again, over the state of the head.
@@ -279,7 +279,7 @@ impl Mempool {
         };
         let transaction = &held.entry.transaction;
         let check = admission::recheck(environment.atoms, head.block(), transaction);
-        if let Err(Unfit::Refused(refusal)) = check
+        if let Err(AdmissionError::Refused(refusal)) = check
             && matches!(refusal, Refusal::Rejected(_))
         {
             self.reject(context, id, refusal);

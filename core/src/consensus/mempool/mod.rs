@@ -26,7 +26,7 @@ pub mod admission;
 pub mod announcements;
 mod broadcast;
 mod inclusion;
-mod intake;
+mod ingest;
 pub mod outcomes;
 pub mod pool;
 pub mod saved;
@@ -87,7 +87,7 @@ pub struct Mempool {
     outcomes: Outcomes,
     broadcast: Broadcast,
     abandoned: Abandoned,
-    left_branch: Option<BranchReport>,
+    abandoned_branch: Option<BranchReport>,
     /// Transactions of local users in recent blocks, oldest first.
     own_included: VecDeque<AtomId>,
     /// Last id of the running recheck of all pending transactions.
@@ -124,7 +124,7 @@ impl Mempool {
             outcomes: Outcomes::default(),
             broadcast: Broadcast::default(),
             abandoned: Abandoned::default(),
-            left_branch: None,
+            abandoned_branch: None,
             own_included: VecDeque::new(),
             recheck: None,
             restored: VecDeque::new(),
@@ -209,8 +209,8 @@ impl Mempool {
         if let Some(status) = &*self.status.borrow() {
             return Arc::clone(status);
         }
-        let waiting = self.pool.waiting().filter_map(|held| match held.place() {
-            pool::Place::Waiting(data) => Some((held.entry.id, data)),
+        let waiting = self.pool.waiting().filter_map(|held| match held.state() {
+            pool::EntryState::Waiting(data) => Some((held.entry.id, data)),
             _ => None,
         });
         let own = self.pool.pending().filter(|held| held.is_own);
@@ -223,7 +223,7 @@ impl Mempool {
             own: own.collect(),
             outcomes: outcomes.map(|(id, one)| (*id, one.clone())).collect(),
             refused: self.refused,
-            left_branch: self.left_branch,
+            abandoned_branch: self.abandoned_branch,
         });
         *self.status.borrow_mut() = Some(Arc::clone(&status));
         status
@@ -246,11 +246,11 @@ impl Mempool {
     }
 
     /// Cleans up after a transaction that has left the pool.
-    fn left(&mut self, held: &Held<Pending>) {
+    fn removed(&mut self, held: &Held<Pending>) {
         let id = held.entry.id;
         self.broadcast.remove(&id);
         self.saving.remove(held.saved_bytes);
-        if let pool::Place::Waiting(data) = held.place()
+        if let pool::EntryState::Waiting(data) = held.state()
             && self.pool.waiting_for(&data).next().is_none()
         {
             self.needs.drop(&data);
@@ -277,7 +277,7 @@ impl Mempool {
     fn expire(&mut self, context: &mut Context) {
         for held in self.pool.expire(self.now) {
             let id = held.entry.id;
-            self.left(&held);
+            self.removed(&held);
             self.outcomes.put(id, Outcome::Expired);
             context.report(Event::TransactionExpired {
                 id,
@@ -324,9 +324,9 @@ impl Mempool {
         // Announced validators will fetch it, so it must be stored here, even if memory was short.
         let is_here = |id: &AtomId| environment.atoms.atom(id).is_ok();
         if !is_here(&transaction) || !is_here(&pending.body_hash()) {
-            context.ask(Effect::Keep(pending.to_atoms()));
+            context.push_effect(Effect::Keep(pending.to_atoms()));
         }
-        context.ask(Effect::Announce { transaction, to });
+        context.push_effect(Effect::Announce { transaction, to });
     }
 
     /// Asks the host to save transactions when that is due.
@@ -337,7 +337,7 @@ impl Mempool {
         if self.saving.is_damaged() || self.saving.is_wasteful() {
             let bytes = self.snapshot();
             let save = self.saving.replace(self.now, bytes);
-            context.ask(Effect::SaveMempool(save));
+            context.push_effect(Effect::SaveMempool(save));
             return;
         }
         let append = self.saving.append(self.now, false);
@@ -378,7 +378,7 @@ impl Component for Mempool {
                 let outcome = outcome.as_deref().map_err(|error| *error);
                 self.needs.fetched(id, outcome);
             }
-            Input::ValidatorSeen { peer } if self.broadcast.meet(*peer) => {
+            Input::ValidatorSeen { peer } if self.broadcast.add_validator(*peer) => {
                 let ready = self.pool.ready().map(|held| held.entry.id);
                 let ids: Vec<AtomId> = ready.take(broadcast::MAX_OFFERED).collect();
                 self.broadcast.offer(*peer, ids);

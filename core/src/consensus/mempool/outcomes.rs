@@ -121,7 +121,7 @@ mod tests {
     use alloc::vec::Vec;
 
     #[test]
-    fn a_flood_of_peers_does_not_push_out_what_a_user_waits_for() {
+    fn flood_from_peers_does_not_evict_outcomes_of_own_transactions() {
         let id = |number: u64| {
             let mut bytes = [2; 32];
             bytes[..8].copy_from_slice(&number.to_be_bytes());
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_outcome_of_a_transaction_counts_and_memory_is_bounded() {
+    fn keeps_the_latest_outcome_per_transaction_within_bounds() {
         let mut outcomes = Outcomes::default();
         let id = |number: usize| {
             let mut bytes = [1; 32];
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_transactions_of_users_that_are_remembered_are_the_latest() {
+    fn remembers_the_latest_own_transactions() {
         let mut outcomes = Outcomes::default();
         let id = |number: usize| {
             let mut bytes = [3; 32];

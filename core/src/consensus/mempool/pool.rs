@@ -1,7 +1,7 @@
 //! Transactions held by the mempool, within bounds.
 //!
 //! A transaction is *ready* (it can be applied, as far as is known) or *waiting* for data that it
-//! needs: a list that it names, or an atom of the state. After inclusion in a block it is kept for
+//! needs: a list that it refers to, or an atom of the state. After inclusion in a block it is kept for
 //! [`KEPT_BLOCKS`] more, in case that block's branch is abandoned. The pool does not look into
 //! transactions: they are validated before they are inserted. There is no fee market: senders take
 //! turns, and each sender's transactions keep their order of arrival.
@@ -76,7 +76,7 @@ pub struct Entry<T> {
 
 /// Reason the pool does not have room for a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum NoPlace {
+pub enum PoolError {
     /// It is already in the pool.
     Held,
     /// It is in a recent block.
@@ -116,7 +116,7 @@ pub enum NoPlace {
     },
 }
 
-impl fmt::Display for NoPlace {
+impl fmt::Display for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Held => f.write_str("already in the mempool"),
@@ -134,8 +134,9 @@ impl fmt::Display for NoPlace {
                 bytes,
             } => write!(
                 f,
-                "too many transactions wait for data ({transactions} transactions, {bytes} \
-                 bytes): store the list that it names on this node first, or send it again later"
+                "too many transactions are waiting for data ({transactions} transactions, {bytes} \
+                 bytes): store the list that it refers to on this node first, or send it again \
+                 later"
             ),
             Self::SenderFull {
                 transactions,
@@ -147,8 +148,8 @@ impl fmt::Display for NoPlace {
             ),
             Self::SenderWaitingFull { transactions } => write!(
                 f,
-                "{transactions} transactions of the sender already wait for data: store the \
-                 lists that they name first"
+                "{transactions} transactions of the sender are already waiting for data: store the \
+                 lists that they refer to first"
             ),
             Self::Unpayable { balance, needed } => write!(
                 f,
@@ -159,7 +160,7 @@ impl fmt::Display for NoPlace {
     }
 }
 
-impl core::error::Error for NoPlace {}
+impl core::error::Error for PoolError {}
 
 /// Circumstances under which a transaction enters the pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -176,7 +177,7 @@ pub struct Arrival {
 
 /// State of a held transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum EntryState {
     /// It can be applied.
     Ready,
     /// It waits for this list or atom.
@@ -215,11 +216,11 @@ pub struct Held<T> {
 impl<T> Held<T> {
     /// Returns its state.
     #[must_use]
-    pub const fn place(&self) -> Place {
+    pub const fn state(&self) -> EntryState {
         match self.slot {
-            Slot::Ready(_) => Place::Ready,
-            Slot::Waiting(data) => Place::Waiting(data),
-            Slot::Included { block, height } => Place::Included { block, height },
+            Slot::Ready(_) => EntryState::Ready,
+            Slot::Waiting(data) => EntryState::Waiting(data),
+            Slot::Included { block, height } => EntryState::Included { block, height },
         }
     }
 }
@@ -367,8 +368,8 @@ impl<T> Pool<T> {
     /// Returns the kept transactions of a block, each with the block's height.
     #[must_use]
     pub fn included_in(&self, block: &AtomId) -> Vec<(AtomId, u64)> {
-        let is_in = |id: &AtomId| match self.held.get(id).map(Held::place) {
-            Some(Place::Included { block: other, .. }) => other == *block,
+        let is_in = |id: &AtomId| match self.held.get(id).map(Held::state) {
+            Some(EntryState::Included { block: other, .. }) => other == *block,
             _ => false,
         };
         let included = self.included.iter();
@@ -393,10 +394,10 @@ impl<T> Pool<T> {
     /// Returns the reason for which a transaction with this id is refused without a check of its
     /// contents.
     #[must_use]
-    pub fn known(&self, id: &AtomId) -> Option<NoPlace> {
+    pub fn known(&self, id: &AtomId) -> Option<PoolError> {
         Some(match self.held.get(id)?.slot {
-            Slot::Ready(_) | Slot::Waiting(_) => NoPlace::Held,
-            Slot::Included { .. } => NoPlace::Included,
+            Slot::Ready(_) | Slot::Waiting(_) => PoolError::Held,
+            Slot::Included { .. } => PoolError::Included,
         })
     }
 
@@ -404,23 +405,23 @@ impl<T> Pool<T> {
     /// knowledge of the transaction.
     ///
     /// # Errors
-    /// Returns [`NoPlace`] if there is no room.
+    /// Returns [`PoolError`] if there is no room.
     pub fn check_room(
         &self,
         sender: &Sender,
         bytes: usize,
         is_waiting: bool,
-    ) -> Result<(), NoPlace> {
+    ) -> Result<(), PoolError> {
         let limits = &self.limits;
         let share = self.senders.get(sender).cloned().unwrap_or_default();
         if is_waiting && share.waiting >= limits.sender_waiting {
-            return Err(NoPlace::SenderWaitingFull {
+            return Err(PoolError::SenderWaitingFull {
                 transactions: share.waiting,
             });
         }
         let has_enough = !is_waiting && share.ready >= limits.sender_ready;
         if has_enough || share.bytes + bytes > limits.sender_bytes {
-            return Err(NoPlace::SenderFull {
+            return Err(PoolError::SenderFull {
                 transactions: share.ready + share.waiting,
                 bytes: share.bytes,
             });
@@ -430,7 +431,7 @@ impl<T> Pool<T> {
             && (waiting.transactions >= limits.transactions / WAITING_PART
                 || waiting.bytes + bytes > limits.bytes / WAITING_PART)
         {
-            return Err(NoPlace::WaitingFull {
+            return Err(PoolError::WaitingFull {
                 transactions: waiting.transactions,
                 bytes: waiting.bytes,
             });
@@ -442,7 +443,7 @@ impl<T> Pool<T> {
             used += waiting.bytes;
         }
         if transactions >= limits.transactions || used + bytes > limits.bytes {
-            return Err(NoPlace::Full {
+            return Err(PoolError::Full {
                 transactions: ready.transactions + waiting.transactions,
                 bytes: ready.bytes + waiting.bytes,
             });
@@ -454,14 +455,14 @@ impl<T> Pool<T> {
     /// displaced.
     ///
     /// # Errors
-    /// Returns [`NoPlace`] if the transaction is already held, there is no room, or the sender
+    /// Returns [`PoolError`] if the transaction is already held, there is no room, or the sender
     /// could not pay for all its transactions in the pool.
     pub fn insert(
         &mut self,
         entry: Entry<T>,
         balance: &Natural,
         arrival: Arrival,
-    ) -> Result<Vec<Held<T>>, NoPlace> {
+    ) -> Result<Vec<Held<T>>, PoolError> {
         if let Some(known) = self.known(&entry.id) {
             return Err(known);
         }
@@ -473,7 +474,7 @@ impl<T> Pool<T> {
             None => entry.charge.clone(),
         };
         if needed > *balance {
-            return Err(NoPlace::Unpayable {
+            return Err(PoolError::Unpayable {
                 balance: balance.clone(),
                 needed,
             });

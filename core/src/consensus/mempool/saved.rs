@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_of_records_add_up_to_the_file_whoever_counts_them() {
+    fn record_sizes_sum_to_the_file_size() {
         let mut file = MAGIC.to_vec();
         let mut saving = Saving::default();
         let mut sum = MAGIC.len();
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_and_a_record_that_are_too_large_are_refused_before_they_are_read() {
+    fn rejects_oversized_files_and_records_before_reading() {
         let (saved, damage) = read(&vec![0; MAX_BYTES + 1]);
         assert_eq!((saved.len(), damage), (0, Some(Damage::TooLarge)));
         let (_, damage) = read(&vec![0; MAX_BYTES]);
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn transactions_of_users_are_saved_at_once_and_others_once_a_second() {
+    fn saves_own_transactions_immediately_and_others_every_second() {
         let mut saving = Saving::default();
         saving.add(&transaction(1), false, at(10));
         assert_eq!(saving.deadline(), Some(at(0)), "the first");
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_rewritten_when_less_than_half_of_a_large_one_is_live() {
+    fn rewrites_a_large_file_when_less_than_half_is_live() {
         let mut saving = Saving::default();
         saving.set_file(REWRITE_BYTES, false);
         assert!(!saving.is_wasteful(), "small");

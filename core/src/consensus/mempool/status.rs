@@ -46,7 +46,7 @@ pub struct MempoolStatus {
     /// Number of transactions refused since the start.
     pub refused: u64,
     /// Report of the branch abandoned last.
-    pub left_branch: Option<BranchReport>,
+    pub abandoned_branch: Option<BranchReport>,
 }
 
 impl MempoolStatus {
@@ -75,7 +75,7 @@ mod tests {
     use crate::consensus::mempool::Refusal;
 
     #[test]
-    fn standing_is_that_of_the_transaction_asked_for() {
+    fn returns_the_standing_of_the_given_transaction() {
         let id = |number| AtomId::new([number; 32]);
         let status = MempoolStatus {
             ready: [id(1), id(2)].into(),

@@ -2,7 +2,7 @@
 
 use super::announcements::Declined;
 use super::broadcast::{REPEAT_BLOCKS, REPEAT_TIME};
-use super::pool::{MAX_AGE, NoPlace};
+use super::pool::{MAX_AGE, PoolError};
 use super::waiting::Data;
 use super::*;
 use crate::atom::{Atom, AtomSource as _, MemoryStore};
@@ -228,7 +228,7 @@ impl Mempool {
 }
 
 #[test]
-fn a_transaction_stands_somewhere_from_its_announcement_to_its_block() {
+fn standing_is_known_from_announcement_to_inclusion() {
     let (mut host, genesis) = Host::new(config());
     let first = transfer(5, 1);
     let id = host.announce(&first);
@@ -256,7 +256,7 @@ fn a_transaction_stands_somewhere_from_its_announcement_to_its_block() {
 }
 
 #[test]
-fn own_transactions_are_announced_until_included_and_validators_are_told_apart() {
+fn announces_own_transactions_until_inclusion_and_once_to_new_validators() {
     let (mut host, genesis) = Host::new(MempoolConfig::default());
     let sent = transfer(5, 1);
     let id = host.submit(&sent);
@@ -298,11 +298,11 @@ fn own_transactions_are_announced_until_included_and_validators_are_told_apart()
 }
 
 #[test]
-fn an_own_transaction_that_was_included_or_spoilt_unseen_is_found_out_before_it_is_announced() {
+fn rechecks_own_transactions_before_announcing_them_again() {
     let (mut host, genesis) = Host::new(MempoolConfig::default());
-    let (included, spoilt) = (transfer(5, 1), transfer(6, 1));
+    let (included, invalidated) = (transfer(5, 1), transfer(6, 1));
     let id = host.submit(&included);
-    let spoilt_id = host.submit(&spoilt);
+    let invalidated_id = host.submit(&invalidated);
     // In a block whose list is not stored, and whose child is adopted at once.
     let all = Unsigned {
         chain_id: Natural::ZERO,
@@ -315,7 +315,7 @@ fn an_own_transaction_that_was_included_or_spoilt_unseen_is_found_out_before_it_
     let second = host.block(&first, &[], 0);
     host.adopt(&second);
     assert_eq!(host.mempool.standing(&id), None);
-    let standing = host.mempool.standing(&spoilt_id);
+    let standing = host.mempool.standing(&invalidated_id);
     let Some(Standing::Left(Outcome::Refused(Refusal::Rejected(rejection)))) = standing else {
         panic!("{standing:?}");
     };
@@ -327,7 +327,7 @@ fn an_own_transaction_that_was_included_or_spoilt_unseen_is_found_out_before_it_
 }
 
 #[test]
-fn transactions_survive_a_restart_and_are_checked_again() {
+fn transactions_survive_restart_and_are_rechecked() {
     let (mut host, genesis) = Host::new(config());
     let kept: Vec<AtomId> = (1..=3)
         .map(|counter| host.announce(&transfer(5, counter)))
@@ -366,7 +366,7 @@ fn transactions_survive_a_restart_and_are_checked_again() {
 }
 
 #[test]
-fn transactions_taken_under_an_unset_clock_survive_a_restart_with_the_right_one() {
+fn transactions_accepted_under_an_unset_clock_survive_restart_with_a_set_one() {
     let (mut host, _) = Host::new(config());
     host.behind = host.now;
     let announced = host.announce(&transfer(5, 1));
@@ -381,7 +381,7 @@ fn transactions_taken_under_an_unset_clock_survive_a_restart_with_the_right_one(
 }
 
 #[test]
-fn a_follower_restores_its_own_transactions_alone() {
+fn follower_restores_only_its_own_transactions() {
     let (mut host, _) = Host::new(config());
     host.announce(&transfer(5, 1));
     let own = host.submit(&transfer(6, 1));
@@ -390,7 +390,7 @@ fn a_follower_restores_its_own_transactions_alone() {
 }
 
 #[test]
-fn a_damaged_file_costs_what_stands_behind_the_damage_and_no_more() {
+fn damaged_file_loses_only_records_after_the_damage() {
     let (mut host, _) = Host::new(config());
     let ids: Vec<AtomId> = (1..=3)
         .map(|counter| host.submit(&transfer(5, counter)))
@@ -422,7 +422,7 @@ fn a_damaged_file_costs_what_stands_behind_the_damage_and_no_more() {
 }
 
 #[test]
-fn the_file_is_rewritten_when_most_of_it_is_of_no_use() {
+fn rewrites_the_file_when_most_of_it_is_stale() {
     let (mut host, genesis) = Host::new(config());
     let mut head = genesis;
     for round in 0..8_u64 {
@@ -477,7 +477,7 @@ fn branches(host: &mut Host, genesis: &Block, depth: u64) -> (Vec<Block>, Vec<Bl
 }
 
 #[test]
-fn transactions_of_an_abandoned_branch_return_in_their_order_whatever_the_depth() {
+fn transactions_of_an_abandoned_branch_return_in_order_at_any_depth() {
     for depth in [1, 5, 40, 1_500] {
         let (mut host, genesis) = Host::new(config());
         let (left, kept, ids) = branches(&mut host, &genesis, depth);
@@ -498,15 +498,15 @@ fn transactions_of_an_abandoned_branch_return_in_their_order_whatever_the_depth(
         assert!(ready.contains(&waiting));
         let own: Vec<AtomId> = ready.iter().copied().filter(|id| *id != waiting).collect();
         assert!(returned.ends_with(&own), "in their order");
-        let report = host.mempool.status().left_branch.unwrap();
+        let report = host.mempool.status().abandoned_branch.unwrap();
         assert_eq!(report.head, left.last().unwrap().id());
         assert_eq!(report.fork, Some(genesis.id()));
         assert_eq!((report.fork_height, report.blocks), (0, depth));
         assert_eq!(report.returned, expected as u64);
         assert_eq!(report.lost, returned.len() as u64 - report.returned);
         let events = host.events.iter();
-        let told = events.filter(|event| **event == Event::TransactionsReturned(report));
-        assert_eq!(told.count(), usize::from(true));
+        let reported = events.filter(|event| **event == Event::TransactionsReturned(report));
+        assert_eq!(reported.count(), usize::from(true));
         // And back: the returned transactions are in blocks again.
         if depth < 100 {
             let mut longer = left.last().unwrap().clone();
@@ -520,7 +520,7 @@ fn transactions_of_an_abandoned_branch_return_in_their_order_whatever_the_depth(
 }
 
 #[test]
-fn own_transactions_of_an_abandoned_branch_return_after_a_restart_on_that_branch() {
+fn own_transactions_of_an_abandoned_branch_return_after_restart_on_that_branch() {
     let follower = MempoolConfig::default();
     let (mut host, genesis) = Host::new(follower);
     let (left, kept, ids) = branches(&mut host, &genesis, 3);
@@ -535,7 +535,7 @@ fn own_transactions_of_an_abandoned_branch_return_after_a_restart_on_that_branch
 }
 
 #[test]
-fn a_transaction_that_cannot_return_says_which_branch_it_was_in() {
+fn transaction_that_cannot_return_reports_its_abandoned_branch() {
     let (mut host, genesis) = Host::new(config());
     let sent = transfer(6, 1);
     let left = host.block(&genesis, core::slice::from_ref(&sent), 0);
@@ -562,14 +562,14 @@ fn a_transaction_that_cannot_return_says_which_branch_it_was_in() {
     };
     assert_eq!((block, height), (left.id(), 1));
     assert!(
-        matches!(reason, Refusal::NoPlace(NoPlace::Unpayable { .. })),
+        matches!(reason, Refusal::PoolError(PoolError::Unpayable { .. })),
         "{reason:?}"
     );
-    assert_eq!(host.mempool.status().left_branch.unwrap().lost, 1);
+    assert_eq!(host.mempool.status().abandoned_branch.unwrap().lost, 1);
 }
 
 #[test]
-fn an_abandoned_block_whose_list_is_gone_gives_back_what_is_remembered() {
+fn abandoned_block_with_missing_list_returns_remembered_transactions() {
     let (mut host, genesis) = Host::new(config());
     let known = transfer(6, 1);
     host.announce(&known);
@@ -591,7 +591,7 @@ fn an_abandoned_block_whose_list_is_gone_gives_back_what_is_remembered() {
 }
 
 #[test]
-fn a_header_of_an_abandoned_branch_that_is_gone_is_fetched_and_then_given_up() {
+fn missing_header_of_an_abandoned_branch_is_fetched_a_bounded_number_of_times() {
     let (mut host, genesis) = Host::new(config());
     let (left, kept, _) = branches(&mut host, &genesis, 3);
     for block in &left {
@@ -620,7 +620,7 @@ fn a_header_of_an_abandoned_branch_that_is_gone_is_fetched_and_then_given_up() {
         host.settle();
     }
     assert!(host.effects.is_empty());
-    let report = host.mempool.status().left_branch.unwrap();
+    let report = host.mempool.status().abandoned_branch.unwrap();
     assert_eq!((report.fork, report.blocks), (None, 1));
     let warned = host.events.iter().any(|event| {
         matches!(event, Event::TransactionsReturned(_))
@@ -630,7 +630,7 @@ fn a_header_of_an_abandoned_branch_that_is_gone_is_fetched_and_then_given_up() {
 }
 
 #[test]
-fn a_follower_takes_back_its_own_transactions_alone() {
+fn follower_takes_back_only_its_own_transactions() {
     let (mut host, genesis) = Host::new(MempoolConfig::default());
     let own = transfer(6, 1);
     host.submit(&own);
@@ -650,7 +650,7 @@ fn a_follower_takes_back_its_own_transactions_alone() {
 }
 
 #[test]
-fn peers_are_not_taken_where_nothing_is_validated_and_repeat_themselves_elsewhere() {
+fn follower_ignores_announcements_and_repeated_ones_are_not_refusals() {
     let (mut host, _) = Host::new(MempoolConfig::default());
     let id = host.announce(&transfer(5, 1));
     assert_eq!(host.mempool.standing(&id), None);
@@ -670,7 +670,7 @@ fn peers_are_not_taken_where_nothing_is_validated_and_repeat_themselves_elsewher
 }
 
 #[test]
-fn a_foreign_transaction_that_a_local_user_sends_is_one_of_ours_from_then_on() {
+fn foreign_transaction_becomes_own_when_submitted_locally() {
     let (mut host, _) = Host::new(config());
     let sent = transfer(5, 1);
     let id = host.announce(&sent);
@@ -685,7 +685,7 @@ fn a_foreign_transaction_that_a_local_user_sends_is_one_of_ours_from_then_on() {
 
 proptest! {
     #[test]
-    fn reading_a_saved_mempool_never_fails_otherwise_than_by_saying_so(
+    fn damaged_saved_mempool_is_reported_and_never_misread(
         counters in proptest::collection::vec(0..50_u64, 0..6),
         flip in proptest::option::of((any::<prop::sample::Index>(), 0..8_u32)),
         cut in proptest::option::of(any::<prop::sample::Index>()),
@@ -717,7 +717,9 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_not_a_mempool(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn rejects_arbitrary_bytes_as_a_saved_mempool(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
         let mut framed = saved::MAGIC.to_vec();
         framed.extend(&bytes);
         prop_assert!(saved::read(&bytes).0.is_empty());
@@ -726,7 +728,7 @@ proptest! {
 }
 
 #[test]
-fn lists_of_the_same_missing_tail_are_given_up_together() {
+fn lists_with_the_same_missing_tail_fail_together() {
     let (mut host, _) = Host::new(config());
     let tail = AtomId::new([0xaa; 32]);
     for number in 0..20_u8 {
@@ -772,7 +774,7 @@ fn lists_of_the_same_missing_tail_are_given_up_together() {
 }
 
 #[test]
-fn a_head_that_goes_on_by_several_blocks_abandons_none() {
+fn head_that_advances_by_several_blocks_abandons_none() {
     let (mut host, genesis) = Host::new(config());
     let first = host.block(&genesis, &[transfer(5, 1)], 0);
     let second = host.block(&first, &[transfer(5, 2)], 0);
@@ -786,14 +788,14 @@ fn a_head_that_goes_on_by_several_blocks_abandons_none() {
             .count()
     };
     assert_eq!(returned(&host), 0);
-    assert!(host.mempool.left_branch.is_none());
+    assert!(host.mempool.abandoned_branch.is_none());
     host.adopt(&second);
     host.pass(Duration::from_secs(1));
     assert_eq!(returned(&host), 1, "an empty block was left");
 }
 
 #[test]
-fn work_at_hand_is_due_now_and_not_before() {
+fn pending_work_is_due_immediately() {
     let (mut host, _) = Host::new(config());
     let transaction = transfer(5, 1);
     let id = transaction.write(&mut host.store).unwrap();
@@ -804,7 +806,7 @@ fn work_at_hand_is_due_now_and_not_before() {
 }
 
 #[test]
-fn a_transaction_that_lacked_data_in_a_block_waits_for_it_and_is_not_offered_to_the_next() {
+fn transaction_with_missing_data_waits_and_is_left_out_of_the_next_block() {
     let (mut host, _) = Host::new(config());
     let [lacking, other] = [5, 6].map(|from| host.announce(&transfer(from, 1)));
     let atom = Atom::bytes(*b"part of the state");
@@ -838,7 +840,7 @@ fn a_transaction_that_lacked_data_in_a_block_waits_for_it_and_is_not_offered_to_
 }
 
 #[test]
-fn debug_output_names_the_type_and_no_contents() {
+fn debug_output_has_the_type_name_and_no_contents() {
     let (host, _) = Host::new(config());
     let shown = alloc::format!("{:?}", host.mempool);
     assert!(
@@ -849,7 +851,7 @@ fn debug_output_names_the_type_and_no_contents() {
 }
 
 #[test]
-fn own_transactions_in_blocks_are_remembered_up_to_a_bound() {
+fn number_of_remembered_included_own_transactions_is_bounded() {
     let (mut host, _) = Host::new(config());
     for number in 0..5_000_u64 {
         host.mempool
@@ -861,7 +863,7 @@ fn own_transactions_in_blocks_are_remembered_up_to_a_bound() {
 }
 
 #[test]
-fn data_that_only_an_included_transaction_waited_for_is_needed_no_more() {
+fn data_needed_only_by_included_transactions_is_released() {
     let (mut host, genesis) = Host::new(config());
     let transactions = [transfer(5, 1), transfer(6, 1)];
     let ids = [0, 1].map(|at| host.announce(&transactions[at]));
@@ -881,9 +883,9 @@ fn data_that_only_an_included_transaction_waited_for_is_needed_no_more() {
 }
 
 #[test]
-fn abandoned_transactions_that_return_and_that_do_not_are_counted() {
+fn counts_returned_and_lost_transactions_of_an_abandoned_branch() {
     let (mut host, genesis) = Host::new(config());
-    let spoilt = |amount: u64, counter: u64| {
+    let invalidated = |amount: u64, counter: u64| {
         let unsigned = Unsigned {
             chain_id: Natural::ZERO,
             amount: amount.into(),
@@ -896,20 +898,20 @@ fn abandoned_transactions_that_return_and_that_do_not_are_counted() {
     // Two return, one is in both branches, and one cannot be paid for any more.
     let [first, second, both] = [5, 7, 8].map(|from| transfer(from, 1));
     let left = host.block(&genesis, &[first, second, both.clone()], 0);
-    let left = host.block(&left, &[spoilt(999_000, 2)], 0);
+    let left = host.block(&left, &[invalidated(999_000, 2)], 0);
     host.adopt(&left);
-    let kept = host.block(&genesis, &[both, spoilt(999_997, 1)], 1);
+    let kept = host.block(&genesis, &[both, invalidated(999_997, 1)], 1);
     let kept = host.block(&kept, &[], 1);
     let kept = host.block(&kept, &[], 1);
     host.adopt(&kept);
     host.pass(Duration::from_secs(1));
-    let report = host.mempool.left_branch.unwrap();
+    let report = host.mempool.abandoned_branch.unwrap();
     assert_eq!((report.blocks, report.returned, report.lost), (2, 2, 1));
     assert_eq!(host.ready().len(), 2);
 }
 
 #[test]
-fn own_transaction_of_an_earlier_run_is_own_only_if_it_was() {
+fn restores_which_included_transactions_are_own() {
     let (mut host, genesis) = Host::new(config());
     let (own, other) = (transfer(5, 1), transfer(6, 1));
     let own_id = host.submit(&own);
@@ -924,19 +926,19 @@ fn own_transaction_of_an_earlier_run_is_own_only_if_it_was() {
     assert_eq!(host.mempool.own_included, [own_id]);
     assert!(host.mempool.standing(&other_id).is_none());
     // One that cannot be applied is refused, not taken for included.
-    let spoilt = Unsigned {
+    let invalidated = Unsigned {
         chain_id: Natural::ONE,
         amount: Natural::ONE,
         counter: Natural::ONE,
         data: [].as_slice().into(),
         recipient: address(9),
     };
-    let spoilt = spoilt.sign(&key(7));
-    let id = spoilt.id();
+    let invalidated = invalidated.sign(&key(7));
+    let id = invalidated.id();
     host.call(|mempool, environment, context| {
         mempool.set_now(environment);
         let saved = Saved {
-            transaction: spoilt.into(),
+            transaction: invalidated.into(),
             arrived: mempool.unix,
             is_own: true,
         };

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_is_served_after_one_item_of_each_other_sender() {
+    fn new_sender_is_served_after_one_item_of_each_other_sender() {
         let mut turns = Turns::new();
         for number in 0..5 {
             turns.push([1; 32], i64::from(number), number);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_is_served_first_and_in_its_old_order() {
+    fn returned_items_are_served_first_in_their_old_order() {
         let mut turns = Turns::new();
         turns.push([1; 32], 5, 5);
         turns.push([2; 32], 6, 6);
@@ -134,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_sender_keeps_its_order_and_no_sender_is_served_twice_before_another_once(
+        fn senders_are_served_round_robin_in_their_own_order(
             pushes in proptest::collection::vec((0..6u8, any::<bool>()), 0..80),
         ) {
             let mut turns = Turns::new();

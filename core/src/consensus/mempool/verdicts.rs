@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn unavailable_atoms_are_remembered_for_a_while() {
+    fn remembers_unavailable_atoms_for_a_limited_time() {
         let now = Duration::from_secs(50);
         let mut verdicts = Verdicts::default();
         verdicts.not_found(now, id(1));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_forgets_the_oldest() {
+    fn verdicts_are_bounded_and_the_oldest_are_forgotten() {
         let mut verdicts = Verdicts::default();
         let count = u32::try_from(MAX_VERDICTS).unwrap() + 5;
         for number in 0..count {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_found_is_looked_for_again_after_a_while() {
+    fn retries_unavailable_atoms_after_a_while() {
         let mut verdicts = Verdicts::default();
         let at = Duration::from_secs;
         verdicts.not_found(at(100), id(1));

@@ -213,7 +213,7 @@ impl Needs {
             // failure.
             let is_first = fetch.failures == 0;
             let need = fetch.needs.first().and_then(|need| self.needs.get(need));
-            context.ask(Effect::Fetch {
+            context.push_effect(Effect::Fetch {
                 id: atom,
                 limit: PART,
                 from: need.and_then(|need| need.from).filter(|_| is_first),

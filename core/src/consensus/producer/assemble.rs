@@ -17,7 +17,7 @@ use crate::atom::{Atom, AtomId, AtomSource, ListStretch, SourceError};
 use crate::chain::cost::stored_bytes;
 use crate::chain::{Address, Body, Builder, RecordAtoms, Rejection, StakeTable, StateError};
 use crate::consensus::Head;
-use crate::consensus::mempool::admission::{Pending, Refusal, named_list};
+use crate::consensus::mempool::admission::{Pending, Refusal, contract_list};
 use crate::consensus::mempool::verdicts::ListLength;
 use crate::consensus::mempool::waiting::Data;
 use crate::time::Instant;
@@ -29,7 +29,7 @@ use core::convert::Infallible;
 use core::time::Duration;
 
 /// Number of atoms read between two checks of the interrupt.
-const READS_PER_LOOK: u32 = 64;
+const READS_PER_CHECK: u32 = 64;
 /// Maximum number of attempts, each with a smaller body, until one fits.
 const MAX_ATTEMPTS: usize = 4;
 
@@ -254,14 +254,14 @@ impl AssemblyJob {
         let lacking = assembled.lacking.iter().map(|(id, _)| *id);
         let settled: BTreeSet<AtomId> = rejected.chain(lacking).collect();
         for transaction in &self.transactions {
-            if taken.len() >= max_transactions || source.look() {
+            if taken.len() >= max_transactions || source.check() {
                 break;
             }
             let id = transaction.id();
             if settled.contains(&id) {
                 continue;
             }
-            let list = named_list(transaction);
+            let list = contract_list(transaction);
             let length = list.and_then(|list| self.lengths.get(&list));
             let own = stored_bytes(transaction) + self.growth_per_transaction;
             if growth.saturating_add(own) > max_growth {
@@ -318,7 +318,7 @@ struct Bounded<'s, 'i, S: ?Sized> {
 
 impl<S: ?Sized> Bounded<'_, '_, S> {
     /// Returns whether the time is over.
-    fn look(&self) -> bool {
+    fn check(&self) -> bool {
         if !self.is_over.get() {
             let is_due = self.interrupt.borrow_mut().is_due();
             self.is_over.set(is_due);
@@ -333,8 +333,8 @@ impl<S: AtomSource<Error = Infallible> + ?Sized> AtomSource for Bounded<'_, '_, 
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Interrupted>> {
         let reads = self.reads.get().saturating_add(1);
         self.reads.set(reads);
-        let looks = self.is_bounded.get() && reads.is_multiple_of(READS_PER_LOOK);
-        if looks && self.look() {
+        let must_check = self.is_bounded.get() && reads.is_multiple_of(READS_PER_CHECK);
+        if must_check && self.check() {
             return Err(SourceError::Failed(Interrupted));
         }
         self.source.atom(id).map_err(|error| match error {

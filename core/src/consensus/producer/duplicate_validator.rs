@@ -11,12 +11,12 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 
 /// Maximum number of blocks waiting to be read. Beyond that, the oldest is forgotten.
-const MAX_SIGHTINGS: usize = 256;
+const MAX_OBSERVED_BLOCKS: usize = 256;
 /// Maximum number of fetches for an announced head: its block, its body, and one spare.
 const MAX_FETCHES: u8 = 3;
 
 #[derive(Debug)]
-struct Sighting {
+struct ObservedBlock {
     block: AtomId,
     /// Atom that it waits for; `None` if it can be read.
     missing: Option<AtomId>,
@@ -28,14 +28,14 @@ struct Sighting {
 
 /// Announced blocks that have not been read.
 #[derive(Debug, Default)]
-pub(super) struct Sightings {
-    waiting: VecDeque<Sighting>,
+pub(super) struct ObservedBlocks {
+    waiting: VecDeque<ObservedBlock>,
     wanted: Vec<(AtomId, Option<PublicKey>)>,
 }
 
-impl Sightings {
+impl ObservedBlocks {
     /// Adds a block that a peer announced as its head, to be fetched if necessary.
-    pub(super) fn name(&mut self, block: AtomId, peer: PublicKey) {
+    pub(super) fn announced(&mut self, block: AtomId, peer: PublicKey) {
         self.add(block, MAX_FETCHES, Some(peer));
     }
 
@@ -45,13 +45,13 @@ impl Sightings {
     }
 
     fn add(&mut self, block: AtomId, fetches: u8, from: Option<PublicKey>) {
-        if self.waiting.iter().any(|sighting| sighting.block == block) {
+        if self.waiting.iter().any(|observed| observed.block == block) {
             return;
         }
-        if self.waiting.len() >= MAX_SIGHTINGS {
+        if self.waiting.len() >= MAX_OBSERVED_BLOCKS {
             self.waiting.pop_front();
         }
-        self.waiting.push_back(Sighting {
+        self.waiting.push_back(ObservedBlock {
             block,
             missing: None,
             fetches,
@@ -65,22 +65,22 @@ impl Sightings {
         if first.is_some_and(|atom| atom.kind() == AtomKind::Symbol && atom.data() == b"block") {
             self.note(*id);
         }
-        for sighting in &mut self.waiting {
-            if sighting.missing.as_ref() == Some(id) {
-                sighting.missing = None;
+        for observed in &mut self.waiting {
+            if observed.missing.as_ref() == Some(id) {
+                observed.missing = None;
             }
         }
     }
 
-    /// Returns whether [`Sightings::check`] has something to read.
-    pub(super) fn has_news(&self) -> bool {
+    /// Returns whether [`ObservedBlocks::check`] has something to read.
+    pub(super) fn has_readable(&self) -> bool {
         let mut waiting = self.waiting.iter();
-        waiting.any(|sighting| sighting.missing.is_none())
+        waiting.any(|observed| observed.missing.is_none())
     }
 
     /// Returns whether a head that a peer announced has not been read yet.
     pub(super) fn is_waiting(&self) -> bool {
-        self.waiting.iter().any(|sighting| sighting.from.is_some())
+        self.waiting.iter().any(|observed| observed.from.is_some())
     }
 
     /// Reads the available blocks and forgets them. Returns the first verdict of `judge`; the
@@ -92,21 +92,21 @@ impl Sightings {
     ) -> Option<T> {
         let mut verdict = None;
         let wanted = &mut self.wanted;
-        self.waiting.retain_mut(|sighting| {
-            if verdict.is_some() || sighting.missing.is_some() {
+        self.waiting.retain_mut(|observed| {
+            if verdict.is_some() || observed.missing.is_some() {
                 return true;
             }
-            match Block::read(atoms, sighting.block) {
+            match Block::read(atoms, observed.block) {
                 Ok(block) => verdict = judge(&block),
-                Err(error) => sighting.missing = error.missing(),
+                Err(error) => observed.missing = error.missing(),
             }
-            if let Some(missing) = sighting.missing
-                && sighting.fetches > 0
+            if let Some(missing) = observed.missing
+                && observed.fetches > 0
             {
-                sighting.fetches -= 1;
-                wanted.push((missing, sighting.from));
+                observed.fetches -= 1;
+                wanted.push((missing, observed.from));
             }
-            sighting.missing.is_some()
+            observed.missing.is_some()
         });
         verdict
     }
@@ -121,60 +121,63 @@ impl Sightings {
 mod tests {
     use super::*;
     use crate::atom::MemoryStore;
-    use crate::consensus::samples::header;
+    use crate::consensus::test_fixtures::header;
 
     const PEER: PublicKey = PublicKey::new([9; 32]);
 
     #[test]
-    fn a_block_is_looked_at_once_it_can_be_read() {
+    fn block_is_checked_once_it_is_readable() {
         let mut store = MemoryStore::new();
         let block = header(3, AtomId::new([1; 32]), 7).signed(None);
-        let mut sightings = Sightings::default();
-        sightings.name(block.id(), PEER);
-        assert_eq!(sightings.check(&store, |_| Some(())), None);
-        assert!(!sightings.has_news());
-        assert_eq!(sightings.take_wanted(), [(block.id(), Some(PEER))]);
+        let mut observed = ObservedBlocks::default();
+        observed.announced(block.id(), PEER);
+        assert_eq!(observed.check(&store, |_| Some(())), None);
+        assert!(!observed.has_readable());
+        assert_eq!(observed.take_wanted(), [(block.id(), Some(PEER))]);
         // Its body arrives in two parts.
         let atoms = block.to_atoms();
         let (body, head) = atoms.split_at(15);
         store.extend(head.iter().map(|(_, atom)| atom.clone()));
-        sightings.fetched(&block.id(), None);
-        assert!(sightings.has_news());
-        assert_eq!(sightings.check(&store, |_| Some(())), None);
+        observed.fetched(&block.id(), None);
+        assert!(observed.has_readable());
+        assert_eq!(observed.check(&store, |_| Some(())), None);
         store.extend(body.iter().map(|(_, atom)| atom.clone()));
-        assert_eq!(sightings.take_wanted(), [(body[0].0, Some(PEER))]);
-        sightings.fetched(&body[0].0, None);
-        let seen = sightings.check(&store, |block| Some(block.id()));
+        assert_eq!(observed.take_wanted(), [(body[0].0, Some(PEER))]);
+        observed.fetched(&body[0].0, None);
+        let seen = observed.check(&store, |block| Some(block.id()));
         assert_eq!(seen, Some(block.id()));
-        assert!(sightings.waiting.is_empty());
+        assert!(observed.waiting.is_empty());
     }
 
     #[test]
-    fn fetched_blocks_are_noted_and_there_are_never_too_many() {
-        let mut sightings = Sightings::default();
+    fn fetched_blocks_are_noted_within_bounds() {
+        let mut observed = ObservedBlocks::default();
         let block = header(3, AtomId::new([1; 32]), 7).signed(None);
         let atoms: Vec<Atom> = block.to_atoms().into_iter().map(|(_, atom)| atom).collect();
-        sightings.fetched(&AtomId::new([8; 32]), Some(&atoms[..3]));
-        assert!(!sightings.has_news(), "no block");
+        observed.fetched(&AtomId::new([8; 32]), Some(&atoms[..3]));
+        assert!(!observed.has_readable(), "no block");
         let others = [Atom::symbol("blocks"), Atom::bytes(*b"block")];
         for other in others {
-            sightings.fetched(&other.id(), Some(core::slice::from_ref(&other)));
-            assert!(!sightings.has_news(), "{other:?}");
+            observed.fetched(&other.id(), Some(core::slice::from_ref(&other)));
+            assert!(!observed.has_readable(), "{other:?}");
         }
-        sightings.fetched(&block.id(), Some(&atoms[18..]));
-        assert!(sightings.has_news());
-        assert_eq!(sightings.check(&MemoryStore::new(), |_| Some(())), None);
-        assert!(sightings.take_wanted().is_empty(), "only named heads are");
-        let named = AtomId::new([9; 32]);
-        sightings.name(named, PEER);
+        observed.fetched(&block.id(), Some(&atoms[18..]));
+        assert!(observed.has_readable());
+        assert_eq!(observed.check(&MemoryStore::new(), |_| Some(())), None);
+        assert!(
+            observed.take_wanted().is_empty(),
+            "only announced heads are"
+        );
+        let head = AtomId::new([9; 32]);
+        observed.announced(head, PEER);
         for _ in 0..10 {
-            assert_eq!(sightings.check(&MemoryStore::new(), |_| Some(())), None);
-            sightings.fetched(&named, None);
+            assert_eq!(observed.check(&MemoryStore::new(), |_| Some(())), None);
+            observed.fetched(&head, None);
         }
-        assert_eq!(sightings.take_wanted().len(), usize::from(MAX_FETCHES));
+        assert_eq!(observed.take_wanted().len(), usize::from(MAX_FETCHES));
         for number in 0..1_000u32 {
-            sightings.note(Atom::bytes(number.to_be_bytes()).id());
+            observed.note(Atom::bytes(number.to_be_bytes()).id());
         }
-        assert_eq!(sightings.waiting.len(), MAX_SIGHTINGS);
+        assert_eq!(observed.waiting.len(), MAX_OBSERVED_BLOCKS);
     }
 }

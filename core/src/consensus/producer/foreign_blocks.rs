@@ -7,7 +7,7 @@
 //! signing record, so that it signs only later blocks.
 //!
 //! The node that made the key's newest block goes first: it waits for [`QUIET`] and for one unused
-//! slot of the key, any other node for [`QUIET_OTHER`] and for [`UNUSED_TURNS_OTHER`] slots. Both
+//! slot of the key, any other node for [`QUIET_OTHER`] and for [`UNUSED_SLOTS_OTHER`] slots. Both
 //! nodes agree on the newest block, so of two halted nodes that hear each other one signs: the
 //! other sees its block before its own wait is over, and starts the wait again. Slots are counted
 //! in addition to time because a small stake may have none for hours: silence proves something only
@@ -32,12 +32,12 @@ pub const QUIET: Duration = Duration::from_secs(15);
 pub const QUIET_OTHER: Duration = Duration::from_secs(30);
 /// Number of slots of the key that must pass unused before the node that made its newest block
 /// signs again.
-pub const UNUSED_TURNS: u32 = 1;
+pub const UNUSED_SLOTS: u32 = 1;
 /// Number of slots of the key that must pass unused before any other node signs.
-pub const UNUSED_TURNS_OTHER: u32 = 3;
+pub const UNUSED_SLOTS_OTHER: u32 = 3;
 
 /// Time after a slot in which a block of it may still arrive, in seconds.
-const TURN_GRACE_SECONDS: u64 = 3;
+const SLOT_GRACE_SECONDS: u64 = 3;
 /// Maximum number of blocks remembered; the oldest are dropped.
 const MAX_BLOCKS: usize = 32;
 /// Maximum number of blocks, from the head down, that are searched for one of the key.
@@ -47,9 +47,9 @@ const WALK_PER_CALL: u32 = 64;
 
 /// Remaining wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Left {
+pub(super) struct Remaining {
     pub(super) quiet: Duration,
-    pub(super) turns: u32,
+    pub(super) slots: u32,
 }
 
 /// Blocks of the key that this node did not make.
@@ -58,9 +58,9 @@ pub(super) struct ForeignBlocks {
     /// Ordered by timestamp, then id.
     blocks: Vec<SignedBlock>,
     quiet_since: Instant,
-    unused_turns: u32,
+    unused_slots: u32,
     /// Timestamp of the watched slot, and wall time at which it was found, both in seconds.
-    turn: Option<(u64, u64)>,
+    slot: Option<(u64, u64)>,
     walk: Walk,
 }
 
@@ -85,18 +85,18 @@ impl ForeignBlocks {
             return false;
         }
         let newest = self.newest();
-        let is_newer = newest.is_none_or(|newest| place(newest) < place(&block));
+        let is_newer = newest.is_none_or(|newest| order_key(newest) < order_key(&block));
         let at = self
             .blocks
-            .partition_point(|known| place(known) < place(&block));
+            .partition_point(|known| order_key(known) < order_key(&block));
         self.blocks.insert(at, block);
         if self.blocks.len() > MAX_BLOCKS {
             self.blocks.remove(0);
         }
         if is_newer {
             self.quiet_since = now;
-            self.unused_turns = 0;
-            self.turn = None;
+            self.unused_slots = 0;
+            self.slot = None;
         }
         is_newer
     }
@@ -108,7 +108,7 @@ impl ForeignBlocks {
 
     /// Returns whether `own`, a block that this node made, is the newest of the key.
     pub(super) fn is_newest(&self, own: Option<&SignedBlock>) -> bool {
-        own.is_some() && own.map(place) >= self.newest().map(place)
+        own.is_some() && own.map(order_key) >= self.newest().map(order_key)
     }
 
     /// Continues the search for the newest block of `address` at `head` or below. Returns it once,
@@ -155,10 +155,10 @@ impl ForeignBlocks {
     /// Follows a change of the head. The watched slot belongs to the former head; if the new head
     /// is later than that slot, the slot has passed unused.
     pub(super) fn follow_head(&mut self, head: &Head) {
-        if let Some((turn, _)) = self.turn.take()
-            && head.timestamp() > turn
+        if let Some((slot, _)) = self.slot.take()
+            && head.timestamp() > slot
         {
-            self.unused_turns = self.unused_turns.saturating_add(1);
+            self.unused_slots = self.unused_slots.saturating_add(1);
         }
     }
 
@@ -171,39 +171,39 @@ impl ForeignBlocks {
     }
 
     /// Watches the slots of the key. Returns `Some` if the next slot must be found and passed to
-    /// [`ForeignBlocks::watch_turn`]; the inner value is `true` if the wall clock has gone back
+    /// [`ForeignBlocks::watch_slot`]; the inner value is `true` if the wall clock has gone back
     /// since the last one was found.
-    pub(super) const fn wants_turn(&mut self, unix_seconds: u64) -> Option<bool> {
-        let Some((turn, found)) = self.turn else {
+    pub(super) const fn needs_slot(&mut self, unix_seconds: u64) -> Option<bool> {
+        let Some((slot, found)) = self.slot else {
             return Some(false);
         };
         if unix_seconds < found {
-            self.turn = None;
+            self.slot = None;
             return Some(true);
         }
-        if unix_seconds > turn.saturating_add(TURN_GRACE_SECONDS) {
-            self.turn = None;
-            self.unused_turns = self.unused_turns.saturating_add(1);
+        if unix_seconds > slot.saturating_add(SLOT_GRACE_SECONDS) {
+            self.slot = None;
+            self.unused_slots = self.unused_slots.saturating_add(1);
             return Some(false);
         }
         None
     }
 
     /// Watches the slot at `timestamp`.
-    pub(super) const fn watch_turn(&mut self, timestamp: u64, unix_seconds: u64) {
-        self.turn = Some((timestamp, unix_seconds));
+    pub(super) const fn watch_slot(&mut self, timestamp: u64, unix_seconds: u64) {
+        self.slot = Some((timestamp, unix_seconds));
     }
 
     /// Returns the remaining wait of a node with this signing record.
-    pub(super) fn left(&self, now: Instant, signed: &SigningRecord) -> Left {
-        let (quiet, turns) = if self.is_newest(signed.last()) {
-            (QUIET, UNUSED_TURNS)
+    pub(super) fn remaining(&self, now: Instant, signed: &SigningRecord) -> Remaining {
+        let (quiet, slots) = if self.is_newest(signed.last()) {
+            (QUIET, UNUSED_SLOTS)
         } else {
-            (QUIET_OTHER, UNUSED_TURNS_OTHER)
+            (QUIET_OTHER, UNUSED_SLOTS_OTHER)
         };
-        Left {
+        Remaining {
             quiet: quiet.saturating_sub(now.since(self.quiet_since)),
-            turns: turns.saturating_sub(self.unused_turns),
+            slots: slots.saturating_sub(self.unused_slots),
         }
     }
 
@@ -215,15 +215,15 @@ impl ForeignBlocks {
     }
 }
 
-impl Left {
+impl Remaining {
     /// Returns whether the wait is over.
     pub(super) const fn is_over(self) -> bool {
-        self.quiet.is_zero() && self.turns == 0
+        self.quiet.is_zero() && self.slots == 0
     }
 }
 
 /// Returns the order of blocks of one key, which is the same for every node.
-fn place(block: &SignedBlock) -> (u64, AtomId) {
+fn order_key(block: &SignedBlock) -> (u64, AtomId) {
     (block.timestamp, block.block)
 }
 
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn only_newer_blocks_begin_the_wait_anew() {
+    fn only_newer_blocks_restart_the_wait() {
         let mut foreign = ForeignBlocks::default();
         let signed = SigningRecord::default();
         assert!(foreign.add(at(10), block(5, 50)));
@@ -264,10 +264,10 @@ mod tests {
         for number in 0..5 {
             assert!(!foreign.add(at(20), block(number, 40 + u64::from(number))));
         }
-        let left = foreign.left(at(30), &signed);
-        assert_eq!((left.quiet, left.turns), (Duration::from_secs(10), 3));
+        let left = foreign.remaining(at(30), &signed);
+        assert_eq!((left.quiet, left.slots), (Duration::from_secs(10), 3));
         assert!(foreign.add(at(30), block(9, 60)));
-        assert_eq!(foreign.left(at(30), &signed).quiet, QUIET_OTHER);
+        assert_eq!(foreign.remaining(at(30), &signed).quiet, QUIET_OTHER);
         for number in 10..90 {
             foreign.add(at(31), block(number, 60 + u64::from(number)));
         }
@@ -276,11 +276,12 @@ mod tests {
     }
 
     #[test]
-    fn a_search_for_a_block_of_the_key_ends_after_a_bounded_number_of_blocks() {
+    fn search_for_own_key_blocks_is_bounded() {
         let mut store = crate::atom::MemoryStore::new();
         let (mut parent, mut first, mut last) = (AtomId::new([1; 32]), None, None);
         for height in 1..=u64::from(MAX_WALK) + 200 {
-            let block = crate::consensus::samples::header(height, parent, height).signed(None);
+            let block =
+                crate::consensus::test_fixtures::header(height, parent, height).signed(None);
             store.extend(block.to_atoms().into_iter().map(|(_, atom)| atom));
             parent = block.id();
             first.get_or_insert(block.validator);
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_maker_of_the_newest_block_goes_first() {
+    fn producer_of_the_newest_block_resumes_first() {
         let (ours, theirs) = (block(1, 50), block(2, 50));
         let record = |block| {
             let mut signed = SigningRecord::default();
@@ -317,45 +318,45 @@ mod tests {
             foreign
         };
         // At equal timestamps the ids decide, in the same way for both.
-        let first = sees(ours).left(at(0), &record(theirs));
-        let second = sees(theirs).left(at(0), &record(ours));
-        assert_eq!((first.quiet, first.turns), (QUIET, UNUSED_TURNS));
+        let first = sees(ours).remaining(at(0), &record(theirs));
+        let second = sees(theirs).remaining(at(0), &record(ours));
+        assert_eq!((first.quiet, first.slots), (QUIET, UNUSED_SLOTS));
         assert_eq!(
-            (second.quiet, second.turns),
-            (QUIET_OTHER, UNUSED_TURNS_OTHER)
+            (second.quiet, second.slots),
+            (QUIET_OTHER, UNUSED_SLOTS_OTHER)
         );
     }
 
     #[test]
-    fn turns_count_once_they_are_over_and_survive_a_clock_that_jumps_back() {
+    fn unused_slots_count_once_over_and_survive_a_backward_clock_jump() {
         let mut foreign = ForeignBlocks::default();
         foreign.add(at(0), block(1, 50));
-        assert_eq!(foreign.wants_turn(100), Some(false));
-        foreign.watch_turn(110, 100);
-        assert_eq!(foreign.wants_turn(113), None);
-        assert_eq!(foreign.wants_turn(114), Some(false));
-        assert_eq!(foreign.unused_turns, 1);
-        foreign.watch_turn(1_000_000, 120);
+        assert_eq!(foreign.needs_slot(100), Some(false));
+        foreign.watch_slot(110, 100);
+        assert_eq!(foreign.needs_slot(113), None);
+        assert_eq!(foreign.needs_slot(114), Some(false));
+        assert_eq!(foreign.unused_slots, 1);
+        foreign.watch_slot(1_000_000, 120);
         assert_eq!(
-            foreign.wants_turn(60),
+            foreign.needs_slot(60),
             Some(true),
             "found for a time to come"
         );
         // A head later than the slot shows that it passed; an earlier one does not.
         let head = |timestamp| {
-            let header = crate::consensus::samples::header(1, AtomId::ZERO, timestamp);
+            let header = crate::consensus::test_fixtures::header(1, AtomId::ZERO, timestamp);
             Head::new(header.signed(None), HeadState::Verified).unwrap()
         };
-        foreign.watch_turn(70, 60);
+        foreign.watch_slot(70, 60);
         foreign.follow_head(&head(70));
         assert_eq!(
-            (foreign.wants_turn(71), foreign.unused_turns),
+            (foreign.needs_slot(71), foreign.unused_slots),
             (Some(false), 1)
         );
-        foreign.watch_turn(72, 71);
+        foreign.watch_slot(72, 71);
         foreign.follow_head(&head(73));
         assert_eq!(
-            (foreign.wants_turn(73), foreign.unused_turns),
+            (foreign.needs_slot(73), foreign.unused_slots),
             (Some(false), 2)
         );
     }

@@ -73,10 +73,10 @@ impl Allowance {
         let most = self.per_block.saturating_mul(SAVED_BLOCKS);
         let saved = self.saved.saturating_add(self.per_block);
         self.saved = saved.saturating_sub(bytes).min(most);
-        let beside = bytes
+        let overhead = bytes
             .saturating_sub(own_bytes)
             .saturating_sub(EMPTY_BLOCK_BYTES);
-        if let Some(seen) = beside.checked_div(transactions as u64) {
+        if let Some(seen) = overhead.checked_div(transactions as u64) {
             // Moving average of the last blocks. Transactions of full blocks add less: they share
             // trie nodes.
             self.per_transaction = (self.per_transaction / 4 * 3).saturating_add(seen / 4);
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_are_halved_until_one_fits_and_grow_again_in_steps() {
+    fn block_size_is_halved_until_it_fits_and_grows_in_steps() {
         assert_eq!(Room::default().bound(1_000_000), 1_000_000);
         let mut room = Room::after_refusal(100_001);
         assert_eq!(room.bound(1_000_000), 50_000);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_leave_the_allowance_on_average_and_save_what_they_do_not_use() {
+    fn blocks_use_the_allowance_on_average_and_save_the_rest() {
         let mut allowance = Allowance::new(1_000);
         let most = 1_000 * SAVED_BLOCKS;
         assert_eq!(allowance.next_block(), most + 1_000);
@@ -166,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_no_limit() {
+    fn zero_allowance_means_unlimited() {
         let mut allowance = Allowance::new(0);
         allowance.spend(u64::MAX, 0, 1);
         assert_eq!(allowance.next_block(), u64::MAX);
     }
 
     #[test]
-    fn ten_gibibytes_take_a_week_of_full_blocks() {
+    fn ten_gibibytes_hold_a_week_of_full_blocks() {
         let mut allowance = Allowance::new(DEFAULT_GROWTH_BYTES);
         let (mut filled, mut blocks) = (0_u64, 0);
         while filled < 10 << 30 {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_transaction_leaves_is_learned() {
+    fn learns_the_storage_cost_of_a_transaction() {
         let mut allowance = Allowance::new(0);
         for _ in 0..40 {
             let count = 100;

@@ -2,8 +2,8 @@
 
 use super::plan::need;
 use super::{
-    ASSEMBLY_PATIENCE, Assembled, AssemblyError, Draft, LATE, MissedSlot, PATIENCE_PER_BLOCK,
-    Phase, Problem, Producer, RETRY, Slot, Started, Wait, growth, publish,
+    ASSEMBLY_TIMEOUT, Assembled, AssemblyError, BEHIND_RESTORED_PER_BLOCK, Draft, MAX_LATENESS,
+    MissedSlot, Phase, Problem, Producer, RETRY, Slot, Started, Wait, growth, publish,
 };
 use crate::atom::AtomId;
 use crate::chain::cost::stored_bytes;
@@ -59,10 +59,10 @@ impl<H: BatchHasher> Producer<H> {
                     Err(why) => wait(now.instant, why),
                 };
             }
-            Phase::Assembling { since, .. } if *since + ASSEMBLY_PATIENCE <= now.instant => {
-                self.trouble(context, Problem::AssemblyStalled);
-                self.plan_anew(context);
-                self.phase = wait(now.instant, Wait::Trouble("the worker stalled".to_owned()));
+            Phase::Assembling { since, .. } if *since + ASSEMBLY_TIMEOUT <= now.instant => {
+                self.set_problem(context, Problem::AssemblyStalled);
+                self.replan(context);
+                self.phase = wait(now.instant, Wait::Failed("the worker stalled".to_owned()));
             }
             Phase::Mining { .. } => self.mine(environment),
             Phase::Assembling { .. } | Phase::Found { .. } => {}
@@ -119,11 +119,11 @@ impl<H: BatchHasher> Producer<H> {
             Err(AssemblyError::Missing(id)) => wait(now, need(context, *id)),
             Err(AssemblyError::Unreadable(problem)) => {
                 let problem = format!("failed to read the head's state: {problem}");
-                wait(now, Wait::Trouble(problem))
+                wait(now, Wait::Failed(problem))
             }
             Err(AssemblyError::NoRoom { needed, room }) => {
                 let problem = format!(
-                    "an empty block leaves {needed} bytes, and the storage has room for {room}"
+                    "not enough storage: an empty block needs {needed} bytes, {room} are available"
                 );
                 self.no_room(context, problem, now)
             }
@@ -167,14 +167,14 @@ impl<H: BatchHasher> Producer<H> {
             _ => return,
         };
         let now = environment.now.unix;
-        if now > slot.time() + LATE {
+        if now > slot.time() + MAX_LATENESS {
             self.late += 1;
             context.report(Event::SlotMissed {
                 height: slot.height,
                 timestamp: slot.timestamp,
                 during,
             });
-            self.plan_anew(context);
+            self.replan(context);
         } else if now >= slot.time()
             && let Phase::Found { .. } = &self.phase
             && let Phase::Found { draft, block } = core::mem::replace(&mut self.phase, Phase::Plan)
@@ -227,7 +227,7 @@ impl<H: BatchHasher> Producer<H> {
             atoms,
             signed: self.signed.clone(),
         };
-        context.ask(Effect::Commit(Box::new(commit)));
+        context.push_effect(Effect::Commit(Box::new(commit)));
     }
 
     /// Announces the block that has been stored.
@@ -279,11 +279,11 @@ impl<H: BatchHasher> Producer<H> {
         // of it for every block.
         self.held = match self.made {
             0 => Duration::ZERO,
-            _ => self.held.saturating_sub(PATIENCE_PER_BLOCK),
+            _ => self.held.saturating_sub(BEHIND_RESTORED_PER_BLOCK),
         };
         self.made += 1;
         let (id, height) = (block.id(), draft.slot.height);
-        context.report(Event::BlockMade {
+        context.report(Event::BlockProduced {
             id,
             height,
             transactions,
@@ -321,7 +321,7 @@ impl<H: BatchHasher> Producer<H> {
             // The block and its record may be on disk: only this block may be published for the
             // slot.
             *retry = Some(now + RETRY);
-            self.trouble(context, Problem::StorageFailed(failure.to_string()));
+            self.set_problem(context, Problem::StorageFailed(failure.to_string()));
             return;
         }
         // Without room its record was not saved either. The block has not left this node and never
@@ -349,7 +349,7 @@ impl<H: BatchHasher> Producer<H> {
     ) -> Phase {
         // Start from an empty block to find the largest size that fits.
         self.room = growth::Room::EMPTY;
-        self.trouble(context, Problem::NoRoom(problem));
+        self.set_problem(context, Problem::NoRoom(problem));
         Phase::Wait {
             until: now + ROOM_RETRY,
             why: Wait::NoRoom,
@@ -357,7 +357,7 @@ impl<H: BatchHasher> Producer<H> {
     }
 
     /// Records a problem, and reports it once.
-    pub(super) fn trouble(&mut self, context: &mut Context, problem: Problem) {
+    pub(super) fn set_problem(&mut self, context: &mut Context, problem: Problem) {
         let is_same = self
             .problem
             .as_ref()
@@ -376,7 +376,7 @@ impl<H: BatchHasher> Producer<H> {
     }
 
     /// Records that a peer has announced a head.
-    pub(super) fn peer_head_named(&mut self, context: &mut Context) {
+    pub(super) fn peer_head_announced(&mut self, context: &mut Context) {
         if self.problem == Some(Problem::NoPeerHead) {
             self.resolved(context);
         }
@@ -391,7 +391,7 @@ impl<H: BatchHasher> Producer<H> {
         let now = environment.now.instant.since(Instant::ZERO);
         self.offers.take(now, &mut heads);
         for id in heads {
-            context.ask(Effect::Advertise {
+            context.push_effect(Effect::Advertise {
                 id,
                 kind: PayloadType::LIST,
                 lifetime: publish::LIFETIME,
@@ -403,7 +403,7 @@ impl<H: BatchHasher> Producer<H> {
 /// Returns a phase that waits before the next plan.
 pub(super) fn wait(now: Instant, why: Wait) -> Phase {
     let pause = match why {
-        Wait::NoStake | Wait::NoTurnSoon | Wait::NoChain | Wait::LostBlock(_) => REPLAN,
+        Wait::NoStake | Wait::NoSlotSoon | Wait::NoChain | Wait::LostBlock(_) => REPLAN,
         _ => RETRY,
     };
     let until = now + pause;
@@ -415,9 +415,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_validator_without_a_turn_plans_rarely_and_what_may_pass_soon_is_tried_soon() {
+    fn retry_delay_depends_on_how_soon_the_wait_can_end() {
         let now = Instant::ZERO + Duration::from_secs(5);
-        for why in [Wait::NoStake, Wait::NoTurnSoon, Wait::NoChain] {
+        for why in [Wait::NoStake, Wait::NoSlotSoon, Wait::NoChain] {
             let Phase::Wait { until, .. } = wait(now, why.clone()) else {
                 panic!("{why:?}");
             };

@@ -7,7 +7,7 @@
 //! The block's time is chosen as in the reference: the time when the search is expected to end,
 //! rounded up to a second, at least one second after the parent; then the first second from there
 //! on that the proposer schedule assigns to this validator. A block that is not found within
-//! [`LATE`] of its time is dropped: a missed slot.
+//! [`MAX_LATENESS`] of its time is dropped: a missed slot.
 //!
 //! | module | contents |
 //! | --- | --- |
@@ -42,7 +42,7 @@ mod timing;
 pub use assemble::{
     Assembled, Assembly, AssemblyBudget, AssemblyError, AssemblyJob, Interrupt, NoInterrupt,
 };
-pub use foreign_blocks::{QUIET, QUIET_OTHER, UNUSED_TURNS, UNUSED_TURNS_OTHER};
+pub use foreign_blocks::{QUIET, QUIET_OTHER, UNUSED_SLOTS, UNUSED_SLOTS_OTHER};
 pub use status::{Activity, Halt, MissedSlot, Problem, ValidatorStatus, Wait};
 
 use super::mempool::Mempool;
@@ -60,7 +60,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
-use duplicate_validator::Sightings;
+use duplicate_validator::ObservedBlocks;
 use foreign_blocks::{ForeignBlocks, signed_block};
 use growth::Allowance;
 use pace::Pace;
@@ -68,7 +68,7 @@ use publish::Offers;
 use schedule::Schedule;
 
 /// Time after a block's timestamp at which it is dropped if it has not been found.
-pub const LATE: Duration = Duration::from_secs(2);
+pub const MAX_LATENESS: Duration = Duration::from_secs(2);
 /// Time for which a validator listens for a duplicate validator after a peer has announced a head.
 pub const LISTEN: Duration = Duration::from_secs(6);
 /// Time for which it waits for a peer to announce a head, if there are seeds.
@@ -78,7 +78,7 @@ pub const MAX_BEHIND: Duration = Duration::from_secs(600);
 /// Maximum total time for which it holds back after that: any peer can announce invalid heads.
 pub const MAX_BEHIND_LATER: Duration = Duration::from_secs(10);
 /// Part of [`MAX_BEHIND_LATER`] that each own block restores.
-pub const PATIENCE_PER_BLOCK: Duration = Duration::from_millis(500);
+pub const BEHIND_RESTORED_PER_BLOCK: Duration = Duration::from_millis(500);
 /// Interval between checks of the wall clock while something is due at a wall time.
 pub const WALL_INTERVAL: Duration = Duration::from_secs(1);
 /// Difference between wall clock and monotonic clock since the last call above which the wall clock
@@ -87,7 +87,7 @@ pub const MAX_CLOCK_JUMP: Duration = Duration::from_secs(2);
 /// Default of [`ProducerConfig::max_assembly_time`].
 pub const MAX_ASSEMBLY_TIME: Duration = Duration::from_millis(500);
 /// Time after which an assembly that the host has not answered is given up.
-pub const ASSEMBLY_PATIENCE: Duration = Duration::from_secs(30);
+pub const ASSEMBLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time before something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Limit of a block's head and body, with each of their numbers in a few bytes.
@@ -206,7 +206,7 @@ pub struct Producer<H> {
     /// Foreign blocks of its key that were added to the record when signing resumed. If full, the
     /// oldest is forgotten.
     adopted: VecDeque<AtomId>,
-    sightings: Sightings,
+    observed: ObservedBlocks,
     /// Foreign blocks of its key seen since signing stopped.
     foreign: ForeignBlocks,
     started: Option<Started>,
@@ -260,7 +260,7 @@ impl<H: BatchHasher> Producer<H> {
             signed,
             unsaved: Vec::new(),
             adopted: VecDeque::new(),
-            sightings: Sightings::default(),
+            observed: ObservedBlocks::default(),
             foreign: ForeignBlocks::default(),
             started: None,
             first_peer: None,
@@ -355,16 +355,16 @@ impl<H: BatchHasher> Producer<H> {
         mempool: &mut Mempool,
         input: &Input,
     ) {
-        self.notice_time(environment, context);
+        self.update_clock(environment, context);
         match input {
             Input::PeerHead { peer, id, .. } => {
                 self.first_peer.get_or_insert(environment.now.instant);
-                self.sightings.name(*id, *peer);
-                self.peer_head_named(context);
+                self.observed.announced(*id, *peer);
+                self.peer_head_announced(context);
             }
-            Input::FetchedSmall { id, .. } => self.sightings.fetched(id, None),
+            Input::FetchedSmall { id, .. } => self.observed.fetched(id, None),
             Input::Fetched { id, outcome, .. } => {
-                self.sightings.fetched(id, outcome.as_deref().ok());
+                self.observed.fetched(id, outcome.as_deref().ok());
                 self.state_fetched(id, outcome.is_ok());
             }
             Input::Assembled(assembled) => {
@@ -388,17 +388,17 @@ impl<H: BatchHasher> Producer<H> {
         context: &mut Context,
         mempool: &mut Mempool,
     ) {
-        self.notice_time(environment, context);
+        self.update_clock(environment, context);
         let started = self.start(environment, context);
         self.follow_head(context);
-        self.look_for_second(environment, context, started);
+        self.detect_duplicate(environment, context, started);
         self.make_block(environment, context, mempool, started);
     }
 
     /// Returns when [`Producer::advance`] is due if there is no earlier input.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.sightings.has_news() || self.foreign.is_walking() {
+        if self.observed.has_readable() || self.foreign.is_walking() {
             return Some(self.now.instant);
         }
         let next = match &self.phase {
@@ -406,7 +406,7 @@ impl<H: BatchHasher> Producer<H> {
             Phase::Wait { until, .. } => *until,
             Phase::Scheduled { begin, .. } => self.now.instant_of(*begin),
             Phase::Found { draft, .. } => self.now.instant_of(draft.slot.time()),
-            Phase::Assembling { since, .. } => *since + ASSEMBLY_PATIENCE,
+            Phase::Assembling { since, .. } => *since + ASSEMBLY_TIMEOUT,
             Phase::Storing { retry, .. } => (*retry)?,
             Phase::Halted(_) => self.now.instant + RETRY,
         };
@@ -415,7 +415,7 @@ impl<H: BatchHasher> Producer<H> {
     }
 
     /// Records the time of a call, and makes a new plan if the wall clock has jumped.
-    fn notice_time(&mut self, environment: &Environment<'_>, context: &mut Context) {
+    fn update_clock(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let before = core::mem::replace(&mut self.now, environment.now);
         let passed = environment.now.instant.since(before.instant);
         let expected = before.unix.saturating_add(passed);
@@ -424,15 +424,15 @@ impl<H: BatchHasher> Producer<H> {
             self.schedule = None;
             // Signed blocks stay signed; everything else is planned again with the present clock.
             if !matches!(self.phase, Phase::Storing { .. } | Phase::Halted(_)) {
-                self.plan_anew(context);
+                self.replan(context);
             }
         }
     }
 
     /// Gives up the current work for a new plan.
-    fn plan_anew(&mut self, context: &mut Context) {
+    fn replan(&mut self, context: &mut Context) {
         if matches!(self.phase, Phase::Assembling { .. }) {
-            context.ask(super::Effect::CancelAssembly);
+            context.push_effect(super::Effect::CancelAssembly);
         }
         self.phase = Phase::Plan;
     }
@@ -446,7 +446,7 @@ impl<H: BatchHasher> Producer<H> {
             own_since: Start::new(&self.signed),
         };
         self.started = Some(started);
-        context.ask(super::Effect::SetValidator(true));
+        context.push_effect(super::Effect::SetValidator(true));
         started
     }
 
@@ -460,16 +460,16 @@ impl<H: BatchHasher> Producer<H> {
         self.schedule = None;
         if let Some(head) = &self.head {
             self.foreign.follow_head(head);
-            self.sightings.note(head.id());
+            self.observed.note(head.id());
         }
         if !matches!(self.phase, Phase::Storing { .. } | Phase::Halted(_)) {
-            self.plan_anew(context);
+            self.replan(context);
         }
     }
 
     /// Stops signing if a foreign block of the key has been seen, and resumes once the key has been
     /// quiet.
-    fn look_for_second(
+    fn detect_duplicate(
         &mut self,
         environment: &Environment<'_>,
         context: &mut Context,
@@ -486,37 +486,37 @@ impl<H: BatchHasher> Producer<H> {
                 && block.verify_signature().is_ok()
         };
         let judge = |block: &Block| is_foreign(block).then(|| signed_block(block)).flatten();
-        let sighted = self.sightings.check(environment.atoms, judge);
+        let found = self.observed.check(environment.atoms, judge);
         let foreign = &mut self.foreign;
         let walked = self
             .head
             .as_ref()
             .and_then(|head| foreign.walk(environment.atoms, head, &address, is_foreign));
-        for (id, from) in self.sightings.take_wanted() {
+        for (id, from) in self.observed.take_wanted() {
             let limit = SMALL_RECORD;
-            context.ask(super::Effect::FetchSmall { id, limit, from });
+            context.push_effect(super::Effect::FetchSmall { id, limit, from });
         }
-        for block in [sighted, walked].into_iter().flatten() {
+        for block in [found, walked].into_iter().flatten() {
             self.foreign.add(environment.now.instant, block);
-            self.halt_for_second(context);
+            self.halt_for_duplicate(context);
         }
-        if matches!(self.phase, Phase::Halted(Halt::SecondValidator { .. })) {
+        if matches!(self.phase, Phase::Halted(Halt::DuplicateValidator { .. })) {
             self.resume_if_quiet(environment, context);
         }
     }
 
-    fn halt_for_second(&mut self, context: &mut Context) {
+    fn halt_for_duplicate(&mut self, context: &mut Context) {
         let Some(newest) = self.foreign.newest() else {
             return;
         };
-        let halt = Halt::SecondValidator {
+        let halt = Halt::DuplicateValidator {
             block: newest.block,
             timestamp: newest.timestamp,
         };
-        if !matches!(self.phase, Phase::Halted(Halt::SecondValidator { .. })) {
+        if !matches!(self.phase, Phase::Halted(Halt::DuplicateValidator { .. })) {
             context.report(Event::ProducerHalted(halt.clone()));
-            context.ask(super::Effect::SetValidator(false));
-            self.plan_anew(context);
+            context.push_effect(super::Effect::SetValidator(false));
+            self.replan(context);
         }
         self.phase = Phase::Halted(halt);
     }
@@ -527,27 +527,29 @@ impl<H: BatchHasher> Producer<H> {
             return;
         };
         let unix_seconds = environment.now.unix.as_secs();
-        if let Some(has_gone_back) = self.foreign.wants_turn(unix_seconds) {
+        if let Some(has_gone_back) = self.foreign.needs_slot(unix_seconds) {
             if has_gone_back {
                 self.schedule = None;
             }
-            if let Ok(turn) = self.next_slot(environment, context, &head, unix_seconds + 1) {
-                self.foreign.watch_turn(turn, unix_seconds);
+            if let Ok(slot) = self.next_slot(environment, context, &head, unix_seconds + 1) {
+                self.foreign.watch_slot(slot, unix_seconds);
             }
         }
-        let left = self.foreign.left(environment.now.instant, &self.signed);
+        let left = self
+            .foreign
+            .remaining(environment.now.instant, &self.signed);
         if !left.is_over()
             || self.foreign.is_walking()
-            || self.sightings.has_news()
+            || self.observed.has_readable()
             || self.holds_back(environment, context)
         {
             return;
         }
         if self.needs_peer_head() {
-            self.trouble(context, Problem::NoPeerHead);
+            self.set_problem(context, Problem::NoPeerHead);
             return;
         }
-        self.peer_head_named(context);
+        self.peer_head_announced(context);
         for block in self.foreign.until(unix_seconds) {
             self.signed.adopt(*block);
             self.adopted.push_back(block.block);
@@ -563,7 +565,7 @@ impl<H: BatchHasher> Producer<H> {
         context.report(Event::ProducerResumed {
             newest: newest.unwrap_or_default(),
         });
-        context.ask(super::Effect::SetValidator(true));
+        context.push_effect(super::Effect::SetValidator(true));
     }
 }
 

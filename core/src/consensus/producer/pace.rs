@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_assembly_counts_at_once_and_is_forgotten_slowly() {
+    fn long_assembly_counts_immediately_and_decays_slowly() {
         let mut pace = Pace::default();
         assert_eq!(pace.assembly(), FIRST_ASSEMBLY);
         pace.assembled(millis(400));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_a_nonce_is_learned_from_slices_and_not_from_pauses() {
+    fn nonce_time_is_measured_from_slices_without_pauses() {
         let seconds = |pace: &Pace| pace.search(&20_u64.into()).as_secs_f64();
         let mut pace = Pace::default();
         let first = seconds(&pace);

@@ -14,7 +14,7 @@ use crate::chain::{
     StateError,
 };
 use crate::consensus::mempool::Mempool;
-use crate::consensus::mempool::admission::named_list;
+use crate::consensus::mempool::admission::contract_list;
 use crate::consensus::mempool::verdicts::Verdict;
 use crate::consensus::{
     Conflict, Context, Effect, Environment, Event, Head, HeadState, PART, SignedBlock, StoreFailure,
@@ -50,13 +50,13 @@ impl<H: BatchHasher> Producer<H> {
             return self.begin_chain(environment, context);
         };
         if head.block().chain_id.to_u64() != Some(self.config.chain_id) {
-            return Err(Wait::Trouble("the head is of another chain".to_owned()));
+            return Err(Wait::Failed("the head belongs to another chain".to_owned()));
         }
         if self.is_listening(environment, started) {
             return Err(Wait::Listening);
         }
         if self.needs_peer_head() {
-            self.trouble(context, Problem::NoPeerHead);
+            self.set_problem(context, Problem::NoPeerHead);
             return Err(Wait::NoPeerHead);
         }
         if self.holds_back(environment, context) {
@@ -85,7 +85,7 @@ impl<H: BatchHasher> Producer<H> {
         };
         let job = self.job(environment, context, mempool, &head, &slot, search)?;
         let number = job.number;
-        context.ask(Effect::Assemble(Box::new(job)));
+        context.push_effect(Effect::Assemble(Box::new(job)));
         let since = now.instant;
         Ok(Phase::Assembling {
             slot,
@@ -113,7 +113,7 @@ impl<H: BatchHasher> Producer<H> {
         let ready = mempool.pool().ready().take(limit + MAX_REJECTED);
         let transactions: alloc::vec::Vec<_> =
             ready.map(|held| held.entry.transaction.clone()).collect();
-        let lists = transactions.iter().filter_map(|one| named_list(one));
+        let lists = transactions.iter().filter_map(|one| contract_list(one));
         let lengths = lists.filter_map(|list| match mempool.verdicts().of(&list)? {
             Verdict::Measured(length) => Some((list, length)),
             Verdict::TooLong => None,
@@ -150,8 +150,7 @@ impl<H: BatchHasher> Producer<H> {
             _ if self.made > 0 => false,
             // An announced head may be a block of the key: it is read first, if possible.
             Some(first) => {
-                now < first + LISTEN
-                    || self.sightings.is_waiting() && now < first + LISTEN_FOR_PEERS
+                now < first + LISTEN || self.observed.is_waiting() && now < first + LISTEN_FOR_PEERS
             }
             None => self.config.has_seeds && now < started.at + LISTEN_FOR_PEERS,
         }
@@ -160,7 +159,7 @@ impl<H: BatchHasher> Producer<H> {
     /// Returns whether this node did not sign the newest known block of the key: the key was used
     /// on another node, or the signing record is lost. Only peers know what it has signed since
     /// then.
-    fn was_elsewhere(&self) -> bool {
+    fn was_used_elsewhere(&self) -> bool {
         // At the genesis there is nothing to learn.
         let is_begun = self.head.as_ref().is_some_and(|head| head.height() > 0);
         is_begun && self.made == 0 && !self.foreign.is_newest(self.signed.last())
@@ -172,13 +171,13 @@ impl<H: BatchHasher> Producer<H> {
     /// A node that made the key's newest block continues without peers: a chain must survive a
     /// restart of all its validators.
     pub(super) fn needs_peer_head(&self) -> bool {
-        self.config.has_seeds && self.first_peer.is_none() && self.was_elsewhere()
+        self.config.has_seeds && self.first_peer.is_none() && self.was_used_elsewhere()
     }
 
     /// Returns whether a longer chain is being synced. A key that was used elsewhere also waits for
     /// slow headers: its newest blocks may be among them.
     pub(super) fn is_behind(&self, context: &Context) -> bool {
-        context.is_behind() || context.may_be_behind() && self.was_elsewhere()
+        context.is_behind() || context.may_be_behind() && self.was_used_elsewhere()
     }
 
     /// Returns whether to hold back for a longer chain that is being synced.
@@ -223,9 +222,9 @@ impl<H: BatchHasher> Producer<H> {
         let genesis = Genesis::new(self.address, chain_id.into(), now.into());
         let mut store = MemoryStore::new();
         let block = genesis.build(&mut self.hasher, &mut store);
-        let block = block.map_err(|error| Wait::Trouble(error.to_string()))?;
+        let block = block.map_err(|error| Wait::Failed(error.to_string()))?;
         let atoms = store.iter().map(|(id, atom)| (*id, atom.clone()));
-        context.ask(Effect::StoreBlock {
+        context.push_effect(Effect::StoreBlock {
             block: block.id(),
             atoms: atoms.collect(),
         });
@@ -233,7 +232,7 @@ impl<H: BatchHasher> Producer<H> {
         Err(Wait::LoadingHead)
     }
 
-    /// Begins the chain with a genesis that has been stored; a failure is retried.
+    /// Starts the chain with a genesis that has been stored; a failure is retried.
     pub(super) fn genesis_stored(
         &mut self,
         environment: &Environment<'_>,
@@ -245,7 +244,7 @@ impl<H: BatchHasher> Producer<H> {
             return;
         };
         if let Err(failure) = outcome {
-            let why = Wait::Trouble(format!("failed to store the genesis: {failure}"));
+            let why = Wait::Failed(format!("failed to store the genesis: {failure}"));
             self.phase = wait(environment.now.instant, why);
             return;
         }
@@ -256,7 +255,7 @@ impl<H: BatchHasher> Producer<H> {
         let mut heads = publish::own_heads(&block);
         heads.push(block.accounts);
         self.offer(environment, context, heads);
-        context.report(Event::ChainBegun {
+        context.report(Event::ChainCreated {
             chain_id: self.config.chain_id,
             genesis: block.id(),
         });
@@ -306,13 +305,13 @@ impl<H: BatchHasher> Producer<H> {
                 let schedule = Schedule::new(&election, head.timestamp(), self.address);
                 schedule.map_err(|error| match error {
                     NoSchedule::NoStake => Wait::NoStake,
-                    NoSchedule::Election(error) => Wait::Trouble(error.to_string()),
+                    NoSchedule::Election(error) => Wait::Failed(error.to_string()),
                 })?
             }
         };
         let next = schedule.next(earliest);
         self.schedule = Some(schedule);
-        next.ok_or(Wait::NoTurnSoon)
+        next.ok_or(Wait::NoSlotSoon)
     }
 
     /// Returns the leader election of the slots after the head.
@@ -328,7 +327,7 @@ impl<H: BatchHasher> Producer<H> {
         match read {
             Ok(Some(election)) => Ok(election),
             Ok(None) => Err(Wait::Planning),
-            Err(RecordError::Malformed { problem, .. }) => Err(Wait::Trouble(format!(
+            Err(RecordError::Malformed { problem, .. }) => Err(Wait::Failed(format!(
                 "failed to read the stakes: {problem}"
             ))),
             Err(error) => Err(unreadable(context, &error.into())),
@@ -351,7 +350,7 @@ impl<H: BatchHasher> Producer<H> {
 
 /// Fetches an atom of the head's state.
 pub(super) fn need(context: &mut Context, id: AtomId) -> Wait {
-    context.ask(Effect::Fetch {
+    context.push_effect(Effect::Fetch {
         id,
         limit: PART,
         from: None,
@@ -363,10 +362,10 @@ fn unreadable(context: &mut Context, error: &StateError<Infallible>) -> Wait {
     match (error.missing(), error) {
         (Some(id), _) => need(context, id),
         (None, StateError::Malformed { problem, .. }) => {
-            Wait::Trouble(format!("failed to read the head's state: {problem}"))
+            Wait::Failed(format!("failed to read the head's state: {problem}"))
         }
         (None, StateError::Source(_) | StateError::Unmeasured { .. }) => {
-            Wait::Trouble("the atom store failed".to_owned())
+            Wait::Failed("the atom store failed".to_owned())
         }
     }
 }

@@ -39,9 +39,9 @@ pub fn heads(block: &Block, body: &Body, transactions: &[Pending]) -> Vec<AtomId
     }
     heads.extend(&body.receipt_ids);
     // Records and nodes start with the name of their type.
-    let named = body.atoms.iter();
-    let named = named.filter(|(_, atom)| atom.kind() == AtomKind::Symbol);
-    heads.extend(named.map(|(id, _)| *id));
+    let typed = body.atoms.iter();
+    let typed = typed.filter(|(_, atom)| atom.kind() == AtomKind::Symbol);
+    heads.extend(typed.map(|(id, _)| *id));
     let records = body.atoms.get(body.record_atoms.clone());
     heads.extend(first_of_lists(records.unwrap_or_default()));
     let mut seen = BTreeSet::from([AtomId::ZERO]);
@@ -97,7 +97,7 @@ mod tests {
     use crate::trie::Scalar;
 
     #[test]
-    fn offers_stay_within_their_bound_and_the_block_is_always_among_them() {
+    fn offers_are_bounded_and_always_include_the_block() {
         let mut offers = Offers::default();
         let all: Vec<AtomId> = (0..4_000u32)
             .map(|number| Atom::bytes(number.to_be_bytes()).id())
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_takes_a_share_of_the_room_for_offers() {
+    fn block_uses_a_share_of_the_offer_limit() {
         let all: Vec<AtomId> = (0..4_000_u32)
             .map(|number| Atom::bytes(number.to_be_bytes()).id())
             .collect();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn offers_of_a_block_end_together_and_make_room() {
+    fn offers_of_a_block_expire_together() {
         let mut offers = Offers::default();
         for (at, count) in [(0, 7), (10, 3), (20, 5)] {
             let mut heads: Vec<AtomId> = (0..count)
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_of_a_block_are_named_once_and_nodes_by_the_names_of_their_types() {
+    fn record_heads_of_a_block_are_unique_and_complete() {
         let (key, other) = ([7; 32], [8; 32]);
         let mut genesis = Genesis::new(Address::new(key), Natural::ZERO, 5_u64.into());
         genesis.balances.insert(Address::new(other), Natural::ONE);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_offered_under_its_first_atom() {
+    fn record_is_offered_under_its_first_atom() {
         let (first, list) = crate::atom::bytes_list(&[b"a", b"b", b"c"]);
         let (second, more) = crate::atom::bytes_list(&[b"d"]);
         let atoms: Vec<_> = list

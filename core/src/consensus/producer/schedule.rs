@@ -3,7 +3,7 @@
 //! Each slot of two seconds after a block is assigned to one validator, elected by the stakes after
 //! the block. A validator that misses its slot is not waited for: the next slot begins regardless.
 
-use crate::chain::{Address, Draw, Election, ElectionError, MAX_SLOTS, SLOT_SECONDS};
+use crate::chain::{Address, Election, ElectionError, MAX_SLOTS, ProposerSchedule, SLOT_SECONDS};
 use crate::integer::Natural;
 
 /// Maximum number of slots elected in one call. A validator that has none of them has a very small
@@ -24,7 +24,7 @@ pub enum NoSchedule {
 pub struct Schedule {
     validator: Address,
     timestamp: u64,
-    draw: Draw,
+    draw: ProposerSchedule,
     /// The validator's first elected slot that is not over.
     own: Option<u64>,
 }
@@ -46,7 +46,7 @@ impl Schedule {
         Ok(Self {
             validator,
             timestamp,
-            draw: election.draw().map_err(NoSchedule::Election)?,
+            draw: election.schedule().map_err(NoSchedule::Election)?,
             own: None,
         })
     }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn every_second_belongs_to_the_validator_that_is_drawn() {
+    fn every_slot_belongs_to_its_elected_validator() {
         let election = election(&[(1, 1_000), (2, 300), (3, 1)]);
         let drawn = |second: u64| {
             let (from, to) = (1_000_u64.into(), Natural::from(second));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn no_turn_is_before_the_second_after_the_block() {
+    fn first_slot_is_the_second_after_the_block() {
         let election = election(&[(1, 1_000)]);
         for earliest in [0, 999, 1_000, 1_001] {
             let mut schedule = Schedule::new(&election, 1_000, address(1)).unwrap();
@@ -127,19 +127,19 @@ mod tests {
     }
 
     #[test]
-    fn long_gaps_are_passed_over_and_without_a_stake_there_is_no_turn() {
+    fn skips_long_gaps_and_finds_no_slot_without_stake() {
         let election = election(&[(1, 5), (2, 5)]);
         let mut schedule = Schedule::new(&election, 1_000, address(1)).unwrap();
         let year = 1_000 + 365 * 86_400;
         assert!(schedule.next(year).is_some_and(|next| next < year + 100));
         let too_late = 1_000 + SLOT_SECONDS * (MAX_SLOTS + 1);
         assert_eq!(schedule.next(too_late), None);
-        let stranger = Schedule::new(&election, 1_000, address(4));
-        assert_eq!(stranger.err(), Some(NoSchedule::NoStake));
+        let unstaked = Schedule::new(&election, 1_000, address(4));
+        assert_eq!(unstaked.err(), Some(NoSchedule::NoStake));
     }
 
     #[test]
-    fn turns_of_a_small_stake_are_searched_for_in_bounded_steps() {
+    fn slot_search_for_a_small_stake_is_bounded() {
         // Stakes of 1, which an election does not change: about one slot in 6,000.
         let stakes = (0..6_000_u32).map(|number| {
             let mut validator = [9; 32];
@@ -148,7 +148,7 @@ mod tests {
         });
         let stakes = StakeTable::from(&stakes.chain([(address(1), Natural::ONE)]).collect());
         let election = Election::genesis(AtomId::new([5; 32]), stakes);
-        let mut draw = election.draw().unwrap();
+        let mut draw = election.schedule().unwrap();
         let first = (1..).find(|slot| draw.validator_of(*slot) == Some(address(1)));
         let first = first.unwrap();
         let calls = first.div_ceil(MAX_DRAWS);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_no_block_can_have_are_not_drawn() {
+    fn unreachable_slots_are_skipped() {
         let election = election(&[(1, 5)]);
         let last = 1_000 + SLOT_SECONDS * MAX_SLOTS;
         let mut schedule = Schedule::new(&election, 1_000, address(1)).unwrap();

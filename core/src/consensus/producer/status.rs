@@ -1,6 +1,6 @@
 //! Status of a validator.
 
-use super::foreign_blocks::{QUIET_OTHER, UNUSED_TURNS_OTHER};
+use super::foreign_blocks::{QUIET_OTHER, UNUSED_SLOTS_OTHER};
 use crate::atom::AtomId;
 use crate::calendar::UtcTime;
 use crate::consensus::{Conflict, SignedBlock};
@@ -12,7 +12,7 @@ use core::fmt;
 #[non_exhaustive]
 pub enum Halt {
     /// Another node signs with its key, or did until a moment ago.
-    SecondValidator {
+    DuplicateValidator {
         /// Newest block of the key that this node did not make.
         block: AtomId,
         /// Timestamp of the block, in seconds since 1970.
@@ -23,11 +23,12 @@ pub enum Halt {
 impl fmt::Display for Halt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SecondValidator { block, timestamp } => write!(
+            Self::DuplicateValidator { block, timestamp } => write!(
                 f,
-                "another node validates with the same key: it made block {block} at {}; \
-                 signing is stopped until the key has made no other block for up to {} s and up to \
-                 {UNUSED_TURNS_OTHER} of its turns have passed unused; let only one node have the key",
+                "duplicate validator: another node produced block {block} with this key at {}; \
+                 signing is stopped until the key has produced no other block for up to {} s and \
+                 up to {UNUSED_SLOTS_OTHER} of its slots have passed unused; use the key on one \
+                 node only",
                 UtcTime(*timestamp),
                 QUIET_OTHER.as_secs()
             ),
@@ -56,7 +57,7 @@ pub enum Wait {
     /// The key does not have a stake.
     NoStake,
     /// Its next slot is far away or unknown.
-    NoTurnSoon,
+    NoSlotSoon,
     /// It has signed a block on this head, or for this time or later.
     Signed(Conflict),
     /// It signed a block on this head that is not stored.
@@ -64,15 +65,15 @@ pub enum Wait {
     /// The storage does not have room for a block.
     NoRoom,
     /// Something failed; it tries again.
-    Trouble(String),
+    Failed(String),
 }
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoChain => f.write_str(
-                "no chain yet: no seed has announced one, and a node with seeds begins none of \
-                 its own; `astreum genesis` begins one",
+                "no chain yet: no seed has announced a head, and a node with seeds does not create \
+                 a chain; `astreum genesis` creates one",
             ),
             Self::LoadingHead => f.write_str("loading the head of the last run"),
             Self::Planning => f.write_str("computing the proposer schedule"),
@@ -81,19 +82,19 @@ impl fmt::Display for Wait {
             Self::Behind => f.write_str("syncing to a longer chain"),
             Self::MissingAtom(id) => write!(f, "waiting for atom {id} of the head's state"),
             Self::NoStake => f.write_str(
-                "the validation key has nothing at stake on this chain; send an amount to the \
+                "the validation key has no stake on this chain; send an amount to the \
                  treasury to stake it",
             ),
-            Self::NoTurnSoon => f.write_str("no slot soon: its stake is small"),
+            Self::NoSlotSoon => f.write_str("no slot soon: the stake of the key is small"),
             Self::Signed(conflict) => write!(f, "not signing on this head: {conflict}"),
             Self::LostBlock(mark) => write!(
                 f,
-                "block {} of height {} was signed here and is not stored; another block on its \
-                 parent is not signed, other validators have to go on",
+                "signed block {} at height {} is not stored; no other block on its parent is \
+                 signed, so another validator has to continue",
                 mark.block, mark.height
             ),
-            Self::NoRoom => f.write_str("waiting for room in the storage"),
-            Self::Trouble(problem) => f.write_str(problem),
+            Self::NoRoom => f.write_str("waiting for free storage space"),
+            Self::Failed(problem) => f.write_str(problem),
         }
     }
 }
@@ -182,13 +183,13 @@ impl fmt::Display for Problem {
             ),
             Self::StorageFailed(cause) => write!(f, "no block can be stored: {cause}"),
             Self::AssemblyStalled => {
-                f.write_str("no block can be made: the worker that assembles them does not answer")
+                f.write_str("no block can be produced: the assembly worker does not respond")
             }
             Self::NoPeerHead => f.write_str(
-                "nothing is signed: the last known block of the validation key was not signed on \
-                 this node, and no peer has told what the key signed since then; connect it to a \
-                 node that follows the chain, or, where none exists, start it once without seeds \
-                 (default_seed and additional_seeds)",
+                "signing is stopped: the last known block of the validation key was not signed on \
+                 this node, and no peer has reported what the key has signed since; connect to a \
+                 node that follows the chain, or, if none exists, start this node once without \
+                 seeds (default_seed and additional_seeds)",
             ),
         }
     }

@@ -19,7 +19,7 @@ use crate::chain::{
 use crate::consensus::mempool::PoolLimits;
 use crate::consensus::mempool::admission::Refusal;
 use crate::consensus::mempool::announcements::{Declined, MAX_FETCHES};
-use crate::consensus::mempool::pool::NoPlace;
+use crate::consensus::mempool::pool::PoolError;
 use crate::consensus::{Head, HeadState, Input, SignedBlock, SigningRecord, StoreFailure};
 use crate::crypto::{PublicKey, Signature};
 use crate::engine::FetchError;
@@ -80,7 +80,7 @@ fn last_refusal(net: &Net, at: usize) -> Option<(AtomId, Refusal)> {
 }
 
 #[test]
-fn a_validator_alone_begins_a_chain_and_makes_fifty_blocks_with_transfers() {
+fn single_validator_creates_a_chain_and_produces_fifty_blocks_with_transfers() {
     let mut net = Net::new();
     net.add(config(1), None);
     let mut sent = 0;
@@ -111,28 +111,28 @@ fn a_validator_alone_begins_a_chain_and_makes_fifty_blocks_with_transfers() {
     assert_eq!((mempool.ready.len(), mempool.refused), (0, 0));
     // Each head was announced once, and block and body advertised.
     let head = net.head(0);
-    assert_eq!(net.hosts[0].named.len() as u64, head.height() + 1);
+    assert_eq!(net.hosts[0].announced_heads.len() as u64, head.height() + 1);
     for id in super::publish::own_heads(head.block()) {
         assert!(net.hosts[0].offered.contains(&id));
     }
 }
 
 #[test]
-fn blocks_stand_at_their_own_time_and_the_difficulty_settles() {
+fn blocks_match_their_slot_times_and_the_difficulty_settles() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     let mut named_at = Vec::new();
     let mut count = 0;
     net.run_until(600, |net| {
-        if net.hosts[0].named.len() > count {
-            count = net.hosts[0].named.len();
+        if net.hosts[0].announced_heads.len() > count {
+            count = net.hosts[0].announced_heads.len();
             named_at.push((net.now, net.head(0)));
         }
         count > 120
     });
     for (now, head) in &named_at {
         let timestamp = Duration::from_secs(head.timestamp());
-        assert!(*now >= timestamp && *now <= timestamp + super::LATE + host::ATTEMPT * 16);
+        assert!(*now >= timestamp && *now <= timestamp + super::MAX_LATENESS + host::ATTEMPT * 16);
     }
     // Seven to nine bits take between one and three seconds here.
     for (_, head) in &named_at[60..] {
@@ -142,7 +142,7 @@ fn blocks_stand_at_their_own_time_and_the_difficulty_settles() {
 }
 
 #[test]
-fn two_validators_take_turns_as_the_schedule_says() {
+fn two_validators_follow_the_proposer_schedule() {
     let (mut net, genesis) = Net::with_chain(&[1, 2], &[5]);
     net.add(config(1), Some(&genesis));
     net.add(config(2), Some(&genesis));
@@ -156,7 +156,7 @@ fn two_validators_take_turns_as_the_schedule_says() {
 }
 
 #[test]
-fn a_validator_that_stops_is_not_waited_for() {
+fn stopped_validator_does_not_delay_others() {
     let (mut net, genesis) = Net::with_chain(&[1, 2], &[]);
     net.add(config(1), Some(&genesis));
     net.add(config(2), Some(&genesis));
@@ -187,7 +187,7 @@ fn a_validator_that_stops_is_not_waited_for() {
 }
 
 #[test]
-fn a_block_that_is_late_is_dropped() {
+fn late_block_is_dropped() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.run_until(100, |net| {
@@ -205,7 +205,7 @@ fn a_block_that_is_late_is_dropped() {
 }
 
 #[test]
-fn with_seeds_no_chain_is_begun() {
+fn node_with_seeds_does_not_create_a_chain() {
     let mut net = Net::new();
     let with_seeds = ProducerConfig {
         has_seeds: true,
@@ -230,7 +230,7 @@ fn with_seeds_no_chain_is_begun() {
 }
 
 #[test]
-fn a_validator_listens_before_it_signs_when_there_is_somebody_to_listen_to() {
+fn validator_listens_to_known_peers_before_signing() {
     let with_seeds = |number| ProducerConfig {
         has_seeds: true,
         ..config(number)
@@ -259,7 +259,7 @@ fn a_validator_listens_before_it_signs_when_there_is_somebody_to_listen_to() {
 }
 
 #[test]
-fn it_holds_back_while_a_longer_chain_is_followed_but_not_for_ever() {
+fn holds_back_during_sync_for_a_bounded_time() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.hosts[0].context.set_behind(true);
@@ -312,7 +312,7 @@ fn reference_followers_get_no_claim_and_few_transactions() {
 }
 
 #[test]
-fn the_reward_is_claimed_once_a_block_and_only_if_wanted() {
+fn reward_is_claimed_once_per_block_and_only_if_configured() {
     for claim_reward in [true, false] {
         let (mut net, genesis) = Net::with_chain(&[1], &[]);
         let config = ProducerConfig {
@@ -338,7 +338,7 @@ fn the_reward_is_claimed_once_a_block_and_only_if_wanted() {
 }
 
 #[test]
-fn the_state_of_a_head_that_is_not_here_is_fetched() {
+fn missing_state_of_a_head_is_fetched() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     let other = net.add(config(3), Some(&genesis));
     assert_eq!(
@@ -360,7 +360,7 @@ fn the_state_of_a_head_that_is_not_here_is_fetched() {
 }
 
 #[test]
-fn a_body_needs_nothing_that_is_not_stored() {
+fn body_needs_only_stored_atoms() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     net.add(config(1), Some(&genesis));
     let sent = transfer(5, 6, 3, 1);
@@ -375,7 +375,7 @@ fn a_body_needs_nothing_that_is_not_stored() {
 }
 
 #[test]
-fn between_two_blocks_it_says_when_the_next_one_comes() {
+fn activity_shows_the_next_slot_between_blocks() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     let mut scheduled = 0;

@@ -1,6 +1,6 @@
 //! Timing of the work for a slot: earliest possible timestamp, and time of its begin.
 
-use super::LATE;
+use super::MAX_LATENESS;
 use core::time::Duration;
 
 /// Safety margin: the work for a slot begins earlier by this time than it has to.
@@ -37,11 +37,11 @@ impl Timing {
     /// `parent` is the timestamp of the parent block.
     ///
     /// If `timestamp` is the first second that the work can reach after `parent`, and its begin is
-    /// at most [`LATE`] away, the work begins now.
+    /// at most [`MAX_LATENESS`] away, the work begins now.
     pub(super) fn begin(&self, timestamp: u64, parent: u64) -> Option<Duration> {
         let begin = Duration::from_secs(timestamp).saturating_sub(self.work + MARGIN);
         let is_next = timestamp == self.reachable().max(parent.saturating_add(1));
-        let is_due = begin <= self.now || is_next && begin <= self.now + LATE;
+        let is_due = begin <= self.now || is_next && begin <= self.now + MAX_LATENESS;
         (!is_due).then_some(begin)
     }
 }
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_timestamp_is_the_second_in_which_the_work_ends_rounded_up() {
+    fn earliest_timestamp_is_the_end_of_the_work_rounded_up() {
         for (now, work, earliest) in [
             (1_000_000, 0, 1_000),
             (1_000_000, 1, 1_001),
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_timestamp_is_later_than_what_the_key_signed() {
+    fn earliest_timestamp_is_later_than_the_last_signed_block() {
         let timing = Timing::new(millis(999_500), millis(500));
         for (signed, earliest) in [(998, 1_000), (999, 1_000), (1_000, 1_001), (5_000, 5_001)] {
             assert_eq!(timing.earliest(Some(signed)), earliest, "{signed}");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn work_begins_a_margin_before_it_would_have_to() {
+    fn work_begins_with_a_margin() {
         let timing = Timing::new(millis(1_000_000), millis(300));
         // 300 ms of work and 50 ms of margin.
         assert_eq!(timing.begin(1_010, 999), Some(millis(1_009_650)));
@@ -94,14 +94,15 @@ mod tests {
     }
 
     #[test]
-    fn the_next_possible_second_is_worked_on_at_once_unless_it_is_far() {
+    fn work_on_the_next_slot_begins_immediately_unless_it_is_far() {
         let work = millis(300);
         // The timestamp is the next second that the work can reach.
         assert_eq!(Timing::new(millis(1_000_000), work).begin(1_001, 999), None);
-        // The timestamp of the parent is the bound: work begins up to LATE before its usual begin.
+        // The timestamp of the parent is the bound: work begins up to MAX_LATENESS before its usual
+        // begin.
         let far = 1_004;
         let begin = millis(1_003_650);
-        let due = begin - LATE;
+        let due = begin - MAX_LATENESS;
         assert_eq!(Timing::new(due, work).begin(far, far - 1), None);
         let before = Timing::new(due - millis(1), work);
         assert_eq!(before.begin(far, far - 1), Some(begin));

@@ -8,7 +8,7 @@
 //!
 //! Bounds: [`MAX_PEERS`] peers with one head each, [`MAX_HEADS`] different heads.
 
-use super::namers::{Namer, Namers};
+use super::announcers::{Announcer, Announcers};
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -54,7 +54,7 @@ struct Peer {
 
 #[derive(Clone, Debug)]
 struct Head {
-    namers: BTreeSet<PublicKey>,
+    announcers: BTreeSet<PublicKey>,
     /// Sequence number of the first announcement.
     since: u64,
     is_held: bool,
@@ -123,12 +123,17 @@ pub(super) struct AnnouncedHeads {
 
 impl AnnouncedHeads {
     /// Records that a peer announces `head`; its earlier announcement is withdrawn.
-    pub(super) fn announce(&mut self, now: Instant, namer: Namer, head: AtomId) -> Announced {
-        let Namer {
+    pub(super) fn announce(
+        &mut self,
+        now: Instant,
+        announcer: Announcer,
+        head: AtomId,
+    ) -> Announced {
+        let Announcer {
             peer: key,
             group,
             is_seed,
-        } = namer;
+        } = announcer;
         self.withdraw(&key);
         if !self.peers.contains_key(&key) && self.peers.len() >= MAX_PEERS && !self.drop_peer() {
             return Announced::Refused;
@@ -151,21 +156,21 @@ impl AnnouncedHeads {
             return Announced::Ignored;
         }
         let is_known = self.heads.contains_key(&head);
-        if !is_known && self.heads.len() >= MAX_HEADS && !self.make_room(namer, now) {
+        if !is_known && self.heads.len() >= MAX_HEADS && !self.make_room(announcer, now) {
             return Announced::Refused;
         }
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.head = Some(head);
         }
         let candidate = self.heads.entry(head).or_insert(Head {
-            namers: BTreeSet::new(),
+            announcers: BTreeSet::new(),
             since: self.announcements,
             is_held: false,
             retry_at: Instant::ZERO,
             failures: 0,
             opens_unix: 0,
         });
-        candidate.namers.insert(key);
+        candidate.announcers.insert(key);
         if is_known {
             Announced::Known
         } else {
@@ -179,8 +184,8 @@ impl AnnouncedHeads {
         if let Some(id) = head
             && let Some(head) = self.heads.get_mut(&id)
         {
-            head.namers.remove(key);
-            if head.namers.is_empty() && !head.is_held {
+            head.announcers.remove(key);
+            if head.announcers.is_empty() && !head.is_held {
                 self.heads.remove(&id);
             }
         }
@@ -203,10 +208,10 @@ impl AnnouncedHeads {
     }
 
     /// Drops the candidate of the lowest rank. Returns `false` if all candidates are held, or that
-    /// one is trusted and `namer` is not.
-    fn make_room(&mut self, namer: Namer, now: Instant) -> bool {
-        let known = self.peers.get(&namer.peer);
-        let is_trusted = namer.is_seed || known.is_some_and(|peer| peer.has_record);
+    /// one is trusted and `announcer` is not.
+    fn make_room(&mut self, announcer: Announcer, now: Instant) -> bool {
+        let known = self.peers.get(&announcer.peer);
+        let is_trusted = announcer.is_seed || known.is_some_and(|peer| peer.has_record);
         let free = self.heads.iter().filter(|(_, head)| !head.is_held);
         let least = free
             .map(|(id, head)| {
@@ -222,16 +227,22 @@ impl AnnouncedHeads {
     }
 
     fn rank(&self, head: &Head) -> Rank {
-        let namers = head.namers.iter().filter_map(|key| self.peers.get(key));
-        let mut groups: Vec<NetworkGroup> = namers.clone().map(|peer| peer.group).collect();
+        let announcers = head.announcers.iter().filter_map(|key| self.peers.get(key));
+        let mut groups: Vec<NetworkGroup> = announcers.clone().map(|peer| peer.group).collect();
         groups.sort_unstable();
         groups.dedup();
         Rank {
-            is_seed: namers.clone().any(|peer| peer.is_seed),
-            has_record: namers.clone().any(|peer| peer.has_record),
-            failures: Reverse(namers.clone().map(|peer| peer.failures).min().unwrap_or(0)),
+            is_seed: announcers.clone().any(|peer| peer.is_seed),
+            has_record: announcers.clone().any(|peer| peer.has_record),
+            failures: Reverse(
+                announcers
+                    .clone()
+                    .map(|peer| peer.failures)
+                    .min()
+                    .unwrap_or(0),
+            ),
             groups: groups.len(),
-            peers: head.namers.len(),
+            peers: head.announcers.len(),
             since: head.since,
         }
     }
@@ -261,8 +272,8 @@ impl AnnouncedHeads {
 
     /// Returns whether one of the peers that announce it may have a head looked up.
     fn has_turn(&self, head: &Head, now: Instant) -> bool {
-        let namers = head.namers.iter().filter_map(|key| self.peers.get(key));
-        namers.into_iter().any(|peer| {
+        let announcers = head.announcers.iter().filter_map(|key| self.peers.get(key));
+        announcers.into_iter().any(|peer| {
             let is_idle = peer.looking_up.is_none() || peer.has_record || peer.is_seed;
             is_idle && peer.next_lookup <= now
         })
@@ -270,14 +281,14 @@ impl AnnouncedHeads {
 
     /// Starts the lookup of a candidate: it is kept until it is released, even if no peer announces
     /// it any more. Returns the peers that announce it.
-    pub(super) fn hold(&mut self, now: Instant, id: &AtomId) -> Namers {
-        let mut namers = Namers::default();
+    pub(super) fn hold(&mut self, now: Instant, id: &AtomId) -> Announcers {
+        let mut announcers = Announcers::default();
         let Some(head) = self.heads.get_mut(id) else {
-            return namers;
+            return announcers;
         };
         head.is_held = true;
         let mut is_trusted = false;
-        for key in &head.namers {
+        for key in &head.announcers {
             let Some(peer) = self.peers.get_mut(key) else {
                 continue;
             };
@@ -285,7 +296,7 @@ impl AnnouncedHeads {
             peer.looking_up = Some(*id);
             // Two at once, then one per interval.
             peer.next_lookup = peer.next_lookup.max(now - LOOKUP_INTERVAL) + LOOKUP_INTERVAL;
-            namers.add(Namer {
+            announcers.add(Announcer {
                 peer: *key,
                 group: peer.group,
                 is_seed: peer.is_seed,
@@ -295,22 +306,27 @@ impl AnnouncedHeads {
             let share = LOOKUP_INTERVAL / NEWCOMER_LOOKUPS_PER_SECOND;
             self.newcomers_full_at = self.newcomers_full_at.max(now) + share;
         }
-        namers
+        announcers
     }
 
     /// Returns the peers that currently announce this head.
-    pub(super) fn namers(&self, id: &AtomId) -> Namers {
-        let mut namers = Namers::default();
-        for key in self.heads.get(id).into_iter().flat_map(|head| &head.namers) {
+    pub(super) fn announcers(&self, id: &AtomId) -> Announcers {
+        let mut announcers = Announcers::default();
+        for key in self
+            .heads
+            .get(id)
+            .into_iter()
+            .flat_map(|head| &head.announcers)
+        {
             if let Some(peer) = self.peers.get(key) {
-                namers.add(Namer {
+                announcers.add(Announcer {
                     peer: *key,
                     group: peer.group,
                     is_seed: peer.is_seed,
                 });
             }
         }
-        namers
+        announcers
     }
 
     /// Ends a lookup.
@@ -318,7 +334,7 @@ impl AnnouncedHeads {
         self.idle(id);
         if let Some(head) = self.heads.get_mut(id) {
             head.is_held = false;
-            if head.namers.is_empty() {
+            if head.announcers.is_empty() {
                 self.heads.remove(id);
             }
         }
@@ -338,20 +354,20 @@ impl AnnouncedHeads {
         let Some(head) = self.heads.remove(id) else {
             return BTreeSet::new();
         };
-        for key in &head.namers {
+        for key in &head.announcers {
             if let Some(peer) = self.peers.get_mut(key) {
                 peer.head = None;
             }
         }
-        head.namers
+        head.announcers
     }
 
     /// Returns the best standing among these peers.
-    pub(super) fn standing(&self, namers: &Namers) -> Standing {
-        let standing = |namer: &Namer| {
-            let peer = self.peers.get(&namer.peer);
+    pub(super) fn standing(&self, announcers: &Announcers) -> Standing {
+        let standing = |announcer: &Announcer| {
+            let peer = self.peers.get(&announcer.peer);
             Standing {
-                is_trusted: namer.is_seed || peer.is_some_and(|peer| peer.has_record),
+                is_trusted: announcer.is_seed || peer.is_some_and(|peer| peer.has_record),
                 failures: Reverse(peer.map_or(0, |peer| peer.failures)),
             }
         };
@@ -359,13 +375,13 @@ impl AnnouncedHeads {
             is_trusted: false,
             failures: Reverse(u32::MAX),
         };
-        namers.iter().map(standing).max().unwrap_or(worst)
+        announcers.iter().map(standing).max().unwrap_or(worst)
     }
 
     /// Records that a block that these peers announced was verified.
-    pub(super) fn succeeded(&mut self, namers: &Namers) {
-        for namer in namers.iter() {
-            if let Some(peer) = self.peers.get_mut(&namer.peer) {
+    pub(super) fn succeeded(&mut self, announcers: &Announcers) {
+        for announcer in announcers.iter() {
+            if let Some(peer) = self.peers.get_mut(&announcer.peer) {
                 peer.has_record = true;
                 peer.failures = 0;
             }
@@ -373,9 +389,9 @@ impl AnnouncedHeads {
     }
 
     /// Records that a head that these peers announced could not be followed.
-    pub(super) fn failed(&mut self, now: Instant, id: &AtomId, namers: &Namers) {
-        for namer in namers.iter() {
-            let Some(peer) = self.peers.get_mut(&namer.peer) else {
+    pub(super) fn failed(&mut self, now: Instant, id: &AtomId, announcers: &Announcers) {
+        for announcer in announcers.iter() {
+            let Some(peer) = self.peers.get_mut(&announcer.peer) else {
                 continue;
             };
             peer.failures = peer.failures.saturating_add(1);
@@ -420,7 +436,7 @@ impl AnnouncedHeads {
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let free = self.heads.values().filter(|head| !head.is_held);
         let due = free.filter_map(|head| {
-            let peers = head.namers.iter().filter_map(|key| self.peers.get(key));
+            let peers = head.announcers.iter().filter_map(|key| self.peers.get(key));
             let turn = peers.map(|peer| peer.next_lookup).min()?;
             Some(turn.max(head.retry_at))
         });
@@ -452,26 +468,26 @@ impl AnnouncedHeads {
 
     /// Returns the number of peers that announce this head.
     pub(super) fn peers_of(&self, id: &AtomId) -> usize {
-        self.heads.get(id).map_or(0, |head| head.namers.len())
+        self.heads.get(id).map_or(0, |head| head.announcers.len())
     }
 
     /// Returns the number of different network groups with a peer that announces a head, and the
     /// number of seeds that announce one.
-    pub(super) fn voices(&self) -> Voices {
-        let naming = self.peers.values().filter(|peer| peer.head.is_some());
-        let mut groups: Vec<NetworkGroup> = naming.clone().map(|peer| peer.group).collect();
+    pub(super) fn announcer_counts(&self) -> AnnouncerCounts {
+        let announcing = self.peers.values().filter(|peer| peer.head.is_some());
+        let mut groups: Vec<NetworkGroup> = announcing.clone().map(|peer| peer.group).collect();
         groups.sort_unstable();
         groups.dedup();
-        Voices {
+        AnnouncerCounts {
             groups: groups.len(),
-            seeds: naming.filter(|peer| peer.is_seed).count(),
+            seeds: announcing.filter(|peer| peer.is_seed).count(),
         }
     }
 }
 
 /// Number of independent peers that announce heads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Voices {
+pub(super) struct AnnouncerCounts {
     pub(super) groups: usize,
     pub(super) seeds: usize,
 }
@@ -495,9 +511,9 @@ mod tests {
         PublicKey::new(*id(number).as_bytes())
     }
 
-    fn namer(number: u32) -> Namer {
+    fn announcer(number: u32) -> Announcer {
         let [.., high, low] = number.to_be_bytes();
-        Namer {
+        Announcer {
             peer: peer(number),
             group: NetworkGroup::of([20, high, low, 1].into()),
             is_seed: false,
@@ -513,14 +529,14 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_has_one_head_and_what_no_peer_names_goes_unless_it_is_held() {
+    fn peer_has_one_head_and_unannounced_heads_are_dropped_unless_held() {
         let mut heads = AnnouncedHeads::default();
-        assert_eq!(heads.announce(at(0), namer(1), id(1)), Announced::New);
-        assert_eq!(heads.announce(at(0), namer(2), id(1)), Announced::Known);
-        assert_eq!(heads.announce(at(0), namer(3), id(2)), Announced::New);
+        assert_eq!(heads.announce(at(0), announcer(1), id(1)), Announced::New);
+        assert_eq!(heads.announce(at(0), announcer(2), id(1)), Announced::Known);
+        assert_eq!(heads.announce(at(0), announcer(3), id(2)), Announced::New);
         assert_eq!(next(&heads, at(0)), Some(id(1)));
         assert_eq!(heads.hold(at(0), &id(1)).iter().count(), 2);
-        assert_eq!(heads.announce(at(1), namer(1), id(2)), Announced::Known);
+        assert_eq!(heads.announce(at(1), announcer(1), id(2)), Announced::Known);
         heads.remove_peer(&peer(2));
         assert_eq!((heads.peers_of(&id(1)), heads.peers_of(&id(2))), (0, 2));
         assert_eq!((heads.len(), next(&heads, at(1))), (2, Some(id(2))));
@@ -528,21 +544,21 @@ mod tests {
         assert_eq!(heads.len(), 1);
         heads.forget(&id(2));
         assert_eq!((heads.len(), next(&heads, at(1))), (0, None));
-        assert_eq!(heads.announce(at(2), namer(3), id(2)), Announced::New);
+        assert_eq!(heads.announce(at(2), announcer(3), id(2)), Announced::New);
     }
 
     /// Announces random heads from one peer, fails their lookups after two seconds, and counts
     /// them.
     fn lookups_of_a_flood(seconds: u64) -> (AnnouncedHeads, u32) {
         let mut heads = AnnouncedHeads::default();
-        let (mut count, mut since) = (0, None::<(u64, AtomId, Namers)>);
+        let (mut count, mut since) = (0, None::<(u64, AtomId, Announcers)>);
         for millis in 0..seconds * 1_000 {
             let now = at(millis);
-            heads.announce(now, namer(1), id(u32::try_from(millis).unwrap()));
+            heads.announce(now, announcer(1), id(u32::try_from(millis).unwrap()));
             if since.as_ref().is_some_and(|(at, ..)| millis - at > 2_000)
-                && let Some((_, head, namers)) = since.take()
+                && let Some((_, head, announcers)) = since.take()
             {
-                heads.failed(now, &head, &namers);
+                heads.failed(now, &head, &announcers);
                 heads.release(&head);
             }
             if let Some(head) = next(&heads, now) {
@@ -555,18 +571,18 @@ mod tests {
     }
 
     #[test]
-    fn random_heads_of_one_peer_cost_few_lookups_and_hold_back_no_other() {
+    fn random_heads_of_one_peer_cost_few_lookups_and_do_not_delay_others() {
         let (mut heads, count) = lookups_of_a_flood(60);
         assert!(count <= 6, "{count} look-ups in a minute");
-        heads.announce(at(60_000), namer(2), id(u32::MAX));
+        heads.announce(at(60_000), announcer(2), id(u32::MAX));
         assert_eq!(next(&heads, at(60_000)), Some(id(u32::MAX)));
     }
 
     #[test]
-    fn newcomers_share_a_budget_that_peers_with_a_record_do_not_need() {
+    fn new_peers_share_a_budget_that_peers_with_a_record_do_not_use() {
         let mut heads = AnnouncedHeads::default();
         for number in 0..200 {
-            heads.announce(at(0), namer(number), id(number));
+            heads.announce(at(0), announcer(number), id(number));
         }
         let mut count = 0;
         for millis in 0..2_000 {
@@ -576,9 +592,9 @@ mod tests {
             }
         }
         assert!((16..=26).contains(&count), "{count}");
-        let mut known = Namers::default();
-        known.add(namer(500));
-        heads.announce(at(2_000), namer(500), id(500));
+        let mut known = Announcers::default();
+        known.add(announcer(500));
+        heads.announce(at(2_000), announcer(500), id(500));
         heads.succeeded(&known);
         let (best, rank) = heads.next(at(2_000), 0, |_| false).unwrap();
         assert!(best == id(500) && rank.is_trusted());
@@ -586,7 +602,7 @@ mod tests {
         heads.hold(at(2_000), &best);
         let mut count = 0;
         for number in 501..521 {
-            heads.announce(at(2_000), namer(500), id(number));
+            heads.announce(at(2_000), announcer(500), id(number));
             let best = heads
                 .next(at(2_000), 0, |_| false)
                 .filter(|it| it.1.is_trusted());
@@ -599,18 +615,18 @@ mod tests {
     }
 
     #[test]
-    fn failures_pause_a_peer_ever_longer_and_cost_it_its_record() {
+    fn failures_pause_a_peer_with_backoff_and_reset_its_record() {
         let mut heads = AnnouncedHeads::default();
-        let mut one = Namers::default();
-        one.add(namer(1));
+        let mut one = Announcers::default();
+        one.add(announcer(1));
         let mut now = at(0);
         let mut pauses = Vec::new();
         for number in 0..12 {
-            heads.announce(now, namer(1), id(number));
+            heads.announce(now, announcer(1), id(number));
             heads.hold(now, &id(number));
             heads.failed(now, &id(number), &one);
             heads.release(&id(number));
-            heads.announce(now, namer(1), id(number + 1));
+            heads.announce(now, announcer(1), id(number + 1));
             let begin = now;
             while next(&heads, now).is_none() {
                 now = now + Duration::from_millis(500);
@@ -619,7 +635,7 @@ mod tests {
         }
         assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300, 300]);
         heads.succeeded(&one);
-        heads.announce(now, namer(1), id(99));
+        heads.announce(now, announcer(1), id(99));
         assert!(heads.next(now, 0, |_| false).unwrap().1.is_trusted());
         heads.failed(now, &id(99), &one);
         heads.failed(now, &id(99), &one);
@@ -628,42 +644,48 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_heads_is_bounded_and_spares_what_is_held_or_trusted() {
+    fn flood_of_heads_is_bounded_and_spares_held_and_trusted_ones() {
         let mut heads = AnnouncedHeads::default();
-        let mut known = Namers::default();
+        let mut known = Announcers::default();
         for number in [0, 1] {
-            heads.announce(at(0), namer(number), id(number));
+            heads.announce(at(0), announcer(number), id(number));
         }
         heads.hold(at(0), &id(0));
-        known.add(namer(1));
+        known.add(announcer(1));
         heads.succeeded(&known);
         for number in 2..6_000 {
-            heads.announce(at(0), namer(number), id(number));
+            heads.announce(at(0), announcer(number), id(number));
         }
         assert_eq!((heads.len(), heads.peers.len()), (MAX_HEADS, MAX_PEERS));
         assert!(heads.heads.contains_key(&id(0)) && heads.peers_of(&id(1)) == 1);
-        let seed = Namer {
+        let seed = Announcer {
             is_seed: true,
-            ..namer(9_999)
+            ..announcer(9_999)
         };
         assert_eq!(heads.announce(at(0), seed, id(9_999)), Announced::New);
         assert_eq!(next(&heads, at(0)), Some(id(9_999)));
     }
 
     #[test]
-    fn heads_of_another_chain_are_ignored_for_some_time() {
+    fn heads_of_another_chain_are_ignored_for_a_while() {
         let mut heads = AnnouncedHeads::default();
-        heads.announce(at(0), namer(1), id(1));
+        heads.announce(at(0), announcer(1), id(1));
         heads.ignore(&peer(1), at(5_000));
         assert_eq!(heads.len(), 0);
-        assert_eq!(heads.announce(at(1), namer(1), id(2)), Announced::Ignored);
-        assert_eq!(heads.announce(at(5_000), namer(1), id(3)), Announced::New);
+        assert_eq!(
+            heads.announce(at(1), announcer(1), id(2)),
+            Announced::Ignored
+        );
+        assert_eq!(
+            heads.announce(at(5_000), announcer(1), id(3)),
+            Announced::New
+        );
     }
 
     #[test]
-    fn a_head_from_the_future_waits_for_the_wall_clock_alone() {
+    fn future_head_waits_for_the_wall_clock_only() {
         let mut heads = AnnouncedHeads::default();
-        heads.announce(at(0), namer(1), id(1));
+        heads.announce(at(0), announcer(1), id(1));
         heads.park(&id(1), 5_000);
         assert!(heads.has_parked(4_999) && !heads.has_parked(5_000));
         let next = |unix| heads.next(at(0), unix, |_| false).map(|(id, _)| id);

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_read_back_below_the_chain_belong_to_it() {
+    fn blocks_read_back_below_the_chain_join_it() {
         let mut index = BlockIndex::default();
         extend(&mut index, 0, 20..30, id(0, 19));
         index.set_head(id(0, 29));
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_side_blocks_does_not_displace_the_own_chain() {
+    fn flood_of_side_blocks_does_not_evict_our_chain() {
         let mut index = BlockIndex::default();
         extend(&mut index, 0, 0..9_000, AtomId::ZERO);
         index.set_head(id(0, 8_999));

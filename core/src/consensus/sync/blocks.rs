@@ -44,7 +44,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let Some(branch) = self.branches.get_mut(at) else {
             return Step::Waits;
         };
-        if !may_go_on(branch, environment) {
+        if !can_continue(branch, environment) {
             return Step::Waits;
         }
         if branch.path.is_empty() {
@@ -211,7 +211,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let now = environment.now.instant;
         let purpose = Purpose {
             block,
-            namers: &branch.namers,
+            announcers: &branch.announcers,
         };
         for (id, is_alone) in branch.measures.wanted() {
             let atom = if is_alone {
@@ -289,7 +289,7 @@ impl<H: BatchHasher> ChainSync<H> {
             block,
             retry_at: None,
         });
-        context.ask(Effect::StoreBlock { block: id, atoms });
+        context.push_effect(Effect::StoreBlock { block: id, atoms });
     }
 
     /// Handles the outcome of storing a block.
@@ -324,9 +324,9 @@ impl<H: BatchHasher> ChainSync<H> {
                     if let Some(entry) = basis.and_then(|basis| Entry::of(&storing.block, basis)) {
                         self.index.insert(id, entry);
                     }
-                    self.heads.succeeded(&branch.namers);
-                    for namer in branch.namers.iter() {
-                        self.other_chains.clear(&namer.peer);
+                    self.heads.succeeded(&branch.announcers);
+                    for announcer in branch.announcers.iter() {
+                        self.other_chains.clear(&announcer.peer);
                     }
                     self.passed(now, at, storing.block);
                     self.compete(context, id, leads);
@@ -392,7 +392,7 @@ impl<H: BatchHasher> ChainSync<H> {
 }
 
 /// Returns whether only missing atoms can prevent the verification of a branch's next block.
-fn may_go_on(branch: &mut Branch, environment: &Environment<'_>) -> bool {
+fn can_continue(branch: &mut Branch, environment: &Environment<'_>) -> bool {
     if let Some(opens) = branch.not_before {
         let ahead = opens.saturating_sub(environment.now.unix.as_secs());
         if ahead > 0 {

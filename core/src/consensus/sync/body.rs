@@ -9,7 +9,7 @@ use crate::atom::AtomId;
 use crate::chain::cost::stored_bytes;
 use crate::chain::{
     Address, Block, BlockBytes, Body, MAX_BLOCK_BYTES, StakeTable, Transaction, VerifyError,
-    check_signatures_with, check_signed, read_ids, read_transaction, repeat_body,
+    check_signatures_with, check_signed, read_ids, read_transaction, reexecute_body,
 };
 use crate::consensus::Environment;
 use crate::crypto::VerifyingKey;
@@ -52,7 +52,7 @@ pub fn verify_body(
     checked: &mut Option<CheckedTransactions>,
 ) -> Result<Body> {
     let mut repeat = |transactions: &[Transaction]| {
-        let repeated = repeat_body(environment.atoms, parent, stakes, transactions, hasher);
+        let repeated = reexecute_body(environment.atoms, parent, stakes, transactions, hasher);
         repeated.and_then(|repeated| repeated.check(block, hasher))
     };
     if let Some(checked) = checked.as_ref().filter(|it| it.block == block.id()) {
@@ -68,7 +68,7 @@ pub fn verify_body(
     let mut body = None;
     let mut apply = || body = Some(repeat(&transactions));
     let parallel = environment.parallel;
-    let signed = parallel.all_beside(transactions.len(), &check, &mut apply);
+    let signed = parallel.all_alongside(transactions.len(), &check, &mut apply);
     let checked = checked.insert(CheckedTransactions {
         block: block.id(),
         transactions,

@@ -1,9 +1,9 @@
 //! Head that is being synced: its headers down to a known block, then its blocks from there up.
 
+use super::announcers::Announcers;
 use super::body::CheckedTransactions;
 use super::header_path::{HeaderPath, PathLimits};
 use super::measures::ListMeasures;
-use super::namers::Namers;
 use super::requests::Purpose;
 use super::status::Waiting;
 use crate::atom::AtomId;
@@ -43,7 +43,7 @@ pub(super) struct Branch {
     pub(super) head: AtomId,
     pub(super) kind: Kind,
     /// Peers that announced the head, or a block on the branch.
-    pub(super) namers: Namers,
+    pub(super) announcers: Announcers,
     /// Known headers that are not verified.
     pub(super) path: HeaderPath,
     /// Lowest block of the path, while headers are read.
@@ -70,8 +70,8 @@ pub(super) struct Branch {
     pub(super) storing: Option<Storing>,
     /// Number of failed attempts to store its next block.
     pub(super) store_failures: u32,
-    /// `true` if it has a place among the long branches.
-    pub(super) has_place: bool,
+    /// `true` if it has a slot among the long branches.
+    pub(super) has_slot: bool,
     /// `true` if the configured checkpoint is on it.
     pub(super) has_checkpoint: bool,
     /// `true` if the fetch that it waits for has failed so often that it counts as stalled.
@@ -99,11 +99,16 @@ pub(super) struct AheadBody {
 }
 
 impl Branch {
-    pub(super) fn new(head: AtomId, namers: Namers, limits: PathLimits, now: Instant) -> Self {
+    pub(super) fn new(
+        head: AtomId,
+        announcers: Announcers,
+        limits: PathLimits,
+        now: Instant,
+    ) -> Self {
         Self {
             head,
             kind: Kind::Verified,
-            namers,
+            announcers,
             path: HeaderPath::new(limits),
             lowest: None,
             height: 0,
@@ -120,7 +125,7 @@ impl Branch {
             measures: ListMeasures::default(),
             storing: None,
             store_failures: 0,
-            has_place: false,
+            has_slot: false,
             has_checkpoint: false,
             is_stuck: false,
         }
@@ -131,14 +136,14 @@ impl Branch {
         matches!(self.phase, Phase::Headers { .. })
     }
 
-    /// Returns whether it needs a place among the long branches to continue.
-    pub(super) fn wants_place(&self) -> bool {
-        !self.has_place && self.is_reading_headers() && self.path.len() >= SHORT_HEADERS
+    /// Returns whether it needs a slot among the long branches to continue.
+    pub(super) fn needs_slot(&self) -> bool {
+        !self.has_slot && self.is_reading_headers() && self.path.len() >= SHORT_HEADERS
     }
 
-    /// Returns whether it has not progressed for `patience`, or is not expected to.
-    pub(super) fn is_stalled(&self, now: Instant, patience: Duration) -> bool {
-        self.is_stuck || now.since(self.progressed) >= patience
+    /// Returns whether it has not progressed for `timeout`, or is not expected to.
+    pub(super) fn is_stalled(&self, now: Instant, timeout: Duration) -> bool {
+        self.is_stuck || now.since(self.progressed) >= timeout
     }
 
     /// Records progress.
@@ -165,13 +170,13 @@ impl Branch {
     pub(super) const fn purpose(&self, block: AtomId) -> Purpose<'_> {
         Purpose {
             block,
-            namers: &self.namers,
+            announcers: &self.announcers,
         }
     }
 
     /// Takes over the state of `other`, whose head is the next header of this branch.
     pub(super) fn absorb(&mut self, other: Self) {
-        self.namers.add_all(&other.namers);
+        self.announcers.add_all(&other.announcers);
         self.path.join(other.path);
         self.lowest = other.lowest;
         self.joined_at = other.joined_at;
@@ -186,7 +191,7 @@ impl Branch {
         self.missing = other.missing;
         self.storing = other.storing;
         self.store_failures = other.store_failures;
-        self.has_place |= other.has_place;
+        self.has_slot |= other.has_slot;
         self.has_checkpoint |= other.has_checkpoint;
         self.is_stuck = other.is_stuck;
         self.waits = other.waits;

@@ -84,8 +84,8 @@ impl SyncEvent {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Progress(_) => "sync progress",
-            Self::BadBlock { .. } => "bad block",
-            Self::BadHead { .. } => "bad head",
+            Self::BadBlock { .. } => "invalid block",
+            Self::BadHead { .. } => "invalid head",
             Self::HeadDropped { .. } => "head dropped",
             Self::OtherChain { .. } => "other chain",
             Self::Reorganized(_) => "reorganization",
@@ -107,7 +107,10 @@ impl fmt::Display for SyncEvent {
                 peer,
                 block,
                 reason,
-            } => write!(f, "peer {peer} names the invalid block {block}: {reason}"),
+            } => write!(
+                f,
+                "peer {peer} announced the invalid block {block}: {reason}"
+            ),
             Self::HeadDropped { head, reason } => {
                 write!(f, "not following head {head}: {reason}")
             }

@@ -8,11 +8,11 @@
 //! also after restarts.
 //!
 //! A node without a chain waits before it adopts one: for the heads of all configured seeds, or of
-//! peers in [`FIRST_VOICES`] different network groups, or for `first_adoption_wait`. Chains with
-//! different geneses cannot be compared; the one announced by more seeds, then by more network
-//! groups, is adopted.
+//! peers in [`FIRST_ADOPTION_GROUPS`] different network groups, or for `first_adoption_wait`.
+//! Chains with different geneses cannot be compared; the one announced by more seeds, then by more
+//! network groups, is adopted.
 
-use super::announced_heads::Voices;
+use super::announced_heads::AnnouncerCounts;
 use super::block_index::{Basis, BlockIndex, Entry};
 use super::branch::{Branch, Kind};
 use super::stake_jobs::{ForkStakes, JobStep, StakeJobs};
@@ -32,7 +32,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Number of network groups whose heads a node waits for before it adopts a chain.
-pub const FIRST_VOICES: usize = 8;
+pub const FIRST_ADOPTION_GROUPS: usize = 8;
 /// Interval at which the progress of a branch that is being verified moves the head.
 const HEAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for which a branch that only one network group announces may keep the head provisional
@@ -81,7 +81,7 @@ pub(super) struct Selection {
     pub(super) reorganization: Option<DeepReorganization>,
     pub(super) participation: Option<Participation>,
     /// Time when a peer first announced a head.
-    first_heard: Option<Instant>,
+    first_announced: Option<Instant>,
     /// Anchor of an earlier run.
     restored_anchor: Option<Anchor>,
     restored_checkpoint: Option<AtomId>,
@@ -102,7 +102,7 @@ impl Selection {
             contests: Vec::new(),
             reorganization: None,
             participation: None,
-            first_heard: None,
+            first_announced: None,
             restored_anchor: None,
             restored_checkpoint: None,
             forced: None,
@@ -123,8 +123,8 @@ impl Selection {
     }
 
     /// Records that a peer has announced a head.
-    pub(super) fn hear(&mut self, now: Instant) {
-        self.first_heard.get_or_insert(now);
+    pub(super) fn note_announcement(&mut self, now: Instant) {
+        self.first_announced.get_or_insert(now);
     }
 }
 
@@ -148,7 +148,7 @@ fn choice(config: &SyncConfig, decisions: &ForkDecisions) -> ForkChoice<ForkStak
 
 impl<H: BatchHasher> ChainSync<H> {
     /// Follows the head, which any component may have set.
-    pub(super) fn see_head(&mut self, environment: &Environment<'_>, context: &mut Context) {
+    pub(super) fn follow_head(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let Some(head) = context.head() else {
             return;
         };
@@ -442,7 +442,7 @@ impl<H: BatchHasher> ChainSync<H> {
         if context.head().is_some() {
             return true;
         }
-        if context.saved().is_some() || !self.has_heard_enough(environment.now.instant) {
+        if context.saved().is_some() || !self.has_enough_announcements(environment.now.instant) {
             return false;
         }
         if context.root().is_none() {
@@ -461,43 +461,48 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Returns whether the heads of enough independent peers are known for the first choice.
-    pub(super) fn has_heard_enough(&self, now: Instant) -> bool {
-        let Voices { groups, seeds } = self.heads.voices();
+    pub(super) fn has_enough_announcements(&self, now: Instant) -> bool {
+        let AnnouncerCounts { groups, seeds } = self.heads.announcer_counts();
         let seeds = seeds + usize::from(self.seed_head.is_some());
         let has_seeds = self.config.seeds > 0 && seeds >= self.config.seeds;
-        let first = self.selection.first_heard;
+        let first = self.selection.first_announced;
         let is_late =
             first.is_some_and(|first| now.since(first) >= self.config.first_adoption_wait);
-        has_seeds || groups >= FIRST_VOICES || is_late
+        has_seeds || groups >= FIRST_ADOPTION_GROUPS || is_late
     }
 
     /// Returns when the first choice is made if no more peers announce a head.
     pub(super) fn first_choice_at(&self) -> Option<Instant> {
-        let first = self.selection.first_heard.filter(|_| self.seen.is_none());
+        let first = self
+            .selection
+            .first_announced
+            .filter(|_| self.seen.is_none());
         first.map(|first| first + self.config.first_adoption_wait)
     }
 
     /// Returns the root of the verified chain that most seeds, then most network groups, announce;
     /// among equals the one with the higher chain, then with the lower id.
     fn best_root(&self) -> Option<AtomId> {
-        let mut support: BTreeMap<AtomId, super::namers::Namers> = BTreeMap::new();
+        let mut support: BTreeMap<AtomId, super::announcers::Announcers> = BTreeMap::new();
         for id in self.heads.heads() {
             if let Some(root) = self.index.get(id).and_then(Entry::root) {
                 support
                     .entry(root)
                     .or_default()
-                    .add_all(&self.heads.namers(id));
+                    .add_all(&self.heads.announcers(id));
             }
         }
         for branch in &self.branches {
             if let Some(root) = branch.root.filter(|_| !branch.is_reading_headers()) {
-                support.entry(root).or_default().add_all(&branch.namers);
+                support.entry(root).or_default().add_all(&branch.announcers);
             }
         }
         let roots = self.index.roots();
         let founded = roots.filter(|(root, top)| *top > 0 || self.heads.peers_of(root) > 0);
         let ranked = founded.map(|(root, top)| {
-            let support = support.get(&root).map(super::namers::Namers::support);
+            let support = support
+                .get(&root)
+                .map(super::announcers::Announcers::support);
             (support, top, core::cmp::Reverse(root))
         });
         ranked.max().map(|(.., root)| root.0)
@@ -519,18 +524,18 @@ impl<H: BatchHasher> ChainSync<H> {
         // Announcing a head costs nothing, nor do invalid headers: a branch that only one peer
         // announces delays this only for a limited time.
         let is_nearing = |branch: &Branch| {
-            let is_confirmed = branch.namers.support().is_confirmed();
+            let is_confirmed = branch.announcers.support().is_confirmed();
             let is_near = if branch.path.is_empty() {
-                is_confirmed || self.heads.standing(&branch.namers).is_trusted
+                is_confirmed || self.heads.standing(&branch.announcers).is_trusted
             } else {
                 let is_young = self.now.since(branch.since) < UNCONFIRMED_GRACE;
                 let is_backed = is_confirmed || is_young || !branch.is_reading_headers();
                 is_backed && branch.height > head.height()
             };
-            is_near && !branch.is_stalled(self.now, super::scheduler::PATIENCE)
+            is_near && !branch.is_stalled(self.now, super::scheduler::STALL_TIMEOUT)
         };
-        let has_heard = self.has_heard_enough(environment.now.instant);
-        let is_alone = self.selection.first_heard.is_none();
+        let has_heard = self.has_enough_announcements(environment.now.instant);
+        let is_alone = self.selection.first_announced.is_none();
         if self.selection.is_settled
             || is_alone
             || !has_heard
@@ -650,7 +655,7 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Requests storage of the operator's decisions, and a new choice.
     fn decided(&mut self, context: &mut Context) {
         let decisions = self.decisions();
-        context.ask(Effect::SaveDecisions(decisions));
+        context.push_effect(Effect::SaveDecisions(decisions));
         (self.selection.is_dirty, self.wants_choice) = (true, true);
         self.is_busy = true;
     }

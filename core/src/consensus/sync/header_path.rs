@@ -25,7 +25,7 @@ pub const MAX_RESIDENT: usize = 16_384;
 
 /// Header, by id and height.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+pub(super) struct PathEntry {
     pub(super) id: AtomId,
     pub(super) height: u64,
 }
@@ -34,7 +34,7 @@ pub(super) struct Place {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct HeaderPath {
     /// Highest header; `None` if the path is empty.
-    top: Option<Place>,
+    top: Option<PathEntry>,
     /// Height of the lowest header.
     lowest: u64,
     /// Ids from `lowest` upwards.
@@ -52,7 +52,7 @@ pub(super) struct HeaderPath {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Reread {
     /// Next header to read.
-    next: Place,
+    next: PathEntry,
     /// Headers above it, the highest first.
     ids: Vec<AtomId>,
 }
@@ -91,7 +91,7 @@ impl HeaderPath {
 
     /// Returns the number of headers of the path.
     pub(super) fn len(&self) -> u64 {
-        let above = |top: Place| top.height.saturating_sub(self.lowest).saturating_add(1);
+        let above = |top: PathEntry| top.height.saturating_sub(self.lowest).saturating_add(1);
         self.top.map_or(0, above)
     }
 
@@ -111,7 +111,7 @@ impl HeaderPath {
     /// that it is the parent of the lowest.
     pub(super) fn push_below(&mut self, id: AtomId, height: u64) {
         if self.top.is_none() {
-            self.top = Some(Place { id, height });
+            self.top = Some(PathEntry { id, height });
         }
         self.lowest = height;
         self.resident.push_front(id);
@@ -227,7 +227,7 @@ impl HeaderPath {
 
     /// Returns the header to read again next, if a stretch is due: if fewer ids than an interval
     /// are resident.
-    pub(super) fn reread_next(&mut self) -> Option<Place> {
+    pub(super) fn reread_next(&mut self) -> Option<PathEntry> {
         if let Some(rereading) = &self.rereading {
             return Some(rereading.next);
         }
@@ -247,7 +247,7 @@ impl HeaderPath {
         Some(next)
     }
 
-    fn checkpoint_at(&self, height: u64) -> Option<Place> {
+    fn checkpoint_at(&self, height: u64) -> Option<PathEntry> {
         let lowest = self.lowest.checked_next_multiple_of(self.interval)?;
         let from_lowest = height.checked_sub(lowest)?.checked_div(self.interval)?;
         let from_lowest = usize::try_from(from_lowest).ok()?;
@@ -256,7 +256,7 @@ impl HeaderPath {
             .len()
             .checked_sub(from_lowest.checked_add(1)?)?;
         let id = *self.checkpoints.get(at)?;
-        Some(Place { id, height })
+        Some(PathEntry { id, height })
     }
 
     /// Adds the header that [`HeaderPath::reread_next`] returned; `previous` is its parent.
@@ -269,10 +269,10 @@ impl HeaderPath {
         let Some(rereading) = self.rereading.as_mut() else {
             return true;
         };
-        let Place { id, height } = rereading.next;
+        let PathEntry { id, height } = rereading.next;
         rereading.ids.push(id);
         if height > from {
-            rereading.next = Place {
+            rereading.next = PathEntry {
                 id: previous,
                 height: height.saturating_sub(1),
             };
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn yields_every_id_in_order_whatever_was_dropped() {
+    fn yields_every_id_in_order_after_any_drops() {
         for top in [0, 1, 7, 8, 19, 20, 21, 63, 64, 65, 120, 300, 999, 1_000] {
             for bottom in [0, 1, 7, 8, 9, 200] {
                 let path = walked(top, bottom, SMALL);
@@ -364,7 +364,7 @@ mod tests {
         for height in (21..=24).rev() {
             assert_eq!(
                 path.reread_next(),
-                Some(Place {
+                Some(PathEntry {
                     id: id(height),
                     height
                 })
@@ -373,7 +373,7 @@ mod tests {
         }
         assert_eq!(path.reread_next().map(|place| place.height), Some(20));
         assert!(!path.reread(id(77)));
-        // It begins anew.
+        // It starts again.
         assert_eq!(path.reread_next().map(|place| place.height), Some(24));
     }
 
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_million_headers_take_less_than_four_megabytes() {
+    fn hundred_million_headers_take_less_than_four_megabytes() {
         let count = 100_000_000_u64;
         let mut path = walked(count - 1, 0, PathLimits::default());
         assert_eq!(path.len(), count);

@@ -98,7 +98,7 @@ impl<H: BatchHasher> ChainSync<H> {
             return Step::Bad(child.id(), invalid.to_string());
         }
         let (Some(height), Some(_)) = (block.height.to_u64(), block.timestamp.to_u64()) else {
-            return Step::Bad(next, "its height or its time passes 64 bits".to_string());
+            return Step::Bad(next, "height or timestamp exceeds 64 bits".to_string());
         };
         if block.chain_id != self.chain_id {
             if let Some(child) = &branch.lowest {
@@ -106,14 +106,14 @@ impl<H: BatchHasher> ChainSync<H> {
                     theirs: block.chain_id.to_u64(),
                     ours: self.config.chain_id,
                 };
-                let reason = alloc::format!("the block before it has another {chain}");
+                let reason = alloc::format!("its parent belongs to another chain: {chain}");
                 return Step::Bad(child.id(), reason);
             }
             let (theirs, ours) = (block.chain_id.to_u64(), self.config.chain_id);
             return Step::DeadEnd(DeadEnd::OtherChain(OtherChain::ChainId { theirs, ours }));
         }
         if block.is_genesis() != (height == 0) {
-            let reason = alloc::format!("its height is {height}, where it cannot be");
+            let reason = alloc::format!("invalid height {height}");
             return Step::Bad(next, reason);
         }
         if branch.path.is_empty() {
@@ -163,11 +163,12 @@ impl<H: BatchHasher> ChainSync<H> {
         let branch = self.branches.get(at)?;
         let headers = branch.path.len();
         let max = self.config.limits.unconfirmed_headers;
-        let is_confirmed = branch.kind == Kind::Decided || branch.namers.support().is_confirmed();
+        let is_confirmed =
+            branch.kind == Kind::Decided || branch.announcers.support().is_confirmed();
         if headers >= max && !is_confirmed {
             return Some(Waiting::Confirmation { headers });
         }
-        branch.wants_place().then_some(Waiting::Place)
+        branch.needs_slot().then_some(Waiting::LongBranchSlot)
     }
 
     /// Merges this branch with the branch whose head is `next`, if there is one.
@@ -236,7 +237,7 @@ impl<H: BatchHasher> ChainSync<H> {
             };
             self.held.release(&place.id);
             if !branch.path.reread(block.previous) {
-                let reason = "its headers are not those that were there before";
+                let reason = "headers differ from the earlier ones";
                 return Step::Bad(place.id, reason.to_string());
             }
             branch.has_progressed(environment.now.instant);

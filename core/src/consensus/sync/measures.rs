@@ -78,11 +78,11 @@ impl ListMeasures {
         let max_atoms = MAX_LIST_ATOMS as u64;
         let measurer = ListMeasurer::new(head, max_atoms, MAX_WALK_BYTES);
         self.seen.insert(head);
-        self.file(measurer);
+        self.enqueue(measurer);
     }
 
-    /// Files a list under its next atom, or its length as known if it is complete.
-    fn file(&mut self, mut measurer: ListMeasurer) {
+    /// Adds a list under its next atom, or its length as known if it is complete.
+    fn enqueue(&mut self, mut measurer: ListMeasurer) {
         while let Some(run) = measurer.wanted().and_then(|id| self.run(&id))
             && measurer.skip(run)
         {}
@@ -125,7 +125,7 @@ impl ListMeasures {
     fn take_part(&mut self, first: AtomId, part: &[(AtomId, &Atom)]) {
         for mut measurer in self.active.remove(&first).unwrap_or_default() {
             self.extend(&mut measurer, part);
-            self.file(measurer);
+            self.enqueue(measurer);
         }
     }
 
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn measures_fetched_parts_and_keeps_no_atom() {
+    fn measures_fetched_parts_without_keeping_atoms() {
         let (head, atoms) = list(1, 5_000);
         let mut measures = ListMeasures::default();
         measures.need(head);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn stops_where_a_list_is_too_long_and_where_it_does_not_go_on() {
+    fn stops_at_overlong_and_broken_lists() {
         let (head, atoms) = bytes_list(&alloc::vec![[7_u8; 60_000]; 1_200]);
         let mut measures = ListMeasures::default();
         measures.need(head);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_the_host_has_and_shares_what_lists_have_in_common() {
+    fn reads_stored_atoms_and_shares_common_tails() {
         let (tail, atoms) = list(3, 50);
         let first = Atom::new(crate::atom::AtomKind::Bytes, *b"first", tail);
         let second = Atom::new(crate::atom::AtomKind::Bytes, *b"second", tail);

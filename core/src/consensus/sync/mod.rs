@@ -7,7 +7,7 @@
 //! descendants, and is not tried again. A block counts as verified once the host has stored it.
 //!
 //! Our chain is the one that contains the head of an earlier run, a genesis of our own, or
-//! `verified_up_to`. A node with none of these adopts a chain once it has heard of enough heads
+//! `verified_up_to`. A node with none of these adopts a chain once enough heads are known
 //! (`head_selection`). A genesis alone is not sufficient, since it costs nothing to make: a block
 //! on it must have been verified, or a peer must announce the genesis. From then on the heads of
 //! peers whose chain has another genesis are ignored.
@@ -19,7 +19,7 @@
 //! | --- | --- |
 //! | `announced_heads` | heads that peers announce; budgets of their lookups |
 //! | `scheduler` | selection of the branches to sync, and handling of their results |
-//! | `branch`, `header_path`, `namers` | one branch, its headers, the peers that announced it |
+//! | `branch`, `header_path`, `announcers` | one branch, its headers, the peers that announced it |
 //! | `headers` | headers of a branch, downwards |
 //! | `blocks`, `body`, `prefetch` | blocks of a branch, upwards |
 //! | `requests`, `working_set`, `measures` | fetches, fetched atoms, lengths of fetched lists |
@@ -32,6 +32,7 @@
 //! compete for them.
 
 mod announced_heads;
+mod announcers;
 mod bad_blocks;
 mod block_index;
 mod blocks;
@@ -42,7 +43,6 @@ mod head_selection;
 mod header_path;
 mod headers;
 mod measures;
-mod namers;
 mod other_chains;
 mod prefetch;
 mod requests;
@@ -57,7 +57,7 @@ pub use announced_heads::{MAX_HEADS, MAX_PEERS, NEWCOMER_LOOKUPS_PER_SECOND};
 pub use block_index::{MAX_OTHER_BLOCKS, MAX_OWN_BLOCKS};
 pub use body::{CheckedTransactions, verify_body};
 pub use event::SyncEvent;
-pub use head_selection::{DeepReorganization, FIRST_VOICES};
+pub use head_selection::{DeepReorganization, FIRST_ADOPTION_GROUPS};
 pub use header_path::{CHECKPOINT_INTERVAL, MAX_CHECKPOINTS, MAX_RESIDENT};
 pub use headers::MAX_UNCONFIRMED_HEADERS;
 pub use prefetch::{BODIES_AHEAD, MAX_IDS_AHEAD};
@@ -77,13 +77,13 @@ use crate::wire::handshake::ChainIdentity;
 use alloc::string::String;
 use alloc::vec::Vec;
 use announced_heads::{Announced, AnnouncedHeads};
+use announcers::Announcer;
 use bad_blocks::{BadBlocks, DeadEnds};
 use block_index::BlockIndex;
 use branch::Branch;
 use core::time::Duration;
 use head_selection::Selection;
 use header_path::PathLimits;
-use namers::Namer;
 use other_chains::OtherChains;
 use requests::Requests;
 use resume::StartWait;
@@ -222,7 +222,7 @@ pub struct ChainSync<H> {
     requests: Requests,
     held: WorkingSet,
     /// The default seed, and the newest head that it has announced.
-    seed: Option<Namer>,
+    seed: Option<Announcer>,
     seed_head: Option<AtomId>,
     selection: Selection,
     /// `true` if the head must be chosen again.
@@ -251,7 +251,7 @@ pub struct ChainSync<H> {
     is_busy: bool,
     now: Instant,
     unix: u64,
-    next_look: Instant,
+    next_periodic: Instant,
     /// Head that was dropped last, with the reason.
     dropped: Option<(AtomId, String)>,
 }
@@ -292,7 +292,7 @@ impl<H: BatchHasher> ChainSync<H> {
             is_busy: true,
             now: Instant::ZERO,
             unix: 0,
-            next_look: Instant::ZERO,
+            next_periodic: Instant::ZERO,
             dropped: None,
         }
     }
@@ -320,7 +320,7 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Determines whether the root of our chain is a genesis.
-    fn see_root(&mut self, environment: &Environment<'_>, context: &Context) {
+    fn update_genesis(&mut self, environment: &Environment<'_>, context: &Context) {
         let root = context.root();
         if root == self.root {
             return;
@@ -331,37 +331,37 @@ impl<H: BatchHasher> ChainSync<H> {
         self.genesis = root.filter(|_| is_genesis);
     }
 
-    fn peer_head(&mut self, context: &mut Context, namer: Namer, id: AtomId) {
+    fn peer_head(&mut self, context: &mut Context, announcer: Announcer, id: AtomId) {
         if let Some(reason) = self.bad.reason(&id) {
             let event = SyncEvent::BadHead {
-                peer: namer.peer,
+                peer: announcer.peer,
                 block: id,
                 reason: String::from(reason),
             };
-            self.bad.note_offender(namer.peer, id);
+            self.bad.note_offender(announcer.peer, id);
             // The cost of its lookups stays recorded.
-            self.heads.withdraw(&namer.peer);
+            self.heads.withdraw(&announcer.peer);
             context.report(Event::Sync(event));
             return;
         }
-        if self.is_on_other_chain(context, namer.peer) {
+        if self.is_on_other_chain(context, announcer.peer) {
             return;
         }
-        match self.heads.announce(self.now, namer, id) {
+        match self.heads.announce(self.now, announcer, id) {
             Announced::New | Announced::Known => {}
             Announced::Ignored | Announced::Refused => return,
         }
         self.is_busy = true;
-        self.selection.hear(self.now);
+        self.selection.note_announcement(self.now);
         if self.index.is_verified(&id) {
-            let mut namers = namers::Namers::default();
-            namers.add(namer);
-            self.heads.succeeded(&namers);
+            let mut announcers = announcers::Announcers::default();
+            announcers.add(announcer);
+            self.heads.succeeded(&announcers);
             return;
         }
         for branch in &mut self.branches {
             if branch.is_on(&id) {
-                branch.namers.add(namer);
+                branch.announcers.add(announcer);
             }
         }
     }
@@ -371,7 +371,7 @@ impl<H: BatchHasher> ChainSync<H> {
             return;
         };
         let atoms = outcome.as_deref().map_err(|error| *error);
-        let Some(block) = self.requests.ended(self.now, *id, atoms, *from) else {
+        let Some(block) = self.requests.fetch_ended(self.now, *id, atoms, *from) else {
             return;
         };
         self.is_busy = true;
@@ -409,10 +409,10 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Does periodic work: drops state that is no longer needed, retries early blocks, and reports
     /// progress.
-    fn look(&mut self, context: &mut Context) {
+    fn run_periodic(&mut self, context: &mut Context) {
         let now = self.now;
-        self.next_look = now + self.config.interval;
-        self.requests.tidy(now);
+        self.next_periodic = now + self.config.interval;
+        self.requests.prune(now);
         self.drop_abandoned(now);
         let needed = self.held.blocks().filter(|block| !self.needs(block));
         for block in needed.collect::<Vec<_>>() {
@@ -428,10 +428,10 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Informs the producer whether a chain longer than ours is being synced.
-    fn tell_whether_behind(&self, context: &mut Context) {
+    fn update_behind(&self, context: &mut Context) {
         let height = context.head().map_or(0, Head::height);
         let coming = self.branches.iter().filter(|branch| {
-            let is_near = !branch.is_stalled(self.now, scheduler::PATIENCE);
+            let is_near = !branch.is_stalled(self.now, scheduler::STALL_TIMEOUT);
             let is_longer = branch.height > height || branch.path.is_empty();
             is_longer && is_near && branch.not_before.is_none()
         });
@@ -469,15 +469,15 @@ impl<H: BatchHasher> Component for ChainSync<H> {
                 is_default_seed,
                 is_seed,
             } => {
-                let namer = Namer {
+                let announcer = Announcer {
                     peer: *peer,
                     group: *group,
                     is_seed: *is_seed || *is_default_seed,
                 };
                 if *is_default_seed {
-                    self.seed_names(namer, *id);
+                    self.seed_announced(announcer, *id);
                 } else {
-                    self.peer_head(context, namer, *id);
+                    self.peer_head(context, announcer, *id);
                 }
             }
             Input::PeerIdentity { peer, identity } => {
@@ -493,7 +493,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
                 self.other_chains.remove_peer(peer);
                 self.requests.forget_peer(peer);
                 for branch in &mut self.branches {
-                    branch.namers.remove(peer);
+                    branch.announcers.remove(peer);
                 }
             }
             Input::Fetched { .. } => self.fetched(input),
@@ -508,21 +508,21 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         self.set_time(environment);
         self.is_busy = false;
         self.resume(environment, context);
-        self.see_head(environment, context);
-        self.see_root(environment, context);
+        self.follow_head(environment, context);
+        self.update_genesis(environment, context);
         if self.read_back.is_some() {
             self.read_back(environment, context);
         }
         self.follow_seed(environment, context);
         self.start_branches(environment);
         self.run_branches(environment, context);
-        if self.next_look <= self.now {
-            self.look(context);
+        if self.next_periodic <= self.now {
+            self.run_periodic(context);
         }
         self.choose(environment, context);
         self.settle(environment, context);
         self.load_election(environment, context);
-        self.tell_whether_behind(context);
+        self.update_behind(context);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -548,16 +548,16 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         let store = stores.filter_map(|storing| storing.retry_at).min();
         let retry = self.requests.next_retry(self.now);
         let lookup = self.heads.next_due(self.now);
-        let place = self.next_place(self.now);
+        let slot_change = self.next_slot_change(self.now);
         let first = self.first_choice_at().filter(|at| *at > self.now);
         let choice = Some(self.next_choice).filter(|at| self.has_grown && *at > self.now);
         [
-            Some(self.next_look),
+            Some(self.next_periodic),
             clock,
             store,
             retry,
             lookup,
-            place,
+            slot_change,
             first,
             choice,
         ]

@@ -26,7 +26,7 @@ pub(super) struct OtherChains {
 
 impl OtherChains {
     /// Remembers the stated chain of a peer, if there is room.
-    fn tell(&mut self, peer: PublicKey, identity: ChainIdentity) {
+    fn set_identity(&mut self, peer: PublicKey, identity: ChainIdentity) {
         if self.identities.len() < MAX_IDENTITIES || self.identities.contains_key(&peer) {
             self.identities.insert(peer, identity);
         }
@@ -80,7 +80,7 @@ impl<H> ChainSync<H> {
         peer: PublicKey,
         identity: ChainIdentity,
     ) {
-        self.other_chains.tell(peer, identity);
+        self.other_chains.set_identity(peer, identity);
         self.heads.stop_ignoring(&peer);
         if !self.is_on_other_chain(context, peer) {
             self.other_chains.clear(&peer);

@@ -13,8 +13,8 @@ use alloc::collections::{BTreeSet, VecDeque};
 pub const BODIES_AHEAD: usize = 32;
 /// Maximum number of transaction ids held in advance, of all blocks.
 pub const MAX_IDS_AHEAD: usize = 1 << 17;
-/// Maximum number of transactions that one call looks for in advance.
-const LOOKS_PER_CALL: usize = 512;
+/// Maximum number of transactions that one call lookups for in advance.
+const LOOKUPS_PER_CALL: usize = 512;
 /// Maximum number of atoms of a list that one call reads in advance.
 const IDS_PER_CALL: usize = 4_096;
 
@@ -54,12 +54,12 @@ impl<H: BatchHasher> ChainSync<H> {
                 }
             }
         }
-        let mut looks = LOOKS_PER_CALL;
-        let namers = &branch.namers;
+        let mut lookups = LOOKUPS_PER_CALL;
+        let announcers = &branch.announcers;
         for ahead in &mut branch.bodies {
             let purpose = super::requests::Purpose {
                 block: ahead.block,
-                namers,
+                announcers,
             };
             if let Some(missing) = read_on(&view, ahead, &mut room) {
                 self.requests.ahead(context, now, missing, purpose);
@@ -68,11 +68,11 @@ impl<H: BatchHasher> ChainSync<H> {
                 let Some(id) = ahead.left.pop_front() else {
                     break;
                 };
-                if looks == 0 {
+                if lookups == 0 {
                     ahead.left.push_front(id);
                     return;
                 }
-                looks -= 1;
+                lookups -= 1;
                 let read = Transaction::read(&view, id);
                 if let Some(missing) = read.err().and_then(|error| error.missing()) {
                     ahead.left.push_back(id);

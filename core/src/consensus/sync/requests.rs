@@ -4,7 +4,7 @@
 //! The first is a [`PART`], and after each full part the next one is twice as long, as long as the
 //! fetches under way, and as many first parts as there may be, stay within [`MAX_BYTES_IN_FLIGHT`].
 
-use super::namers::{Namers, Turns};
+use super::announcers::{Announcers, Turns};
 use crate::atom::{Atom, AtomId};
 use crate::consensus::{Context, Effect, PART, PART_ATOM_BYTES};
 use crate::crypto::PublicKey;
@@ -43,7 +43,7 @@ impl fmt::Display for MissingAtom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.failed {
             Some((error, count)) => {
-                write!(f, "atom {}: {error}, asked {count} times", self.id)
+                write!(f, "atom {}: {error}, requested {count} times", self.id)
             }
             None => write!(f, "atom {} is being fetched", self.id),
         }
@@ -84,7 +84,7 @@ pub(super) struct Purpose<'n> {
     /// Block that the atoms belong to.
     pub(super) block: AtomId,
     /// Peers that announced it.
-    pub(super) namers: &'n Namers,
+    pub(super) announcers: &'n Announcers,
 }
 
 impl Requests {
@@ -96,7 +96,7 @@ impl Requests {
         id: AtomId,
         purpose: Purpose<'_>,
     ) -> MissingAtom {
-        self.ask(context, now, id, purpose, MAX_IN_FLIGHT, PART);
+        self.request(context, now, id, purpose, MAX_IN_FLIGHT, PART);
         self.missing(id)
     }
 
@@ -109,7 +109,7 @@ impl Requests {
         purpose: Purpose<'_>,
     ) -> MissingAtom {
         let alone = ListLimit { atoms: 1, ..PART };
-        self.ask(context, now, id, purpose, MAX_IN_FLIGHT, alone);
+        self.request(context, now, id, purpose, MAX_IN_FLIGHT, alone);
         self.missing(id)
     }
 
@@ -134,10 +134,10 @@ impl Requests {
         if self.failed.len() >= MAX_FAILED && !is_known && !self.in_flight.contains_key(&id) {
             return false;
         }
-        self.ask(context, now, id, purpose, MAX_AHEAD, PART)
+        self.request(context, now, id, purpose, MAX_AHEAD, PART)
     }
 
-    fn ask(
+    fn request(
         &mut self,
         context: &mut Context,
         now: Instant,
@@ -165,7 +165,7 @@ impl Requests {
         let limit = long.unwrap_or(first);
         self.bytes_in_flight += limit.bytes;
         let is_urgent = max_in_flight == MAX_IN_FLIGHT;
-        let from = self.turns.next(now, purpose.namers, is_urgent);
+        let from = self.turns.next(now, purpose.announcers, is_urgent);
         let in_flight = InFlight {
             limit,
             from,
@@ -173,7 +173,7 @@ impl Requests {
             block: purpose.block,
         };
         self.in_flight.insert(id, in_flight);
-        context.ask(Effect::Fetch { id, limit, from });
+        context.push_effect(Effect::Fetch { id, limit, from });
         true
     }
 
@@ -197,7 +197,7 @@ impl Requests {
     }
 
     /// Ends a fetch. Returns the block that it was for; `None` if it was not requested here.
-    pub(super) fn ended(
+    pub(super) fn fetch_ended(
         &mut self,
         now: Instant,
         id: AtomId,
@@ -270,7 +270,7 @@ impl Requests {
     }
 
     /// Forgets failed fetches that have not been retried for a long time.
-    pub(super) fn tidy(&mut self, now: Instant) {
+    pub(super) fn prune(&mut self, now: Instant) {
         let long_ago = now - MAX_RETRY * 6;
         self.failed.retain(|_, failed| failed.retry_at > long_ago);
     }

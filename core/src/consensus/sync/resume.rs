@@ -1,8 +1,8 @@
 //! Resumption at the start: the head of an earlier run or the configured one, and the stored part
 //! of our own chain.
 
+use super::announcers::Announcers;
 use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
-use super::namers::Namers;
 use super::requests::Purpose;
 use super::status::OtherChain;
 use super::{ChainSync, Environment, MissingAtom};
@@ -37,16 +37,19 @@ pub(super) enum StartWait {
 impl fmt::Display for StartWait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Head(atom) => write!(f, "the head to start from: {atom}"),
-            Self::Malformed(problem) => write!(f, "the head to start from: {problem}"),
+            Self::Head(atom) => write!(f, "head to resume from: {atom}"),
+            Self::Malformed(problem) => write!(f, "a valid head to resume from: {problem}"),
             Self::OtherChain(id) => {
-                write!(f, "the head to start from, {id}, is of another chain")
+                write!(f, "head to resume from: {id} belongs to another chain")
             }
-            Self::SeedHead(atom) => write!(f, "the default seed's head: {atom}"),
+            Self::SeedHead(atom) => write!(f, "head of the default seed: {atom}"),
             Self::SeedOfOtherChain { theirs, ours } => {
                 let (theirs, ours) = (*theirs, *ours);
                 let difference = OtherChain::ChainId { theirs, ours };
-                write!(f, "the default seed is on another chain: {difference}")
+                write!(
+                    f,
+                    "head of the default seed on this chain: it announces {difference}"
+                )
             }
         }
     }
@@ -136,8 +139,8 @@ impl<H: BatchHasher> ChainSync<H> {
         block: AtomId,
         missing: AtomId,
     ) -> MissingAtom {
-        let namers = &Namers::default();
-        let purpose = Purpose { block, namers };
+        let announcers = &Announcers::default();
+        let purpose = Purpose { block, announcers };
         self.requests.want(context, now, missing, purpose)
     }
 
@@ -149,12 +152,12 @@ impl<H: BatchHasher> ChainSync<H> {
         block: AtomId,
         missing: AtomId,
     ) -> MissingAtom {
-        let mut namers = Namers::default();
+        let mut announcers = Announcers::default();
         if let Some(seed) = self.seed {
-            namers.add(seed);
+            announcers.add(seed);
         }
-        let namers = &namers;
-        let purpose = Purpose { block, namers };
+        let announcers = &announcers;
+        let purpose = Purpose { block, announcers };
         self.requests.want(context, now, missing, purpose)
     }
 

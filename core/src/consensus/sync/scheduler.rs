@@ -1,14 +1,15 @@
 //! Scheduling of branches: their selection, their turns, and the handling of their results.
 //!
 //! A branch is *short* until it has more than a few headers. Short branches are cheap: one that
-//! stalls yields to a waiting head after [`SHORT_PATIENCE`]. [`MAX_LONG_BRANCHES`] may become long.
-//! If all places are taken, the branch of the least support yields, first among those that have
-//! stalled for [`PATIENCE`], then among those that have had their [`TURN`] and are not among the
-//! [`LASTING_BRANCHES`] of the most support. A branch never yields to one of less support.
+//! stalls yields to a waiting head after [`SHORT_STALL_TIMEOUT`]. [`MAX_LONG_BRANCHES`] may become
+//! long. If all slots are taken, the branch of the least support yields, first among those that
+//! have stalled for [`STALL_TIMEOUT`], then among those that have had their [`TURN`] and are not
+//! among the [`UNINTERRUPTED_BRANCHES`] of the most support. A branch never yields to one of less
+//! support.
 
 use super::announced_heads::Standing;
+use super::announcers::Support;
 use super::branch::{Branch, Kind};
-use super::namers::Support;
 use super::{ChainSync, DeadEnd, Environment, Step, SyncEvent};
 use crate::atom::AtomId;
 use crate::consensus::{Context, Event};
@@ -25,17 +26,17 @@ pub const MAX_BRANCHES: usize = 16;
 /// Maximum number of these with more than a few headers.
 pub const MAX_LONG_BRANCHES: usize = 8;
 /// Number of long branches that are not interrupted while they progress: those of the most support.
-const LASTING_BRANCHES: usize = 4;
+const UNINTERRUPTED_BRANCHES: usize = 4;
 /// Time for which any other branch is read downwards while further ones wait.
 const TURN: Duration = Duration::from_secs(60);
 /// Time without progress after which a branch yields to one that waits, and is dropped if no peer
 /// announces it any more.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time without progress after which a short branch yields.
-const SHORT_PATIENCE: Duration = Duration::from_secs(2);
+const SHORT_STALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time without progress after which a short branch that only peers without a record announce
 /// yields to a head that a seed or a peer with a record announces.
-const STRANGER_PATIENCE: Duration = Duration::from_millis(500);
+const UNKNOWN_PEER_STALL_TIMEOUT: Duration = Duration::from_millis(500);
 /// Number of headers below a head whose blocks are not followed as heads of their own.
 const NEAR_HEADERS: usize = 64;
 /// Maximum number of descendants of an invalid block that are remembered with it.
@@ -66,9 +67,10 @@ impl<H: BatchHasher> ChainSync<H> {
             if self.branches.len() >= MAX_BRANCHES && !self.end_short(now, rank.standing()) {
                 return;
             }
-            let namers = self.heads.hold(now, &head);
+            let announcers = self.heads.hold(now, &head);
             let limits = self.config.limits.path();
-            self.branches.push(Branch::new(head, namers, limits, now));
+            self.branches
+                .push(Branch::new(head, announcers, limits, now));
             self.is_busy = true;
         }
     }
@@ -80,31 +82,31 @@ impl<H: BatchHasher> ChainSync<H> {
             branch.kind = Kind::Decided;
             return;
         }
-        let namers = self.heads.namers(&head);
+        let announcers = self.heads.announcers(&head);
         let limits = self.config.limits.path();
-        let mut branch = Branch::new(head, namers, limits, self.now);
+        let mut branch = Branch::new(head, announcers, limits, self.now);
         branch.kind = Kind::Decided;
-        branch.has_place = true;
+        branch.has_slot = true;
         self.branches.push(branch);
     }
 
     /// Ends a stalled short branch for a head of this standing. Returns whether one was ended.
     fn end_short(&mut self, now: Instant, standing: Standing) -> bool {
-        let ranked = self.branches.iter().filter(|branch| !branch.has_place);
-        let ranked = ranked.map(|branch| (self.heads.standing(&branch.namers), branch));
+        let ranked = self.branches.iter().filter(|branch| !branch.has_slot);
+        let ranked = ranked.map(|branch| (self.heads.standing(&branch.announcers), branch));
         let may_end = |(theirs, branch): &(Standing, &Branch)| {
-            let patience = if standing.is_trusted && !theirs.is_trusted {
-                STRANGER_PATIENCE
+            let timeout = if standing.is_trusted && !theirs.is_trusted {
+                UNKNOWN_PEER_STALL_TIMEOUT
             } else {
-                SHORT_PATIENCE
+                SHORT_STALL_TIMEOUT
             };
-            // A branch that waits for a place is not at fault.
-            let is_better = !branch.wants_place() || standing > *theirs;
-            is_better && branch.is_stalled(now, patience)
+            // A branch that waits for a slot is not at fault.
+            let is_better = !branch.needs_slot() || standing > *theirs;
+            is_better && branch.is_stalled(now, timeout)
         };
         let over = ranked.filter(may_end).min_by_key(|(theirs, branch)| {
-            let support = branch.namers.support();
-            (branch.wants_place(), *theirs, support, branch.progressed)
+            let support = branch.announcers.support();
+            (branch.needs_slot(), *theirs, support, branch.progressed)
         });
         let Some(head) = over.map(|(_, branch)| branch.head) else {
             return false;
@@ -113,23 +115,24 @@ impl<H: BatchHasher> ChainSync<H> {
         true
     }
 
-    /// Grants places among the long branches to those that need them.
-    fn grant_places(&mut self, now: Instant) {
+    /// Grants slots among the long branches to those that need them.
+    fn grant_slots(&mut self, now: Instant) {
         loop {
-            let waiting = self.branches.iter().filter(|branch| branch.wants_place());
+            let waiting = self.branches.iter().filter(|branch| branch.needs_slot());
             let best = waiting.max_by_key(|branch| {
-                let standing = self.heads.standing(&branch.namers);
-                (branch.namers.support(), standing, Reverse(branch.since))
+                let standing = self.heads.standing(&branch.announcers);
+                (branch.announcers.support(), standing, Reverse(branch.since))
             });
-            let Some((head, support)) = best.map(|best| (best.head, best.namers.support())) else {
+            let Some((head, support)) = best.map(|best| (best.head, best.announcers.support()))
+            else {
                 return;
             };
-            let taken = self.branches.iter().filter(|branch| branch.has_place);
+            let taken = self.branches.iter().filter(|branch| branch.has_slot);
             if taken.count() >= MAX_LONG_BRANCHES && !self.end_long(now, support) {
                 return;
             }
             if let Some(branch) = self.branches.iter_mut().find(|it| it.head == head) {
-                branch.has_place = true;
+                branch.has_slot = true;
                 branch.has_progressed(now);
             }
             self.is_busy = true;
@@ -138,16 +141,16 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Ends a long branch for one of this support. Returns whether one was ended.
     fn end_long(&mut self, now: Instant, support: Support) -> bool {
-        let long = self.branches.iter().filter(|branch| branch.has_place);
+        let long = self.branches.iter().filter(|branch| branch.has_slot);
         let mut ranked: Vec<(Support, Reverse<Instant>, &Branch)> = long
-            .map(|branch| (branch.namers.support(), Reverse(branch.since), branch))
+            .map(|branch| (branch.announcers.support(), Reverse(branch.since), branch))
             .collect();
         ranked.sort_by_key(|(theirs, since, _)| (*theirs, *since));
         let weaker = ranked.iter().filter(|(theirs, ..)| *theirs <= support);
         let stalled = weaker
             .clone()
-            .find(|(.., branch)| branch.is_stalled(now, PATIENCE));
-        let interruptible = ranked.len().saturating_sub(LASTING_BRANCHES);
+            .find(|(.., branch)| branch.is_stalled(now, STALL_TIMEOUT));
+        let interruptible = ranked.len().saturating_sub(UNINTERRUPTED_BRANCHES);
         let had_turn = weaker
             .take(interruptible)
             .find(|(.., branch)| branch.is_reading_headers() && now.since(branch.since) >= TURN);
@@ -164,8 +167,10 @@ impl<H: BatchHasher> ChainSync<H> {
             let branch = self.branches.remove(at);
             match branch.not_before {
                 Some(opens) => self.heads.park(head, opens),
-                None if !branch.wants_place() && branch.is_stalled(now, STRANGER_PATIENCE) => {
-                    self.heads.failed(now, head, &branch.namers);
+                None if !branch.needs_slot()
+                    && branch.is_stalled(now, UNKNOWN_PEER_STALL_TIMEOUT) =>
+                {
+                    self.heads.failed(now, head, &branch.announcers);
                 }
                 None => {}
             }
@@ -180,7 +185,7 @@ impl<H: BatchHasher> ChainSync<H> {
         self.branches.retain(|branch| {
             let is_kept = branch.kind == Kind::Decided || seed_head == Some(branch.head);
             let stays = is_kept
-                || !branch.is_stalled(now, PATIENCE)
+                || !branch.is_stalled(now, STALL_TIMEOUT)
                 || heads.peers_of(&branch.head) > 0
                 || branch.not_before.is_some();
             if !stays {
@@ -191,20 +196,23 @@ impl<H: BatchHasher> ChainSync<H> {
         self.is_busy |= self.branches.len() < count;
     }
 
-    /// Returns when a branch or head that waits may get a place.
-    pub(super) fn next_place(&self, now: Instant) -> Option<Instant> {
+    /// Returns when a branch or head that waits may get a slot.
+    pub(super) fn next_slot_change(&self, now: Instant) -> Option<Instant> {
         let is_full = self.branches.len() >= MAX_BRANCHES;
-        let has_waiting = self.branches.iter().any(Branch::wants_place);
-        let long = self.branches.iter().filter(|branch| branch.has_place);
+        let has_waiting = self.branches.iter().any(Branch::needs_slot);
+        let long = self.branches.iter().filter(|branch| branch.has_slot);
         if has_waiting && long.clone().count() < MAX_LONG_BRANCHES {
             return Some(now);
         }
-        let over = long.flat_map(|branch| [branch.progressed + PATIENCE, branch.since + TURN]);
+        let over = long.flat_map(|branch| [branch.progressed + STALL_TIMEOUT, branch.since + TURN]);
         let over = over.filter(|_| has_waiting);
-        let short = self.branches.iter().filter(|branch| !branch.has_place);
+        let short = self.branches.iter().filter(|branch| !branch.has_slot);
         let ends = short.flat_map(|branch| {
             let stalls = branch.progressed;
-            [stalls + STRANGER_PATIENCE, stalls + SHORT_PATIENCE]
+            [
+                stalls + UNKNOWN_PEER_STALL_TIMEOUT,
+                stalls + SHORT_STALL_TIMEOUT,
+            ]
         });
         let ends = ends.filter(|_| is_full);
         over.chain(ends).filter(|at| *at > now).min()
@@ -212,7 +220,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Does one piece of work for each branch, but verifies at most one block.
     pub(super) fn run_branches(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        self.grant_places(environment.now.instant);
+        self.grant_slots(environment.now.instant);
         let heads: Vec<AtomId> = self.branches.iter().map(|branch| branch.head).collect();
         let count = heads.len().max(1);
         self.turn = (self.turn + 1) % count;
@@ -238,7 +246,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 }
             };
             let was_heavy = !is_reading && !matches!(step, Step::Waits);
-            self.after(environment, context, *head, step);
+            self.handle_step(environment, context, *head, step);
             if was_heavy {
                 self.is_busy = true;
                 return;
@@ -246,7 +254,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    fn after(
+    fn handle_step(
         &mut self,
         environment: &Environment<'_>,
         context: &mut Context,
@@ -264,13 +272,13 @@ impl<H: BatchHasher> ChainSync<H> {
                 }
                 self.heads.release(&head);
             }
-            Step::Bad(block, reason) => self.condemn(context, block, &reason),
-            Step::DeadEnd(end) => self.leave(now, context, head, end),
+            Step::Bad(block, reason) => self.mark_invalid(context, block, &reason),
+            Step::DeadEnd(end) => self.drop_branch(now, context, head, end),
             Step::Early(opens, ahead) => {
                 self.branches.retain(|branch| branch.head != head);
                 self.heads.park(&head, opens);
                 self.heads.release(&head);
-                let reason = format!("a block of it is {ahead} s from the future");
+                let reason = format!("a block of it is {ahead} s in the future");
                 self.drop_head(context, head, reason);
             }
             Step::Unanswered => {
@@ -282,7 +290,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 };
                 if let Some(at) = self.branches.iter().position(is_spare) {
                     let branch = self.branches.remove(at);
-                    self.heads.failed(now, &head, &branch.namers);
+                    self.heads.failed(now, &head, &branch.announcers);
                     self.heads.release(&head);
                     self.is_busy = true;
                 }
@@ -299,7 +307,7 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Ends a branch that this node does not follow.
-    fn leave(&mut self, now: Instant, context: &mut Context, head: AtomId, end: DeadEnd) {
+    fn drop_branch(&mut self, now: Instant, context: &mut Context, head: AtomId, end: DeadEnd) {
         let Some(at) = self.branches.iter().position(|branch| branch.head == head) else {
             return;
         };
@@ -307,23 +315,23 @@ impl<H: BatchHasher> ChainSync<H> {
         for id in branch.path.landmarks().chain([head]) {
             self.dead_ends.add(id, end);
         }
-        let named = self.heads.namers(&head);
+        let announcers = self.heads.announcers(&head);
         match end {
             DeadEnd::OtherChain(difference) => {
-                for namer in branch.namers.iter().chain(named.iter()) {
-                    self.ignore_peer(context, namer.peer, difference, now + IGNORED);
+                for announcer in branch.announcers.iter().chain(announcers.iter()) {
+                    self.ignore_peer(context, announcer.peer, difference, now + IGNORED);
                 }
                 self.dropped = Some((head, difference.to_string()));
             }
             DeadEnd::Avoided(block) => {
-                self.heads.failed(now, &head, &branch.namers);
-                let reason = format!("the operator avoids block {block}");
+                self.heads.failed(now, &head, &branch.announcers);
+                let reason = format!("block {block} is avoided by the operator");
                 self.drop_head(context, head, reason);
             }
             DeadEnd::DeepFork => {
-                self.heads.failed(now, &head, &branch.namers);
+                self.heads.failed(now, &head, &branch.announcers);
                 let most = super::MAX_OWN_BLOCKS;
-                let reason = format!("it leaves our chain more than {most} blocks back");
+                let reason = format!("its fork point is more than {most} blocks below our head");
                 self.drop_head(context, head, reason);
             }
         }
@@ -331,7 +339,7 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Remembers an invalid block, and ends every branch that contains it.
-    fn condemn(&mut self, context: &mut Context, block: AtomId, reason: &str) {
+    fn mark_invalid(&mut self, context: &mut Context, block: AtomId, reason: &str) {
         context.report(Event::Sync(SyncEvent::BadBlock {
             block,
             reason: String::from(reason),
@@ -353,7 +361,8 @@ impl<H: BatchHasher> ChainSync<H> {
             for id in tainted.filter(|id| *id != block) {
                 self.add_bad(id, reason);
             }
-            self.heads.failed(self.now, &branch.head, &branch.namers);
+            self.heads
+                .failed(self.now, &branch.head, &branch.announcers);
             self.add_bad(branch.head, reason);
         }
         // Added last, so that it is forgotten last.

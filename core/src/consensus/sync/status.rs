@@ -48,8 +48,8 @@ pub enum Waiting {
         /// Number of headers so far.
         headers: u64,
     },
-    /// A place among the long branches.
-    Place,
+    /// A slot among the long branches.
+    LongBranchSlot,
     /// Storage of a verified block.
     Storage {
         /// The block.
@@ -64,14 +64,16 @@ impl fmt::Display for Waiting {
         match self {
             Self::Header { block, atom } => write!(f, "header {block}: {atom}"),
             Self::Block { block, atom } => write!(f, "block {block}: {atom}"),
-            Self::Time { seconds } => write!(f, "its time comes in {seconds} s"),
+            Self::Time { seconds } => write!(f, "a block that is {seconds} s in the future"),
             Self::Confirmation { headers } => write!(
                 f,
-                "{headers} headers on the word of one peer; a seed or a peer of another network has \
-                 to name the same branch"
+                "confirmation of {headers} headers from a single peer: a seed or a peer of another \
+                 network has to announce the same branch"
             ),
-            Self::Place => f.write_str("too many long branches are being synced"),
-            Self::Storage { block, failure } => write!(f, "storing block {block}: {failure}"),
+            Self::LongBranchSlot => {
+                f.write_str("other branches: too many long ones are being synced")
+            }
+            Self::Storage { block, failure } => write!(f, "storage of block {block}: {failure}"),
         }
     }
 }
@@ -170,11 +172,11 @@ impl fmt::Display for ContestText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Contest { cause, fork } = self.0;
         let (block, height) = (fork.block, fork.height);
-        write!(f, "fork at block {block} of height {height}: ")?;
+        write!(f, "fork at block {block}, height {height}: ")?;
         for (at, side) in fork.ours.iter().chain(&fork.others).enumerate() {
             let whose = match (at, &fork.ours) {
-                (0, Some(_)) => "ours",
-                _ => "another",
+                (0, Some(_)) => "our branch",
+                _ => "another branch",
             };
             let (first, tip, blocks) = (side.first, side.tip, side.blocks);
             write!(
@@ -184,13 +186,11 @@ impl fmt::Display for ContestText<'_> {
         }
         f.write_str(match cause {
             Cause::NeedsOperator => {
-                "it left ours too long ago to be followed without the operator: \
-                 adopt or avoid its first block"
+                "its fork point is too deep to follow it automatically: adopt or avoid its \
+                 first block"
             }
-            Cause::NeedsFirstDecision => {
-                "it is not known which one to begin with: adopt or avoid a first block"
-            }
-            Cause::Light => "the other one is longer, and too little stake has built it",
+            Cause::NeedsFirstDecision => "no branch is adopted yet: adopt or avoid a first block",
+            Cause::Light => "the other branch is longer, but too little stake has produced it",
         })
     }
 }

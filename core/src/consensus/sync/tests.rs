@@ -96,7 +96,7 @@ fn keeps_the_first_of_equal_heads() {
 }
 
 #[test]
-fn missing_data_are_waited_for_and_make_no_block_invalid() {
+fn missing_data_delays_a_block_and_never_makes_it_invalid() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let first = maker.next(&genesis, 2, &[Maker::transfer(1)]);
@@ -111,7 +111,7 @@ fn missing_data_are_waited_for_and_make_no_block_invalid() {
         assert!(host.verified_head().is_none_or(|id| id == genesis.id()));
         let waits = host.waits().join("; ");
         assert!(
-            waits.contains(&missing.to_string()) && waits.contains("no peer"),
+            waits.contains(&missing.to_string()) && waits.contains("not found at any peer"),
             "{waits}"
         );
         assert!(host.asked[&missing] > 1 && host.asked[&missing] < 10);
@@ -123,7 +123,7 @@ fn missing_data_are_waited_for_and_make_no_block_invalid() {
 }
 
 #[test]
-fn block_from_the_future_waits_for_its_time() {
+fn future_block_waits_for_its_time() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let block = maker.next(&genesis, 30, &[]);
@@ -131,7 +131,7 @@ fn block_from_the_future_waits_for_its_time() {
     host.announce(1, block.id());
     host.run(&[&maker], 27);
     assert_ne!(host.verified_head(), Some(block.id()));
-    assert!(host.waits().join("").contains("its time comes in"));
+    assert!(host.waits().join("").contains("s in the future"));
     host.run(&[&maker], 2);
     assert_eq!(host.verified_head(), Some(block.id()));
     assert_eq!(host.status().bad_blocks, []);
@@ -141,7 +141,7 @@ fn block_from_the_future_waits_for_its_time() {
     host.run(&[&maker], 5);
     let status = host.status();
     assert!(status.syncs.is_empty() && status.bad_blocks.is_empty());
-    assert!(status.dropped.unwrap().1.contains("from the future"));
+    assert!(status.dropped.unwrap().1.contains("s in the future"));
     host.now = core::time::Duration::from_secs(time(&far));
     host.announce(1, far.id());
     host.run(&[&maker], 1);
@@ -215,7 +215,7 @@ fn restart_resumes_from_the_saved_head() {
     bare.run(&[], 3);
     assert!(bare.head().is_none() && bare.context.has_chain());
     assert!(
-        bare.waits()[0].contains("the head to start from"),
+        bare.waits()[0].contains("head to resume from"),
         "{:?}",
         bare.waits()
     );

@@ -4,9 +4,9 @@
 //! are linked to known blocks by their headers, and then compete like verified blocks: the fork
 //! choice applies to the seed too.
 
+use super::announcers::{Announcer, Announcers};
 use super::block_index::{Basis, Entry};
 use super::branch::{Branch, Kind, Phase};
-use super::namers::{Namer, Namers};
 use super::resume::StartWait;
 use super::{ChainSync, Environment, Step};
 use crate::atom::AtomId;
@@ -23,17 +23,17 @@ const MAX_TRUSTED_BRANCHES: usize = 2;
 impl<H: BatchHasher> ChainSync<H> {
     /// Handles a head of the default seed. A head that the peer announced before it was known to be
     /// the seed is not verified any more, but trusted.
-    pub(super) fn seed_names(&mut self, namer: Namer, id: AtomId) {
-        let named = self.heads.head_of(&namer.peer);
-        self.heads.remove_peer(&namer.peer);
-        if let Some(named) = named.filter(|named| self.heads.peers_of(named) == 0) {
+    pub(super) fn seed_announced(&mut self, announcer: Announcer, id: AtomId) {
+        let previous = self.heads.head_of(&announcer.peer);
+        self.heads.remove_peer(&announcer.peer);
+        if let Some(previous) = previous.filter(|previous| self.heads.peers_of(previous) == 0) {
             self.branches
-                .retain(|branch| branch.head != named || branch.kind != Kind::Verified);
-            self.heads.release(&named);
+                .retain(|branch| branch.head != previous || branch.kind != Kind::Verified);
+            self.heads.release(&previous);
         }
-        self.seed = Some(namer);
+        self.seed = Some(announcer);
         self.seed_head = Some(id);
-        self.selection.hear(self.now);
+        self.selection.note_announcement(self.now);
         self.is_busy = true;
     }
 
@@ -51,7 +51,7 @@ impl<H: BatchHasher> ChainSync<H> {
             }
             return;
         }
-        if !self.has_heard_enough(environment.now.instant) {
+        if !self.has_enough_announcements(environment.now.instant) {
             return;
         }
         let read = Block::read(&self.held.over(environment.atoms), id);
@@ -90,7 +90,7 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Starts to link a head of the seed to known blocks.
-    fn link(&mut self, seed: Namer, id: AtomId) {
+    fn link(&mut self, seed: Announcer, id: AtomId) {
         let is_trusted = |branch: &&Branch| branch.kind == Kind::Trusted;
         let trusted = self.branches.iter().filter(is_trusted);
         let leads_nowhere = self.bad.reason(&id).is_some() || self.dead_ends.reason(&id).is_some();
@@ -103,12 +103,12 @@ impl<H: BatchHasher> ChainSync<H> {
             let oldest = oldest.head;
             self.branches.retain(|branch| branch.head != oldest);
         }
-        let mut namers = Namers::default();
-        namers.add(seed);
+        let mut announcers = Announcers::default();
+        announcers.add(seed);
         let limits = self.config.limits.path();
-        let mut branch = Branch::new(id, namers, limits, self.now);
+        let mut branch = Branch::new(id, announcers, limits, self.now);
         branch.kind = Kind::Trusted;
-        branch.has_place = true;
+        branch.has_slot = true;
         self.branches.push(branch);
         self.is_busy = true;
     }

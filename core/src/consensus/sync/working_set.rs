@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_atoms_until_their_block_is_decided() {
+    fn holds_atoms_until_their_block_is_verified_or_rejected() {
         let mut set = WorkingSet::default();
         let atoms = [Atom::bytes(*b"one"), Atom::bytes(*b"two")];
         set.hold(block(1), &atoms, |_| true);

@@ -28,7 +28,7 @@ impl Engine {
         let source = &sender.source;
         let response = Response::decode(content).map_err(|_| DropReason::BadContent)?;
         let id = response.atom_id;
-        if self.take_proof(now, sender, &response, store) {
+        if self.take_probe_response(now, sender, &response, store) {
             self.note_seen(now, source, &response);
             return Ok(());
         }
@@ -72,19 +72,19 @@ impl Engine {
         for handle in handles {
             let fetch = self.fetches.by_handle.get_mut(&handle);
             let asked = fetch.and_then(|fetch| fetch.asked.get_mut(&source.key));
-            let namer = asked.and_then(|asked| {
+            let referrer = asked.and_then(|asked| {
                 asked.is_done = true;
                 asked.is_trial = false;
-                asked.namer
+                asked.referrer
             });
             if response.answer == Answer::Nearest {
                 let fetch = self.fetches.by_handle.get_mut(&handle);
-                let others = fetch.map(|fetch| fetch.take_namers(&source.key));
-                for namer in namer.into_iter().chain(others.into_iter().flatten()) {
-                    self.ask_namer_again(now, handle, &namer);
+                let others = fetch.map(|fetch| fetch.take_referrers(&source.key));
+                for referrer in referrer.into_iter().chain(others.into_iter().flatten()) {
+                    self.ask_referrer_again(now, handle, &referrer);
                 }
             }
-            self.settle(now, handle);
+            self.continue_fetch(now, handle);
         }
         taken
     }
@@ -119,7 +119,7 @@ impl Engine {
             is_first: !self.is_contacted(now, &address),
         };
         if !redirect.is_first {
-            self.pay_for_named(now, source, &redirect);
+            self.credit_referred_address(now, source, &redirect);
         }
         let mut refused = Vec::new();
         for handle in handles {
@@ -151,7 +151,7 @@ impl Engine {
             }
         }
         if redirect.is_first {
-            self.pay_for_named(now, source, &redirect);
+            self.credit_referred_address(now, source, &redirect);
         }
         for handle in refused {
             // The named peer cannot be asked now; the referrer may name another.
@@ -159,7 +159,7 @@ impl Engine {
             if let Some(asked) = fetch.and_then(|fetch| fetch.asked.get_mut(&source.key)) {
                 asked.is_done = true;
             }
-            self.ask_namer_again(now, handle, &source.key);
+            self.ask_referrer_again(now, handle, &source.key);
         }
         Ok(())
     }
@@ -177,17 +177,17 @@ impl Engine {
         now: Instant,
         handle: Handle,
         redirect: &Redirect,
-        namer: &PublicKey,
+        referrer: &PublicKey,
     ) {
         let Redirect { key, address, .. } = *redirect;
-        let is_proven = self.peers.get(&key).is_some_and(|peer| peer.is_proven);
+        let is_validated = self.peers.get(&key).is_some_and(|peer| peer.is_validated);
         let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
             return;
         };
         let wanted = fetch.wanted;
         let asked = fetch.asked.get_mut(&key);
         let asked = asked.filter(|asked| {
-            !is_proven
+            !is_validated
                 && !asked.is_done
                 && asked.address != address
                 && asked.tries < MAX_FETCH_TRIES
@@ -198,7 +198,7 @@ impl Engine {
         asked.address = address;
         asked.tries += 1;
         let kind = asked.kind;
-        self.request(now, key, address, Some(namer), wanted, kind);
+        self.request(now, key, address, Some(referrer), wanted, kind);
     }
 
     /// Adds received atoms to a fetch, and finishes the fetch or requests the rest.
@@ -236,14 +236,19 @@ impl Engine {
         fetch.wanted = next;
         fetch.asked.clear();
         fetch.deadline = (now + self.config.fetch_timeout).min(fetch.end());
-        self.go_on(now, handle, (source, kind));
+        self.request_rest(now, handle, (source, kind));
     }
 
     /// Asks the peer that has just sent a part of a list for the rest.
-    fn go_on(&mut self, now: Instant, handle: Handle, (source, kind): (&Source, PayloadType)) {
+    fn request_rest(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        (source, kind): (&Source, PayloadType),
+    ) {
         let key: PublicKey = source.key;
         let serving = Candidate::serving(key, source.address);
         self.ask_as(now, handle, &serving, kind);
-        self.settle(now, handle);
+        self.continue_fetch(now, handle);
     }
 }

@@ -1,6 +1,6 @@
 //! Candidates of a fetch: selection and order of the peers that are asked.
 
-use super::{Asked, Handle};
+use super::{AskedPeer, Handle};
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::engine::limits::{
@@ -31,7 +31,7 @@ pub(super) struct Candidate {
     address: SocketAddr,
     hops: u8,
     /// Referrer that named the peer.
-    namer: Option<PublicKey>,
+    referrer: Option<PublicKey>,
     reason: Reason,
 }
 
@@ -42,7 +42,7 @@ impl Candidate {
             key,
             address,
             hops: 0,
-            namer: None,
+            referrer: None,
             reason,
         }
     }
@@ -52,18 +52,18 @@ impl Candidate {
         Self::known(key, address, Reason::Preferred)
     }
 
-    /// Creates a candidate for a peer that the referrer `namer` named.
+    /// Creates a candidate for a peer that `referrer` named.
     pub(super) const fn named(
         key: PublicKey,
         address: SocketAddr,
-        namer: PublicKey,
+        referrer: PublicKey,
         hops: u8,
     ) -> Self {
         Self {
             key,
             address,
             hops,
-            namer: Some(namer),
+            referrer: Some(referrer),
             reason: Reason::Candidate,
         }
     }
@@ -79,13 +79,13 @@ impl Engine {
             fetch.prefer(peer);
             self.ask_preferred(now, handle, 1);
         }
-        if !self.is_promising(handle) {
+        if !self.awaits_responsive_peer(handle) {
             self.ask_providers(now, handle, FETCH_FANOUT);
         }
-        if !self.is_promising(handle) {
+        if !self.awaits_responsive_peer(handle) {
             self.ask_nearest(now, handle, FETCH_FANOUT);
         }
-        self.settle(now, handle);
+        self.continue_fetch(now, handle);
     }
 
     /// Prefers a peer for a fetch that is under way, and asks it unless it has been asked. Returns
@@ -116,7 +116,7 @@ impl Engine {
     }
 
     /// Returns whether the answer of a peer that is not silent is awaited.
-    fn is_promising(&self, handle: Handle) -> bool {
+    fn awaits_responsive_peer(&self, handle: Handle) -> bool {
         let fetch = self.fetches.by_handle.get(&handle);
         let mut asked = fetch.into_iter().flat_map(|fetch| &fetch.asked);
         asked.any(|(key, asked)| !asked.is_done && !self.peers.is_silent(key))
@@ -244,7 +244,7 @@ impl Engine {
             key,
             address,
             hops,
-            namer,
+            referrer,
             reason,
         } = *candidate;
         let Some(fetch) = self.fetches.by_handle.get(&handle) else {
@@ -255,28 +255,28 @@ impl Engine {
         // Neither named peers nor near peers take the places of the other kind.
         let (count, most) = match reason {
             Reason::Preferred => (fetch.asked.len(), MAX_FETCH_ASKED),
-            Reason::Candidate if namer.is_some() => (named, MAX_FETCH_NAMED),
+            Reason::Candidate if referrer.is_some() => (named, MAX_FETCH_NAMED),
             Reason::Candidate | Reason::Trial => (fetch.asked.len() - named, MAX_FETCH_PEERS),
         };
         let is_new = key != self.me && !fetch.asked.contains_key(&key);
         if !is_new
             || count >= most
             || hops > MAX_FETCH_HOPS
-            || !self.request(now, key, address, namer.as_ref(), wanted, kind)
+            || !self.request(now, key, address, referrer.as_ref(), wanted, kind)
         {
             return false;
         }
         let is_trial = reason == Reason::Trial;
-        let patience = self.patience(&key, 1);
+        let response_timeout = self.response_timeout(&key, 1);
         if let Some(fetch) = self.fetches.by_handle.get_mut(&handle) {
-            let asked = Asked {
+            let asked = AskedPeer {
                 address,
-                namer,
+                referrer,
                 kind,
                 hops,
                 tries: if is_trial { MAX_FETCH_TRIES } else { 1 },
                 asked_at: now,
-                retry_at: now + patience,
+                retry_at: now + response_timeout,
                 is_done: is_trial,
                 is_trial,
             };
@@ -286,12 +286,17 @@ impl Engine {
     }
 
     /// Asks a referrer again, for another record.
-    pub(super) fn ask_namer_again(&mut self, now: Instant, handle: Handle, namer: &PublicKey) {
+    pub(super) fn ask_referrer_again(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        referrer: &PublicKey,
+    ) {
         let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
             return;
         };
         let wanted = fetch.wanted;
-        let Some(asked) = fetch.asked.get_mut(namer) else {
+        let Some(asked) = fetch.asked.get_mut(referrer) else {
             return;
         };
         // If its answer is still awaited, that names another peer anyway.
@@ -302,10 +307,10 @@ impl Engine {
         asked.is_done = false;
         asked.retry_at = Instant::MAX;
         let (address, kind, tries) = (asked.address, asked.kind, asked.tries);
-        let is_sent = self.request(now, *namer, address, None, wanted, kind);
-        let retry_at = now + self.patience(namer, tries);
+        let is_sent = self.request(now, *referrer, address, None, wanted, kind);
+        let retry_at = now + self.response_timeout(referrer, tries);
         if let Some(fetch) = self.fetches.by_handle.get_mut(&handle)
-            && let Some(asked) = fetch.asked.get_mut(namer)
+            && let Some(asked) = fetch.asked.get_mut(referrer)
         {
             asked.retry_at = retry_at;
             asked.is_done = !is_sent;
@@ -321,9 +326,9 @@ impl Engine {
         let Some(address) = self.peers.get(key).map(|peer| peer.address) else {
             return;
         };
-        let lonely = self.fetches.by_handle.iter();
-        let lonely = lonely.filter(|(_, fetch)| fetch.asked.len() < FETCH_FANOUT);
-        let handles: Vec<Handle> = lonely.map(|(handle, _)| *handle).collect();
+        let few_asked = self.fetches.by_handle.iter();
+        let few_asked = few_asked.filter(|(_, fetch)| fetch.asked.len() < FETCH_FANOUT);
+        let handles: Vec<Handle> = few_asked.map(|(handle, _)| *handle).collect();
         let candidate = Candidate::known(*key, address, Reason::Candidate);
         for handle in handles {
             self.ask(now, handle, &candidate);

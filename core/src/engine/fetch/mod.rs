@@ -39,10 +39,10 @@ use core::time::Duration;
 
 /// A peer that was asked.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct AskedPeer {
     address: SocketAddr,
     /// Referrer that named it.
-    namer: Option<PublicKey>,
+    referrer: Option<PublicKey>,
     /// Kind in the request: a peer that does not answer for a list is asked for its first atom.
     kind: PayloadType,
     hops: u8,
@@ -87,7 +87,7 @@ struct Fetch {
     from: Option<PublicKey>,
     /// Peers to ask before others.
     preferred: Vec<PublicKey>,
-    asked: BTreeMap<PublicKey, Asked>,
+    asked: BTreeMap<PublicKey, AskedPeer>,
     /// Peers that were named again after they had been asked, each with the referrer.
     named_again: Vec<(PublicKey, PublicKey)>,
     /// `true` if a silent peer was tried.
@@ -127,24 +127,24 @@ impl Fetch {
     /// Returns the number of asked peers that were named by a referrer.
     fn named(&self) -> usize {
         let asked = self.asked.values();
-        asked.filter(|asked| asked.namer.is_some()).count()
+        asked.filter(|asked| asked.referrer.is_some()).count()
     }
 
     /// Records that a referrer names a peer that has been asked already.
-    fn name_again(&mut self, key: PublicKey, namer: PublicKey) {
+    fn name_again(&mut self, key: PublicKey, referrer: PublicKey) {
         if self.named_again.len() < MAX_FETCH_NAMED {
-            self.named_again.push((key, namer));
+            self.named_again.push((key, referrer));
         }
     }
 
     /// Removes and returns the referrers that named a peer again after it had been asked.
-    fn take_namers(&mut self, key: &PublicKey) -> Vec<PublicKey> {
+    fn take_referrers(&mut self, key: &PublicKey) -> Vec<PublicKey> {
         let (of_key, others) = mem::take(&mut self.named_again)
             .into_iter()
             .partition(|(named, _)| named == key);
         self.named_again = others;
         let of_key: Vec<(PublicKey, PublicKey)> = of_key;
-        of_key.into_iter().map(|(_, namer)| namer).collect()
+        of_key.into_iter().map(|(_, referrer)| referrer).collect()
     }
 
     /// Adds a peer to ask before others, if there is room.
@@ -361,7 +361,7 @@ impl Engine {
 
     /// Asks `peer`, which reportedly has the object, as well, and prefers it for the rest of a
     /// list. Returns `false` if it has been asked already, or cannot be asked.
-    pub fn ask_too(&mut self, now: Instant, fetch_id: FetchId, peer: &PublicKey) -> bool {
+    pub fn prefer_peer(&mut self, now: Instant, fetch_id: FetchId, peer: &PublicKey) -> bool {
         let handle = self.fetches.by_waiter.get(&fetch_id).copied();
         handle.is_some_and(|handle| self.prefer(now, handle, *peer))
     }

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 impl Engine {
     /// Continues a fetch after a change: asks more peers if none that was asked can still answer,
     /// and ends the fetch if there are no more.
-    pub(super) fn settle(&mut self, now: Instant, handle: Handle) {
+    pub(super) fn continue_fetch(&mut self, now: Instant, handle: Handle) {
         let Some(fetch) = self.fetches.by_handle.get(&handle) else {
             return;
         };
@@ -111,7 +111,7 @@ impl Engine {
         };
         let mut again = Vec::new();
         let mut late = Vec::new();
-        let mut namers = Vec::new();
+        let mut referrers = Vec::new();
         let mut is_trial_over = false;
         for (key, asked) in &mut fetch.asked {
             if asked.is_done || asked.retry_at > now {
@@ -124,7 +124,7 @@ impl Engine {
                 continue;
             }
             late.push(*key);
-            namers.extend(asked.namer.filter(|_| asked.tries < MAX_FETCH_TRIES));
+            referrers.extend(asked.referrer.filter(|_| asked.tries < MAX_FETCH_TRIES));
             // A list answer that does not arrive may be too large for the network path: request
             // atom by atom.
             if now.since(asked.asked_at) >= FETCH_RETRY {
@@ -138,7 +138,7 @@ impl Engine {
             again.push((*key, *asked));
         }
         for key in late {
-            namers.extend(fetch.take_namers(&key));
+            referrers.extend(fetch.take_referrers(&key));
         }
         let wanted = fetch.wanted;
         // The time spent on the first peer is lost: several take its place.
@@ -148,7 +148,7 @@ impl Engine {
             1
         };
         for (key, asked) in again {
-            let retry_at = now + self.patience(&key, asked.tries);
+            let retry_at = now + self.response_timeout(&key, asked.tries);
             if let Some(fetch) = self.fetches.by_handle.get_mut(&handle)
                 && let Some(asked) = fetch.asked.get_mut(&key)
             {
@@ -156,8 +156,8 @@ impl Engine {
             }
             self.request(now, key, asked.address, None, wanted, asked.kind);
         }
-        for namer in namers {
-            self.ask_namer_again(now, handle, &namer);
+        for referrer in referrers {
+            self.ask_referrer_again(now, handle, &referrer);
         }
         self.ask_more(now, handle, more);
         // Records may all be dead, and many: near peers are asked in addition to the providers.
@@ -166,7 +166,7 @@ impl Engine {
             self.ask_nearest(now, handle, 1);
         }
         if is_trial_over {
-            return self.settle(now, handle);
+            return self.continue_fetch(now, handle);
         }
         self.fetches.reschedule(handle);
     }

@@ -1,7 +1,7 @@
 //! Tests of address validation against unknown peers.
 
 use super::net::{Net, Packet, at, config, key, secret};
-use super::stranger;
+use super::unknown_peer;
 use crate::atom::{Atom, AtomId, MemoryStore};
 use crate::crypto::{PublicKey, SEAL_NONCE_BYTES};
 use crate::engine::{DropReason, Engine, Event, FetchError, limits};
@@ -31,11 +31,11 @@ fn get(id: AtomId) -> Vec<u8> {
 }
 
 #[test]
-fn a_large_answer_waits_for_the_proof() {
+fn large_answer_waits_for_address_validation() {
     let mut net = Net::of_ours(1);
     let id = net.put(1, Atom::bytes(vec![1; 3_000]));
     // No node is at address 9, so it cannot be validated: it is spoofed.
-    let packet = stranger::sealed(
+    let packet = unknown_peer::sealed(
         &secret(9),
         &key(1),
         1009,
@@ -52,28 +52,28 @@ fn a_large_answer_waits_for_the_proof() {
         .map(|packet| packet.bytes.len())
         .sum();
     assert!((1..=3 * paid).contains(&got), "{got} bytes for {paid}");
-    assert_eq!(net.dropped(1, DropReason::ProofTimeout), 1);
+    assert_eq!(net.dropped(1, DropReason::ValidationTimeout), 1);
     assert_eq!(net.engine(1).stats().objects_served, 0);
 }
 
 #[test]
-fn an_address_moves_only_when_it_is_proven() {
+fn address_moves_only_after_validation() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
     // Sealed by the peer, sent from another address: authentic, but no node at 9 can echo.
-    let packet = stranger::sealed(
+    let packet = unknown_peer::sealed(
         &secret(2),
         &key(1),
         1009,
         [1; 12],
         Topic::Ping,
-        &stranger::ping(1),
+        &unknown_peer::ping(1),
     );
     net.inject(at(9), at(1), packet);
-    net.inject(at(9), at(1), stranger::handshake(&key(2), 1009));
+    net.inject(at(9), at(1), unknown_peer::handshake(&key(2), 1009));
     net.run(20 * SECOND);
     assert_eq!(net.engine(1).peer(&key(2)).unwrap().address, at(2));
-    assert!(!net.sent_to(at(9), 0).is_empty(), "it was asked");
+    assert!(!net.sent_to(at(9), 0).is_empty(), "the address is probed");
     assert!(
         !net.node(1)
             .events
@@ -124,18 +124,18 @@ fn replays_and_reflections_are_dropped() {
     assert_eq!(
         net.sent.len() - before,
         to_one.len() + to_two.len(),
-        "nothing was answered"
+        "no answer is sent"
     );
 }
 
 /// Key agreement ignores a key's top bit, and a header is not authenticated: with the bit set, a
 /// recorded packet would open as that of a new peer, from which nothing has been received yet.
 #[test]
-fn a_recorded_packet_is_no_new_peers() {
+fn recorded_packet_under_an_alias_of_its_key_is_rejected() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
-    let ping = stranger::ping(1);
-    let mut packet = stranger::sealed(
+    let ping = unknown_peer::ping(1);
+    let mut packet = unknown_peer::sealed(
         &secret(2),
         &key(1),
         at(2).port(),
@@ -151,16 +151,16 @@ fn a_recorded_packet_is_no_new_peers() {
     net.inject(at(2), at(1), packet);
     let mut alias = *key(2).as_bytes();
     alias[31] |= 0x80;
-    let handshake = stranger::handshake(&PublicKey::new(alias), at(9).port());
+    let handshake = unknown_peer::handshake(&PublicKey::new(alias), at(9).port());
     net.inject(at(9), at(1), handshake);
     net.run(SECOND);
     assert_eq!(net.dropped(1, DropReason::BadKey), 2);
     assert_eq!(net.engine(1).peer_count(), 1);
-    assert_eq!(net.sent.len(), before + 2, "nothing was answered");
+    assert_eq!(net.sent.len(), before + 2, "no answer is sent");
 }
 
 #[test]
-fn responses_that_were_not_asked_for_have_no_effect() {
+fn unsolicited_responses_have_no_effect() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
     let before = (net.sent.len(), net.node(1).events.len());
@@ -190,7 +190,8 @@ fn responses_that_were_not_asked_for_have_no_effect() {
     }
     for (n, (topic, content)) in contents.iter().enumerate() {
         let nonce = [u8::try_from(n).unwrap() + 50; 12];
-        let packet = stranger::sealed(&secret(2), &key(1), at(2).port(), nonce, *topic, content);
+        let packet =
+            unknown_peer::sealed(&secret(2), &key(1), at(2).port(), nonce, *topic, content);
         net.inject(at(2), at(1), packet);
     }
     net.run(SECOND);
@@ -202,7 +203,7 @@ fn responses_that_were_not_asked_for_have_no_effect() {
     // An unsolicited route response, long after the last request.
     net.run(60 * SECOND);
     let before = net.sent.len();
-    let packet = stranger::sealed(
+    let packet = unknown_peer::sealed(
         &secret(2),
         &key(1),
         at(2).port(),
@@ -223,7 +224,7 @@ fn responses_that_were_not_asked_for_have_no_effect() {
         .unwrap()
         .replay
         .confirm(&nonce);
-    let packet = stranger::sealed(
+    let packet = unknown_peer::sealed(
         &secret(2),
         &key(1),
         at(2).port(),
@@ -238,7 +239,7 @@ fn responses_that_were_not_asked_for_have_no_effect() {
 }
 
 #[test]
-fn an_answer_counts_only_from_who_was_asked_and_only_if_it_is_the_object() {
+fn answer_counts_only_from_an_asked_peer_and_with_the_requested_object() {
     let mut net = Net::of_ours(1);
     net.add_reference(2);
     net.add_reference(3).is_dead = false;
@@ -256,7 +257,7 @@ fn an_answer_counts_only_from_who_was_asked_and_only_if_it_is_the_object() {
             data: &found,
         }
         .write(&mut content);
-        stranger::sealed(
+        unknown_peer::sealed(
             &secret(from),
             &key(1),
             at(from).port(),
@@ -272,7 +273,7 @@ fn an_answer_counts_only_from_who_was_asked_and_only_if_it_is_the_object() {
     assert_eq!(net.dropped(1, DropReason::WrongObject), 1);
     assert!(
         !net.engine(1).peers.has_served(&key(2)),
-        "nonsense is no service"
+        "a malformed answer is not a service"
     );
     // There was nobody else to ask.
     assert_eq!(net.fetched(1), [Err(FetchError::NotFound)]);
@@ -284,13 +285,13 @@ fn an_answer_counts_only_from_who_was_asked_and_only_if_it_is_the_object() {
 }
 
 #[test]
-fn named_addresses_are_contacted_once_and_within_a_budget() {
+fn referred_addresses_are_contacted_once_and_within_a_budget() {
     let mut net = Net::of_ours(1);
     net.add_reference(2);
     net.meet(1, 2);
     let named: Vec<u8> = (0..200u8).flat_map(|n| [127, 0, 9, n, 0, 9]).collect();
     for nonce in 0..3 {
-        let packet = stranger::sealed(
+        let packet = unknown_peer::sealed(
             &secret(2),
             &key(1),
             at(2).port(),
@@ -309,27 +310,27 @@ fn named_addresses_are_contacted_once_and_within_a_budget() {
     {
         *contacted.entry(packet.to).or_insert(0) += 1;
     }
-    assert_eq!(contacted.len(), limits::MAX_CONTACTS_PER_NAMER);
+    assert_eq!(contacted.len(), limits::MAX_CONTACTS_PER_REFERRER);
     assert!(contacted.values().all(|count| *count == 1));
 }
 
 #[test]
-fn low_order_keys_and_our_own_are_refused() {
+fn low_order_keys_and_our_own_key_are_rejected() {
     let mut net = Net::of_ours(1);
     let low = PublicKey::new([0; 32]);
-    let mut packet = stranger::sealed(
+    let mut packet = unknown_peer::sealed(
         &secret(9),
         &key(1),
         1009,
         [1; 12],
         Topic::Ping,
-        &stranger::ping(1),
+        &unknown_peer::ping(1),
     );
     packet[NONCE_BYTES + 1..NONCE_BYTES + 33].copy_from_slice(low.as_bytes());
     Draft::resume(&mut packet).unwrap().work(1);
     net.inject(at(9), at(1), packet);
-    net.inject(at(9), at(1), stranger::handshake(&key(1), 1009));
-    net.inject(at(9), at(1), stranger::handshake(&key(9), 0));
+    net.inject(at(9), at(1), unknown_peer::handshake(&key(1), 1009));
+    net.inject(at(9), at(1), unknown_peer::handshake(&key(9), 0));
     net.run(SECOND);
     assert_eq!(net.dropped(1, DropReason::BadKey), 1);
     assert_eq!(net.dropped(1, DropReason::OwnKey), 1);
@@ -343,7 +344,7 @@ fn packet() -> impl Strategy<Value = (u8, u8, Vec<u8>)> {
         Just(get(Atom::bytes(vec![1; 600]).id())),
         Just(get(Atom::bytes(*b"small").id())),
         any::<[u8; 32]>().prop_map(|id| get(AtomId::new(id))),
-        Just(stranger::ping(1).to_vec()),
+        Just(unknown_peer::ping(1).to_vec()),
         Just(vec![0]),
         proptest::collection::vec(any::<u8>(), 0..80),
     ];
@@ -351,10 +352,10 @@ fn packet() -> impl Strategy<Value = (u8, u8, Vec<u8>)> {
         (1..5u8, topic, any::<[u8; 12]>(), content).prop_map(|(from, topic, nonce, content)| {
             (
                 from,
-                stranger::sealed(&secret(from + 10), &key(1), 1009, nonce, topic, &content),
+                unknown_peer::sealed(&secret(from + 10), &key(1), 1009, nonce, topic, &content),
             )
         });
-    let shake = (1..5u8).prop_map(|from| (from, stranger::handshake(&key(from + 10), 1009)));
+    let shake = (1..5u8).prop_map(|from| (from, unknown_peer::handshake(&key(from + 10), 1009)));
     let any_packet = prop_oneof![3 => sealed, 2 => shake];
     (any_packet, 0..3u8).prop_map(|((key, bytes), host)| (key, host, bytes))
 }
@@ -363,7 +364,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn unproven_addresses_get_at_most_three_times_what_they_send(
+    fn unvalidated_addresses_get_at_most_three_times_the_bytes_they_send(
         steps in proptest::collection::vec((packet(), 0..3_000u64), 1..60),
     ) {
         let mut engine = Engine::new(config(1), [1; 32], Instant::ZERO);
@@ -381,11 +382,11 @@ proptest! {
             while let Some(transmit) = engine.poll_transmit(&mut buffer) {
                 // No peer echoes anything, so none is ever validated.
                 let left = balance.get(&transmit.to).copied().unwrap_or(0).checked_sub(transmit.len);
-                prop_assert!(left.is_some(), "too much to {}", transmit.to);
+                prop_assert!(left.is_some(), "amplification limit of {} exceeded", transmit.to);
                 balance.insert(transmit.to, left.unwrap_or(0));
             }
         }
-        prop_assert!(engine.peers().all(|peer| !peer.is_proven));
+        prop_assert!(engine.peers().all(|peer| !peer.is_validated));
         prop_assert_eq!(engine.outgoing_bytes(), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::net::key;
 use super::scripted::{Scripted, Stage};
-use super::stranger;
+use super::unknown_peer;
 use crate::atom::AtomId;
 use crate::engine::{DropReason, contact, limits};
 use crate::wire::message::Topic;
@@ -28,7 +28,7 @@ fn in_crowded_network(stage: &Stage) -> usize {
 
 /// The first packet comes from a spoofed source, and the address is validated elsewhere.
 #[test]
-fn peers_count_where_they_are_validated_and_not_where_they_came_from() {
+fn peers_count_at_their_validated_address_and_not_at_their_source() {
     for is_spoofed in [false, true] {
         let mut stage = Stage::new();
         let me = stage.me();
@@ -84,7 +84,7 @@ fn validated_peers_move_into_a_full_network_only_if_there_is_room() {
 }
 
 #[test]
-fn peer_at_a_private_address_makes_us_send_nothing_to_loopback() {
+fn peer_at_a_private_address_cannot_refer_us_to_loopback() {
     for (from, named, is_contacted) in [
         ("172.17.0.1:40000", "127.0.0.1:53", false),
         ("100.64.0.1:40000", "127.0.0.1:53", false),
@@ -116,15 +116,15 @@ fn peer_at_a_private_address_makes_us_send_nothing_to_loopback() {
 
 /// A bridge in front of the internet: one private address for all peers.
 #[test]
-fn peers_behind_one_private_address_have_budgets_of_their_own() {
+fn peers_behind_one_private_address_have_separate_budgets() {
     let bridge = |port: u16| SocketAddr::from(([172, 17, 0, 1], port));
     let mut stage = Stage::new();
     let me = stage.me();
     let burst = limits::AGREEMENTS_BURST_PER_NETWORK;
     for n in 0..2 * burst {
-        let secret = stranger::many(5_000 + n);
-        let ping = stranger::ping(1);
-        let packet = stranger::sealed(&secret, &me, 666, [1; 12], Topic::Ping, &ping);
+        let secret = unknown_peer::many(5_000 + n);
+        let ping = unknown_peer::ping(1);
+        let packet = unknown_peer::sealed(&secret, &me, 666, [1; 12], Topic::Ping, &ping);
         stage.deliver_from(bridge(666), &packet);
     }
     assert_eq!(stage.engine.stats().agreements, u64::from(burst));

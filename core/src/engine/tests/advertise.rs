@@ -32,12 +32,12 @@ fn advertising(count: u32) -> Stage {
         stage.join(peer(n));
     }
     stage.run(100 * SECOND);
-    forget(&mut stage);
+    take_records(&mut stage);
     stage
 }
 
 /// Clears the records that the peers were sent; returns their number.
-fn forget(stage: &mut Stage) -> usize {
+fn take_records(stage: &mut Stage) -> usize {
     let records = stage.peers.iter().map(Scripted::records).sum();
     for peer in &mut stage.peers {
         peer.got.clear();
@@ -47,7 +47,7 @@ fn forget(stage: &mut Stage) -> usize {
 }
 
 #[test]
-fn peer_that_moves_its_port_is_told_nothing_again() {
+fn changed_port_causes_no_new_advertisements() {
     let mut stage = advertising(2_000);
     let me = stage.me();
     for port in 0..60 {
@@ -58,69 +58,76 @@ fn peer_that_moves_its_port_is_told_nothing_again() {
     }
     let moved = |event: &&Event| matches!(event, Event::PeerMoved { .. });
     assert_eq!(stage.events.iter().filter(moved).count(), 60);
-    assert_eq!(forget(&mut stage), 0);
+    assert_eq!(take_records(&mut stage), 0);
 }
 
 #[test]
-fn peer_that_greets_again_is_told_again_once_per_interval() {
+fn repeated_handshakes_cause_one_readvertisement_per_interval() {
     let mut stage = advertising(2_000);
     let me = stage.me();
     let once = {
-        let hello = stage.peers[0].handshake();
-        stage.deliver(0, &hello);
+        let handshake = stage.peers[0].handshake();
+        stage.deliver(0, &handshake);
         let ping = stage.peers[0].ping(&me, None);
         stage.deliver(0, &ping);
         stage.run(9 * SECOND);
-        forget(&mut stage)
+        take_records(&mut stage)
     };
     assert!(once > 100, "{once}");
     stage.run(30 * SECOND);
-    assert_eq!(forget(&mut stage), 0);
+    assert_eq!(take_records(&mut stage), 0);
     for _ in 0..300 {
-        let hello = stage.peers[0].handshake();
-        stage.deliver(0, &hello);
+        let handshake = stage.peers[0].handshake();
+        stage.deliver(0, &handshake);
         let ping = stage.peers[0].ping(&me, None);
         stage.deliver(0, &ping);
         stage.run(SECOND / 10);
     }
-    let told = forget(&mut stage);
-    assert!(told <= 4 * once, "{told} records in 30 s, {once} at once");
+    let received = take_records(&mut stage);
+    assert!(
+        received <= 4 * once,
+        "{received} records in 30 s, {once} at once"
+    );
 }
 
 /// No input causes more than one turn of advertisements, however many there are.
 #[test]
-fn new_peer_is_told_at_the_pace_of_advertisements() {
+fn new_peer_receives_records_at_the_pace_of_advertisements() {
     let mut stage = advertising(20_000);
     let new = stage.join(peer(9));
     let most = limits::ADVERTISEMENTS_PER_TURN * limits::ADVERTISE_FANOUT;
-    let mut told = 0;
+    let mut received = 0;
     for _ in 0..2_000 {
-        let before = told;
+        let before = received;
         stage.run(limits::ADVERTISE_PACE);
-        told = stage.peers.iter().map(Scripted::records).sum();
-        assert!(told - before <= most, "{} records in a turn", told - before);
+        received = stage.peers.iter().map(Scripted::records).sum();
+        assert!(
+            received - before <= most,
+            "{} records in a turn",
+            received - before
+        );
     }
     assert!(stage.peers[new].records() > 1_000);
     // The new peer has all its records.
     stage.run(60 * SECOND);
     assert_eq!(
         stage.peers.iter().map(Scripted::records).sum::<usize>(),
-        told
+        received
     );
 }
 
 #[test]
-fn liar_that_changes_its_report_causes_no_advertisements() {
+fn changing_address_reports_cause_no_flood_of_advertisements() {
     let time = 1_200 * SECOND;
     let mut usual = advertising(500);
     usual.run(time);
-    let usual = forget(&mut usual);
+    let usual = take_records(&mut usual);
     assert!(usual > 500);
     let mut stage = advertising(500);
     let me = stage.me();
     // Four malicious peers against three honest ones.
     let liars = [20, 21, 22, 23].map(|n| stage.join(peer(n)));
-    forget(&mut stage);
+    take_records(&mut stage);
     let rounds = 120;
     for round in 0..rounds {
         let [.., low] = u32::to_be_bytes(round);
@@ -136,7 +143,10 @@ fn liar_that_changes_its_report_causes_no_advertisements() {
     let changes = stage.events.iter().filter(changed).count();
     let most = usize::try_from(time.as_secs() / limits::ADDRESS_CHANGE_INTERVAL.as_secs()).unwrap();
     assert!(changes <= 2 + most, "{changes} changes");
-    assert!(changes > 2, "the liars are counted");
-    let told = forget(&mut stage);
-    assert!(told <= 3 * usual, "{told} records instead of {usual}");
+    assert!(changes > 2, "the false reports are counted");
+    let received = take_records(&mut stage);
+    assert!(
+        received <= 3 * usual,
+        "{received} records instead of {usual}"
+    );
 }

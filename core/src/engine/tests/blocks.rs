@@ -2,7 +2,7 @@
 
 use super::net::{Net, at, config, key};
 use super::scripted::{Scripted, Stage, atom};
-use super::stranger;
+use super::unknown_peer;
 use crate::atom::AtomId;
 use crate::engine::{Event, limits};
 use crate::wire::handshake::{Block, ChainIdentity, MAGIC};
@@ -30,7 +30,7 @@ fn block(identity: ChainIdentity) -> Block {
 }
 
 /// Returns the chain identities in events, in order.
-fn told(events: &[Event]) -> Vec<ChainIdentity> {
+fn reported_identities(events: &[Event]) -> Vec<ChainIdentity> {
     let identities = events.iter().filter_map(|event| match event {
         Event::ChainIdentity { identity, .. } => Some(*identity),
         _ => None,
@@ -59,25 +59,28 @@ fn with_identities() -> Net {
 }
 
 #[test]
-fn validated_nodes_of_ours_know_each_others_chain() {
+fn validated_nodes_learn_each_others_chain() {
     let mut net = with_identities();
     net.meet(1, 2);
     for (one, other) in [(1, 2), (2, 1)] {
         let info = net.engine(one).peer(&key(other)).unwrap();
         assert_eq!(info.identity, Some(chain(other)));
-        assert_eq!(told(&net.node(one).events), [chain(other)]);
+        assert_eq!(reported_identities(&net.node(one).events), [chain(other)]);
     }
     let count = net.sent.len();
-    assert!(count <= 16, "{count} packets to meet");
+    assert!(count <= 16, "{count} packets to connect");
     // No block is asked for again, and a repeated identity is not reported.
     net.run(29 * SECOND);
     assert_eq!(net.sent.len(), count);
     net.run(600 * SECOND);
-    assert_eq!(told(&net.node(1).events).len(), 1);
+    assert_eq!(reported_identities(&net.node(1).events).len(), 1);
     // A change is sent at once.
     net.with(2, |engine, now| engine.set_chain_identity(now, chain(9)));
     net.run(SECOND);
-    assert_eq!(told(&net.node(1).events), [chain(2), chain(9)]);
+    assert_eq!(
+        reported_identities(&net.node(1).events),
+        [chain(2), chain(9)]
+    );
     assert_eq!(net.engine(2).chain_identity(), Some(chain(9)));
 }
 
@@ -88,8 +91,11 @@ fn chain_is_known_again_after_a_restart() {
     net.add_at(at(2), config(2), [99; 32]);
     net.with(2, |engine, now| engine.set_chain_identity(now, chain(5)));
     net.meet(2, 1);
-    assert_eq!(told(&net.node(1).events), [chain(2), chain(5)]);
-    assert_eq!(told(&net.node(2).events), [chain(1)]);
+    assert_eq!(
+        reported_identities(&net.node(1).events),
+        [chain(2), chain(5)]
+    );
+    assert_eq!(reported_identities(&net.node(2).events), [chain(1)]);
 }
 
 #[test]
@@ -108,14 +114,14 @@ fn reference_nodes_get_empty_payloads() {
 }
 
 #[test]
-fn node_without_a_chain_says_nothing_and_learns_those_of_others() {
+fn node_without_a_chain_sends_no_identity_and_learns_those_of_others() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
     let plain = net.sent.len();
     let mut net = Net::of_ours(2);
     net.with(2, |engine, now| engine.set_chain_identity(now, chain(2)));
     net.meet(1, 2);
-    assert_eq!(told(&net.node(1).events), [chain(2)]);
+    assert_eq!(reported_identities(&net.node(1).events), [chain(2)]);
     assert_eq!(net.sent.len(), plain + 1);
     // It is asked a limited number of times, and has no identity to send.
     net.run(60 * SECOND);
@@ -125,7 +131,7 @@ fn node_without_a_chain_says_nothing_and_learns_those_of_others() {
     assert_eq!(net.engine(2).peer(&key(1)).unwrap().identity, None);
     net.with(1, |engine, now| engine.set_chain_identity(now, chain(1)));
     net.run(SECOND);
-    assert_eq!(told(&net.node(2).events), [chain(1)]);
+    assert_eq!(reported_identities(&net.node(2).events), [chain(1)]);
 }
 
 #[test]
@@ -137,7 +143,7 @@ fn forged_blocks_have_no_effect() {
     let peer = stage.join(Scripted::new(1, at(9)));
     let honest = stage.peers[peer].block(&me, &block(chain(2)));
     stage.deliver(peer, &honest);
-    assert_eq!(told(&stage.events), [chain(2)]);
+    assert_eq!(reported_identities(&stage.events), [chain(2)]);
     let name = stage.peers[peer].key();
     // Without authentication, with that of another key, and with its own but changed content.
     let mut forged = Vec::new();
@@ -156,24 +162,24 @@ fn forged_blocks_have_no_effect() {
         stage.deliver(peer, &packet);
         stage.run(20 * SECOND);
     }
-    assert_eq!(told(&stage.events), [chain(2)]);
+    assert_eq!(reported_identities(&stage.events), [chain(2)]);
     assert_eq!(stage.engine.peer(&name).unwrap().identity, Some(chain(2)));
 }
 
 #[test]
-fn replayed_blocks_of_this_life_and_of_earlier_ones_have_no_effect() {
+fn replayed_blocks_of_this_run_and_of_earlier_ones_have_no_effect() {
     let mut stage = Stage::new();
     let me = stage.me();
     let peer = stage.add(Scripted::new(1, at(9)));
     let mut recorded = Vec::new();
-    for life in 1..=3 {
+    for run in 1..=3 {
         // Before it is validated, and after.
-        let first = stage.peers[peer].block(&me, &block(chain(life)));
+        let first = stage.peers[peer].block(&me, &block(chain(run)));
         stage.deliver(peer, &first);
         stage.meet(peer, None);
         // The late one has been overtaken.
-        let late = stage.peers[peer].block(&me, &block(chain(100 + life)));
-        let last = stage.peers[peer].block(&me, &block(chain(50 + life)));
+        let late = stage.peers[peer].block(&me, &block(chain(100 + run)));
+        let last = stage.peers[peer].block(&me, &block(chain(50 + run)));
         for packet in [&last, &late] {
             stage.deliver(peer, packet);
         }
@@ -183,15 +189,15 @@ fn replayed_blocks_of_this_life_and_of_earlier_ones_have_no_effect() {
     }
     let expected = [1, 51, 2, 52, 3, 53].map(chain);
     // The first handshake of a run is of an unknown key or an unconfirmed stream.
-    let of_lives = told(&stage.events);
-    assert_eq!(of_lives.last(), Some(&chain(53)));
-    assert!(of_lives.iter().all(|identity| expected.contains(identity)));
-    stage.peers[peer].life = 3;
+    let of_runs = reported_identities(&stage.events);
+    assert_eq!(of_runs.last(), Some(&chain(53)));
+    assert!(of_runs.iter().all(|identity| expected.contains(identity)));
+    stage.peers[peer].run_number = 3;
     for packet in &recorded {
         stage.deliver(peer, packet);
         stage.run(2 * SECOND);
     }
-    assert_eq!(told(&stage.events), of_lives);
+    assert_eq!(reported_identities(&stage.events), of_runs);
     let key = stage.peers[peer].key();
     assert_eq!(stage.engine.peer(&key).unwrap().identity, Some(chain(53)));
 }
@@ -231,7 +237,7 @@ fn questions_are_answered_at_a_bounded_rate_and_only_where_validated() {
 }
 
 #[test]
-fn lost_block_is_asked_for_again() {
+fn lost_block_is_requested_again() {
     let mut stage = Stage::new();
     let now = stage.now;
     stage.engine.set_chain_identity(now, chain(1));
@@ -247,7 +253,7 @@ fn lost_block_is_asked_for_again() {
 
 /// A reference node on IPv6 stops receiving when it is asked for an object.
 #[test]
-fn mark_of_another_address_makes_nobody_a_node_of_ours() {
+fn mark_from_another_address_is_ignored() {
     let v6 = |n: u16| SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 1), 9));
     let marks = [super::super::IPV6_MARK, &MAGIC];
     for (mark, is_known) in marks
@@ -282,7 +288,7 @@ fn mark_of_another_address_makes_nobody_a_node_of_ours() {
             stage.run(3 * SECOND);
         }
         let asked = stage.peers[reference].requests();
-        assert_eq!(asked + stage.engine.peers.proven(), 0);
+        assert_eq!(asked + stage.engine.peers.validated(), 0);
     }
     // A block from another address is of a peer that is not validated.
     let mut stage = Stage::new();
@@ -292,7 +298,7 @@ fn mark_of_another_address_makes_nobody_a_node_of_ours() {
     stage.deliver(peer, &ping);
     let packet = stage.peers[peer].block(&me, &block(chain(1)));
     stage.deliver_from(v6(8), &packet);
-    assert_eq!(told(&stage.events), []);
+    assert_eq!(reported_identities(&stage.events), []);
     // A node of this implementation identifies itself by a block from its own address.
     let mut stage = Stage::new();
     let me = stage.me();
@@ -320,7 +326,7 @@ fn malformed_blocks_are_answered_as_any_handshake() {
         let from = SocketAddr::from(([127, 0, 1, 1 + u8::try_from(n).unwrap()], 9));
         let mut packet = Vec::new();
         let mut draft = Draft::new(&mut packet);
-        let name = stranger::many(u32::try_from(n).unwrap()).public_key();
+        let name = unknown_peer::many(u32::try_from(n).unwrap()).public_key();
         write_handshake(draft.message_mut(), &name, 9, payload);
         draft.work(1);
         stage.deliver_from(from, &packet);
@@ -329,6 +335,6 @@ fn malformed_blocks_are_answered_as_any_handshake() {
     assert_eq!(
         stage.engine.stats().agreements,
         0,
-        "nothing was spent on them"
+        "no key agreement is computed"
     );
 }

@@ -2,7 +2,7 @@
 
 use super::net::{Net, at, config, key, secret};
 use super::scripted::{Scripted, Stage};
-use super::stranger;
+use super::unknown_peer;
 use crate::atom::{Atom, AtomId, MemoryStore};
 use crate::engine::{DropReason, Engine, FetchError, limits};
 use crate::time::Instant;
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_flood_of_fresh_keys_is_bounded() {
+fn flood_of_fresh_keys_is_bounded() {
     let mut engine = Engine::new(config(1), [1; 32], Instant::ZERO);
     let store = MemoryStore::new();
     let mut buffer = Vec::new();
@@ -25,13 +25,20 @@ fn a_flood_of_fresh_keys_is_bounded() {
     for n in 0..9_000u32 {
         now = now + Duration::from_micros(200);
         let from = SocketAddr::from((Ipv4Addr::from_bits(0x7f00_0000 + n), 9));
-        let ping = stranger::ping(1);
-        let packet = stranger::sealed(&stranger::many(n), &key(1), 9, [1; 12], Topic::Ping, &ping);
+        let ping = unknown_peer::ping(1);
+        let packet = unknown_peer::sealed(
+            &unknown_peer::many(n),
+            &key(1),
+            9,
+            [1; 12],
+            Topic::Ping,
+            &ping,
+        );
         engine.handle_datagram(now, from, &packet, &store);
         engine.handle_datagram(
             now,
             from,
-            &stranger::handshake(&stranger::many(n).public_key(), 9),
+            &unknown_peer::handshake(&unknown_peer::many(n).public_key(), 9),
             &store,
         );
         while engine.poll_transmit(&mut buffer).is_some() {}
@@ -56,13 +63,13 @@ fn a_flood_of_fresh_keys_is_bounded() {
 }
 
 #[test]
-fn a_flood_of_handshakes_keeps_no_newcomer_out() {
+fn flood_of_handshakes_does_not_keep_newcomers_out() {
     let mut net = Net::of_ours(2);
     let flood = u32::try_from(2 * limits::MAX_HANDSHAKE_ANSWERS).unwrap();
     for n in 0..flood {
         let from = SocketAddr::from((Ipv4Addr::from_bits(0x1400_0000 + n * 61), 9));
-        let name = crate::crypto::PublicKey::new(*stranger::many(n).as_bytes());
-        net.inject(from, at(1), stranger::handshake(&name, 9));
+        let name = crate::crypto::PublicKey::new(*unknown_peer::many(n).as_bytes());
+        net.inject(from, at(1), unknown_peer::handshake(&name, 9));
     }
     net.run(SECOND / 10);
     assert_eq!(
@@ -80,44 +87,51 @@ fn a_flood_of_handshakes_keeps_no_newcomer_out() {
 /// A handshake is forged in the name of one node to the other while neither has room to remember
 /// answered handshakes.
 #[test]
-fn two_nodes_under_a_flood_do_not_greet_each_other_for_ever() {
+fn two_flooded_nodes_do_not_exchange_handshakes_forever() {
     let mut net = Net::of_ours(2);
     for n in 0..u32::try_from(limits::MAX_HANDSHAKE_ANSWERS).unwrap() {
         let from = SocketAddr::from((Ipv4Addr::from_bits(0x1400_0000 + n * 61), 9));
-        let name = crate::crypto::PublicKey::new(*stranger::many(n).as_bytes());
+        let name = crate::crypto::PublicKey::new(*unknown_peer::many(n).as_bytes());
         for victim in [1, 2] {
-            net.inject(from, at(victim), stranger::handshake(&name, 9));
+            net.inject(from, at(victim), unknown_peer::handshake(&name, 9));
         }
     }
     net.run(SECOND / 10);
     let before = net.sent.len();
-    net.inject(at(2), at(1), stranger::handshake(&key(2), at(2).port()));
+    net.inject(at(2), at(1), unknown_peer::handshake(&key(2), at(2).port()));
     net.run(5 * SECOND);
     let exchanged = net.sent.len() - before;
     assert!(exchanged < 200, "{exchanged} packets");
 }
 
 #[test]
-fn strangers_of_one_network_have_a_budget_of_their_own() {
+fn unknown_peers_of_one_network_have_their_own_budget() {
     let mut engine = Engine::new(config(1), [1; 32], Instant::ZERO);
     let store = MemoryStore::new();
     for n in 0..300u32 {
         let from = SocketAddr::from(([8, 8, 8, 8], 9));
-        let ping = stranger::ping(1);
-        let packet = stranger::sealed(&stranger::many(n), &key(1), 9, [1; 12], Topic::Ping, &ping);
+        let ping = unknown_peer::ping(1);
+        let packet = unknown_peer::sealed(
+            &unknown_peer::many(n),
+            &key(1),
+            9,
+            [1; 12],
+            Topic::Ping,
+            &ping,
+        );
         engine.handle_datagram(Instant::ZERO, from, &packet, &store);
     }
     assert_eq!(
         engine.stats().agreements,
         u64::from(limits::AGREEMENTS_BURST_PER_NETWORK)
     );
-    let other = stranger::sealed(
-        &stranger::many(999),
+    let other = unknown_peer::sealed(
+        &unknown_peer::many(999),
         &key(1),
         9,
         [1; 12],
         Topic::Ping,
-        &stranger::ping(1),
+        &unknown_peer::ping(1),
     );
     engine.handle_datagram(
         Instant::ZERO,
@@ -128,23 +142,23 @@ fn strangers_of_one_network_have_a_budget_of_their_own() {
     assert!(
         engine
             .peers
-            .get(&stranger::many(999).public_key())
+            .get(&unknown_peer::many(999).public_key())
             .is_some()
     );
 }
 
 #[test]
-fn a_stubborn_peers_difficulty_is_clamped_and_worked_elsewhere() {
+fn excessive_difficulty_is_clamped_and_searched_by_the_host() {
     let mut net = Net::of_ours(1);
     net.add_reference(2);
     net.meet(1, 2);
-    let packet = stranger::sealed(
+    let packet = unknown_peer::sealed(
         &secret(2),
         &key(1),
         at(2).port(),
         [9; 12],
         Topic::Ping,
-        &stranger::ping(255),
+        &unknown_peer::ping(255),
     );
     net.inject(at(2), at(1), packet);
     net.run(SECOND);
@@ -160,7 +174,7 @@ fn a_stubborn_peers_difficulty_is_clamped_and_worked_elsewhere() {
     let engine = net.engine(1);
     assert_eq!(engine.pending_work(), limits::MAX_WORK_PER_ADDRESS);
     let mut work = engine.poll_work().unwrap();
-    assert!(work.run(10).is_none(), "26 bits take longer");
+    assert!(work.run(10).is_none(), "26 bits need more attempts");
     let given_up = work.give_up();
     engine.handle_work(now, given_up);
     engine.handle_work(now, given_up);
@@ -169,7 +183,7 @@ fn a_stubborn_peers_difficulty_is_clamped_and_worked_elsewhere() {
     assert_eq!(
         net.engine(1).pending_work(),
         0,
-        "what the host never brings back expires"
+        "work that the host never returns expires"
     );
     assert!(net.engine(1).poll_work().is_none());
     assert_eq!(net.sent.len(), before);
@@ -178,17 +192,17 @@ fn a_stubborn_peers_difficulty_is_clamped_and_worked_elsewhere() {
 }
 
 #[test]
-fn work_that_is_brought_back_is_sent() {
+fn packet_is_sent_once_its_proof_of_work_is_returned() {
     let mut net = Net::of_ours(1);
     net.add_reference(2);
     net.meet(1, 2);
-    let packet = stranger::sealed(
+    let packet = unknown_peer::sealed(
         &secret(2),
         &key(1),
         at(2).port(),
         [9; 12],
         Topic::Ping,
-        &stranger::ping(14),
+        &unknown_peer::ping(14),
     );
     net.inject(at(2), at(1), packet);
     net.run(SECOND);
@@ -199,7 +213,7 @@ fn work_that_is_brought_back_is_sent() {
     let mut work = net
         .engine(1)
         .poll_work()
-        .expect("14 bits are too many to do at once");
+        .expect("14 bits are searched by the host");
     let done = loop {
         if let Some(done) = work.run(1_000) {
             break done;
@@ -217,14 +231,14 @@ fn work_that_is_brought_back_is_sent() {
 }
 
 #[test]
-fn a_full_incoming_queue_asks_for_more_work_and_empties_to_nothing() {
+fn full_incoming_queue_requires_more_work_and_drains_completely() {
     let mut tight = config(1);
     tight.incoming_queue_limit_bytes = 1_000;
     tight.incoming_queue_timeout = Duration::ZERO;
     let mut engine = Engine::new(tight, [1; 32], Instant::ZERO);
     let store = MemoryStore::new();
     for n in 0..30u32 {
-        let packet = stranger::handshake(&stranger::many(n).public_key(), 9);
+        let packet = unknown_peer::handshake(&unknown_peer::many(n).public_key(), 9);
         engine.enqueue_datagram(Instant::ZERO, at(9), &packet);
     }
     assert!(engine.incoming_bytes() <= 1_000 && engine.required_difficulty() > 1);
@@ -243,7 +257,7 @@ fn a_full_incoming_queue_asks_for_more_work_and_empties_to_nothing() {
 /// Sealed packets from unknown peers fill the queue; handshakes, and peers at their validated
 /// addresses, bypass it.
 #[test]
-fn a_full_incoming_queue_holds_up_no_peer_and_no_handshake() {
+fn full_incoming_queue_delays_no_validated_peer_and_no_handshake() {
     let mut net = Net::new();
     let mut tight = config(1);
     tight.incoming_queue_limit_bytes = 20_000;
@@ -254,7 +268,7 @@ fn a_full_incoming_queue_holds_up_no_peer_and_no_handshake() {
     let id = net.put(1, Atom::bytes(*b"x"));
     let now = net.now;
     for n in 0..2_000u32 {
-        let packet = stranger::sealed(&secret(9), &key(1), 9, [0; 12], Topic::Ping, &[0; 8]);
+        let packet = unknown_peer::sealed(&secret(9), &key(1), 9, [0; 12], Topic::Ping, &[0; 8]);
         let from = SocketAddr::from((Ipv4Addr::from_bits(0x1400_0000 + n), 9));
         net.engine(1).enqueue_datagram(now, from, &packet);
     }
@@ -269,7 +283,7 @@ fn a_full_incoming_queue_holds_up_no_peer_and_no_handshake() {
     .write(&mut get);
     // With one bit of proof of work, all of them.
     let request = |from: u8, port, n: u8| {
-        stranger::sealed(
+        unknown_peer::sealed(
             &secret(from),
             &key(1),
             port,
@@ -283,7 +297,7 @@ fn a_full_incoming_queue_holds_up_no_peer_and_no_handshake() {
         .map(|n| request(2, at(2).port(), n))
         .find(lazy)
         .unwrap();
-    let stranger = (0..9)
+    let unknown = (0..9)
         .map(|n| request(8, at(8).port(), n))
         .find(lazy)
         .unwrap();
@@ -292,23 +306,23 @@ fn a_full_incoming_queue_holds_up_no_peer_and_no_handshake() {
         .map(|n| request(2, at(8).port(), n))
         .find(lazy)
         .unwrap();
-    let hello = (0..9)
-        .map(|n| stranger::handshake(&stranger::many(n).public_key(), at(7).port()))
+    let handshake = (0..9)
+        .map(|n| unknown_peer::handshake(&unknown_peer::many(n).public_key(), at(7).port()))
         .find(lazy)
         .unwrap();
     let served = net.engine(1).stats().objects_served;
     let (skip, lazy_before) = (net.sent.len(), net.dropped(1, DropReason::TooLittleWork));
-    for (n, packet) in [(2, known), (8, stranger), (8, moved), (7, hello)] {
+    for (n, packet) in [(2, known), (8, unknown), (8, moved), (7, handshake)] {
         net.inject(at(n), at(1), packet);
     }
     net.run(SECOND / 10);
     assert_eq!(net.engine(1).stats().objects_served, served + 1);
     assert_eq!(net.dropped(1, DropReason::TooLittleWork), lazy_before + 2);
-    assert!(!net.sent_to(at(7), skip + 1).is_empty(), "greeted");
+    assert!(!net.sent_to(at(7), skip + 1).is_empty(), "answered");
 }
 
 #[test]
-fn a_full_outgoing_queue_drops() {
+fn full_outgoing_queue_drops() {
     let mut net = Net::new();
     let mut tight = config(1);
     tight.outgoing_queue_limit_bytes = 500;
@@ -349,7 +363,7 @@ fn fetches_are_bounded() {
 }
 
 #[test]
-fn transactions_are_for_validators_and_do_not_pile_up() {
+fn transactions_are_reported_only_to_validators_and_within_bounds() {
     for is_validator in [false, true] {
         let mut ours = config(1);
         ours.is_validator = is_validator;
@@ -405,7 +419,7 @@ fn flood_of_one_peer_leaves_the_events_of_others() {
 }
 
 #[test]
-fn fetches_that_one_peer_causes_leave_places_for_others() {
+fn fetches_caused_by_one_peer_leave_room_for_others() {
     let mut engine = Engine::new(config(1), [1; 32], Instant::ZERO);
     let id = |n: usize| AtomId::new(crate::crypto::hash(&n.to_be_bytes()));
     for n in 0..2 * limits::MAX_FETCHES {
@@ -475,7 +489,7 @@ proptest! {
             };
             let mut nonce = [4; 12];
             nonce[..8].copy_from_slice(&(n as u64).to_be_bytes());
-            let packet = stranger::sealed(&secret(2), &key(1), at(2).port(), nonce, Topic::ALL[topic], &content);
+            let packet = unknown_peer::sealed(&secret(2), &key(1), at(2).port(), nonce, Topic::ALL[topic], &content);
             net.inject(at(2), at(1), packet);
         }
         net.run(5 * SECOND);
@@ -486,7 +500,7 @@ proptest! {
 
 /// A reference node on IPv6 cannot be validated, so its address may be a victim's.
 #[test]
-fn peer_that_cannot_be_validated_is_sent_what_it_paid_for_and_goes_when_silent() {
+fn unvalidatable_peer_stays_within_its_amplification_limit_and_times_out() {
     let mut stage = Stage::new();
     let me = stage.me();
     let mut reference = Scripted::new(1, "[2001:db8::1]:9".parse().unwrap());

@@ -1,7 +1,7 @@
 //! Tests of handshakes that are forged in the name of two nodes, one of which contacts the other.
 
 use super::net::{Net, at, config, key};
-use super::stranger;
+use super::unknown_peer;
 use crate::engine::limits::CONTACT_INTERVAL;
 use crate::engine::{DropReason, Event};
 use core::time::Duration;
@@ -42,12 +42,12 @@ impl Case {
         let mut forge = |net: &mut Net| {
             count += 1;
             if !matches!(self.forged, Forged::KeysOfContacted) {
-                let handshake = stranger::handshake(&key(2), at(2).port());
+                let handshake = unknown_peer::handshake(&key(2), at(2).port());
                 net.inject(at(2), at(1), handshake);
             }
             if !matches!(self.forged, Forged::NameOfNewcomer) {
-                let key = stranger::many(count).public_key();
-                net.inject(at(1), at(2), stranger::handshake(&key, at(1).port()));
+                let key = unknown_peer::many(count).public_key();
+                net.inject(at(1), at(2), unknown_peer::handshake(&key, at(1).port()));
             }
         };
         let before = 12 * SECOND;
@@ -84,7 +84,7 @@ impl Case {
 }
 
 #[test]
-fn newcomers_join_whatever_is_forged_in_their_name_or_their_seeds() {
+fn newcomers_join_despite_packets_forged_in_their_name_or_their_seeds() {
     for forged in [
         Forged::KeysOfContacted,
         Forged::NameOfNewcomer,
@@ -124,7 +124,11 @@ fn newcomers_join_whatever_is_forged_in_their_name_or_their_seeds() {
 #[test]
 fn echoes_are_answered_with_a_probe_and_never_with_a_handshake() {
     let mut net = Net::of_ours(2);
-    net.inject(at(1), at(2), stranger::handshake(&key(77), at(1).port()));
+    net.inject(
+        at(1),
+        at(2),
+        unknown_peer::handshake(&key(77), at(1).port()),
+    );
     net.run(SECOND);
     let before = net.sent.len();
     net.connect(2, 1);
@@ -147,7 +151,7 @@ fn echoes_are_answered_with_a_probe_and_never_with_a_handshake() {
 
 /// Two nodes with one relay key, one of which contacts the other.
 #[test]
-fn node_with_our_relay_key_is_told_from_packets_in_our_name() {
+fn node_with_our_relay_key_is_distinguished_from_forged_packets() {
     let elsewhere = |net: &mut Net, address| {
         let events = &net.node_at(address).events;
         let is_elsewhere = |event: &&Event| matches!(event, Event::OwnKeyElsewhere { .. });
@@ -155,7 +159,7 @@ fn node_with_our_relay_key_is_told_from_packets_in_our_name() {
     };
     let mut net = Net::of_ours(1);
     // Any node can send these, and reflect the answers.
-    net.inject(at(9), at(1), stranger::handshake(&key(1), at(9).port()));
+    net.inject(at(9), at(1), unknown_peer::handshake(&key(1), at(9).port()));
     net.run(SECOND);
     let answer = net.sent_to(at(9), 0)[0].bytes.clone();
     assert!(net.sent_to(at(9), 0).len() == 1 && answer.len() <= 3 * 43);

@@ -2,7 +2,7 @@
 
 use super::net::{Net, at, key};
 use super::scripted::{Scripted, Stage};
-use super::stranger;
+use super::unknown_peer;
 use crate::atom::{Atom, AtomId};
 use crate::crypto::PublicKey;
 use crate::engine::{DropReason, contact, limits};
@@ -45,11 +45,11 @@ fn put(
 fn dead(n: u32) -> (PublicKey, SocketAddr) {
     let [.., high, low] = n.to_be_bytes();
     let address = SocketAddr::from(([60, 9, high, low], 9));
-    (stranger::many(50_000 + n).public_key(), address)
+    (unknown_peer::many(50_000 + n).public_key(), address)
 }
 
 #[test]
-fn records_count_from_validated_peers_alone() {
+fn records_count_only_from_validated_peers() {
     let mut stage = Stage::new();
     let me = stage.me();
     let mute = stage.add(peer(1, [8, 8, 8, 8]));
@@ -68,7 +68,7 @@ fn records_count_from_validated_peers_alone() {
     assert_eq!(stage.engine.provider_count(), 1);
     let records: Vec<_> = stage.engine.providers_of(stage.now, &id(1)).collect();
     assert!(records[0].is_own && records[0].key == stage.peers[honest].key());
-    assert!(stage.engine.stats().dropped(DropReason::Unproven) > 0);
+    assert!(stage.engine.stats().dropped(DropReason::NotValidated) > 0);
 }
 
 /// Returns the providers that an engine names to a peer that asks repeatedly.
@@ -131,7 +131,7 @@ fn redirects_name_own_records_first_and_then_every_other() {
 }
 
 #[test]
-fn five_keys_of_one_network_neither_own_the_index_nor_stop_forwarding() {
+fn five_keys_of_one_network_neither_fill_the_index_nor_stop_forwarding() {
     let mut stage = Stage::new();
     let me = stage.me();
     let honest = stage.join(peer(1, [7, 7, 7, 7]));

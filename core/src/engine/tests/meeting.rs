@@ -1,7 +1,7 @@
 //! Tests of registration, eviction and seeds.
 
 use super::net::{Net, at, config, key, secret};
-use super::stranger;
+use super::unknown_peer;
 use crate::atom::AtomId;
 use crate::engine::limits::WANTED_PEERS;
 use crate::engine::{DropReason, Engine, Event, RemoveReason};
@@ -24,30 +24,30 @@ fn is_handshake(bytes: &[u8]) -> bool {
 }
 
 #[test]
-fn two_of_ours_meet_and_fall_silent() {
+fn two_nodes_connect_and_then_send_nothing() {
     let mut net = Net::of_ours(2);
     let head = AtomId::new([9; 32]);
     net.with(2, |engine, now| engine.set_head(now, Some(head)));
     net.meet(1, 2);
     assert!(net.knows(1, 2) && net.knows(2, 1));
     let count = net.sent.len();
-    assert!(count <= 14, "{count} packets to meet");
+    assert!(count <= 14, "{count} packets to connect");
     net.run(10 * SECOND);
     assert_eq!(net.sent.len(), count);
     assert_eq!(net.engine(1).peer(&key(2)).unwrap().head, Some(head));
-    let told = Event::Head {
+    let reported = Event::Head {
         peer: key(2),
         group: NetworkGroup::of(at(2).ip()),
         id: head,
         is_default_seed: false,
         is_seed: false,
     };
-    assert!(net.node(1).events.contains(&told));
+    assert!(net.node(1).events.contains(&reported));
     assert_eq!(net.engine(1).advertised_address(), Some(at(1)));
 }
 
 #[test]
-fn we_meet_a_reference_that_we_contact() {
+fn contacted_reference_node_becomes_a_peer() {
     let mut net = Net::of_ours(1);
     net.add_reference(2);
     net.meet(1, 2);
@@ -62,7 +62,7 @@ fn we_meet_a_reference_that_we_contact() {
 }
 
 #[test]
-fn we_meet_a_reference_that_contacts_us() {
+fn contacting_reference_node_becomes_a_peer() {
     let mut net = Net::of_ours(1);
     let reference = net.add_reference(2);
     reference.handshake(at(1), &[]);
@@ -80,10 +80,10 @@ fn we_meet_a_reference_that_contacts_us() {
 }
 
 #[test]
-fn an_unproven_handshake_gets_a_handshake_alone() {
+fn unvalidated_handshake_gets_only_a_handshake() {
     let mut net = Net::of_ours(1);
     for _ in 0..5 {
-        net.inject(at(9), at(1), stranger::handshake(&key(9), at(9).port()));
+        net.inject(at(9), at(1), unknown_peer::handshake(&key(9), at(9).port()));
         net.run(SECOND);
     }
     let answers = net.sent_to(at(9), 0);
@@ -92,18 +92,18 @@ fn an_unproven_handshake_gets_a_handshake_alone() {
     assert_eq!(
         net.engine(1).stats().agreements,
         0,
-        "nothing was spent on it"
+        "no key agreement is computed"
     );
 }
 
 #[test]
-fn a_known_keys_handshake_gets_handshake_and_ping_once_in_ten_seconds() {
+fn known_peer_handshake_gets_handshake_and_ping_once_in_ten_seconds() {
     let mut net = Net::of_ours(1);
     net.add_reference(2);
     net.meet(1, 2);
     let before = net.sent.len();
     for _ in 0..5 {
-        net.inject(at(2), at(1), stranger::handshake(&key(2), at(2).port()));
+        net.inject(at(2), at(1), unknown_peer::handshake(&key(2), at(2).port()));
     }
     net.run(9 * SECOND);
     let lengths = |net: &Net| -> Vec<usize> {
@@ -117,12 +117,12 @@ fn a_known_keys_handshake_gets_handshake_and_ping_once_in_ten_seconds() {
     assert_eq!(
         lengths(&net),
         [43, 106, 43, 106],
-        "those that came too soon share one answer"
+        "early handshakes share one answer"
     );
 }
 
 #[test]
-fn a_reference_that_restarts_with_its_key_finds_us_again() {
+fn restarted_reference_node_reconnects() {
     for other_port in [false, true] {
         let mut net = Net::of_ours(1);
         net.add_reference(2).handshake(at(1), &[]);
@@ -135,7 +135,7 @@ fn a_reference_that_restarts_with_its_key_finds_us_again() {
         };
         net.hosts.remove(&at(2));
         let mut fresh = super::reference::Reference::new(secret(2), address);
-        fresh.life = 1;
+        fresh.run_number = 1;
         fresh.handshake(at(1), &[]);
         net.hosts
             .insert(address, super::net::Host::Reference(fresh.into()));
@@ -149,7 +149,7 @@ fn a_reference_that_restarts_with_its_key_finds_us_again() {
 }
 
 #[test]
-fn a_key_change_on_the_same_address_replaces_the_peer() {
+fn changed_key_at_the_same_address_replaces_the_peer() {
     let mut net = Net::of_ours(1);
     net.add_reference(2);
     net.meet(1, 2);
@@ -167,16 +167,16 @@ fn a_key_change_on_the_same_address_replaces_the_peer() {
 }
 
 #[test]
-fn what_does_not_open_is_told_our_key() {
+fn sender_of_a_packet_that_fails_authentication_gets_our_key() {
     let mut net = Net::of_ours(1);
     let old = key(77);
-    let packet = stranger::sealed(
+    let packet = unknown_peer::sealed(
         &secret(9),
         &old,
         1009,
         [1; 12],
         Topic::Ping,
-        &stranger::ping(1),
+        &unknown_peer::ping(1),
     );
     net.inject(at(9), at(1), packet);
     net.run(SECOND);
@@ -186,15 +186,15 @@ fn what_does_not_open_is_told_our_key() {
 }
 
 #[test]
-fn an_authentic_ping_leads_to_validation_and_makes_no_peer_before() {
+fn authentic_ping_starts_validation_and_registers_no_peer_before() {
     let mut net = Net::of_ours(1);
-    let ping = stranger::ping(7);
-    let packet = stranger::sealed(&secret(9), &key(1), 1009, [1; 12], Topic::Ping, &ping);
+    let ping = unknown_peer::ping(7);
+    let packet = unknown_peer::sealed(&secret(9), &key(1), 1009, [1; 12], Topic::Ping, &ping);
     net.inject(at(9), at(1), packet);
     net.run(SECOND);
     assert!(net.engine(1).peer(&key(9)).is_none());
-    let stranger = net.engine(1).peers.get(&key(9)).unwrap();
-    assert_eq!((stranger.difficulty, stranger.address), (7, at(9)));
+    let unvalidated = net.engine(1).peers.get(&key(9)).unwrap();
+    assert_eq!((unvalidated.difficulty, unvalidated.address), (7, at(9)));
     let probes = net.sent_to(at(9), 0);
     assert!(probes.iter().any(|packet| !is_handshake(&packet.bytes)));
     // A reference node that still knows us answers our handshake with a ping alone.
@@ -208,7 +208,7 @@ fn an_authentic_ping_leads_to_validation_and_makes_no_peer_before() {
 }
 
 #[test]
-fn an_idle_reference_stays_and_a_dead_one_goes_after_it_was_asked() {
+fn idle_reference_node_stays_and_a_dead_one_is_removed_after_a_probe() {
     let mut net = Net::new();
     let mut ours = config(1);
     ours.peer_timeout = 60 * SECOND;
@@ -233,7 +233,7 @@ fn an_idle_reference_stays_and_a_dead_one_goes_after_it_was_asked() {
     assert_eq!(net.node(1).events.last(), Some(&gone));
     let before = net.sent.len();
     net.run(600 * SECOND);
-    assert_eq!(net.sent.len(), before, "the dead are left alone");
+    assert_eq!(net.sent.len(), before, "a removed peer is not contacted");
 }
 
 #[test]
@@ -260,15 +260,15 @@ fn seeds_are_tried_while_there_are_few_peers() {
 }
 
 #[test]
-fn neither_resolving_again_nor_a_phantom_peer_keeps_us_from_the_seeds() {
+fn neither_repeated_resolution_nor_a_phantom_peer_prevents_seed_contacts() {
     let mut net = Net::of_ours(1);
-    let packet = stranger::sealed(
+    let packet = unknown_peer::sealed(
         &secret(9),
         &key(1),
         1009,
         [1; 12],
         Topic::Ping,
-        &stranger::ping(1),
+        &unknown_peer::ping(1),
     );
     net.inject(at(9), at(1), packet);
     for _ in 0..10 {
@@ -284,12 +284,12 @@ fn neither_resolving_again_nor_a_phantom_peer_keeps_us_from_the_seeds() {
 }
 
 #[test]
-fn the_default_seed_is_who_first_proved_its_address() {
+fn default_seed_is_the_first_peer_validated_at_its_address() {
     let mut net = Net::of_ours(3);
     net.with(1, |engine, now| engine.set_seeds(now, &[at(2)], &[]));
     // Another key claims to be there first, and cannot be validated.
-    let ping = stranger::ping(1);
-    let packet = stranger::sealed(
+    let ping = unknown_peer::ping(1);
+    let packet = unknown_peer::sealed(
         &secret(9),
         &key(1),
         at(2).port(),
@@ -314,7 +314,7 @@ fn the_default_seed_is_who_first_proved_its_address() {
 }
 
 #[test]
-fn peers_of_peers_are_met_through_routes() {
+fn peers_of_peers_are_found_through_routes() {
     let mut net = Net::of_ours(6);
     for n in 2..=6 {
         net.connect(n, 1);
@@ -323,14 +323,14 @@ fn peers_of_peers_are_met_through_routes() {
     let met = (2..=6).filter(|n| net.engine(*n).peer_count() > 1).count();
     assert!(met >= 3, "{met} of five know others");
     for n in 2..=6 {
-        assert!(net.engine(n).peers().all(|peer| peer.is_proven));
+        assert!(net.engine(n).peers().all(|peer| peer.is_validated));
     }
 }
 
 /// A lookup of an id near to us reaches us through our neighbours, so they are contacted although
 /// there are peers enough.
 #[test]
-fn who_has_peers_enough_asks_newcomers_that_are_near_for_theirs_and_no_others() {
+fn node_with_enough_peers_requests_routes_only_from_near_newcomers() {
     let mut net = Net::of_ours(201);
     let own = key(1);
     let mut others: Vec<u8> = (2..=201).collect();
@@ -345,14 +345,14 @@ fn who_has_peers_enough_asks_newcomers_that_are_near_for_theirs_and_no_others() 
         net.meet(newcomer, 1);
         let peer = net.engine(1).peers.get(&key(newcomer)).unwrap();
         assert_eq!(
-            (peer.is_proven, peer.routes_asked_at.is_some()),
+            (peer.is_validated, peer.routes_asked_at.is_some()),
             (true, is_asked)
         );
     }
 }
 
 #[test]
-fn nodes_of_ours_meet_over_ipv6_and_leave_references_there_alone() {
+fn nodes_connect_over_ipv6_and_send_no_requests_to_reference_nodes() {
     let address = |n: u16| SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, n], 1000 + n));
     let mut net = Net::new();
     for n in 1..=2 {
@@ -365,18 +365,18 @@ fn nodes_of_ours_meet_over_ipv6_and_leave_references_there_alone() {
     net.node_at(address(1)).engine.connect(now, address(2));
     net.run(SECOND);
     let engine = &net.node_at(address(1)).engine;
-    assert!(engine.peer(&key(2)).unwrap().is_proven);
+    assert!(engine.peer(&key(2)).unwrap().is_validated);
 
     // A reference node: its handshakes carry no mark, and it must never be asked for an object.
     let packets = [
-        stranger::handshake(&key(9), 1009),
-        stranger::sealed(
+        unknown_peer::handshake(&key(9), 1009),
+        unknown_peer::sealed(
             &secret(9),
             &key(1),
             1009,
             [1; 12],
             Topic::Ping,
-            &stranger::ping(1),
+            &unknown_peer::ping(1),
         ),
     ];
     for packet in packets {

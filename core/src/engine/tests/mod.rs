@@ -19,6 +19,6 @@ mod scripted;
 mod silent;
 mod slow;
 mod solicited;
-mod stranger;
 mod tables;
+mod unknown_peer;
 mod votes;

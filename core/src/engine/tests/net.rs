@@ -255,6 +255,6 @@ impl Net {
     pub(super) fn knows(&mut self, n: u8, other: u8) -> bool {
         self.engine(n)
             .peer(&key(other))
-            .is_some_and(|peer| peer.is_proven)
+            .is_some_and(|peer| peer.is_validated)
     }
 }

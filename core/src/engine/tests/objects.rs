@@ -27,7 +27,7 @@ fn atom_near(nearest: u8, count: u8) -> Atom {
 }
 
 #[test]
-fn an_atom_travels_in_two_packets() {
+fn atom_is_fetched_in_two_packets() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
     let id = net.put(2, atom(1));
@@ -45,7 +45,7 @@ fn an_atom_travels_in_two_packets() {
 }
 
 #[test]
-fn the_largest_atom_travels_and_a_larger_one_does_not() {
+fn largest_atom_is_fetched_and_a_larger_one_is_not() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
     for (len, expected) in [(65_368, true), (65_369, false)] {
@@ -59,7 +59,7 @@ fn the_largest_atom_travels_and_a_larger_one_does_not() {
 }
 
 #[test]
-fn lists_travel_in_parts_that_a_reference_can_receive() {
+fn lists_are_sent_in_parts_that_a_reference_can_receive() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
     let values: Vec<_> = (0..500u32).map(u32::to_be_bytes).collect();
@@ -75,7 +75,7 @@ fn lists_travel_in_parts_that_a_reference_can_receive() {
 }
 
 #[test]
-fn a_list_that_does_not_come_is_walked_atom_by_atom() {
+fn unanswered_list_is_fetched_atom_by_atom() {
     let mut net = Net::of_ours(1);
     net.add_reference(2).is_listless = true;
     net.meet(1, 2);
@@ -87,7 +87,7 @@ fn a_list_that_does_not_come_is_walked_atom_by_atom() {
 }
 
 #[test]
-fn a_list_beyond_the_limit_of_its_fetch_is_given_up() {
+fn list_beyond_the_limit_of_its_fetch_fails() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
     let (head, atoms) = bytes_list(&[[1; 100], [2; 100], [3; 100]]);
@@ -110,7 +110,7 @@ fn a_list_beyond_the_limit_of_its_fetch_is_given_up() {
 }
 
 #[test]
-fn the_beginning_of_a_list_is_what_the_limit_allows_or_what_there_is() {
+fn list_part_ends_at_the_limit_or_at_the_first_missing_atom() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
     let (head, atoms) = bytes_list(&(0..300u32).map(u32::to_be_bytes).collect::<Vec<_>>());
@@ -147,7 +147,7 @@ fn the_beginning_of_a_list_is_what_the_limit_allows_or_what_there_is() {
 }
 
 #[test]
-fn who_says_to_have_an_object_is_asked_whoever_else_knows_of_it() {
+fn preferred_peer_is_asked_although_others_are_nearer() {
     let count = 22;
     let mut net = Net::of_ours(count);
     for n in 2..=count {
@@ -163,17 +163,19 @@ fn who_says_to_have_an_object_is_asked_whoever_else_knows_of_it() {
     assert_eq!(net.fetched(1), [Err(FetchError::NotFound)]);
     let asked = net.with(1, |engine, now| {
         let fetch = engine.fetch(now, id, ATOM);
-        (engine.ask_too(now, fetch, &key(holder)), fetch)
+        (engine.prefer_peer(now, fetch, &key(holder)), fetch)
     });
     assert!(asked.0);
     net.run(SECOND);
     assert_eq!(net.fetched(1).last(), Some(&Ok(vec![atom])));
-    let again = net.with(1, |engine, now| engine.ask_too(now, asked.1, &key(holder)));
+    let again = net.with(1, |engine, now| {
+        engine.prefer_peer(now, asked.1, &key(holder))
+    });
     assert!(!again, "the fetch has ended");
 }
 
 #[test]
-fn the_empty_list_needs_nobody() {
+fn empty_list_is_fetched_without_peers() {
     let mut net = Net::of_ours(1);
     net.fetch(1, AtomId::ZERO, LIST);
     net.fetch(1, AtomId::ZERO, ATOM);
@@ -182,7 +184,7 @@ fn the_empty_list_needs_nobody() {
 }
 
 #[test]
-fn a_list_of_another_chain_is_taken_only_as_far_as_its_links_lead() {
+fn incomplete_list_fails_until_its_end_is_available() {
     let mut net = Net::of_ours(1);
     net.add_reference(2);
     net.meet(1, 2);
@@ -200,7 +202,7 @@ fn a_list_of_another_chain_is_taken_only_as_far_as_its_links_lead() {
 }
 
 #[test]
-fn references_get_atoms_and_lists_from_us() {
+fn reference_nodes_get_atoms_and_lists() {
     let mut net = Net::of_ours(1);
     net.add_reference(2);
     net.meet(1, 2);
@@ -215,7 +217,7 @@ fn references_get_atoms_and_lists_from_us() {
 }
 
 #[test]
-fn a_miss_ends_soon_and_quietly() {
+fn fetch_of_a_missing_object_fails_soon_with_few_packets() {
     for references in 0..=2 {
         let mut net = Net::of_ours(3 - references);
         for n in (3 - references + 1)..=3 {
@@ -242,7 +244,7 @@ fn a_miss_ends_soon_and_quietly() {
 }
 
 #[test]
-fn a_reference_that_misses_is_not_sent_round() {
+fn reference_node_is_not_redirected_in_circles() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
     net.add_reference(3);
@@ -261,7 +263,7 @@ fn a_reference_that_misses_is_not_sent_round() {
 }
 
 #[test]
-fn nobody_to_ask_is_a_timeout_unless_somebody_comes() {
+fn fetch_without_peers_times_out_unless_one_joins() {
     let mut net = Net::of_ours(2);
     let id = net.put(2, atom(1));
     net.fetch(1, id, ATOM);
@@ -294,7 +296,7 @@ fn lost_packets_are_sent_again() {
 }
 
 #[test]
-fn a_cancelled_fetch_says_nothing() {
+fn cancelled_fetch_reports_nothing() {
     let mut net = Net::of_ours(1);
     let fetch = net.with(1, |engine, now| {
         engine.fetch(now, AtomId::new([1; 32]), ATOM)
@@ -306,7 +308,7 @@ fn a_cancelled_fetch_says_nothing() {
 }
 
 #[test]
-fn providers_are_found_through_who_is_nearest() {
+fn providers_are_found_through_the_nearest_peer() {
     // 1 and 3 know only 2; 3 provides an atom that 2 is nearest to.
     let mut net = Net::of_ours(3);
     net.meet(1, 2);
@@ -322,7 +324,7 @@ fn providers_are_found_through_who_is_nearest() {
 }
 
 #[test]
-fn a_reference_that_does_not_know_us_gets_even_large_objects() {
+fn reference_node_that_does_not_know_us_gets_large_objects() {
     // The provider path: 3 learns of 1 from 2 alone.
     for len in [10, 300, 3_900] {
         let mut net = Net::of_ours(1);
@@ -336,7 +338,7 @@ fn a_reference_that_does_not_know_us_gets_even_large_objects() {
 }
 
 #[test]
-fn references_put_with_us_and_we_with_them() {
+fn provider_records_are_exchanged_with_reference_nodes() {
     let mut net = Net::of_ours(1);
     net.add_reference(2);
     net.meet(1, 2);
@@ -372,7 +374,7 @@ fn advertisements_repeat_until_they_expire() {
         engine.advertise(now, id, ATOM, Some(now + 1_500 * SECOND))
     });
     // Twice early, in case the first was lost, then at the interval.
-    for (seconds, is_told) in [
+    for (seconds, is_expected) in [
         (1, true),
         (2, true),
         (16, true),
@@ -382,8 +384,8 @@ fn advertisements_repeat_until_they_expire() {
         (600, false),
     ] {
         net.run(seconds * SECOND);
-        let was_told = net.reference(2).index.remove(&id).is_some();
-        assert_eq!(was_told, is_told, "at {:?}", net.now.since(now));
+        let is_received = net.reference(2).index.remove(&id).is_some();
+        assert_eq!(is_received, is_expected, "at {:?}", net.now.since(now));
     }
     assert_eq!(net.engine(1).advertised().count(), 0);
     net.with(1, |engine, now| engine.advertise(now, id, ATOM, None));
@@ -418,7 +420,7 @@ fn provider_records_expire() {
 }
 
 #[test]
-fn puts_are_forwarded_to_who_is_nearer_and_no_further() {
+fn puts_are_forwarded_only_to_a_nearer_peer() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
     net.add_reference(3);
@@ -434,7 +436,7 @@ fn puts_are_forwarded_to_who_is_nearer_and_no_further() {
             net.engine(2).provider_count()
         ),
         (1, 1),
-        "it is kept where it passed"
+        "each hop stores the record"
     );
     let record = net
         .engine(2)
@@ -449,7 +451,7 @@ fn puts_are_forwarded_to_who_is_nearer_and_no_further() {
 }
 
 #[test]
-fn who_has_restarted_is_told_again_what_we_provide() {
+fn restarted_peer_receives_our_advertisements_again() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
     let id = net.put(1, atom_near(2, 2));

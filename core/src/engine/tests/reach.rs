@@ -11,9 +11,9 @@ const SECOND: Duration = Duration::from_secs(1);
 fn seeds_are_contacted_at_the_configured_interval() {
     for seconds in [1, 3, 30] {
         let mut net = Net::new();
-        let mut lonely = config(1);
-        lonely.bootstrap_retry_interval = Duration::from_secs(seconds);
-        net.add(1, lonely);
+        let mut alone = config(1);
+        alone.bootstrap_retry_interval = Duration::from_secs(seconds);
+        net.add(1, alone);
         let seed = at(9);
         net.with(1, |engine, now| engine.set_seeds(now, &[seed], &[]));
         net.run(60 * SECOND);
@@ -29,7 +29,7 @@ fn seeds_are_contacted_at_the_configured_interval() {
 }
 
 #[test]
-fn a_seed_that_starts_late_is_met_within_the_configured_interval() {
+fn late_seed_is_reached_within_the_configured_interval() {
     let mut net = Net::new();
     let mut early = config(1);
     early.bootstrap_retry_interval = SECOND;

@@ -318,7 +318,7 @@ fn answers_from_the_disk_come_in_the_order_of_the_requests() {
 }
 
 #[test]
-fn list_that_takes_long_is_answered_in_parts() {
+fn slowly_read_list_is_answered_in_parts() {
     let mut node = Node::new();
     let peer = node.join(1, 20);
     let atoms = node.list(1, 60);

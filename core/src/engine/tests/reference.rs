@@ -31,7 +31,7 @@ pub(super) struct Reference {
     /// `true` if it ignores everything that it receives.
     pub(super) is_dead: bool,
     /// Number of the run, to be different after each restart.
-    pub(super) life: u8,
+    pub(super) run_number: u8,
     nonce: u64,
 }
 
@@ -51,7 +51,7 @@ impl Reference {
             out: Vec::new(),
             is_listless: false,
             is_dead: false,
-            life: 0,
+            run_number: 0,
             nonce: 0,
         }
     }
@@ -70,7 +70,7 @@ impl Reference {
         let hash = crate::crypto::hash(
             &[
                 self.me.as_bytes(),
-                &[self.life][..],
+                &[self.run_number][..],
                 &self.nonce.to_be_bytes(),
             ]
             .concat(),
@@ -148,7 +148,7 @@ impl Reference {
                 self.ping(&sender, from);
             }
             Body::Sealed(sealed) => {
-                let shared = self.secret.agree(&sender).expect("a good key");
+                let shared = self.secret.agree(&sender).expect("a valid key");
                 let mut out = Vec::new();
                 match sealed.open(&shared, &mut out) {
                     Ok((topic, content)) => self.handle(sender, from, topic, content),
@@ -242,7 +242,7 @@ impl Reference {
         };
         match response.answer {
             Answer::Found => {
-                let found = Found::decode(&id, response.data).expect("what was asked for");
+                let found = Found::decode(&id, response.data).expect("the requested object");
                 self.wanted.remove(&id);
                 self.got.extend(found.atoms().iter().cloned());
             }

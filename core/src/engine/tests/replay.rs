@@ -12,8 +12,8 @@ use core::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn head(life: u8) -> AtomId {
-    AtomId::new([life; 32])
+fn head(run: u8) -> AtomId {
+    AtomId::new([run; 32])
 }
 
 fn validator(seed: u8) -> Engine {
@@ -26,14 +26,14 @@ fn validator(seed: u8) -> Engine {
 
 /// Simulates one run of a peer, which joins and sends a head, a record and a transaction. Returns
 /// the packets.
-fn live(stage: &mut Stage, peer: usize) -> Vec<Vec<u8>> {
+fn simulate_run(stage: &mut Stage, peer: usize) -> Vec<Vec<u8>> {
     let me = stage.me();
-    let life = stage.peers[peer].life;
+    let run = stage.peers[peer].run_number;
     let first = stage.peers[peer].sent.len();
-    stage.meet(peer, Some(head(life)));
-    let put = stage.peers[peer].put(&me, atom(life.into()).id());
+    stage.meet(peer, Some(head(run)));
+    let put = stage.peers[peer].put(&me, atom(run.into()).id());
     stage.deliver(peer, &put);
-    let announced = head(life + 100);
+    let announced = head(run + 100);
     let transaction = stage.peers[peer].sealed(&me, Topic::Transaction, announced.as_bytes());
     stage.deliver(peer, &transaction);
     stage.peers[peer].sent[first..].to_vec()
@@ -52,27 +52,27 @@ fn provided(stage: &Stage) -> Vec<AtomId> {
 }
 
 #[test]
-fn rejects_packets_of_all_earlier_lives() {
+fn rejects_packets_of_all_earlier_runs() {
     let mut stage = Stage::with(validator(1));
     let peer = stage.add(Scripted::new(1, at(9)));
     let mut recorded = Vec::new();
-    for life in 1..=5u8 {
-        recorded.extend(live(&mut stage, peer));
+    for run in 1..=5u8 {
+        recorded.extend(simulate_run(&mut stage, peer));
         assert!(stage.knows(peer));
-        assert_eq!(stage.heads().last(), Some(&head(life)));
+        assert_eq!(stage.heads().last(), Some(&head(run)));
         stage.run(20 * SECOND);
         stage.peers[peer].restart();
     }
-    stage.peers[peer].life = 5;
-    let lives: Vec<AtomId> = (1..=5).map(head).collect();
-    assert_eq!(stage.heads(), lives);
+    stage.peers[peer].run_number = 5;
+    let runs: Vec<AtomId> = (1..=5).map(head).collect();
+    assert_eq!(stage.heads(), runs);
     assert_eq!(stage.transactions().len(), 5);
     let (events, records) = (stage.events.len(), provided(&stage));
     for _ in 0..3 {
         replay(&mut stage, peer, &recorded);
         stage.run(SECOND);
     }
-    assert_eq!(stage.events.len(), events, "nothing has happened");
+    assert_eq!(stage.events.len(), events, "no event is reported");
     assert_eq!(provided(&stage), records);
     let known = stage.engine.peer(&stage.peers[peer].key()).unwrap();
     assert_eq!((known.head, known.address), (Some(head(5)), at(9)));
@@ -81,13 +81,13 @@ fn rejects_packets_of_all_earlier_lives() {
 }
 
 #[test]
-fn rejects_earlier_lives_after_eviction_and_after_a_restart_of_our_own() {
+fn rejects_earlier_runs_after_eviction_and_after_our_own_restart() {
     for is_own_restart in [false, true] {
         let mut stage = Stage::with(validator(1));
         let peer = stage.add(Scripted::new(1, at(9)));
         let mut recorded = Vec::new();
         for _ in 1..=3u8 {
-            recorded.extend(live(&mut stage, peer));
+            recorded.extend(simulate_run(&mut stage, peer));
             stage.run(20 * SECOND);
             stage.peers[peer].restart();
         }
@@ -108,7 +108,7 @@ fn rejects_earlier_lives_after_eviction_and_after_a_restart_of_our_own() {
         assert_eq!((stage.engine.peer_count(), stage.events.len()), (0, 0));
         stage.peers[peer].answers_probes = true;
         stage.run(SECOND);
-        live(&mut stage, peer);
+        simulate_run(&mut stage, peer);
         assert!(stage.knows(peer));
         assert_eq!(stage.heads(), [head(4)]);
         assert_eq!(stage.transactions(), [head(104)]);
@@ -155,13 +155,13 @@ fn recorded_pings_do_not_keep_a_dead_peer_alive() {
 }
 
 #[test]
-fn restarted_peer_is_heard_within_a_second_under_a_flood_of_its_recorded_packets() {
+fn restarted_peer_is_accepted_within_a_second_under_a_flood_of_its_recorded_packets() {
     let mut stage = Stage::with(validator(1));
     let peer = stage.add(Scripted::new(1, at(9)));
-    let recorded = live(&mut stage, peer);
+    let recorded = simulate_run(&mut stage, peer);
     stage.run(20 * SECOND);
     stage.peers[peer].restart();
-    let second = live(&mut stage, peer);
+    let second = simulate_run(&mut stage, peer);
     stage.run(20 * SECOND);
     assert_eq!(stage.heads(), [head(1), head(2)]);
     // It is down: it answers nothing.
@@ -196,15 +196,15 @@ fn restarted_peer_is_heard_within_a_second_under_a_flood_of_its_recorded_packets
 }
 
 #[test]
-fn statements_of_a_reference_are_remembered_beyond_its_traffic_and_its_place() {
+fn statements_of_a_reference_node_are_remembered_beyond_its_traffic_and_its_removal() {
     let mut stage = Stage::with(validator(1));
     let me = stage.me();
     let mut reference = Scripted::new(1, at(9));
     reference.is_reference = true;
     let peer = stage.join(reference);
     let mut recorded = Vec::new();
-    for life in 1..=20 {
-        let ping = stage.peers[peer].ping(&me, Some(head(life)));
+    for run in 1..=20 {
+        let ping = stage.peers[peer].ping(&me, Some(head(run)));
         stage.deliver(peer, &ping);
         recorded.push(ping);
     }
@@ -250,6 +250,6 @@ fn statements_before_validation_count_after_it() {
     assert_eq!(stage.heads(), [head(9)]);
     let held = super::super::limits::MAX_HELD_TRANSACTIONS;
     assert_eq!(stage.transactions().len(), held);
-    let dropped = stage.engine.stats().dropped(DropReason::Unproven);
+    let dropped = stage.engine.stats().dropped(DropReason::NotValidated);
     assert_eq!(dropped, 100 - held as u64);
 }

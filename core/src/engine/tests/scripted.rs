@@ -2,7 +2,7 @@
 //! engine without latency.
 
 use super::net::config;
-use super::stranger;
+use super::unknown_peer;
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore};
 use crate::crypto::{Nonce, PublicKey, SecretKey};
 use crate::engine::{Engine, Event, FetchError, contact};
@@ -24,7 +24,7 @@ pub(super) struct Scripted {
     pub(super) secret: SecretKey,
     pub(super) address: SocketAddr,
     /// Number of the run of the peer: the prefix of its nonces.
-    pub(super) life: u8,
+    pub(super) run_number: u8,
     count: u64,
     /// `true` to use random nonces and to name the asker in answers to unknown ids, as a reference
     /// node does.
@@ -45,9 +45,9 @@ pub(super) struct Scripted {
 impl Scripted {
     pub(super) fn new(n: u32, address: SocketAddr) -> Self {
         Self {
-            secret: stranger::many(n),
+            secret: unknown_peer::many(n),
             address,
-            life: 1,
+            run_number: 1,
             count: 0,
             is_reference: false,
             answers_probes: true,
@@ -66,13 +66,13 @@ impl Scripted {
 
     /// Discards all state but its key and address.
     pub(super) fn restart(&mut self) {
-        self.life += 1;
+        self.run_number += 1;
         self.count = 0;
     }
 
     fn nonce(&mut self) -> Nonce {
         self.count += 1;
-        let mut nonce = [self.life; 12];
+        let mut nonce = [self.run_number; 12];
         nonce[4..].copy_from_slice(&self.count.to_be_bytes());
         if self.is_reference {
             let seed = [self.secret.as_bytes().as_slice(), &nonce].concat();
@@ -82,7 +82,7 @@ impl Scripted {
     }
 
     pub(super) fn handshake(&mut self) -> Vec<u8> {
-        let packet = stranger::handshake(&self.key(), self.address.port());
+        let packet = unknown_peer::handshake(&self.key(), self.address.port());
         self.sent.push(packet.clone());
         packet
     }
@@ -90,7 +90,7 @@ impl Scripted {
     pub(super) fn sealed(&mut self, to: &PublicKey, topic: Topic, content: &[u8]) -> Vec<u8> {
         let nonce = self.nonce();
         let port = self.address.port();
-        let packet = stranger::sealed(&self.secret, to, port, nonce, topic, content);
+        let packet = unknown_peer::sealed(&self.secret, to, port, nonce, topic, content);
         self.sent.push(packet.clone());
         packet
     }
@@ -249,8 +249,8 @@ impl Stage {
     /// Lets a peer send a handshake and then a ping that states `head`.
     pub(super) fn meet(&mut self, peer: usize, head: Option<AtomId>) {
         let me = self.me();
-        let hello = self.peers[peer].handshake();
-        self.deliver(peer, &hello);
+        let handshake = self.peers[peer].handshake();
+        self.deliver(peer, &handshake);
         let ping = self.peers[peer].ping(&me, head);
         self.deliver(peer, &ping);
     }
@@ -264,7 +264,7 @@ impl Stage {
 
     pub(super) fn knows(&self, peer: usize) -> bool {
         let peer = self.engine.peer(&self.peers[peer].key());
-        peer.is_some_and(|peer| peer.is_proven)
+        peer.is_some_and(|peer| peer.is_validated)
     }
 
     /// Delivers a packet of a peer to the engine, and carries the resulting packets.

@@ -48,7 +48,7 @@ fn among_silent_peers(is_in_table: bool) -> (Stage, usize) {
 
 /// Returns an atom that the honest peer has, and to which it is not among the nearest.
 fn far(stage: &mut Stage, honest: usize, from: u32) -> AtomId {
-    let place = |stage: &Stage, id: &AtomId| {
+    let rank = |stage: &Stage, id: &AtomId| {
         let distance = |peer: &Scripted| Distance::between(id.as_bytes(), peer.key().as_bytes());
         let own = distance(&stage.peers[honest]);
         stage
@@ -59,7 +59,7 @@ fn far(stage: &mut Stage, honest: usize, from: u32) -> AtomId {
     };
     let atom = (from..)
         .map(atom)
-        .find(|atom| place(stage, &atom.id()) >= 20);
+        .find(|atom| rank(stage, &atom.id()) >= 20);
     let atom = atom.unwrap();
     stage.peers[honest].store.insert(atom)
 }
@@ -94,7 +94,7 @@ fn preferred_peer_is_asked_first_and_alone_for_every_kind_of_fetch() {
 }
 
 #[test]
-fn preferred_peer_that_does_not_have_it_or_is_silent_delays_nobody_else() {
+fn preferred_peer_without_the_object_does_not_delay_others() {
     for answers in [true, false] {
         let mut stage = Stage::new();
         for n in 0..5 {
@@ -119,7 +119,7 @@ fn preferred_peer_that_does_not_have_it_or_is_silent_delays_nobody_else() {
 }
 
 #[test]
-fn silent_peers_lose_their_place_and_get_it_back_by_answering_requests_alone() {
+fn silent_peers_lose_their_rank_until_they_answer_a_request() {
     let (mut stage, honest) = among_silent_peers(true);
     let mut rounds = 0;
     loop {
@@ -132,7 +132,7 @@ fn silent_peers_lose_their_place_and_get_it_back_by_answering_requests_alone() {
             break;
         }
         assert_eq!(stage.fetched().last(), Some(&Err(FetchError::Timeout)));
-        assert!(rounds < 6, "they keep their places");
+        assert!(rounds < 6, "silent peers keep their rank");
     }
     // From now on no fetch waits for them, whether or not they send pings.
     let me = stage.me();
@@ -188,7 +188,7 @@ fn silent_peers_lose_their_place_and_get_it_back_by_answering_requests_alone() {
 }
 
 #[test]
-fn silent_peers_are_not_named_to_others_nor_told_of_objects() {
+fn silent_peers_get_no_referrals_and_no_advertisements() {
     let mut stage = Stage::new();
     let peers: Vec<usize> = (0..6).map(|n| stage.join(peer(n))).collect();
     let silent = |stage: &Stage, n: usize| {
@@ -237,11 +237,11 @@ fn silent_peers_are_not_named_to_others_nor_told_of_objects() {
     stage.carry();
     assert_eq!(stage.peers[5].records(), 1);
     // If there is no other peer, they are sent advertisements all the same.
-    let told = stage.peers[..5]
+    let advertised = stage.peers[..5]
         .iter()
         .map(Scripted::records)
         .sum::<usize>();
-    assert!((1..=2).contains(&told), "{told} told");
+    assert!((1..=2).contains(&advertised), "{advertised} records");
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn preference_of_every_caller_counts() {
 }
 
 #[test]
-fn list_goes_on_from_other_peers_in_parts_when_the_preferred_one_goes() {
+fn list_continues_from_other_peers_when_the_preferred_one_leaves() {
     let mut net = Net::of_ours(4);
     for n in 2..=4 {
         net.meet(1, n);
@@ -300,7 +300,10 @@ fn list_goes_on_from_other_peers_in_parts_when_the_preferred_one_goes() {
     net.run(Duration::from_millis(20));
     let before = net.sent.len();
     assert!(before - first > 10 && net.fetched(1).is_empty());
-    assert!(net.sent_to(at(3), first).is_empty(), "asked alone");
+    assert!(
+        net.sent_to(at(3), first).is_empty(),
+        "only the preferred peer is asked"
+    );
     net.hosts.remove(&at(2));
     net.run(2 * SECOND);
     let whole: Result<Vec<Atom>, FetchError> = Ok(atoms);

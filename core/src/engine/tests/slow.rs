@@ -53,11 +53,11 @@ fn serve(atoms: &[Atom], pace: Duration) -> (Duration, Result<usize, (usize, Fet
             return (stage.now.since(began), outcome);
         }
     }
-    panic!("the fetch goes on");
+    panic!("the fetch does not end");
 }
 
 #[test]
-fn list_served_in_drops_ends_and_the_caller_gets_its_beginning() {
+fn trickled_list_times_out_and_returns_its_beginning() {
     for pace in [100, 1_000, 1_900].map(Duration::from_millis) {
         let (took, outcome) = serve(&list(2_000, 8), pace);
         // Eight timeouts of two seconds; the bytes extend that by less than another second.
@@ -71,7 +71,7 @@ fn list_served_in_drops_ends_and_the_caller_gets_its_beginning() {
 }
 
 #[test]
-fn long_list_that_comes_at_a_steady_rate_is_complete() {
+fn long_list_at_a_steady_rate_is_complete() {
     // 80 KiB a second for 50 s.
     let (took, outcome) = serve(&list(500, 8_192), Duration::from_millis(100));
     assert_eq!(outcome, Ok(500));

@@ -3,7 +3,7 @@
 
 use super::net::config;
 use super::scripted::{Scripted, Stage, atom};
-use super::stranger;
+use super::unknown_peer;
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::engine::{
@@ -57,14 +57,14 @@ const TABLES: &[Table] = &[
     Table {
         name: "contacts and referrers",
         keys: 40,
-        flood: name_many,
-        use_it: name_some,
+        flood: refer_many,
+        use_it: refer_some,
     },
     Table {
         name: "answered handshakes",
         keys: 1,
-        flood: greet_many,
-        use_it: greet,
+        flood: send_many_handshakes,
+        use_it: send_handshakes,
     },
     Table {
         name: "keys of unknown peers, key agreements",
@@ -254,15 +254,15 @@ fn ask_for_providers(stage: &mut Stage, honest: usize) -> u32 {
 }
 
 /// Answers a request for peers; returns the number of the addresses that were contacted.
-fn name(stage: &mut Stage, namer: usize, addresses: &[SocketAddr]) -> u32 {
+fn refer(stage: &mut Stage, referrer: usize, addresses: &[SocketAddr]) -> u32 {
     let me = stage.me();
     let mut content = Vec::new();
     for address in addresses {
         write_entry(&mut content, address);
     }
-    let packet = stage.peers[namer].sealed(&me, Topic::RouteResponse, &content);
+    let packet = stage.peers[referrer].sealed(&me, Topic::RouteResponse, &content);
     stage.stray.clear();
-    stage.deliver(namer, &packet);
+    stage.deliver(referrer, &packet);
     let contacted = addresses.iter().filter(|address| {
         let mut stray = stage.stray.iter();
         stray.any(|(to, _)| to == *address)
@@ -270,30 +270,30 @@ fn name(stage: &mut Stage, namer: usize, addresses: &[SocketAddr]) -> u32 {
     u32::try_from(contacted.count()).unwrap()
 }
 
-fn name_many(stage: &mut Stage, liars: &[usize]) {
+fn refer_many(stage: &mut Stage, liars: &[usize]) {
     for (round, liar) in (0u8..).zip(liars) {
         let addresses: Vec<SocketAddr> = (0..64u8)
             .map(|n| SocketAddr::from(([70 + round, n, 3, 3], 9)))
             .collect();
-        name(stage, *liar, &addresses);
+        refer(stage, *liar, &addresses);
     }
 }
 
-fn name_some(stage: &mut Stage, honest: usize) -> u32 {
-    let count = u8::try_from(limits::MAX_CONTACTS_PER_NAMER).unwrap();
+fn refer_some(stage: &mut Stage, honest: usize) -> u32 {
+    let count = u8::try_from(limits::MAX_CONTACTS_PER_REFERRER).unwrap();
     let addresses: Vec<SocketAddr> = (0..count)
         .map(|n| SocketAddr::from(([200, n, 4, 4], 9)))
         .collect();
     // The number that one referrer may name, scaled to [`ASKED`].
-    name(stage, honest, &addresses) * ASKED / u32::from(count)
+    refer(stage, honest, &addresses) * ASKED / u32::from(count)
 }
 
-fn greet_many(stage: &mut Stage, liars: &[usize]) {
+fn send_many_handshakes(stage: &mut Stage, liars: &[usize]) {
     let from = stage.peers[liars[0]].address.ip();
     for n in 0..2 * u32::try_from(limits::MAX_HANDSHAKE_ANSWERS).unwrap() {
-        let key = stranger::many(200_000 + n).public_key();
+        let key = unknown_peer::many(200_000 + n).public_key();
         let port = 1_000 + u16::try_from(n % 60_000).unwrap();
-        let packet = stranger::handshake(&key, port);
+        let packet = unknown_peer::handshake(&key, port);
         let from = SocketAddr::new(from, port);
         stage
             .engine
@@ -302,12 +302,12 @@ fn greet_many(stage: &mut Stage, liars: &[usize]) {
     }
 }
 
-fn greet(stage: &mut Stage, _: usize) -> u32 {
+fn send_handshakes(stage: &mut Stage, _: usize) -> u32 {
     let mut answered = 0;
     for n in 0..ASKED {
         let newcomer = peer(300_000 + n, of_other_group(n)).address;
-        let key = stranger::many(300_000 + n).public_key();
-        let packet = stranger::handshake(&key, newcomer.port());
+        let key = unknown_peer::many(300_000 + n).public_key();
+        let packet = unknown_peer::handshake(&key, newcomer.port());
         stage.stray.clear();
         stage.deliver_from(newcomer, &packet);
         answered += u32::from(stage.stray.iter().any(|(to, _)| *to == newcomer));
@@ -317,15 +317,15 @@ fn greet(stage: &mut Stage, _: usize) -> u32 {
 
 /// Returns a packet of an unknown key that fails authentication.
 fn unopenable(n: u32, port: u16) -> Vec<u8> {
-    let other = stranger::many(999_999).public_key();
-    let secret = stranger::many(n);
-    stranger::sealed(
+    let other = unknown_peer::many(999_999).public_key();
+    let secret = unknown_peer::many(n);
+    unknown_peer::sealed(
         &secret,
         &other,
         port,
         [1; 12],
         Topic::Ping,
-        &stranger::ping(1),
+        &unknown_peer::ping(1),
     )
 }
 
@@ -392,8 +392,8 @@ fn join_beside_credits(stage: &mut Stage, honest: usize) -> u32 {
     let mut joined = 0;
     for n in 0..ASKED {
         let newcomer = stage.add(peer(800_000 + n, of_other_group(n)));
-        let hello = stage.peers[newcomer].handshake();
-        stage.deliver(newcomer, &hello);
+        let handshake = stage.peers[newcomer].handshake();
+        stage.deliver(newcomer, &handshake);
         fill_credits(stage, &[honest]);
         let ping = stage.peers[newcomer].ping(&me, None);
         stage.deliver(newcomer, &ping);
@@ -404,7 +404,7 @@ fn join_beside_credits(stage: &mut Stage, honest: usize) -> u32 {
 
 /// Delivers a handshake of a node of this implementation over IPv6.
 fn marked_handshake(stage: &mut Stage, n: u32, from: SocketAddr) {
-    let key = stranger::many(n).public_key();
+    let key = unknown_peer::many(n).public_key();
     let mut packet = Vec::new();
     let mut draft = Draft::new(&mut packet);
     write_handshake(draft.message_mut(), &key, from.port(), IPV6_MARK);
@@ -449,12 +449,12 @@ fn answer_in_many_names(stage: &mut Stage, liars: &[usize]) {
         let addresses: Vec<SocketAddr> = (0..32u8)
             .map(|n| SocketAddr::from(([70 + round, n, 3, 3], 9)))
             .collect();
-        name(stage, *liar, &addresses);
+        refer(stage, *liar, &addresses);
         for (n, from) in (0..).zip(addresses) {
             for at in 0..4 {
                 let number = 1_000_000 + 10_000 * u32::from(round) + 10 * n + at;
-                let key = stranger::many(number).public_key();
-                let packet = stranger::handshake(&key, from.port());
+                let key = unknown_peer::many(number).public_key();
+                let packet = unknown_peer::handshake(&key, from.port());
                 stage
                     .engine
                     .handle_datagram(stage.now, from, &packet, &stage.store);
@@ -470,14 +470,14 @@ fn answer_contact(stage: &mut Stage, honest: usize) -> u32 {
     for n in 0..ASKED {
         let at = SocketAddr::from((of_other_group(n), 77));
         if n < 30 {
-            name(stage, honest, &[at]);
+            refer(stage, honest, &[at]);
         } else {
             stage.engine.connect(stage.now, at);
             stage.carry();
         }
         stage.stray.clear();
-        let key = stranger::many(2_000_000 + n).public_key();
-        stage.deliver_from(at, &stranger::handshake(&key, at.port()));
+        let key = unknown_peer::many(2_000_000 + n).public_key();
+        stage.deliver_from(at, &unknown_peer::handshake(&key, at.port()));
         let is_probe = |(to, bytes): &(SocketAddr, Vec<u8>)| *to == at && bytes.len() == 106;
         probed += u32::from(stage.stray.iter().any(is_probe));
     }
@@ -609,11 +609,11 @@ fn announce(stage: &mut Stage, honest: usize) -> u32 {
     }
     let liars: Vec<usize> = (honest + 1..stage.peers.len()).collect();
     announce_many(stage, &liars);
-    let mut told = 0;
+    let mut reported = 0;
     while let Some(event) = stage.engine.poll_event() {
-        told += u32::from(matches!(event, Event::Transaction { peer, .. } if peer == key));
+        reported += u32::from(matches!(event, Event::Transaction { peer, .. } if peer == key));
     }
-    told
+    reported
 }
 
 /// A store that has everything on a disk.
@@ -701,7 +701,7 @@ fn served(table: &Table, is_flooded: bool) -> u32 {
 }
 
 #[test]
-fn source_at_full_rate_takes_no_shared_table_from_others() {
+fn source_at_full_rate_does_not_exhaust_shared_tables() {
     for table in TABLES {
         let (without, with) = (served(table, false), served(table, true));
         assert_eq!(without, ASKED, "{}, without a flood", table.name);

@@ -35,7 +35,7 @@ fn changes(stage: &Stage) -> usize {
 }
 
 #[test]
-fn votes_of_peers_that_left_weigh_nothing() {
+fn votes_of_removed_peers_do_not_count() {
     let mut stage = Stage::new();
     for n in 0..20 {
         let liar = stage.join(voter(n, LIE));
@@ -73,7 +73,7 @@ fn one_network_group_has_one_vote() {
 }
 
 #[test]
-fn each_address_of_a_local_network_has_a_vote_unless_there_are_voters_outside() {
+fn each_local_address_has_a_vote_unless_there_are_public_voters() {
     let mut stage = Stage::new();
     let seen = [192, 168, 1, 9];
     for n in 1..=3 {

@@ -27,7 +27,7 @@ fn outcome(limits: Limits, meter: Option<u64>, source: &str) -> Outcome {
 }
 
 #[test]
-fn calls_give_what_the_same_call_in_a_program_gives() {
+fn host_calls_match_calls_in_a_program() {
     let (mut machine, mut env) = with(
         "(((a b (($0 $1 add) sk)) (a b) fn) sum def) (($0 $0 add) sk) ((($0 $0 add) sk) double def) \
          (((x y def) (x) fn) set def) (7 seven def)",
@@ -63,7 +63,7 @@ fn calls_give_what_the_same_call_in_a_program_gives() {
 }
 
 #[test]
-fn a_script_is_one_evaluation_that_ends_at_its_first_error() {
+fn script_is_one_evaluation_that_ends_at_its_first_error() {
     let (mut machine, mut env) = (Machine::new(MemoryStore::new()), Env::new());
     let script = "(5 x def) (1 (($0 $0 add) sk)) (x (($0 $0 add) sk))";
     let evaluation = machine.eval_all(script, &mut env).unwrap();
@@ -75,11 +75,15 @@ fn a_script_is_one_evaluation_that_ends_at_its_first_error() {
     let evaluation = machine.eval_all("; nothing", &mut env).unwrap();
     assert_eq!(evaluation.value(), &Expr::list([]));
     assert!(machine.eval_all("(3 x def) (", &mut env).is_err());
-    assert_eq!(env.get("x"), Some(&Expr::integer(1)), "nothing of it ran");
+    assert_eq!(
+        env.get("x"),
+        Some(&Expr::integer(1)),
+        "no part of the script ran"
+    );
 }
 
 #[test]
-fn program_arguments_are_values_whatever_they_spell() {
+fn program_arguments_are_values_even_if_they_spell_opcodes() {
     let body = parse("($1 $0 add)").unwrap();
     let program = Program::with_arguments(body.as_list().unwrap(), 2).unwrap();
     assert_eq!(program.len(), 3);
@@ -104,7 +108,7 @@ fn program_arguments_are_values_whatever_they_spell() {
 }
 
 #[test]
-fn outcomes_tell_limits_by_kind_limit_and_use() {
+fn limit_outcomes_have_kind_limit_and_usage() {
     let limits = Limits {
         depth: 10,
         stack_items: 100,
@@ -145,7 +149,7 @@ fn outcomes_tell_limits_by_kind_limit_and_use() {
     assert_eq!(outcome(limits, None, grow), Outcome::Finished);
     let wide = alloc::format!("(1 (({} $0 \"{}\" add) sk))", "", "x".repeat(9_000));
     let Outcome::Limit(exceeded) = outcome(limits, None, &wide) else {
-        panic!("nine kilobytes twice");
+        panic!("no limit exceeded by twice nine kilobytes");
     };
     assert_eq!(
         (exceeded.kind, exceeded.limit),
@@ -155,7 +159,7 @@ fn outcomes_tell_limits_by_kind_limit_and_use() {
 }
 
 #[test]
-fn a_refused_charge_is_an_outcome_although_the_program_goes_on() {
+fn refused_charge_is_the_outcome_although_the_program_continues() {
     let source = "(1 (2 (($0 $0 add) sk)) 3)";
     let mut machine = Machine::new(NoStore);
     machine.set_meter_limit(Some(2));
@@ -174,7 +178,7 @@ fn a_refused_charge_is_an_outcome_although_the_program_goes_on() {
 }
 
 #[test]
-fn no_program_imitates_an_outcome() {
+fn programs_cannot_imitate_an_outcome() {
     for source in [
         "(error \"eval\" \"interrupted\")",
         "(error \"low_eval\" \"meter limit\")",
@@ -193,7 +197,7 @@ fn no_program_imitates_an_outcome() {
 }
 
 #[test]
-fn missing_atoms_tell_whether_a_list_is_wanted() {
+fn missing_outcome_distinguishes_list_and_atom() {
     let id = AtomId::new([7; 32]);
     let missing = |wanted| Outcome::Missing(Missing { id, wanted });
     let list = alloc::format!("(0x{id} ref)");
@@ -205,7 +209,7 @@ fn missing_atoms_tell_whether_a_list_is_wanted() {
 }
 
 #[test]
-fn sources_that_cannot_be_parsed_say_where() {
+fn parse_errors_have_a_position() {
     let evaluation = Machine::new(NoStore).eval_source("(1\n )) 2", &mut Env::new());
     let error = evaluation.parse_error().unwrap();
     assert_eq!((error.line(), error.column()), (2, 3));
@@ -213,7 +217,7 @@ fn sources_that_cannot_be_parsed_say_where() {
 }
 
 #[test]
-fn forgetting_changes_nothing_but_memory() {
+fn forgetting_only_frees_memory() {
     let (mut machine, mut env) = with("(((a b (($0 $1 add) sk)) (a b) fn) sum def)");
     let first = machine.call("sum", &integers([1, 2]), &mut env);
     machine.forget();

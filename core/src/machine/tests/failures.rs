@@ -2,7 +2,7 @@
 
 use crate::atom::NoStore;
 use crate::expr::{Bytes, Expr};
-use crate::machine::{Env, ErrorKind, Failure, Machine, Opcode, StackPlace};
+use crate::machine::{Env, ErrorKind, Failure, Machine, Opcode, StackPosition};
 use crate::text::Script;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -42,7 +42,7 @@ fn failure(source: &str) -> (ErrorKind, Vec<String>) {
 }
 
 #[test]
-fn every_error_of_the_evaluator_has_its_place() {
+fn every_evaluator_error_has_a_position() {
     for (source, kind, place) in [
         ("nope", ErrorKind::UnboundSymbol, "nope"),
         ("(1 (2 nope) 3)", ErrorKind::UnboundSymbol, "nope"),
@@ -87,7 +87,7 @@ fn every_error_of_the_evaluator_has_its_place() {
 }
 
 #[test]
-fn errors_inside_functions_have_the_calls_that_led_there() {
+fn errors_inside_functions_have_a_call_trace() {
     let source = "(((x (($0 $1 add) sk)) (x) fn) f def)\n(((1 (y f)) (y) fn) g def)\n(2 (3 g))";
     let mut found = failures(source);
     let (failure, places) = found.remove(0);
@@ -99,7 +99,7 @@ fn errors_inside_functions_have_the_calls_that_led_there() {
 }
 
 #[test]
-fn a_symbol_at_the_tail_is_a_call() {
+fn unbound_symbol_at_the_tail_is_a_call() {
     let found = failures("(1 2 int.ad) (int.ad 1) int.ad");
     let calls: Vec<_> = found.iter().map(|(failure, _)| failure.is_call()).collect();
     assert_eq!(calls, [true, false, false]);
@@ -172,7 +172,7 @@ fn errors_of_stack_programs_have_token_opcode_and_depth() {
     ] {
         let mut found = failures(source);
         let (failure, places) = found.pop().unwrap();
-        let stack = StackPlace {
+        let stack = StackPosition {
             token,
             opcode,
             depth,
@@ -211,7 +211,7 @@ fn calls_from_the_host_are_in_the_trace() {
 }
 
 #[test]
-fn what_is_kept_of_many_errors_is_bounded() {
+fn number_of_recorded_errors_is_bounded() {
     let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
     let names: String = (0..1_000).map(|name| alloc::format!("n{name} ")).collect();
     let evaluation = machine.eval_source(&alloc::format!("({names})"), &mut env);
@@ -232,7 +232,7 @@ fn what_is_kept_of_many_errors_is_bounded() {
 }
 
 #[test]
-fn places_do_not_depend_on_what_was_evaluated_before() {
+fn error_positions_do_not_depend_on_earlier_evaluations() {
     let source = "(((x y) (x) fn) f def) (1 (2 (3 f)))";
     let alone = failure(source);
     let script = Script::parse(source).unwrap();

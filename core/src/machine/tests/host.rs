@@ -76,7 +76,7 @@ fn errors_among_the_arguments_are_the_value() {
 }
 
 #[test]
-fn scripts_can_neither_bind_nor_pass_on_the_name() {
+fn scripts_cannot_bind_or_alias_host_names() {
     let kind = |source: &str| {
         let evaluation = machine().eval_all(source, &mut Env::new()).unwrap();
         evaluation.failures()[0].kind()
@@ -121,13 +121,13 @@ fn binding_and_unbinding_take_effect_at_once() {
 }
 
 #[test]
-fn a_failed_function_ends_the_evaluation_with_the_hosts_own_error() {
+fn failed_host_function_ends_the_evaluation_with_its_error() {
     let mut machine = machine();
     let evaluation = machine.eval_source("(7 (1 (2 fail)) 8)", &mut Env::new());
     assert_eq!(evaluation.outcome(), Outcome::HostError);
     assert_eq!(evaluation.value().to_string(), "error eval: host error");
     let Some(HostError::Function { name, error }) = machine.take_host_error() else {
-        panic!("the error is kept");
+        panic!("missing host error");
     };
     assert_eq!(name.as_str(), "fail");
     assert_eq!(error.downcast_ref::<Broken>(), Some(&Broken));
@@ -139,7 +139,7 @@ fn a_failed_function_ends_the_evaluation_with_the_hosts_own_error() {
 }
 
 #[test]
-fn a_refused_charge_is_an_error_of_the_program() {
+fn refused_host_charge_is_a_program_error() {
     let mut machine = machine();
     machine.set_meter_limit(Some(2));
     let evaluation = machine.eval_source("(1 (65 66 join))", &mut Env::new());
@@ -171,7 +171,7 @@ fn values_of_functions_count_as_memory() {
 }
 
 #[test]
-fn a_function_that_waits_is_answered_or_called_again() {
+fn suspended_host_function_is_answered_or_called_again() {
     let mut machine = Machine::new(NoStore);
     let mut calls = 0;
     machine
@@ -187,7 +187,7 @@ fn a_function_that_waits_is_answered_or_called_again() {
     let mut env = Env::new();
     let expr = crate::text::parse("((1 a def) (7 8 fetch) (9 fetch))").unwrap();
     let Progress::Suspended(mut suspended) = machine.start(&expr, &mut env) else {
-        panic!("it waits");
+        panic!("not suspended at the first call");
     };
     assert!(
         matches!(suspended.reason(), Reason::HostFunction { name } if name.as_str() == "fetch")
@@ -202,7 +202,7 @@ fn a_function_that_waits_is_answered_or_called_again() {
     let bytes = suspended.to_bytes(&env);
     let (suspended, mut env) = machine.restore(&bytes).unwrap();
     let Progress::Suspended(suspended) = machine.resume(suspended, &mut env) else {
-        panic!("the second call waits as well");
+        panic!("not suspended at the second call");
     };
     assert_eq!(suspended.host_call().unwrap().1, [Expr::integer(9)]);
     let evaluation = machine.resume(suspended, &mut env).done().unwrap();
@@ -215,13 +215,13 @@ fn a_function_that_waits_is_answered_or_called_again() {
 }
 
 #[test]
-fn an_image_needs_the_same_functions() {
+fn image_needs_the_same_host_functions() {
     let mut first = machine();
     first.set_slice(Some(1));
     let mut env = Env::new();
     let expr = crate::text::parse("(1 2 (1 2 now))").unwrap();
     let Progress::Suspended(suspended) = first.start(&expr, &mut env) else {
-        panic!("the slice is over");
+        panic!("not suspended at the end of the slice");
     };
     let bytes = suspended.to_bytes(&env);
     let refused = Machine::new(NoStore).restore(&bytes);

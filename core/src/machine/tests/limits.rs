@@ -41,7 +41,7 @@ fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
 const ENDLESS: &str = "(((x f) (x) fn) f def)";
 
 #[test]
-fn recursion_without_end_reaches_the_depth_limit() {
+fn endless_recursion_reaches_the_depth_limit() {
     let expected = ("eval".into(), "depth limit".into());
     assert_eq!(failure(Limits::DEFAULT, &[ENDLESS, "(1 f)"]), expected);
     // The same if each call waits inside a list.
@@ -51,7 +51,7 @@ fn recursion_without_end_reaches_the_depth_limit() {
 }
 
 #[test]
-fn a_tree_of_calls_reaches_the_step_limit() {
+fn call_tree_reaches_the_step_limit() {
     let limits = Limits {
         depth: 50,
         steps: 1_000_000,
@@ -74,7 +74,7 @@ fn a_tree_of_calls_reaches_the_step_limit() {
 }
 
 #[test]
-fn a_loop_reaches_the_step_limit_exactly() {
+fn loop_reaches_the_step_limit_exactly() {
     let limits = Limits {
         steps: 20,
         ..Limits::DEFAULT
@@ -131,7 +131,7 @@ fn stacks_have_limits() {
 }
 
 #[test]
-fn the_heap_has_a_limit() {
+fn heap_has_a_limit() {
     let limits = Limits {
         heap_entries: 1,
         ..Limits::DEFAULT
@@ -156,7 +156,7 @@ fn the_heap_has_a_limit() {
 }
 
 #[test]
-fn values_that_grow_reach_the_memory_limit() {
+fn growing_values_reach_the_memory_limit() {
     let limits = Limits {
         live_bytes: 1 << 20,
         ..Limits::DEFAULT
@@ -186,7 +186,7 @@ fn values_that_grow_reach_the_memory_limit() {
 }
 
 #[test]
-fn lists_that_are_joined_again_and_again_reach_the_memory_limit() {
+fn repeated_list_joins_reach_the_memory_limit() {
     let limits = Limits {
         live_bytes: 1 << 20,
         ..Limits::DEFAULT
@@ -214,7 +214,7 @@ fn lists_that_are_joined_again_and_again_reach_the_memory_limit() {
 }
 
 #[test]
-fn a_value_that_is_small_in_memory_and_vast_in_print_is_refused() {
+fn value_with_a_huge_printed_form_is_rejected() {
     let limits = Limits {
         live_bytes: 1 << 20,
         ..Limits::DEFAULT
@@ -230,7 +230,7 @@ fn a_value_that_is_small_in_memory_and_vast_in_print_is_refused() {
 }
 
 #[test]
-fn lists_that_are_thrown_away_do_not_add_up() {
+fn discarded_lists_do_not_accumulate() {
     let limits = Limits {
         live_bytes: 1 << 16,
         ..Limits::DEFAULT
@@ -289,7 +289,7 @@ fn atoms_have_limits() {
 }
 
 #[test]
-fn an_interrupt_ends_what_does_not_end() {
+fn interrupt_ends_an_endless_evaluation() {
     let flag = Arc::new(AtomicBool::new(false));
     let limits = Limits {
         steps: u64::MAX,
@@ -314,7 +314,7 @@ fn an_interrupt_ends_what_does_not_end() {
 }
 
 #[test]
-fn a_million_nested_lists_evaluate_on_a_small_stack() {
+fn million_nested_lists_evaluate_on_a_small_stack() {
     on_a_small_stack(|| {
         let nest = |wrap: fn(Expr) -> Expr| (0..1_000_000).fold(Expr::bytes([1]), |e, _| wrap(e));
         let mut machine = Machine::new(NoStore);
@@ -334,7 +334,7 @@ fn a_million_nested_lists_evaluate_on_a_small_stack() {
 }
 
 #[test]
-fn an_expression_that_shares_itself_is_not_written_out_without_end() {
+fn shared_expression_output_is_bounded() {
     let shared = (0..60).fold(Expr::symbol("x"), |e, _| Expr::list(vec![e.clone(), e]));
     let value = Machine::new(NoStore)
         .eval(&shared, &mut Env::new())
@@ -343,7 +343,7 @@ fn an_expression_that_shares_itself_is_not_written_out_without_end() {
 }
 
 #[test]
-fn a_store_that_fails_is_an_error() {
+fn store_failure_is_an_error() {
     struct Broken;
     impl AtomSource for Broken {
         type Error = ();

@@ -9,7 +9,7 @@ use alloc::string::{String, ToString};
 use core::convert::Infallible;
 
 #[test]
-fn code_of_sources_that_are_gone_does_not_add_up() {
+fn code_of_dropped_sources_does_not_accumulate() {
     let limits = Limits {
         live_bytes: 128 << 10,
         ..Limits::DEFAULT
@@ -31,7 +31,7 @@ fn code_of_sources_that_are_gone_does_not_add_up() {
 }
 
 #[test]
-fn code_of_sources_that_are_gone_is_not_most_of_what_is_kept() {
+fn code_of_dropped_sources_is_a_small_part_of_the_cache() {
     let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
     for number in 0..5_000 {
         machine.eval_source(&alloc::format!("({number} x{number} y)"), &mut env);
@@ -40,7 +40,7 @@ fn code_of_sources_that_are_gone_is_not_most_of_what_is_kept() {
 }
 
 #[test]
-fn code_of_kept_expressions_is_bounded_by_the_limit() {
+fn code_of_live_expressions_is_bounded_by_the_limit() {
     let limits = Limits {
         live_bytes: 1 << 20,
         ..Limits::DEFAULT
@@ -61,7 +61,7 @@ fn code_of_kept_expressions_is_bounded_by_the_limit() {
 }
 
 #[test]
-fn sources_that_are_too_large_to_evaluate_are_not_kept() {
+fn sources_that_are_too_large_to_evaluate_are_not_cached() {
     let limits = Limits {
         live_bytes: 128 << 10,
         ..Limits::DEFAULT
@@ -123,7 +123,7 @@ fn forms_that_a_program_makes_count_as_memory_and_steps() {
 }
 
 #[test]
-fn names_that_ref_reads_count_as_memory() {
+fn symbols_that_ref_reads_count_as_memory() {
     let name = "n".repeat(50_000);
     let atom = Atom::symbol(&name);
     let id = atom.id();
@@ -145,7 +145,7 @@ fn names_that_ref_reads_count_as_memory() {
 }
 
 #[test]
-fn garbage_of_the_evaluator_does_not_fill_the_stack_machines_memory() {
+fn evaluator_garbage_does_not_count_against_the_stack_machine() {
     let limits = Limits {
         live_bytes: 1 << 16,
         ..Limits::DEFAULT
@@ -194,7 +194,7 @@ impl AtomSink for Panics {
 }
 
 #[test]
-fn a_panic_of_the_host_leaves_nothing_to_the_next_evaluation() {
+fn host_panic_does_not_affect_the_next_evaluation() {
     let (mut machine, mut env) = (Machine::new(Panics), Env::new());
     let id = AtomId::new([1; 32]);
     for source in [

@@ -35,7 +35,7 @@ fn run(code: &[&[u8]], store: &mut MemoryStore) -> (Expr, u64) {
 }
 
 #[test]
-fn a_definition_lasts_and_is_called_by_its_name() {
+fn definition_persists_and_is_called_by_name() {
     let results = values(&[
         "(((a b (($0 $1 add) sk)) (a b) fn) int.add def)",
         "(1 2 int.add)",
@@ -60,13 +60,13 @@ fn forms_evaluate_to_themselves() {
 }
 
 #[test]
-fn whether_a_name_is_called_is_decided_before_its_arguments_are_evaluated() {
+fn callee_is_resolved_before_argument_evaluation() {
     let results = values(&["((((x) (x) fn) f def) f)", "(7 f)"]);
     assert_eq!(results, ["(((x) (x) fn) ((x) (x) fn))", "7"]);
 }
 
 #[test]
-fn functions_see_their_callers_bindings_and_hide_them_only_while_they_run() {
+fn functions_see_and_temporarily_shadow_their_callers_bindings() {
     let results = values(&[
         "(1 x def)",
         "(((x y) () fn) unused def)",
@@ -86,7 +86,7 @@ fn def_binds_in_the_function_that_runs() {
 }
 
 #[test]
-fn a_stack_program_opens_no_scope() {
+fn stack_program_opens_no_scope() {
     let results = values(&["((((5 x def)) sk) s def)", "(0 s)", "x"]);
     assert_eq!(results[1..], ["5", "5"]);
     let results = values(&["((((5 x def)) sk) s def)", "(1 (((0 s) x) (y) fn))", "x"]);
@@ -95,7 +95,7 @@ fn a_stack_program_opens_no_scope() {
 }
 
 #[test]
-fn an_error_in_an_argument_is_the_calls_value() {
+fn error_in_an_argument_is_the_value_of_the_call() {
     for source in [
         "(1 (nope 2 (($0) sk)) (($0 $1 add) sk))",
         "(nope ((x) (x) fn))",
@@ -134,7 +134,7 @@ fn sources_that_are_not_one_expression_are_errors() {
 }
 
 #[test]
-fn ref_gives_a_chain_backwards_and_names_the_atom_that_is_missing() {
+fn ref_reverses_the_list_and_reports_the_missing_atom() {
     let (head, mut atoms) = bytes_list(&[b"one", b"two"]);
     let last = atoms.pop().unwrap();
     let mut machine = Machine::new(atoms.into_iter().collect::<MemoryStore>());
@@ -154,7 +154,7 @@ fn ref_gives_a_chain_backwards_and_names_the_atom_that_is_missing() {
 }
 
 #[test]
-fn ref_takes_an_id_and_nothing_else() {
+fn ref_accepts_only_an_id() {
     assert_eq!(value(&alloc::format!("(0x{} ref)", AtomId::ZERO)), "()");
     for source in [
         "(ref ref)",
@@ -200,7 +200,7 @@ fn atom_link_makes_a_list_atom() {
 }
 
 #[test]
-fn the_first_missing_atom_of_a_program_is_told() {
+fn first_missing_atom_of_a_program_is_reported() {
     let (first, second) = ([1; 32], [2; 32]);
     let code: [&[u8]; 3] = [&first, &second, b"atom_concat"];
     let evaluation = Machine::new(NoStore).run(&code.map(Bytes::new));
@@ -232,7 +232,7 @@ fn jumps_may_land_inside_a_sequence_that_runs_as_one() {
 }
 
 #[test]
-fn a_machine_moves_between_threads() {
+fn machine_can_move_between_threads() {
     fn check<T: Send>() {}
     check::<Machine<MemoryStore>>();
 }

@@ -15,19 +15,19 @@ use core::sync::atomic::{AtomicBool, Ordering};
 fn suspended(progress: Progress) -> Suspended {
     match progress {
         Progress::Suspended(suspended) => suspended,
-        Progress::Done(evaluation) => panic!("it ended: {evaluation:?}"),
+        Progress::Done(evaluation) => panic!("finished: {evaluation:?}"),
     }
 }
 
 fn done(progress: Progress) -> Evaluation {
     match progress {
         Progress::Done(evaluation) => evaluation,
-        Progress::Suspended(suspended) => panic!("it waits: {suspended:?}"),
+        Progress::Suspended(suspended) => panic!("suspended: {suspended:?}"),
     }
 }
 
 #[test]
-fn each_missing_atom_costs_one_resumption_and_nothing_is_done_twice() {
+fn each_missing_atom_needs_one_resumption_without_repeated_work() {
     let (head, atoms) = crate::atom::bytes_list(&["one", "two", "three", "four"]);
     let alone = [Atom::bytes(*b"left"), Atom::bytes(*b"right")];
     let [left, right] = alone.each_ref().map(Atom::id);
@@ -87,7 +87,7 @@ fn each_missing_atom_costs_one_resumption_and_nothing_is_done_twice() {
 }
 
 #[test]
-fn what_does_not_come_can_be_refused_one_by_one() {
+fn missing_atoms_can_be_refused_individually() {
     let ids = [AtomId::new([1; 32]), AtomId::new([2; 32])];
     let source = alloc::format!("((0x{} ref) (0x{} ref))", ids[0], ids[1]);
     let (mut machine, mut env) = (Machine::new(MemoryStore::new()), Env::new());
@@ -106,7 +106,7 @@ fn what_does_not_come_can_be_refused_one_by_one() {
 }
 
 #[test]
-fn a_meter_can_be_filled_up() {
+fn meter_can_be_refilled() {
     let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
     machine.set_meter_limit(Some(3));
     let expr = parse("((1 (($0 $0 add) sk)) (2 (($0 $0 add) sk)) (3 (($0 $0 add) sk)))").unwrap();
@@ -131,7 +131,7 @@ fn a_meter_can_be_filled_up() {
 }
 
 #[test]
-fn slices_yield_and_an_endless_program_is_dropped() {
+fn slices_yield_and_endless_programs_can_be_dropped() {
     let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
     machine.set_slice(Some(1_000));
     let expr = parse("(1 ((0 jump) sk))").unwrap();
@@ -162,7 +162,7 @@ fn slices_yield_and_an_endless_program_is_dropped() {
 }
 
 #[test]
-fn an_interrupt_suspends_until_the_flag_is_cleared() {
+fn interrupt_suspends_until_the_flag_is_cleared() {
     let flag = Arc::new(AtomicBool::new(true));
     let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
     machine.set_interrupt(Arc::clone(&flag));
@@ -217,7 +217,7 @@ impl AtomSink for Flaky {
 }
 
 #[test]
-fn a_store_that_failed_is_tried_again_and_charged_once() {
+fn failed_store_operation_is_retried_and_charged_once() {
     let flaky = |failures| Flaky {
         store: MemoryStore::new(),
         failures: core::cell::Cell::new(failures),
@@ -249,7 +249,7 @@ fn a_store_that_failed_is_tried_again_and_charged_once() {
 }
 
 #[test]
-fn an_image_goes_on_in_another_machine_on_another_thread() {
+fn image_resumes_in_another_machine_on_another_thread() {
     let mut env = Env::new();
     env.set("base", Expr::integer(5));
     let mut env = Env::with_parent(Arc::new(env));
@@ -291,7 +291,7 @@ fn an_image_goes_on_in_another_machine_on_another_thread() {
 }
 
 #[test]
-fn an_image_keeps_equal_and_different_values_apart() {
+fn image_preserves_equality_of_values() {
     // Results as long as an id are not kept alive elsewhere.
     let [a, b] = [[0xaa; 32], [0xbb; 32]];
     let code: Vec<Bytes> = [&a[..], &b, b"nand", &b, b"nand", &a, b"nand"]
@@ -320,7 +320,7 @@ fn an_image_keeps_equal_and_different_values_apart() {
 }
 
 #[test]
-fn images_that_are_damaged_or_too_large_are_refused() {
+fn damaged_or_too_large_images_are_rejected() {
     let mut machine = Machine::new(NoStore);
     machine.set_slice(Some(1));
     let mut env = Env::new();

@@ -24,7 +24,7 @@ impl fmt::Display for BeginError {
         match self {
             Self::Store(error) => write!(f, "cold storage: {error}"),
             Self::Dir(error) => error.fmt(f),
-            Self::OutOfRange => f.write_str("the genesis's timestamp is out of range"),
+            Self::OutOfRange => f.write_str("genesis timestamp is out of range"),
         }
     }
 }

@@ -90,7 +90,7 @@ mod tests {
     use crate::scratch::Scratch;
 
     #[test]
-    fn decisions_survive_and_damage_is_an_error() {
+    fn decisions_round_trip_and_damage_is_an_error() {
         let directory = Scratch::new("decisions");
         let file = DecisionsFile::new(directory.path());
         assert_eq!(file.load().unwrap(), ForkDecisions::default());

@@ -1,6 +1,6 @@
 //! Errors of the chain directory, with the commands that resolve them.
 
-use crate::chain_service::signing_record::SignedFileError;
+use crate::chain_service::signing_record::SigningRecordError;
 use crate::store::is_no_room;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::RULES_VERSION;
@@ -68,7 +68,7 @@ pub enum ChainDirError {
         other: AtomId,
     },
     /// A signing record cannot be used.
-    SigningRecord(SignedFileError),
+    SigningRecord(SigningRecordError),
     /// A validator has no directory for the chain's files.
     NoDirectory,
     /// A chain with this chain id exists already, so that no other one is started.
@@ -125,11 +125,11 @@ impl fmt::Display for Trace {
                 write!(f, "its head is in {} (previous format)", path.display())
             }
             Self::SigningRecord(path) => {
-                write!(f, "{} records what a validator signed", path.display())
+                write!(f, "{} is the signing record of a validator", path.display())
             }
             Self::Block { id, height, store } => write!(
                 f,
-                "cold storage in {} holds its block {height}, {id}",
+                "cold storage in {} has its block {height}, {id}",
                 store.display()
             ),
         }
@@ -194,7 +194,7 @@ impl ChainDirError {
                 };
                 commands.push(
                     "astreum genesis with another --cold-storage-path, --chain-dir and \
-                     --state-dir, or another --chain-id    # begins another chain"
+                     --state-dir, or another --chain-id    # creates another chain"
                         .to_owned(),
                 );
                 commands
@@ -225,10 +225,10 @@ impl fmt::Display for ChainDirError {
                 operation,
                 path,
                 error,
-            } => write!(f, "cannot {operation} {}: {error}", path.display()),
+            } => write!(f, "failed to {operation} {}: {error}", path.display()),
             Self::Locked { path } => write!(
                 f,
-                "another process uses {}; stop it, or set another chain_dir",
+                "{} is in use by another process: stop it, or set another chain_dir",
                 path.display()
             ),
             Self::Damaged { path, what } => write!(
@@ -239,45 +239,46 @@ impl fmt::Display for ChainDirError {
             ),
             Self::Missing { path } => write!(
                 f,
-                "{} is missing, and the files beside it belong to a chain that has begun; restore \
-                 it, or run `astreum chain recover`, which finds the chain in cold storage and \
-                 verifies it",
+                "{} is missing, and the files in the same directory belong to an existing chain; \
+                 restore it, or run `astreum chain recover`, which finds the chain in cold storage \
+                 and verifies it",
                 path.display()
             ),
             Self::NewerVersion { path, found } => write!(
                 f,
-                "{}: written in format {found} by a newer version of this program; use that version",
+                "{}: written in format {found} by a newer version of this program; use that \
+                 version",
                 path.display()
             ),
             Self::OtherChain { path, found } => write!(
                 f,
-                "{}: belongs to the chain with chain_id {found}; set chain_id = {found}, or another \
-                 directory",
+                "{}: belongs to the chain with chain_id {found}; set chain_id = {found}, or \
+                 another directory",
                 path.display()
             ),
             Self::OtherRules { path, found } => write!(
                 f,
-                "{}: the chain was begun under consensus rules version {found}, and this program \
+                "{}: the chain was created under consensus rules version {found}, and this program \
                  implements version {RULES_VERSION}; run a release that implements version {found} \
-                 to go on with that chain, or set another chain_id and directories to join or begin \
+                 to continue that chain, or set another chain_id and directories to join or begin \
                  one under version {RULES_VERSION}",
                 path.display()
             ),
             Self::OtherGenesis { ours, other } => write!(
                 f,
-                "a head on genesis {other} was not saved: this directory keeps the chain with \
-                 genesis {ours}"
+                "refusing to save a head of genesis {other}: this directory belongs to the chain \
+                 of genesis {ours}"
             ),
             Self::SigningRecord(error) => error.fmt(f),
             Self::NoDirectory => f.write_str(
-                "a validator keeps its chain's identity, signing record and heads in a local \
-                 directory, and none is configured; set cold_storage_path, or chain_dir where there \
-                 is no cold storage",
+                "no chain directory is configured: a validator needs one for its chain identity, \
+                 signing record and heads; set cold_storage_path, or chain_dir without cold \
+                 storage",
             ),
             Self::SecondChain { chain_id, trace } => write!(
                 f,
-                "refusing to begin a second chain with chain_id {chain_id}: {trace}; resume or \
-                 recover that chain, or begin another one in other directories"
+                "refusing to create a second chain with chain_id {chain_id}: {trace}; resume or \
+                 recover that chain, or create another one in other directories"
             ),
             Self::NoJournal {
                 path,
@@ -286,15 +287,13 @@ impl fmt::Display for ChainDirError {
             } => {
                 write!(
                     f,
-                    "refusing to begin a second chain with chain_id {chain_id}: {trace}, and {} has \
-                     no head journal to resume it from; ",
+                    "refusing to create a second chain with chain_id {chain_id}: {trace}, and {} \
+                     has no head journal to resume it from; ",
                     path.display()
                 )?;
                 f.write_str(match trace {
                     Trace::Directory(_) => "move the files to the configured directory",
-                    _ => {
-                        "`astreum chain recover` finds the chain in cold storage and verifies it"
-                    }
+                    _ => "`astreum chain recover` finds the chain in cold storage and verifies it",
                 })
             }
             Self::NotVerified { path, why } => write!(
@@ -317,8 +316,8 @@ impl core::error::Error for ChainDirError {
     }
 }
 
-impl From<SignedFileError> for ChainDirError {
-    fn from(error: SignedFileError) -> Self {
+impl From<SigningRecordError> for ChainDirError {
+    fn from(error: SigningRecordError) -> Self {
         Self::SigningRecord(error)
     }
 }

@@ -1,6 +1,6 @@
 //! Files of the previous format, which kept head and signing records in the state directory.
 
-use super::{ChainDirError, read_file, signed_files};
+use super::{ChainDirError, read_file, signing_record_files};
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::{HeadState, ResumeData, SavedHead};
 use serde::Deserialize;
@@ -44,7 +44,7 @@ impl Legacy {
         let failed = |error| ChainDirError::io("list", state_dir, error);
         let head = state_dir.join(format!("head_{chain_id}.json"));
         let head = head.try_exists().map_err(failed)?.then_some(head);
-        let signed = signed_files(state_dir, chain_id).map_err(failed)?;
+        let signed = signing_record_files(state_dir, chain_id).map_err(failed)?;
         let is_any = head.is_some() || !signed.is_empty();
         Ok(is_any.then_some(Self {
             head,
@@ -61,7 +61,7 @@ impl Legacy {
 
     /// Returns the paths of the signing records.
     #[must_use]
-    pub fn signed_files(&self) -> &[PathBuf] {
+    pub fn signing_record_files(&self) -> &[PathBuf] {
         &self.signed
     }
 

@@ -20,7 +20,7 @@ pub fn location(config: &Config) -> Result<Option<PathBuf>, ChainDirError> {
 }
 
 /// Returns whether a directory has files of a chain: identity or head journal. Returns `true` if
-/// the disk cannot tell.
+/// the disk fails.
 #[must_use]
 pub fn has_files(path: &Path) -> bool {
     let is_there = |name: &str| path.join(name).try_exists().unwrap_or(true);
@@ -31,10 +31,10 @@ pub fn has_files(path: &Path) -> bool {
 /// the preferred one first.
 #[must_use]
 pub fn candidates(config: &Config) -> Vec<PathBuf> {
-    let named = config.chain_dir.clone();
+    let configured = config.chain_dir.clone();
     let cold = config.cold_storage_path.as_ref();
     let cold = cold.map(|path| path.join("chain"));
-    let bases = named.into_iter().chain(cold);
+    let bases = configured.into_iter().chain(cold);
     let chain_id = config.chain_id().to_string();
     let mut places: Vec<_> = bases.map(|base| base.join(&chain_id)).collect();
     places.dedup();

@@ -37,7 +37,7 @@ pub use journal::HeadJournalFile;
 pub use legacy::Legacy;
 pub use location::{candidates, has_files, location};
 
-use super::signing_record::SignedFile;
+use super::signing_record::SigningRecordFile;
 use crate::store::disk::{Disk as _, SystemDisk};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::RULES_VERSION;
@@ -121,7 +121,7 @@ impl ChainDir {
                 let (stated, header) = (identity.genesis, journal.header());
                 if stated.is_some() && header.genesis.is_some() && stated != header.genesis {
                     let path = self.identity_file.path().to_owned();
-                    let what = "it names another genesis than the head journal beside it";
+                    let what = "its genesis does not match the head journal in the same directory";
                     return Err(ChainDirError::damaged(&path, what));
                 }
             }
@@ -203,16 +203,16 @@ impl ChainDir {
 
     /// Returns the file of this key's signing record.
     #[must_use]
-    pub fn signed_file(&self, key: &[u8; 32]) -> SignedFile {
-        SignedFile::new(&self.path, self.chain_id, key)
+    pub fn signing_record_file(&self, key: &[u8; 32]) -> SigningRecordFile {
+        SigningRecordFile::new(&self.path, self.chain_id, key)
     }
 
     /// Returns the paths of all signing records.
     ///
     /// # Errors
     /// Fails if the directory cannot be listed.
-    pub fn signed_files(&self) -> Result<Vec<PathBuf>, ChainDirError> {
-        signed_files(&self.path, self.chain_id)
+    pub fn signing_record_files(&self) -> Result<Vec<PathBuf>, ChainDirError> {
+        signing_record_files(&self.path, self.chain_id)
             .map_err(|error| ChainDirError::io("list", &self.path, error))
     }
 
@@ -221,7 +221,7 @@ impl ChainDir {
     /// # Errors
     /// Fails if the file is damaged, or missing although the key has signed.
     pub fn signing_record(&self, key: &[u8; 32]) -> Result<SigningRecord, ChainDirError> {
-        let file = self.signed_file(key);
+        let file = self.signing_record_file(key);
         let has_signed = self
             .identity
             .as_ref()
@@ -244,7 +244,7 @@ impl ChainDir {
         record: &SigningRecord,
     ) -> Result<(), ChainDirError> {
         self.check_in_place()?;
-        self.signed_file(key).save(record)?;
+        self.signing_record_file(key).save(record)?;
         // Saved after the file, so that the identity never lists a missing record.
         if let Some(identity) = &mut self.identity
             && identity.signing_keys.insert(*key)
@@ -362,10 +362,10 @@ impl ChainDir {
 
     /// Returns the keys of all signing records in the directory.
     fn signing_keys(&self) -> Result<Vec<[u8; 32]>, ChainDirError> {
-        let files = self.signed_files()?;
+        let files = self.signing_record_files()?;
         files
             .iter()
-            .map(|path| Ok(SignedFile::key_of(path)?))
+            .map(|path| Ok(SigningRecordFile::key_of(path)?))
             .collect()
     }
 
@@ -384,7 +384,7 @@ impl ChainDir {
 }
 
 /// Returns the paths of the signing records in `directory` for the chain `chain_id`, sorted.
-pub(super) fn signed_files(directory: &Path, chain_id: u64) -> io::Result<Vec<PathBuf>> {
+pub(super) fn signing_record_files(directory: &Path, chain_id: u64) -> io::Result<Vec<PathBuf>> {
     let prefix = format!("signed_{chain_id}_");
     let entries = SystemDisk.list(directory)?;
     let names = entries.into_iter().filter(|entry| !entry.is_dir);
@@ -419,13 +419,13 @@ fn create_dir(path: &Path) -> io::Result<()> {
 /// content. The directory must exist.
 pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let mut file = File::create(&beside)?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&beside, path)?;
+    fs::rename(&temporary, path)?;
     File::open(directory)?.sync_all()?;
     Ok(file)
 }
@@ -438,7 +438,7 @@ pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> 
     };
     let len = file.len()?;
     if len > limit {
-        let what = format!("the file has {len} bytes, more than the {limit} it can have");
+        let what = format!("file of {len} bytes exceeds the maximum of {limit}");
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
     let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];

@@ -83,7 +83,7 @@ fn resumes_from_the_last_head_in_bounded_space() {
 }
 
 #[test]
-fn learns_its_genesis_once_and_refuses_heads_of_another() {
+fn records_its_genesis_once_and_refuses_heads_of_another() {
     let scratch = Scratch::new("chain-dir-genesis");
     let mut dir = open(&scratch).unwrap();
     dir.save_head(&head(1), None).unwrap();
@@ -126,7 +126,7 @@ fn interrupted_append_costs_one_record_and_the_next_head_is_kept() {
 }
 
 #[test]
-fn damage_is_an_error_that_names_the_recovery_command() {
+fn damage_is_an_error_with_the_recovery_command() {
     let scratch = Scratch::new("chain-dir-damage");
     let path = filled(&scratch, 5);
     for (name, bytes) in [
@@ -162,7 +162,7 @@ fn damage_is_an_error_that_names_the_recovery_command() {
 }
 
 #[test]
-fn a_missing_file_is_never_taken_for_no_chain() {
+fn missing_file_is_an_error_and_not_an_empty_chain() {
     let scratch = Scratch::new("chain-dir-missing");
     let path = filled(&scratch, 5);
     // All content of the identity is also in the files beside it.
@@ -175,7 +175,7 @@ fn a_missing_file_is_never_taken_for_no_chain() {
     assert_eq!(identity.genesis, Some(GENESIS));
     assert!(identity.signing_keys.contains(&KEY));
     assert_eq!(dir.signing_record(&KEY).unwrap(), record());
-    fs::remove_file(dir.signed_file(&KEY).path()).unwrap();
+    fs::remove_file(dir.signing_record_file(&KEY).path()).unwrap();
     let error = dir.signing_record(&KEY).unwrap_err();
     assert!(matches!(error, ChainDirError::Missing { .. }), "{error}");
     // A key that has signed nothing has no record.
@@ -191,7 +191,7 @@ fn a_missing_file_is_never_taken_for_no_chain() {
 }
 
 #[test]
-fn refuses_a_chain_that_was_begun_under_other_rules() {
+fn refuses_a_chain_created_under_other_rules() {
     let scratch = Scratch::new("chain-dir-rules");
     let path = filled(&scratch, 1).join("identity.json");
     let text = fs::read_to_string(&path).unwrap();
@@ -210,7 +210,7 @@ fn refuses_a_chain_that_was_begun_under_other_rules() {
 }
 
 #[test]
-fn a_directory_has_one_user_and_one_chain() {
+fn directory_has_one_user_and_one_chain() {
     let scratch = Scratch::new("chain-dir-lock");
     let path = filled(&scratch, 2);
     let dir = open(&scratch).unwrap();
@@ -225,7 +225,7 @@ fn a_directory_has_one_user_and_one_chain() {
 }
 
 #[test]
-fn nothing_is_written_into_a_directory_that_was_replaced() {
+fn replaced_directory_is_never_written_to() {
     let scratch = Scratch::new("chain-dir-replaced");
     let path = filled(&scratch, 2);
     let mut dir = open(&scratch).unwrap();
@@ -260,7 +260,7 @@ fn nothing_is_written_into_a_directory_that_was_replaced() {
 }
 
 #[test]
-fn a_validator_needs_a_configured_directory() {
+fn validator_needs_a_configured_directory() {
     let follower = Config::default();
     assert_eq!(location(&follower).unwrap(), None);
     let validator = Config {
@@ -308,15 +308,15 @@ fn files_of_the_previous_format_are_read_and_retired() {
         );
     }
     fs::write(&path, text).unwrap();
-    SignedFile::new(scratch.path(), 0, &KEY)
+    SigningRecordFile::new(scratch.path(), 0, &KEY)
         .save(&record())
         .unwrap();
-    SignedFile::new(scratch.path(), 1, &KEY)
+    SigningRecordFile::new(scratch.path(), 1, &KEY)
         .save(&record())
         .unwrap();
     let legacy = Legacy::find(scratch.path(), 0).unwrap().unwrap();
     assert_eq!(legacy.head().unwrap(), Some(head(4)));
-    assert_eq!(legacy.signed_files().len(), 1);
+    assert_eq!(legacy.signing_record_files().len(), 1);
     legacy.retire().unwrap();
     assert_eq!(Legacy::find(scratch.path(), 0).unwrap(), None);
     // The files of the other chain stay.

@@ -2,7 +2,7 @@
 
 use super::{CheckedTransactions, verify_body};
 use crate::chain_service::{Environment, Now};
-use crate::runtime::spread::Threads;
+use crate::runtime::parallel::Threads;
 use astreum_core::atom::{MemoryStore, bytes_list};
 use astreum_core::chain::{
     self, Address, Block, Body, Builder, Genesis, Header, Invalid, StakeTable, Transaction,

@@ -6,7 +6,7 @@
 //! the atoms lost in it.
 
 use super::open::PairNames;
-use super::remove::Doomed;
+use super::remove::Obsolete;
 use super::set_aside::ReportWriter;
 use super::transfer::Progress;
 use super::{ColdError, Inner, lock};
@@ -18,13 +18,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Number of atoms between two progress reports.
-const ATOMS_A_REPORT: u64 = 1_024;
+const ATOMS_PER_REPORT: u64 = 1_024;
 
 impl Inner {
     pub(super) fn collate(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
-        let mut doomed = lock(&self.maintenance);
+        let mut obsolete = lock(&self.maintenance);
         self.check_place()?;
-        self.remove_doomed(&mut doomed)?;
+        self.remove_obsolete(&mut obsolete)?;
         let segments = self.seal();
         let total = segments.iter().map(|segment| segment.atoms()).sum();
         let is_damaged = |segment: &Arc<Segment>| segment.damaged_journals().next().is_some();
@@ -37,7 +37,7 @@ impl Inner {
             files: Vec::new(),
         };
         let mut pending = Pending::new(total, progress);
-        let pair = self.write_pair(1, &mut doomed, |writer| {
+        let pair = self.write_pair(1, &mut obsolete, |writer| {
             self.collate_segments(&segments, writer, &mut pending, &mut lost)
         })?;
         let outcome = segments
@@ -48,7 +48,7 @@ impl Inner {
             Ok(moves) => moves,
             Err(error) => {
                 // The new pair is not in the snapshot yet, and the next attempt writes another one.
-                doomed.extend(pair.map(|pair| Doomed::Pairs {
+                obsolete.extend(pair.map(|pair| Obsolete::Pairs {
                     level: 1,
                     pairs: vec![(pair.number(), pair.file_bytes())],
                 }));
@@ -64,9 +64,9 @@ impl Inner {
             }
         });
         self.forget_dirty(&segments);
-        doomed.push(Doomed::Segments(segments));
-        doomed.extend(moves);
-        self.remove_doomed(&mut doomed)?;
+        obsolete.push(Obsolete::Segments(segments));
+        obsolete.extend(moves);
+        self.remove_obsolete(&mut obsolete)?;
         Ok(pair.is_some())
     }
 
@@ -112,11 +112,11 @@ impl Inner {
     }
 
     /// Writes a new pair of a level and opens it; returns `None` if no atom was written. A pair
-    /// that may be incomplete is added to `doomed`.
+    /// that may be incomplete is added to `obsolete`.
     pub(super) fn write_pair(
         &self,
         level: u32,
-        doomed: &mut Vec<Doomed>,
+        obsolete: &mut Vec<Obsolete>,
         fill: impl FnOnce(&mut PairWriter<'_>) -> Result<(), ColdError>,
     ) -> Result<Option<Arc<Pair>>, ColdError> {
         // A reference node stops searching at the first missing level.
@@ -142,7 +142,7 @@ impl Inner {
         });
         if pair.is_err() {
             let pairs = vec![(number, bytes)];
-            doomed.push(Doomed::Pairs { level, pairs });
+            obsolete.push(Obsolete::Pairs { level, pairs });
         }
         pair.map(Some).map_err(failed)
     }
@@ -166,8 +166,8 @@ impl Lost<'_> {
         if self.inner.is_elsewhere(id, None) {
             return Ok(());
         }
-        let told = self.report.lose(self.inner, id);
-        told.map_err(|error| ColdError::io("write a damage report to", &self.inner.root, &error))
+        let result = self.report.lose(self.inner, id);
+        result.map_err(|error| ColdError::io("write a damage report to", &self.inner.root, &error))
     }
 
     /// Adds the damaged file if it is an atom that a reference node left.
@@ -195,7 +195,7 @@ impl Lost<'_> {
     }
 
     /// Makes the report durable, if there is something to report.
-    fn finish(mut self) -> Result<Option<Doomed>, ColdError> {
+    fn finish(mut self) -> Result<Option<Obsolete>, ColdError> {
         if self.files.is_empty() && self.report.is_empty() {
             return Ok(None);
         }
@@ -210,7 +210,7 @@ impl Lost<'_> {
             self.report.problem(&self.inner.below_root(problem));
         }
         let moves = self.inner.finish_report(self.report, &self.files)?;
-        Ok(Some(Doomed::SetAside(moves)))
+        Ok(Some(Obsolete::SetAside(moves)))
     }
 }
 
@@ -228,7 +228,7 @@ impl<'a> Pending<'a> {
 
     pub(super) fn advance(&mut self) {
         self.at.done += 1;
-        if self.at.done.is_multiple_of(ATOMS_A_REPORT) || self.at.done == self.at.total {
+        if self.at.done.is_multiple_of(ATOMS_PER_REPORT) || self.at.done == self.at.total {
             (self.report)(self.at);
         }
     }

@@ -34,7 +34,7 @@ pub(super) const fn collated_bytes(atoms: u64, stored_bytes: u64) -> u64 {
 /// Maximum total size of the buffers kept for the next write, in bytes.
 const SPARE_BYTES: usize = 4 << 20;
 /// Number of atoms looked up together before they are written.
-const ATOMS_A_LOOK: usize = 64;
+const ATOMS_PER_LOOKUP: usize = 64;
 
 /// Writes that wait for the disk, and the journal that they go to.
 #[derive(Default)]
@@ -216,13 +216,13 @@ impl Inner {
         group.bytes.reserve(atoms.iter().map(size).sum());
         group.records.reserve(atoms.len());
         let snapshot = self.snapshot.load();
-        let looks = atoms.chunks(ATOMS_A_LOOK).flat_map(|atoms| {
+        let lookups = atoms.chunks(ATOMS_PER_LOOKUP).flat_map(|atoms| {
             let may_have = snapshot.may_have_of(atoms);
             atoms
                 .iter()
                 .zip((0..).map(move |at| may_have >> at & 1 == 1))
         });
-        for ((id, atom), may_be_here) in looks {
+        for ((id, atom), may_be_here) in lookups {
             // A damaged copy does not count: writing the atom again repairs it.
             if may_be_here && self.is_kept(&snapshot, id, skipped) {
                 continue;
@@ -469,7 +469,7 @@ impl Inner {
                 return false;
             }
             journal.is_doubtful = true;
-            let error = io::Error::other("an earlier sync of it failed");
+            let error = io::Error::other("an earlier sync failed");
             outcome = Err(ColdError::io("sync", &journal.path, &error));
             true
         });

@@ -82,7 +82,7 @@ impl ColdError {
         let message = match error.kind() {
             // An existing directory is not an error, so the path leads to something else.
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-                "it is a file, or goes through one; a directory is wanted".into()
+                "expected a directory: the path is a file or leads through one".into()
             }
             _ => error.to_string(),
         };
@@ -123,20 +123,19 @@ impl fmt::Display for ColdError {
             ),
             Self::Format { path, found } => write!(
                 f,
-                "{} says {found:?}, a format that this version does not know; use a newer version, \
-                 or, if no newer version has written here, the file is damaged: remove it and start \
-                 again",
+                "{} has the unknown format {found:?}; use a newer version, or, if no newer version \
+                 has written here, the file is damaged: remove it and start again",
                 path.display()
             ),
             Self::FormatDamaged { path, found } => write!(
                 f,
-                "{} is damaged: it says {found:?}; remove it, and the next start writes it again",
+                "{} is damaged: it contains {found:?}; remove it: the next start creates it again",
                 path.display()
             ),
             Self::Displaced(displaced) => write!(
                 f,
-                "{displaced}: writes are refused, since they would be lost; put it back, or stop the \
-                 node and start it again",
+                "{displaced}: refusing writes, because they would be lost; put it back, or stop \
+                 the node and start it again",
             ),
             Self::Io {
                 operation,
@@ -149,23 +148,23 @@ impl fmt::Display for ColdError {
                 limit_bytes,
             } => write!(
                 f,
-                "cold storage takes {used_bytes} of {limit_bytes} bytes and refuses writes; \
-                 raise cold_storage_limit"
+                "cold storage limit reached ({used_bytes} of {limit_bytes} bytes); raise \
+                 cold_storage_limit"
             ),
             Self::AtomTooLarge { stored_bytes } => write!(
                 f,
-                "the atom has {stored_bytes} stored bytes and a journal takes {}; cut the data and \
-                 store it as a list of atoms",
+                "atom of {stored_bytes} stored bytes exceeds the journal maximum of {}; split the \
+                 data and store it as a list of atoms",
                 super::super::journal::MAX_RECORD_BYTES
             ),
             Self::Nothing { path } => write!(
                 f,
-                "there is no cold storage in {}: it does not exist, is empty, or is something else",
+                "no cold storage in {}: the directory is missing, empty, or something else",
                 path.display()
             ),
             Self::NotEmpty { path } => write!(
                 f,
-                "{} is not empty; export to a directory that is",
+                "{} is not empty; export to an empty directory",
                 path.display()
             ),
             Self::SetAsideFull {
@@ -173,13 +172,13 @@ impl fmt::Display for ColdError {
                 limit_bytes,
             } => write!(
                 f,
-                "damaged files that were set aside take {used_bytes} of {limit_bytes} bytes, and \
-                 further ones are not repaired; look at them with `astreum store damaged` and clear \
-                 them with `astreum store damaged --clear`"
+                "damaged files that are set aside use {used_bytes} of {limit_bytes} bytes: further \
+                 ones are not repaired; inspect them with `astreum store damaged` and remove them \
+                 with `astreum store damaged --clear`"
             ),
             Self::DamagedAgain { path } => write!(
                 f,
-                "{} was damaged again while it was merged; check the disk",
+                "{} was damaged again during its merge; check the disk",
                 path.display()
             ),
         }

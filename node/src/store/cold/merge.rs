@@ -4,7 +4,7 @@
 //! first, and the merge starts again with the intact pairs.
 
 use super::collate::{Pending, push};
-use super::remove::Doomed;
+use super::remove::Obsolete;
 use super::transfer::Progress;
 use super::{ColdError, Inner, Level, MAX_LEVEL, lock};
 use crate::store::sorted_pair::{Pair, PairWriter, ReadError, check_lengths};
@@ -29,7 +29,7 @@ impl From<ColdError> for Stop {
 impl Inner {
     pub(super) fn maintain(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), ColdError> {
         self.check_place()?;
-        self.remove_doomed(&mut lock(&self.maintenance))?;
+        self.remove_obsolete(&mut lock(&self.maintenance))?;
         if self.is_sync_due() {
             self.sync()?;
         }
@@ -72,12 +72,12 @@ impl Inner {
 
     /// Repairs every damaged pair, whatever the sizes. Returns `false` if there were none.
     pub(super) fn repair_all(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
-        let mut doomed = lock(&self.maintenance);
+        let mut obsolete = lock(&self.maintenance);
         self.check_place()?;
         let snapshot = self.snapshot.load_full();
         let mut any = false;
         for level in &snapshot.levels {
-            any |= self.repair(level.number, &mut doomed, progress)?;
+            any |= self.repair(level.number, &mut obsolete, progress)?;
         }
         Ok(any)
     }
@@ -93,15 +93,15 @@ impl Inner {
         level: u32,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<bool, ColdError> {
-        let mut doomed = lock(&self.maintenance);
+        let mut obsolete = lock(&self.maintenance);
         self.check_place()?;
-        self.remove_doomed(&mut doomed)?;
+        self.remove_obsolete(&mut obsolete)?;
         if level >= MAX_LEVEL {
             return Ok(false);
         }
         // Damaged pairs that cannot be set aside stay, and do not prevent the merging of intact
         // pairs.
-        let (mut repaired, refused) = match self.repair(level, &mut doomed, progress) {
+        let (mut repaired, refused) = match self.repair(level, &mut obsolete, progress) {
             Err(error @ ColdError::SetAsideFull { .. }) => (false, Err(error)),
             repaired => (repaired?, Ok(())),
         };
@@ -113,11 +113,11 @@ impl Inner {
             if pairs.is_empty() {
                 return refused.map(|()| repaired);
             }
-            match self.merge_intact(level, &pairs, &mut doomed, progress) {
+            match self.merge_intact(level, &pairs, &mut obsolete, progress) {
                 Ok(merged) => return refused.map(|()| merged || repaired),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::Damaged) => {
-                    repaired |= self.repair(level, &mut doomed, progress)?;
+                    repaired |= self.repair(level, &mut obsolete, progress)?;
                 }
             }
         }
@@ -140,13 +140,13 @@ impl Inner {
         &self,
         level: u32,
         pairs: &[Arc<Pair>],
-        doomed: &mut Vec<Doomed>,
+        obsolete: &mut Vec<Obsolete>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<bool, Stop> {
         let total = pairs.iter().map(|pair| u64::from(pair.count())).sum();
         let mut pending = Pending::new(total, progress);
         let mut is_damaged = false;
-        let written = self.write_pair(level + 1, doomed, |writer| {
+        let written = self.write_pair(level + 1, obsolete, |writer| {
             match self.merge_pairs(level, pairs, writer, &mut pending) {
                 Ok(()) => Ok(()),
                 Err(Stop::Failed(error)) => Err(error),
@@ -174,8 +174,8 @@ impl Inner {
         });
         let pairs = pairs.iter().map(|pair| (pair.number(), pair.file_bytes()));
         let pairs = pairs.collect();
-        doomed.push(Doomed::Pairs { level, pairs });
-        self.remove_doomed(doomed)?;
+        obsolete.push(Obsolete::Pairs { level, pairs });
+        self.remove_obsolete(obsolete)?;
         Ok(true)
     }
 

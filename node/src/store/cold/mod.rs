@@ -4,8 +4,8 @@
 //! | --- | --- |
 //! | `journal-<n>` | write-ahead journals; see `journal.rs` |
 //! | `level_0/<ID>.bin` | atoms left by a reference node; read, and collated with the journals |
-//! | `level_<n>/<m>_index`, `<m>_data` | sealed pairs in the reference's format; see `level.rs` |
-//! | `level_<n>/<m>_lengths` | boundaries of the atoms in the data; see `level/lengths.rs` |
+//! | `level_<n>/<m>_index`, `<m>_data` | sealed pairs in the reference's format; see `sorted_pair` |
+//! | `level_<n>/<m>_lengths` | boundaries of the atoms in the data; see `sorted_pair::lengths` |
 //! | `damaged/<i>_*` | damaged files that were set aside, with a report; see `set_aside.rs` |
 //! | `FORMAT`, `LOCK` | version of the format; lock of the node that has the directory open |
 //!
@@ -237,9 +237,9 @@ struct Inner {
     /// Notified when a group of writes is done.
     committed: Condvar,
     /// Held during a collation, merge or repair; holds the files that could not be removed then.
-    maintenance: Mutex<Vec<remove::Doomed>>,
+    maintenance: Mutex<Vec<remove::Obsolete>>,
     /// Bytes of the files in `maintenance`.
-    doomed_bytes: AtomicU64,
+    obsolete_bytes: AtomicU64,
     damages: Damages,
     /// Damaged files that were set aside.
     incidents: Mutex<Incidents>,
@@ -459,8 +459,8 @@ impl ColdStore {
 impl Inner {
     /// Returns the bytes that count against the limit.
     fn used_bytes(&self) -> u64 {
-        let doomed_bytes = self.doomed_bytes.load(Ordering::Relaxed);
-        self.snapshot.load().used_bytes() + doomed_bytes
+        let obsolete_bytes = self.obsolete_bytes.load(Ordering::Relaxed);
+        self.snapshot.load().used_bytes() + obsolete_bytes
     }
 
     fn get(&self, id: &AtomId) -> Result<Option<Atom>, ColdError> {

@@ -46,7 +46,7 @@ pub(super) fn open(
         log: Default::default(),
         committed: Default::default(),
         maintenance: Default::default(),
-        doomed_bytes: Default::default(),
+        obsolete_bytes: Default::default(),
         damages: Default::default(),
         incidents: Default::default(),
         hits: Default::default(),
@@ -160,7 +160,7 @@ impl Inner {
                 Some(_) => self.damages.note(Damage {
                     path: self.root.join(&entry.name),
                     offset: 0,
-                    problem: "a level of this number is never reached; it is ignored".into(),
+                    problem: "unexpected level number; ignored".into(),
                 }),
                 None => {}
             }
@@ -186,8 +186,8 @@ impl Inner {
             self.damages.note(Damage {
                 path: dir.join(name),
                 offset: 0,
-                problem: "not a file of cold storage, and not read; a reference node takes every \
-                          `<digits>_index` for a pair"
+                problem: "not a cold storage file: ignored; a reference node treats every \
+                          `<digits>_index` as a pair"
                     .into(),
             });
         }
@@ -223,7 +223,7 @@ impl Inner {
             self.damages.note(Damage {
                 path: dir.join(missing),
                 offset: 0,
-                problem: "the file is missing, and other files of its pair are there".into(),
+                problem: "missing file of a pair that has other files".into(),
             });
             opened.broken.push(Broken { number });
         }
@@ -333,7 +333,7 @@ impl Inner {
                 None => self.damages.note(Damage {
                     path: self.level_dir(0).join(&entry.name),
                     offset: 0,
-                    problem: "not a file of cold storage; a reference node stops collating here"
+                    problem: "not a cold storage file; a reference node stops collating here"
                         .into(),
                 }),
             }

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Files whose content is durable elsewhere.
-pub(super) enum Doomed {
+pub(super) enum Obsolete {
     Segments(Vec<Arc<Segment>>),
     /// Numbers of pairs and their bytes.
     Pairs {
@@ -30,7 +30,7 @@ pub(super) enum Doomed {
     SetAside(Moves),
 }
 
-impl Doomed {
+impl Obsolete {
     fn bytes(&self) -> u64 {
         match self {
             Self::Segments(segments) => segments.iter().map(|segment| segment.file_bytes()).sum(),
@@ -42,26 +42,26 @@ impl Doomed {
 }
 
 impl Inner {
-    /// Removes the doomed files, last entry first. Files that cannot be removed are tried again
+    /// Removes the obsolete files, last entry first. Files that cannot be removed are tried again
     /// next time.
-    pub(super) fn remove_doomed(&self, doomed: &mut Vec<Doomed>) -> Result<(), ColdError> {
+    pub(super) fn remove_obsolete(&self, obsolete: &mut Vec<Obsolete>) -> Result<(), ColdError> {
         let mut removed = Ok(());
-        while let Some(last) = doomed.last()
+        while let Some(last) = obsolete.last()
             && removed.is_ok()
         {
             // Another directory at this path would have files of the same names.
             removed = self.check_place().and_then(|()| match last {
-                Doomed::Segments(segments) => self.remove_segments(segments),
-                Doomed::Pairs { level, pairs } => self.remove_pairs(*level, pairs),
-                Doomed::SetAside(moves) => self.set_aside(moves),
+                Obsolete::Segments(segments) => self.remove_segments(segments),
+                Obsolete::Pairs { level, pairs } => self.remove_pairs(*level, pairs),
+                Obsolete::SetAside(moves) => self.set_aside(moves),
             });
             if removed.is_ok() {
-                doomed.pop();
+                obsolete.pop();
             }
         }
         // Only counted after a failure: files about to be removed do not count against the limit.
-        let left = doomed.iter().map(Doomed::bytes).sum();
-        self.doomed_bytes.store(left, Ordering::Relaxed);
+        let left = obsolete.iter().map(Obsolete::bytes).sum();
+        self.obsolete_bytes.store(left, Ordering::Relaxed);
         removed
     }
 
@@ -88,9 +88,9 @@ impl Inner {
 
     fn remove_pairs(&self, level: u32, pairs: &[(u64, u64)]) -> Result<(), ColdError> {
         let dir = self.level_dir(level);
-        let doomed_path = |number| dir.join(temporary_name(&index_name(number)));
+        let obsolete_path = |number| dir.join(temporary_name(&index_name(number)));
         for &(number, _) in pairs {
-            let (from, to) = (dir.join(index_name(number)), doomed_path(number));
+            let (from, to) = (dir.join(index_name(number)), obsolete_path(number));
             match self.disk.rename(&from, &to) {
                 // An earlier attempt renamed it, or it never had its final name.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -104,7 +104,7 @@ impl Inner {
         }
         self.sync_dir(&dir)?;
         for &(number, _) in pairs {
-            self.remove(&doomed_path(number))?;
+            self.remove(&obsolete_path(number))?;
         }
         Ok(())
     }

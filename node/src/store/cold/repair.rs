@@ -10,7 +10,7 @@
 //! index tells what the data was.
 
 use super::collate::{Pending, push};
-use super::remove::Doomed;
+use super::remove::Obsolete;
 use super::set_aside::{Moves, ReportWriter};
 use super::transfer::Progress;
 use super::{ColdError, Inner, Snapshot, lock};
@@ -62,7 +62,7 @@ impl Inner {
     pub(super) fn repair(
         &self,
         level: u32,
-        doomed: &mut Vec<Doomed>,
+        obsolete: &mut Vec<Obsolete>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<bool, ColdError> {
         let snapshot = self.snapshot.load_full();
@@ -75,8 +75,8 @@ impl Inner {
             .chain(level_now.broken.iter().copied().map(Target::Broken))
             .collect();
         for target in &targets {
-            self.repair_pair(level, target, doomed, progress)?;
-            self.remove_doomed(doomed)?;
+            self.repair_pair(level, target, obsolete, progress)?;
+            self.remove_obsolete(obsolete)?;
         }
         Ok(!targets.is_empty())
     }
@@ -85,7 +85,7 @@ impl Inner {
         &self,
         level: u32,
         target: &Target,
-        doomed: &mut Vec<Doomed>,
+        obsolete: &mut Vec<Obsolete>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), ColdError> {
         let dir = self.level_dir(level);
@@ -114,7 +114,7 @@ impl Inner {
                 Target::Broken(_) => None,
             },
         };
-        let pair = self.write_pair(level, doomed, |writer| {
+        let pair = self.write_pair(level, obsolete, |writer| {
             while let Some(item) = salvage.next().map_err(|error| self.failed(error))? {
                 rescue.take(item, writer)?;
             }
@@ -125,7 +125,7 @@ impl Inner {
             Ok(moves) => moves,
             Err(error) => {
                 // The new pair is not in the snapshot yet, and the old one will be repaired again.
-                doomed.extend(pair.map(|pair| Doomed::Pairs {
+                obsolete.extend(pair.map(|pair| Obsolete::Pairs {
                     level,
                     pairs: vec![(pair.number(), pair.file_bytes())],
                 }));
@@ -144,11 +144,11 @@ impl Inner {
             }
         });
         // Files of the pair that are not set aside. They are removed last.
-        doomed.push(Doomed::Pairs {
+        obsolete.push(Obsolete::Pairs {
             level,
             pairs: vec![(number, bytes)],
         });
-        doomed.push(Doomed::SetAside(moves));
+        obsolete.push(Obsolete::SetAside(moves));
         Ok(())
     }
 
@@ -317,8 +317,9 @@ impl Rescue<'_> {
             Item::Lost(id) => {
                 if !self.inner.is_elsewhere(&id, self.skipped.as_ref()) {
                     let dir = &self.inner.root;
-                    let told = self.report.lose(self.inner, &id);
-                    told.map_err(|error| ColdError::io("write a damage report to", dir, &error))?;
+                    let result = self.report.lose(self.inner, &id);
+                    result
+                        .map_err(|error| ColdError::io("write a damage report to", dir, &error))?;
                 }
             }
             Item::Unknown(atoms) => self.report.unknown += atoms,

@@ -50,12 +50,12 @@ const MAX_PROBLEMS: usize = 64;
 /// Maximum length of a problem, in bytes.
 const MAX_PROBLEM_BYTES: usize = 512;
 /// Number of ids that are buffered while a report is written.
-const LINES_A_WRITE: usize = 4_096;
+const LINES_PER_WRITE: usize = 4_096;
 /// Maximum number of incidents that are listed. The files of further ones only count as bytes, and
 /// are listed once the first ones are cleared.
 const MAX_INCIDENTS: usize = 256;
 /// Maximum number of ids that one call checks, so that it ends soon.
-const IDS_A_CALL: u64 = 1_024;
+const IDS_PER_CALL: u64 = 1_024;
 
 /// Incident: files that were set aside together.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -85,7 +85,7 @@ impl fmt::Display for SetAside {
         } = self;
         write!(f, "incident {number}: ")?;
         match files.as_slice() {
-            [] => f.write_str("no file is left of what was damaged")?,
+            [] => f.write_str("no damaged file is left")?,
             [file] => write!(f, "{DIRECTORY}/{file}")?,
             [first, ..] => write!(f, "{DIRECTORY}/{first} and {} more", files.len() - 1)?,
         }
@@ -314,7 +314,7 @@ impl Inner {
             });
         let report = Report::open(self, &path).map_err(failed)?;
         let mut lost = Vec::new();
-        let end = report.lost.min(pass.next + IDS_A_CALL);
+        let end = report.lost.min(pass.next + IDS_PER_CALL);
         let snapshot = self.snapshot.load_full();
         while pass.next < end && lost.len() < max {
             let id = report.id(pass.next).map_err(failed)?;
@@ -457,7 +457,7 @@ impl ReportWriter {
         let _ = write!(Text(&mut self.pending), "{id}");
         self.pending.push(b'\n');
         self.lost += 1;
-        if self.pending.len() >= LINES_A_WRITE * LINE_BYTES {
+        if self.pending.len() >= LINES_PER_WRITE * LINE_BYTES {
             self.write(inner)?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 /// Maximum number of damaged places listed; further ones are counted.
-const REMEMBERED: usize = 64;
+const MAX_LISTED_DAMAGES: usize = 64;
 
 /// Statistics of one level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -73,7 +73,7 @@ impl Damages {
         if noted.damages.contains(&damage) {
             return;
         }
-        if noted.damages.len() < REMEMBERED {
+        if noted.damages.len() < MAX_LISTED_DAMAGES {
             log::error!("cold storage: {damage}");
             noted.damages.insert(damage);
         } else {
@@ -97,7 +97,7 @@ impl Damages {
     /// Adds a leftover of an interruption.
     pub(super) fn note_interrupted(&self, left: Damage) {
         let mut noted = lock(&self.0);
-        if noted.interrupted.len() < REMEMBERED && !noted.interrupted.contains(&left) {
+        if noted.interrupted.len() < MAX_LISTED_DAMAGES && !noted.interrupted.contains(&left) {
             log::info!("cold storage: {left}");
             noted.interrupted.insert(left);
         }

@@ -292,19 +292,19 @@ fn contains_reads_no_data_and_counts_no_lookup() {
 #[test]
 fn rejects_directories_without_a_store() {
     let scratch = Scratch::new("cold-none");
-    let told = |path: &Path| ColdStore::open_to_read(path, true).unwrap_err().to_string();
-    let none = "there is no cold storage in";
-    assert!(told(&scratch.path().join("none")).contains(none));
-    assert!(told(scratch.path()).contains(none));
+    let error_of = |path: &Path| ColdStore::open_to_read(path, true).unwrap_err().to_string();
+    let none = "no cold storage in";
+    assert!(error_of(&scratch.path().join("none")).contains(none));
+    assert!(error_of(scratch.path()).contains(none));
     let file = scratch.path().join("level_0");
-    fs::write(&file, b"a file of somebody").unwrap();
-    assert!(told(scratch.path()).contains(none));
+    fs::write(&file, b"a foreign file").unwrap();
+    assert!(error_of(scratch.path()).contains(none));
     for path in [file.clone(), file.join("below")] {
-        assert!(told(&path).contains("a directory is wanted"));
+        assert!(error_of(&path).contains("expected a directory"));
         let error = ColdStore::open(&path, options()).unwrap_err().to_string();
-        assert!(error.contains("a directory is wanted"), "{error}");
+        assert!(error.contains("expected a directory"), "{error}");
     }
-    assert_eq!(fs::read(&file).unwrap(), b"a file of somebody");
+    assert_eq!(fs::read(&file).unwrap(), b"a foreign file");
 }
 
 /// Files that a power loss can leave of a merge: the data alone, and its index under the temporary
@@ -355,7 +355,7 @@ fn leftovers_of_interruptions_are_removed_and_data_without_an_index_stays() {
 }
 
 #[test]
-fn interrupted_writes_are_told_from_damaged_ones() {
+fn interrupted_writes_are_distinguished_from_damaged_ones() {
     let scratch = Scratch::new("cold-cut-off");
     let all = atoms(0..5);
     let store = ColdStore::open(scratch.path(), options()).unwrap();

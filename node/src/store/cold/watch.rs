@@ -79,7 +79,7 @@ impl Inner {
         }
         match (&before, &now) {
             (None, Some(error)) => crate::log::error!("cold storage refuses writes: {error}"),
-            (Some(_), None) => crate::log::info!("cold storage takes writes again"),
+            (Some(_), None) => crate::log::info!("cold storage accepts writes again"),
             _ => {}
         }
         log.failure = now;

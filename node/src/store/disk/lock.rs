@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_locked_directory_has_one_opener_whatever_is_removed() {
+    fn locked_directory_has_one_opener_even_if_files_are_removed() {
         type Change = fn(&Path);
         let changes: [(&str, Change); 4] = [
             ("nothing", |_| ()),

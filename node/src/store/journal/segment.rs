@@ -1,4 +1,4 @@
-//! Segment: journals that share one in-memory index with the place of each of their atoms.
+//! Segment: journals that share one in-memory index with the location of each of their atoms.
 //!
 //! The index is a list of records and a hash table into it. The table takes eight bytes per record,
 //! 28 bits of them from a keyed hash of the id. Most of it stays in the processor's cache, it grows
@@ -16,13 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// Records added under one lock, so that readers do not wait long.
-const RECORDS_A_LOCK: usize = 256;
+const RECORDS_PER_LOCK: usize = 256;
 /// Bits of a slot that hold the number of the record; more records than memory has room for.
 const AT_BITS: u32 = 36;
 
-/// Place of an atom of a segment.
+/// Location of an atom of a segment.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Location {
     /// Index of the journal, or [`LEFTOVER`] for an atom in its own file in `level_0`.
     file: u32,
     len: u32,
@@ -33,7 +33,7 @@ const LEFTOVER: u32 = u32::MAX;
 
 /// Index of a segment; see the module.
 struct Index {
-    records: Vec<(AtomId, Place)>,
+    records: Vec<(AtomId, Location)>,
     /// Tag and number of each record.
     slots: HashTable<u64>,
     /// Random keys, so that a peer cannot choose ids with equal tags.
@@ -66,7 +66,7 @@ impl Index {
         tag.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
-    fn record(&self, slot: u64) -> Option<&(AtomId, Place)> {
+    fn record(&self, slot: u64) -> Option<&(AtomId, Location)> {
         self.records.get(number(slot))
     }
 
@@ -79,17 +79,17 @@ impl Index {
         found.is_some()
     }
 
-    fn get(&self, id: &AtomId) -> Option<Place> {
+    fn get(&self, id: &AtomId) -> Option<Location> {
         let tag = self.tag(id);
         let is_it = |&slot: &u64| {
             slot >> AT_BITS == tag && self.record(slot).is_some_and(|(found, _)| found == id)
         };
         let slot = self.slots.find(Self::hash(tag), is_it)?;
-        self.record(*slot).map(|&(_, place)| place)
+        self.record(*slot).map(|&(_, location)| location)
     }
 
-    /// Inserts or replaces the place of an id. Returns `true` if the id is new.
-    fn insert(&mut self, id: AtomId, place: Place) -> bool {
+    /// Inserts or replaces the location of an id. Returns `true` if the id is new.
+    fn insert(&mut self, id: AtomId, location: Location) -> bool {
         let tag = self.tag(&id);
         let Self { records, slots, .. } = self;
         let is_it = |&slot: &u64| {
@@ -100,20 +100,20 @@ impl Index {
         match slots.entry(Self::hash(tag), is_it, rehash) {
             Entry::Occupied(slot) => {
                 if let Some((_, old)) = records.get_mut(number(*slot.get())) {
-                    *old = place;
+                    *old = location;
                 }
                 false
             }
             Entry::Vacant(slot) => {
                 slot.insert(tag << AT_BITS | records.len() as u64);
-                records.push((id, place));
+                records.push((id, location));
                 true
             }
         }
     }
 
     fn memory_bytes(&self) -> usize {
-        self.records.capacity() * size_of::<(AtomId, Place)>()
+        self.records.capacity() * size_of::<(AtomId, Location)>()
             + self.slots.capacity() * (size_of::<u64>() + 1)
     }
 }
@@ -207,39 +207,39 @@ impl Segment {
 
     /// Adds records of the journal with this index; their offsets count from `base`.
     pub(in crate::store) fn add(&self, journal: u32, base: u64, records: &[Record]) {
-        for records in records.chunks(RECORDS_A_LOCK) {
-            let places = records.iter().map(|record| {
-                let place = Place {
+        for records in records.chunks(RECORDS_PER_LOCK) {
+            let locations = records.iter().map(|record| {
+                let location = Location {
                     file: journal,
                     len: record.len,
                     offset: base + record.offset,
                 };
-                (record.id, place)
+                (record.id, location)
             });
-            self.extend(places);
+            self.extend(locations);
         }
     }
 
     /// Adds files of `level_0` that a reference node left, each with its length in bytes.
     pub(in crate::store) fn add_leftovers(&self, leftovers: &[(AtomId, u32)]) {
         self.extend(leftovers.iter().map(|&(id, len)| {
-            let place = Place {
+            let location = Location {
                 file: LEFTOVER,
                 len,
                 offset: 0,
             };
-            (id, place)
+            (id, location)
         }));
     }
 
-    fn extend(&self, places: impl Iterator<Item = (AtomId, Place)>) {
+    fn extend(&self, locations: impl Iterator<Item = (AtomId, Location)>) {
         let (mut atoms, mut bytes) = (0, 0);
         {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            for (id, place) in places {
-                if index.insert(id, place) {
+            for (id, location) in locations {
+                if index.insert(id, location) {
                     atoms += 1;
-                    bytes += u64::from(place.len);
+                    bytes += u64::from(location.len);
                 }
             }
         }
@@ -298,14 +298,14 @@ impl Segment {
     pub(in crate::store) fn lens(&self) -> Vec<(AtomId, u32)> {
         let index = self.index();
         let records = index.records.iter();
-        records.map(|(id, place)| (*id, place.len)).collect()
+        records.map(|(id, location)| (*id, location.len)).collect()
     }
 
     /// Returns the ids of the atoms that are files of `level_0`, ascending.
     pub(in crate::store) fn leftovers(&self) -> Vec<AtomId> {
         let index = self.index();
         let leftovers = index.records.iter();
-        let leftovers = leftovers.filter(|(_, place)| place.file == LEFTOVER);
+        let leftovers = leftovers.filter(|(_, location)| location.file == LEFTOVER);
         let mut ids: Vec<_> = leftovers.map(|(id, _)| *id).collect();
         drop(index);
         ids.sort_unstable();
@@ -327,8 +327,8 @@ impl Segment {
     /// Returns whether the atom is in a journal that this implementation has synced, or syncs with
     /// every write. A file that a reference node left was never synced.
     pub(in crate::store) fn is_durable(&self, id: &AtomId) -> bool {
-        let place = self.index().get(id);
-        let journal = place.and_then(|place| self.journals.get(place.file as usize));
+        let location = self.index().get(id);
+        let journal = location.and_then(|location| self.journals.get(location.file as usize));
         journal.is_some_and(|journal| !journal.is_unsynced.load(Ordering::Relaxed))
     }
 
@@ -360,24 +360,24 @@ impl Segment {
         id: &AtomId,
         open: impl FnOnce(&Path) -> io::Result<Arc<dyn DiskFile>>,
     ) -> Result<Option<Atom>, ReadError> {
-        let Some(place) = self.index().get(id) else {
+        let Some(location) = self.index().get(id) else {
             return Ok(None);
         };
-        let mut stored = vec![0; place.len as usize];
-        let journal = self.journals.get(place.file as usize);
+        let mut stored = vec![0; location.len as usize];
+        let journal = self.journals.get(location.file as usize);
         let path = || match journal {
             Some(journal) => journal.path.clone(),
             None => self.level_0.join(leftover_name(id)),
         };
         let read = match journal {
-            Some(journal) => journal.file.read_exact_at(&mut stored, place.offset),
+            Some(journal) => journal.file.read_exact_at(&mut stored, location.offset),
             None => open(&path()).and_then(|file| file.read_exact_at(&mut stored, 0)),
         };
         let damaged = |problem| {
             if let Some(journal) = journal {
                 journal.is_damaged.store(true, Ordering::Relaxed);
             }
-            ReadError::damaged(&path(), place.offset, problem)
+            ReadError::damaged(&path(), location.offset, problem)
         };
         match read {
             Ok(()) => {}
@@ -407,11 +407,11 @@ mod tests {
     }
 
     #[test]
-    fn the_index_is_a_map_in_which_the_last_place_counts() {
+    fn index_returns_the_last_record_of_an_id() {
         let scratch = Scratch::new("segment");
         let segment = Segment::new(Vec::new(), scratch.path().to_owned());
         let mut model = BTreeMap::new();
-        // Every third id occurs again later, at another place.
+        // Every third id occurs again later, at another location.
         let numbers = (0..20_000).flat_map(|n| [Some(n), (n % 3 == 0).then_some(n / 2)]);
         for (len, number) in (1..).zip(numbers.flatten()) {
             let record = Record {
@@ -425,8 +425,11 @@ mod tests {
         assert_eq!(segment.atoms(), model.len() as u64);
         assert!(segment.ids().iter().eq(model.keys()));
         for (id, record) in &model {
-            let place = segment.index().get(id).unwrap();
-            assert_eq!((place.len, place.offset), (record.len, record.offset + 8));
+            let location = segment.index().get(id).unwrap();
+            assert_eq!(
+                (location.len, location.offset),
+                (record.len, record.offset + 8)
+            );
             assert!(segment.contains(id));
         }
         let mut may_have = 0;
@@ -443,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_are_the_same_in_all_that_the_slots_look_at_are_told_apart() {
+    fn ids_with_equal_slots_are_distinguished() {
         let scratch = Scratch::new("segment-same");
         let segment = Segment::new(Vec::new(), scratch.path().to_owned());
         let alike = |number: u8| {
@@ -457,8 +460,8 @@ mod tests {
             segment.add(0, 0, &[Record { id, offset, len }]);
         }
         for number in 0..100 {
-            let place = segment.index().get(&alike(number)).unwrap();
-            assert_eq!(place.offset, u64::from(number));
+            let location = segment.index().get(&alike(number)).unwrap();
+            assert_eq!(location.offset, u64::from(number));
         }
         assert!(!segment.contains(&alike(100)));
     }

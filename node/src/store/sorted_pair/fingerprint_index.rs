@@ -1,4 +1,5 @@
-//! Side index of a pair: finds the entries that may have an id without reading the index file.
+//! Fingerprint index of a pair: finds the entries that may have an id without reading the index
+//! file.
 //!
 //! Ids are distributed like hashes, so the leading bits of an id give its approximate position. A
 //! bucket is one line of the processor's cache, and holds all that a lookup needs before it reads
@@ -14,7 +15,7 @@
 //! short list has the tags of those beyond. A bucket with more than 64 entries is searched in the
 //! file, by bisection.
 
-use super::{COUNT_BYTES, ENTRIES_A_READ, ENTRY_BYTES, ENTRY_LEN, Entry, entry_offset};
+use super::{COUNT_BYTES, ENTRIES_PER_READ, ENTRY_BYTES, ENTRY_LEN, Entry, entry_offset};
 use crate::store::mmap::Sealed;
 use astreum_core::atom::{AtomId, ID_BYTES};
 use core::cmp::Ordering;
@@ -90,9 +91,9 @@ impl Bucket {
     }
 }
 
-/// Side index; see the module.
+/// Fingerprint index; see the module.
 #[derive(Debug)]
-pub(super) struct Side {
+pub(super) struct FingerprintIndex {
     count: u32,
     buckets: Box<[Bucket]>,
     /// Bucket and tag of the entries that do not fit into their bucket, in their order. Entries
@@ -102,7 +103,7 @@ pub(super) struct Side {
     order: Option<Box<[u32]>>,
 }
 
-impl Side {
+impl FingerprintIndex {
     pub(super) fn build(index: &Sealed, count: u32) -> io::Result<Self> {
         let len = count.div_ceil(BUCKET_ENTRIES) as usize;
         let mut buckets = vec![Bucket::default(); len];
@@ -266,7 +267,7 @@ fn for_each_id(index: &Sealed, count: u32, mut each: impl FnMut(u32, AtomId)) ->
     let mut buffer = Vec::new();
     let mut at = 0;
     while at < count {
-        let entries = ENTRIES_A_READ.min(count - at);
+        let entries = ENTRIES_PER_READ.min(count - at);
         let bytes = index.read(
             entry_offset(at),
             u64::from(entries) * ENTRY_LEN,

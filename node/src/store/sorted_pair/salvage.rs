@@ -162,7 +162,7 @@ impl<'a> Salvage<'a> {
                     let problem = if len < data_len {
                         "the data file is longer than the pair"
                     } else {
-                        "the data file is cut"
+                        "truncated data file"
                     };
                     self.damage(&path, len.min(data_len), problem);
                 }
@@ -354,7 +354,7 @@ impl<'a> Salvage<'a> {
         if data_len > self.intact_bytes && !self.condition.data {
             self.condition.data = true;
             let (path, end) = (self.data_path.clone(), self.expected.unwrap_or_default());
-            self.damage(&path, end, "data that no index entry covers");
+            self.damage(&path, end, "data without an index entry");
         }
         if let Some(lengths) = &mut self.lengths {
             lengths

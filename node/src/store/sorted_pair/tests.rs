@@ -40,7 +40,7 @@ fn find_either_way(dir: &Path, ids: &[AtomId]) -> usize {
 }
 
 #[test]
-fn the_writer_makes_what_the_encoder_does_and_all_is_found_in_it() {
+fn writer_matches_the_encoder_and_every_atom_is_found() {
     for count in [1, 2, 7, 8, 9, 100, 5_000] {
         let scratch = Scratch::new("level");
         let atoms = atoms(count);
@@ -81,7 +81,7 @@ fn the_writer_makes_what_the_encoder_does_and_all_is_found_in_it() {
 }
 
 #[test]
-fn a_writer_that_is_dropped_leaves_nothing() {
+fn dropped_writer_leaves_no_files() {
     let scratch = Scratch::new("level-drop");
     let writer = PairWriter::create(&SystemDisk, scratch.path(), 3).unwrap();
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 3);
@@ -132,7 +132,7 @@ fn every_truncation_is_a_miss_or_an_error() {
 }
 
 #[test]
-fn ids_that_do_not_ascend_are_found_and_reported() {
+fn unsorted_ids_are_found_and_reported() {
     let scratch = Scratch::new("level-order");
     let atoms = atoms(50);
     let ids: Vec<_> = atoms.iter().map(Atom::id).collect();
@@ -156,7 +156,7 @@ fn ids_that_do_not_ascend_are_found_and_reported() {
 }
 
 #[test]
-fn a_bucket_full_of_look_alikes_is_searched_by_halving() {
+fn bucket_of_equal_fingerprints_is_searched_by_bisection() {
     // Ids with equal leading bits, as an attacker may create: all in one bucket with one tag.
     let scratch = Scratch::new("level-bucket");
     let mut index = [0; 64].to_vec();
@@ -174,7 +174,7 @@ fn a_bucket_full_of_look_alikes_is_searched_by_halving() {
         let mut id = [7; 32];
         id[30..].copy_from_slice(&n.to_be_bytes());
         let mut read = 0;
-        let found = pair.side.find(&AtomId::new(id), |at| {
+        let found = pair.fingerprints.find(&AtomId::new(id), |at| {
             read += 1;
             read_entry(&pair.index, at, &mut Vec::new())
         });
@@ -228,7 +228,7 @@ fn entries_beyond_the_tags_of_their_bucket_are_found_and_others_are_not() {
 }
 
 #[test]
-fn what_is_absent_is_hardly_ever_looked_for_in_the_file() {
+fn absent_ids_rarely_cause_file_reads() {
     let scratch = Scratch::new("level-absent");
     let (index, data) = encode_pair(atoms(20_000)).unwrap();
     write(scratch.path(), &index, &data);
@@ -242,7 +242,7 @@ fn what_is_absent_is_hardly_ever_looked_for_in_the_file() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn any_files_are_opened_and_give_nothing_wrong(
+    fn arbitrary_files_never_give_wrong_atoms(
         index in proptest::collection::vec(any::<u8>(), 0..700),
         data in proptest::collection::vec(any::<u8>(), 0..200),
     ) {

@@ -18,8 +18,8 @@ use astreum_core::time::Instant as EngineInstant;
 use astreum_core::trie::{Scalar, Trie};
 use astreum_node::chain_service::sync::verify_body;
 use astreum_node::chain_service::{Environment, Now};
+use astreum_node::runtime::parallel::Threads;
 use astreum_node::simd::Lanes;
-use astreum_node::runtime::spread::Threads;
 use core::hint::black_box;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -241,7 +241,7 @@ fn reference(scene: &Scene) -> Result<Reference, String> {
         ),
         _ => None,
     };
-    measured.ok_or(format!("{python} measured nothing; {help}"))
+    measured.ok_or(format!("{python} printed no measurements; {help}"))
 }
 
 fn reference_input(scene: &Scene) -> String {
@@ -299,7 +299,7 @@ fn main() -> ExitCode {
     };
     let part = build(&scene, &scene.transactions[..REFERENCE_TRANSFERS]);
     let accounts = part.accounts.to_string();
-    assert_eq!(accounts, reference.accounts, "the same accounts");
+    assert_eq!(accounts, reference.accounts, "accounts roots differ");
 
     let count = f64::from(TRANSFERS);
     let applied = count / fastest(ROUNDS, || drop(build(&scene, &scene.transactions)));

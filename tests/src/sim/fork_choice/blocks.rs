@@ -3,7 +3,9 @@
 use crate::random::Random;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::fork_choice::{BlockIndex, Branch, IndexedBlock, StakeSource};
-use astreum_core::chain::{Address, Draw, ElectionSeeds, SLOT_SECONDS, StakeTable, Stakes};
+use astreum_core::chain::{
+    Address, ElectionSeeds, ProposerSchedule, SLOT_SECONDS, StakeTable, Stakes,
+};
 use astreum_core::integer::Natural;
 use std::collections::{BTreeSet, HashMap};
 
@@ -37,7 +39,7 @@ struct Record {
 /// Leaders of the slots after a block, computed as far as they were requested.
 #[derive(Debug)]
 struct Schedule {
-    draw: Draw,
+    draw: ProposerSchedule,
     winners: Vec<Validator>,
 }
 
@@ -188,7 +190,7 @@ impl Blocks {
         }
         let table = &self.table;
         let schedule = self.schedules.entry(seed).or_insert_with(|| Schedule {
-            draw: Draw::new(table, seed).expect("there is stake"),
+            draw: ProposerSchedule::new(table, seed).expect("there is stake"),
             winners: Vec::new(),
         });
         let index = usize::try_from(gap).expect("few slots") - 1;
@@ -205,7 +207,7 @@ impl Blocks {
     /// Panics if there is no stake.
     #[must_use]
     pub fn first_winner(&self, seed: AtomId) -> Validator {
-        let mut draw = Draw::new(&self.table, seed).expect("there is stake");
+        let mut draw = ProposerSchedule::new(&self.table, seed).expect("there is stake");
         validator(&draw.next_validator())
     }
 

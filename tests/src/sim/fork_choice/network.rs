@@ -255,7 +255,7 @@ impl<'a> Network<'a> {
     }
 
     fn deliver(&mut self, slot: u64, node: usize, block: Number) {
-        let Some(left) = self.nodes[node].hear(&self.blocks, block, slot) else {
+        let Some(left) = self.nodes[node].receive(&self.blocks, block, slot) else {
             return;
         };
         let pair = self.blocks.pair(left, self.nodes[node].head());

@@ -132,7 +132,7 @@ impl Attack {
                 Node::new(self.rule, &blocks)
             });
             victim.set_head(&blocks, public);
-            if victim.hear(&blocks, private, slot).is_some() {
+            if victim.receive(&blocks, private, slot).is_some() {
                 return true;
             }
         }

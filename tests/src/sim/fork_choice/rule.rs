@@ -121,7 +121,7 @@ impl Node {
     ///
     /// # Panics
     /// Panics if the product's rule refuses the block.
-    pub fn hear(&mut self, blocks: &Blocks, block: Number, slot: u64) -> Option<Number> {
+    pub fn receive(&mut self, blocks: &Blocks, block: Number, slot: u64) -> Option<Number> {
         let before = self.head;
         if self.rule == Rule::Product {
             let tip = Tip::from(blocks.id(block));

@@ -24,7 +24,7 @@ impl Stakes {
         match self {
             Self::Equal => "20 equal",
             Self::Zipf => "20 Zipf",
-            Self::Large => "60 % in one hand",
+            Self::Large => "60 % in one validator",
             Self::Lone => "20 % and 200 x 0.4 %",
             Self::Varied => "20 varied",
         }

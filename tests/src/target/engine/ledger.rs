@@ -83,8 +83,8 @@ impl Ledger {
         let most = paid + contacts + AMPLIFICATION * naming.unwrap_or(0);
         assert!(
             sent <= most,
-            "{sent} bytes to {to}, which is not validated: {received} came from there, {contacts} \
-             are for contacts of our own, and {naming:?} named it"
+            "{sent} bytes to unvalidated {to}: {received} were received from it, {contacts} are \
+             for our own contacts, {naming:?} were in referrals"
         );
     }
 }

@@ -174,7 +174,7 @@ impl World {
             .signed(address(11), Signature::new([3; 64]));
         self.publish(&forged);
         let Ok(huge) = Natural::from_bytes_le(&[1; 4_000]) else {
-            panic!("a number of 4,000 bytes");
+            panic!("cannot build a number of 4,000 bytes");
         };
         let too_large = Unsigned {
             counter: huge,

@@ -6,7 +6,7 @@ use astreum_core::chain::{
     Block, Election, VerifyError, check_signatures, read_transactions, verify_body, verify_header,
 };
 use astreum_core::consensus::producer::growth::stored_growth;
-use astreum_core::consensus::producer::{Assembled, AssemblyJob, LATE, ProducerConfig};
+use astreum_core::consensus::producer::{Assembled, AssemblyJob, MAX_LATENESS, ProducerConfig};
 use astreum_core::consensus::{Commit, Head, SigningRecord};
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
@@ -50,7 +50,7 @@ impl Judge {
         let mark = commit.signed.last();
         let mark = mark
             .copied()
-            .unwrap_or_else(|| panic!("it is in its record"));
+            .unwrap_or_else(|| panic!("the block is not in the signing record"));
         if let Some((block, _)) = self.signed.get(&mark.parent) {
             assert_eq!(*block, mark.block, "two blocks on {}", mark.parent);
             return;
@@ -58,20 +58,20 @@ impl Judge {
         let latest = self.signed.values().map(|(_, time)| *time).max();
         assert!(
             latest < Some(mark.timestamp),
-            "not later than all before it"
+            "not later than all earlier blocks"
         );
         self.signed
             .insert(mark.parent, (mark.block, mark.timestamp));
         let time = Duration::from_secs(mark.timestamp);
         assert!(
-            now >= time && now <= time + LATE,
+            now >= time && now <= time + MAX_LATENESS,
             "{now:?} is not in the slot of {time:?}"
         );
 
         let atoms = commit.atoms.iter().map(|(_, atom)| atom.clone());
         let source = Overlay(store, atoms.collect());
         let verdict = verify(&source, mark.parent, mark.block, now);
-        let transactions = verdict.unwrap_or_else(|error| panic!("an invalid block: {error:?}"));
+        let transactions = verdict.unwrap_or_else(|error| panic!("invalid block: {error:?}"));
         assert!(transactions <= config.max_block_transactions);
     }
 
@@ -90,13 +90,16 @@ impl Judge {
             .to_atoms()
             .iter()
             .all(|(id, _)| store.atom(id).is_ok());
-        assert!(is_stored, "{id} is announced and is not stored");
+        assert!(is_stored, "{id} is announced but not stored");
         if self.genesis == Some(id) {
             return;
         }
         let parent = head.block().previous;
         let is_recorded = signed.on(&parent).is_some_and(|mark| mark.block == id);
-        assert!(is_recorded, "{id} is announced and is not on record");
+        assert!(
+            is_recorded,
+            "{id} is announced but not in the signing record"
+        );
         let first = self.published.insert(parent, id);
         assert!(
             first.is_none_or(|first| first == id),
@@ -159,6 +162,6 @@ pub(super) fn assembled(job: &AssemblyJob, assembled: &Assembled, room: Option<u
     let mut out = out.chain(assembled.lacking.iter().map(|(id, _)| id));
     assert!(
         !out.any(is_out),
-        "what is rejected or lacks data is in no block"
+        "a rejected or incomplete transaction is in no block"
     );
 }

@@ -76,7 +76,7 @@ impl Scene {
         let mut trie = Trie::new();
         for (key, value) in pairs {
             let put = trie.put(&self.store, key, value);
-            assert!(put.is_ok(), "a new trie lacks nothing: {put:?}");
+            assert!(put.is_ok(), "a new trie has no missing atom: {put:?}");
         }
         let Ok(root) = trie.commit(&mut Scalar, &mut self.store);
         self.ids.push(root);

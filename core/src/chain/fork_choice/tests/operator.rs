@@ -48,7 +48,7 @@ fn block_can_be_adopted_before_it_is_known() {
 }
 
 #[test]
-fn avoided_branch_is_left_however_deep() {
+fn avoided_branch_is_left_at_any_depth() {
     let (world, fork, ours, theirs) = split();
     let avoided = world.block_at(ours, 6);
     let mut choice = world.choice(Some(ours), &[theirs]);
@@ -104,7 +104,7 @@ fn avoiding_without_an_alternative_moves_the_head_back() {
 }
 
 #[test]
-fn lower_part_of_an_avoided_branch_competes_on() {
+fn lower_part_of_an_avoided_branch_still_competes() {
     let mut world = World::new(&[100; 10]);
     let ours = world.run(id(1), 20, &[0]);
     let theirs = world.run(id(1), 40, &[1]);
@@ -121,7 +121,7 @@ fn lower_part_of_an_avoided_branch_competes_on() {
 }
 
 #[test]
-fn last_command_about_a_block_holds() {
+fn last_command_for_a_block_applies() {
     let (world, _, ours, theirs) = split();
     let first = world.block_at(theirs, 6);
     let mut choice = world.choice(Some(ours), &[theirs]);
@@ -167,7 +167,7 @@ fn early_block_waits() {
 }
 
 #[test]
-fn unconnected_blocks_are_refused() {
+fn unconnected_blocks_are_rejected() {
     let mut world = World::new(&[100; 3]);
     let head = world.run(id(1), 5, &[0]);
     world.put(900, AtomId::ZERO, 0, 1);
@@ -260,7 +260,7 @@ fn newcomer_follows_headers_to_the_checkpoint_only() {
 }
 
 #[test]
-fn branch_of_a_known_branch_with_the_checkpoint_has_it_only_if_it_leaves_above() {
+fn fork_of_a_checkpointed_branch_has_the_checkpoint_only_if_it_forks_above() {
     let (mut world, _, ours, theirs) = split();
     let checkpoint = world.block_at(theirs, 600);
     let above = world.run(world.block_at(theirs, 601), 3, &[6]);
@@ -277,7 +277,7 @@ fn branch_of_a_known_branch_with_the_checkpoint_has_it_only_if_it_leaves_above()
 }
 
 #[test]
-fn newcomer_that_avoids_a_block_takes_what_remains() {
+fn newcomer_that_avoids_a_block_follows_the_remaining_branch() {
     let (world, _, ours, theirs) = split();
     let mut choice = world.choice(None, &[theirs, ours]);
     assert!(choice.avoid(&world, world.block_at(theirs, 6)));

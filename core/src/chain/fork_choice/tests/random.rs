@@ -239,7 +239,7 @@ proptest! {
     }
 
     #[test]
-    fn stakes_are_counted_right_through_growth_moves_and_removals(
+    fn stake_counts_stay_correct_through_growth_moves_and_removals(
         stakes in stakes(), runs in runs(10), moves: Vec<(Index, bool)>, avoided: Index,
     ) {
         let (world, blocks) = build(&stakes, &runs);

@@ -118,7 +118,7 @@ fn depth_belongs_to_the_fork_so_that_three_branches_have_no_cycle() {
 }
 
 #[test]
-fn without_a_branch_of_its_own_a_node_begins_at_the_heaviest() {
+fn node_without_a_branch_starts_at_the_heaviest() {
     let total = 1_000_u64.into();
     let from_none = |branches: &[Branch]| select(branches, None, &total);
     // Long and light against short and heavy.

@@ -185,7 +185,7 @@ fn stake_table_of_a_state_is_a_view() {
 }
 
 #[test]
-fn blocks_above_the_head_are_no_fork() {
+fn blocks_above_the_head_are_not_a_fork() {
     let mut world = World::new(&[100; 10]);
     let head = world.run(id(1), 5, &[0]);
     let above = world.run(head, 3, &[1]);

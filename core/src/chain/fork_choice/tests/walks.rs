@@ -27,7 +27,7 @@ fn extension_is_taken_and_an_ancestor_is_not() {
 }
 
 #[test]
-fn reorganization_names_fork_and_depth() {
+fn reorganization_reports_fork_and_depth() {
     let mut world = World::new(&[10; 40]);
     let fork = world.run(id(1), 5, &[0]);
     let ours = world.run(fork, 17, &[1, 2]);
@@ -88,7 +88,7 @@ fn group_counts_all_its_branches() {
 }
 
 #[test]
-fn stakes_are_those_as_of_each_fork() {
+fn stakes_are_read_at_each_fork() {
     let mut world = World::new(&[500, 100, 100]);
     let fork = world.run(id(1), 3, &[0]);
     let ours = world.run(fork, 20, &[1]);
@@ -104,7 +104,7 @@ fn stakes_are_those_as_of_each_fork() {
 }
 
 #[test]
-fn missing_stakes_keep_the_branch_and_are_named() {
+fn missing_stakes_keep_the_branch_and_are_reported() {
     let mut world = World::new(&[100; 4]);
     let fork = world.run(id(1), 3, &[0]);
     let ours = world.run(fork, 20, &[1]);
@@ -131,7 +131,7 @@ fn missing_stakes_keep_the_branch_and_are_named() {
 }
 
 #[test]
-fn veto_is_told_and_keeps_both_sides() {
+fn veto_is_reported_and_keeps_both_sides() {
     // A producer with a stake of 450 made 10 blocks and stopped; one with 50 made 100.
     let mut world = World::new(&[450, 50, 500]);
     let fork = world.run(id(1), 5, &[2]);
@@ -168,7 +168,7 @@ fn veto_is_told_and_keeps_both_sides() {
 }
 
 #[test]
-fn deeper_than_the_limit_needs_the_operator_and_does_not_stop_the_chain() {
+fn fork_beyond_the_depth_limit_needs_the_operator_and_does_not_stop_the_chain() {
     let mut world = World::new(&[100; 10]);
     let fork = world.run(id(1), 5, &[0]);
     let ours = world.run(fork, 1_025, &[1, 2]);
@@ -180,14 +180,18 @@ fn deeper_than_the_limit_needs_the_operator_and_does_not_stop_the_chain() {
     let outcome = choice.decide(&world, &[]);
     assert_eq!(outcome.decision, Decision::Keep);
     assert_eq!(causes(&outcome), [Cause::NeedsOperator]);
-    let told = &outcome.contests[0].fork;
-    assert_eq!((told.block, told.height), (fork, 5));
-    assert_eq!(told.ours.as_ref().map(|side| side.tip), Some(ours));
+    let reported = &outcome.contests[0].fork;
+    assert_eq!((reported.block, reported.height), (fork, 5));
+    assert_eq!(reported.ours.as_ref().map(|side| side.tip), Some(ours));
     assert_eq!(
-        told.others.iter().map(|side| side.tip).collect::<Vec<_>>(),
+        reported
+            .others
+            .iter()
+            .map(|side| side.tip)
+            .collect::<Vec<_>>(),
         [theirs]
     );
-    assert_eq!(choice.forks(), core::slice::from_ref(told));
+    assert_eq!(choice.forks(), core::slice::from_ref(reported));
 
     let next = world.child(ours, 1);
     choice.insert(&world, next.into(), NOW).unwrap();

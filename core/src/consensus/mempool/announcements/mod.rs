@@ -1,7 +1,7 @@
 //! Announced transactions until they are fetched: queue and schedule of the fetches.
 //!
 //! A datagram brings only an id. It may belong to nothing or to malformed data, and the peer that
-//! announced it may never answer. So an id first takes a place in a bounded queue, then one of a
+//! announced it may never answer. So an id first takes a slot in a bounded queue, then one of a
 //! bounded number of fetches, and only then is it checked. Queue and fetches are shared by network
 //! group and, inside a group, by announcer (see `shares`).
 //!
@@ -11,8 +11,8 @@
 //!
 //! Invariants:
 //! - Memory is bounded by the constants of this module, whatever is announced.
-//! - A fetch without an answer holds a place for [`ANSWER_TIME`]. Then it *lingers*: it may still
-//!   succeed, while others use its place.
+//! - A fetch without an answer holds a slot for [`ANSWER_TIME`]. Then it *lingers*: it may still
+//!   succeed, while others use its slot.
 //! - An id that was found permanently invalid is remembered and not fetched again, as long as it is
 //!   among the latest [`MAX_REFUSED`].
 //! - Every id that was opened by [`Announcements::next`] is settled once: by
@@ -30,7 +30,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 pub use shares::{
-    FAILURE_INTERVAL, FAILURES_BURST, GROUP_PLACES, MAX_ANNOUNCED, MAX_ANNOUNCED_PER_PEER,
+    FAILURE_INTERVAL, FAILURES_BURST, GROUP_SLOTS, MAX_ANNOUNCED, MAX_ANNOUNCED_PER_PEER,
     MAX_FETCHING, MAX_PEERS,
 };
 use shares::{Grant, Rank, Shares};
@@ -40,7 +40,7 @@ use shares::{Grant, Rank, Shares};
 pub const MAX_FETCHES: u8 = 64;
 /// Maximum time for one transaction to arrive.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for which a fetch holds its place without an answer.
+/// Time for which a fetch holds its slot without an answer.
 pub const ANSWER_TIME: Duration = Duration::from_millis(500);
 /// Maximum number of lingering fetches. Beyond that, the oldest is given up.
 pub const MAX_LINGERING: usize = 1_024;
@@ -66,9 +66,9 @@ impl fmt::Display for Declined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::UnderWay => "already being fetched",
-            Self::Refused => "refused before, for a reason that does not change",
+            Self::Refused => "refused before for a permanent reason",
             Self::QueueFull => "too many announcements are queued",
-            Self::PeerOverBudget => "too many announcements of this peer came to nothing",
+            Self::PeerOverBudget => "too many failed announcements of this peer",
         })
     }
 }
@@ -95,7 +95,7 @@ pub enum Verdict {
     /// It is refused in the present state, or could not be fetched.
     Bad,
     /// It is refused in any state.
-    BadForGood,
+    PermanentlyBad,
 }
 
 /// Answer of [`Announcements::want`] to a request for a fetch.
@@ -144,7 +144,7 @@ struct Open {
     fetches: u8,
     /// Number of unanswered fetches; each asks the next announcer.
     silences: u8,
-    /// The place that it holds; `None` once it lingers.
+    /// The slot that it holds; `None` once it lingers.
     holds: Option<Grant>,
     /// `true` if announcers that do not answer are asked again while there is time.
     is_patient: bool,
@@ -167,7 +167,7 @@ pub struct Announcements {
     jobs: BTreeMap<AtomId, Job>,
     /// Transactions that wait for an atom, by the atom.
     wanted: BTreeMap<AtomId, Vec<AtomId>>,
-    /// Jobs that hold a place and jobs that linger, by when that ends.
+    /// Jobs that hold a slot and jobs that linger, by when that ends.
     holding: VecDeque<(Duration, u64, AtomId)>,
     lingering: BTreeMap<(Duration, u64), AtomId>,
     refused: BTreeMap<AtomId, ()>,
@@ -207,7 +207,7 @@ impl Announcements {
         Ok(())
     }
 
-    /// Returns the next transaction to check, if there is a place for the fetches that it may need.
+    /// Returns the next transaction to check, if there is a slot for the fetches that it may need.
     pub fn next(&mut self, now: Duration) -> Option<AtomId> {
         loop {
             let grant = self.shares.dequeue(now)?;
@@ -284,7 +284,7 @@ impl Announcements {
         let Some(job) = self.jobs.remove(id).filter(|_| is_open) else {
             return;
         };
-        if verdict == Verdict::BadForGood {
+        if verdict == Verdict::PermanentlyBad {
             self.remember(*id);
         }
         let Some(open) = job.open else {

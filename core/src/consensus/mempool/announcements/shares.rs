@@ -1,14 +1,14 @@
 //! Shares of the queue and of the fetches, by network group and announcer.
 //!
-//! Keys cost nothing, so places are shared by network group first. Groups with something to fetch
-//! take turns. The number of places a group may hold grows with its successful announcements and
+//! Keys cost nothing, so slots are shared by network group first. Groups with something to fetch
+//! take turns. The number of slots a group may hold grows with its successful announcements and
 //! shrinks with failed ones: an announcement that fails, or that is not answered in time, costs an
 //! eighth of them.
 //!
 //! Inside a group the record decides, because honest peers and attackers can share a network (on
 //! loopback all peers do). Announcers that have delivered transactions come first, then those
 //! without a record, then those whose last announcements failed; the latter get at most a quarter
-//! of the group's places, and one each. The places of one announcer grow by one with each
+//! of the group's slots, and one each. The slots of one announcer grow by one with each
 //! transaction that it delivers, like a window in TCP slow start.
 //!
 //! The queue is shared by longest-queue drop. If it is full, a new announcement displaces one of
@@ -27,20 +27,20 @@ use core::time::Duration;
 pub const MAX_ANNOUNCED: usize = 16_384;
 /// Maximum number of queued announcements of one peer.
 pub const MAX_ANNOUNCED_PER_PEER: usize = 8_192;
-/// Number of places for fetches, of all peers together.
+/// Number of slots for fetches, of all peers together.
 pub const MAX_FETCHING: usize = 256;
-/// Places of a network group without a record, between `MIN_GROUP_PLACES` and `MAX_GROUP_PLACES`.
-pub const GROUP_PLACES: usize = 64;
-/// Minimum number of places of a group, however many announcements fail: it may contain an honest
+/// Slots of a network group without a record, between `MIN_GROUP_SLOTS` and `MAX_GROUP_SLOTS`.
+pub const GROUP_SLOTS: usize = 64;
+/// Minimum number of slots of a group, however many announcements fail: it may contain an honest
 /// peer.
-const MIN_GROUP_PLACES: usize = 8;
-/// Maximum number of places of a group, however many announcements succeed.
-const MAX_GROUP_PLACES: usize = 192;
-/// Interval at which a group below [`GROUP_PLACES`] recovers one place.
+const MIN_GROUP_SLOTS: usize = 8;
+/// Maximum number of slots of a group, however many announcements succeed.
+const MAX_GROUP_SLOTS: usize = 192;
+/// Interval at which a group below [`GROUP_SLOTS`] recovers one slot.
 const GROUP_INTERVAL: Duration = Duration::from_secs(1);
-/// Number of places of an announcer without a record.
-const FRESH_PLACES: usize = 2;
-/// Credit at which the places of an announcer stop growing.
+/// Number of slots of an announcer without a record.
+const NEW_ANNOUNCER_SLOTS: usize = 2;
+/// Credit at which the slots of an announcer stop growing.
 const MAX_CREDIT: i32 = 126;
 /// Minimum credit; further failures do not reduce it.
 const MIN_CREDIT: i32 = -64;
@@ -77,17 +77,17 @@ const fn group_of(source: Source) -> Group {
     }
 }
 
-/// Places that a group holds, and its limits.
+/// Slots that a group holds, and its limits.
 #[derive(Debug)]
 struct GroupShare {
     queued: usize,
     holding: usize,
-    /// Number of its places held by failing announcers.
+    /// Number of its slots held by failing announcers.
     failing: usize,
-    places: usize,
+    slots: usize,
     /// Time up to which recovery has been applied.
     recovered: Duration,
-    /// Announcers with a queue and a free place, in the order in which they are served.
+    /// Announcers with a queue and a free slot, in the order in which they are served.
     ready: BTreeMap<(Rank, u64), Source>,
     /// Announcers with a queue, by rank and length of the queue.
     queues: BTreeSet<(Rank, usize, Source)>,
@@ -102,7 +102,7 @@ impl GroupShare {
             queued: 0,
             holding: 0,
             failing: 0,
-            places: GROUP_PLACES,
+            slots: GROUP_SLOTS,
             recovered: now,
             ready: BTreeMap::new(),
             queues: BTreeSet::new(),
@@ -113,8 +113,8 @@ impl GroupShare {
 
     fn recover(&mut self, now: Duration) {
         let passed = whole(now, self.recovered, GROUP_INTERVAL);
-        let missing = GROUP_PLACES.saturating_sub(self.places);
-        self.places += usize::try_from(passed).unwrap_or(missing).min(missing);
+        let missing = GROUP_SLOTS.saturating_sub(self.slots);
+        self.slots += usize::try_from(passed).unwrap_or(missing).min(missing);
         self.recovered += GROUP_INTERVAL * passed;
     }
 
@@ -123,15 +123,15 @@ impl GroupShare {
         match first {
             Some(Rank::Own) => true,
             Some(Rank::Failing) => {
-                self.holding < self.places && self.failing < (self.places / 4).max(1)
+                self.holding < self.slots && self.failing < (self.slots / 4).max(1)
             }
-            Some(_) => self.holding < self.places,
+            Some(_) => self.holding < self.slots,
             None => false,
         }
     }
 }
 
-/// Queue, places and record of one announcer.
+/// Queue, slots and record of one announcer.
 #[derive(Debug)]
 struct Share {
     queue: VecDeque<AtomId>,
@@ -180,11 +180,11 @@ impl Share {
         }
     }
 
-    fn places(&self, rank: Rank) -> usize {
+    fn slots(&self, rank: Rank) -> usize {
         match rank {
             Rank::Own => usize::MAX,
-            Rank::Trusted => FRESH_PLACES + usize::try_from(self.credit).unwrap_or(0),
-            Rank::Fresh => FRESH_PLACES,
+            Rank::Trusted => NEW_ANNOUNCER_SLOTS + usize::try_from(self.credit).unwrap_or(0),
+            Rank::Fresh => NEW_ANNOUNCER_SLOTS,
             Rank::Failing => 1,
         }
     }
@@ -208,12 +208,12 @@ fn whole(now: Duration, since: Duration, interval: Duration) -> u32 {
     u32::try_from(passed).unwrap_or(u32::MAX)
 }
 
-/// Place that was granted.
+/// Slot that was granted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Grant {
     pub(super) id: AtomId,
     pub(super) source: Source,
-    /// Rank of the source when the place was granted.
+    /// Rank of the source when the slot was granted.
     pub(super) rank: Rank,
 }
 
@@ -261,7 +261,7 @@ impl Shares {
         core::mem::take(&mut self.displaced)
     }
 
-    /// Takes an announcement from the queue and grants it a place.
+    /// Takes an announcement from the queue and grants it a slot.
     pub(super) fn dequeue(&mut self, now: Duration) -> Option<Grant> {
         // Announcements of this node do not wait for those of peers.
         let own = self.groups.get(&None);
@@ -300,7 +300,7 @@ impl Shares {
         })
     }
 
-    /// Returns a place.
+    /// Returns a slot.
     pub(super) fn release(&mut self, grant: Grant) {
         self.update(grant.source, |share, group| {
             share.holding = share.holding.saturating_sub(1);
@@ -332,7 +332,7 @@ impl Shares {
                     credit if credit < 0 => credit / 2 + 1,
                     credit => (credit + 1).min(MAX_CREDIT),
                 };
-                group.places = (group.places + 1).min(MAX_GROUP_PLACES);
+                group.slots = (group.slots + 1).min(MAX_GROUP_SLOTS);
             } else if source.is_some() {
                 share.credit = match share.credit {
                     credit if credit > 0 => credit / 2,
@@ -367,7 +367,7 @@ impl Shares {
         self.queued
     }
 
-    /// Returns the number of places held.
+    /// Returns the number of slots held.
     pub(super) const fn holding(&self) -> usize {
         self.holding
     }
@@ -462,19 +462,19 @@ impl Shares {
         if group.queued > 0 {
             self.queues.insert((group.queued, group_id));
         }
-        let is_ready = new_len > 0 && share.holding < share.places(rank);
-        let has_place = share.ready.is_some_and(|(at, _)| at == rank);
+        let is_ready = new_len > 0 && share.holding < share.slots(rank);
+        let has_key = share.ready.is_some_and(|(at, _)| at == rank);
         // A just-served announcer moves behind the others of its rank.
         let was_served = new_len < len;
-        if !is_ready || !has_place || was_served {
-            if let Some(place) = share.ready.take() {
-                group.ready.remove(&place);
+        if !is_ready || !has_key || was_served {
+            if let Some(key) = share.ready.take() {
+                group.ready.remove(&key);
             }
             if is_ready {
                 self.ready_numbers += 1;
-                let place = (rank, self.ready_numbers);
-                share.ready = Some(place);
-                group.ready.insert(place, source);
+                let key = (rank, self.ready_numbers);
+                share.ready = Some(key);
+                group.ready.insert(key, source);
             }
         }
         if group_id.is_some() && !group.has_turn && group.may_fetch() {
@@ -494,8 +494,8 @@ impl Shares {
 
 impl GroupShare {
     fn waste(&mut self) {
-        let lost = (self.places / 8).max(1);
-        self.places = self.places.saturating_sub(lost).max(MIN_GROUP_PLACES);
+        let lost = (self.slots / 8).max(1);
+        self.slots = self.slots.saturating_sub(lost).max(MIN_GROUP_SLOTS);
     }
 }
 
@@ -531,12 +531,12 @@ impl Shares {
             let holding: usize = members().map(|(_, share)| share.holding).sum();
             assert_eq!(group.holding, holding);
             assert!(group.failing <= group.holding);
-            assert!((MIN_GROUP_PLACES..=MAX_GROUP_PLACES).contains(&group.places));
+            assert!((MIN_GROUP_SLOTS..=MAX_GROUP_SLOTS).contains(&group.slots));
             let queues = members().filter(|(_, share)| !share.queue.is_empty());
-            let place = |(source, share): (&Source, &Share)| {
+            let entry = |(source, share): (&Source, &Share)| {
                 (share.rank(*source), share.queue.len(), *source)
             };
-            let queues: BTreeSet<_> = queues.map(place).collect();
+            let queues: BTreeSet<_> = queues.map(entry).collect();
             assert_eq!(group.queues, queues);
             let ready = members().filter_map(|(source, share)| Some((share.ready?, *source)));
             assert_eq!(group.ready, ready.collect());
@@ -552,7 +552,7 @@ impl Shares {
         );
         for (source, share) in &self.announcers {
             let rank = share.rank(*source);
-            let is_ready = !share.queue.is_empty() && share.holding < share.places(rank);
+            let is_ready = !share.queue.is_empty() && share.holding < share.slots(rank);
             assert_eq!(share.ready.map(|(rank, _)| rank), is_ready.then_some(rank));
             assert_eq!(self.idle.contains(&(share.used, *source)), share.is_idle());
             assert!(!share.is_idle() || share.has_record());

@@ -34,7 +34,7 @@ fn open_all(announcements: &mut Announcements, now: Duration) -> Vec<AtomId> {
 }
 
 #[test]
-fn a_window_of_fetches_grows_with_success_and_shrinks_with_failure() {
+fn fetch_window_grows_with_success_and_shrinks_with_failure() {
     let mut announcements = Announcements::default();
     for number in 0..1_000 {
         announcements.announce(NOW, id(number), peer(1)).unwrap();
@@ -60,7 +60,7 @@ fn a_window_of_fetches_grows_with_success_and_shrinks_with_failure() {
 }
 
 #[test]
-fn a_silent_group_loses_its_places_and_an_honest_peer_in_it_does_not() {
+fn silent_group_loses_its_slots_but_an_honest_peer_in_it_does_not() {
     let mut announcements = Announcements::default();
     let mut now = NOW;
     let mut next_id = 0;
@@ -110,7 +110,7 @@ fn a_silent_group_loses_its_places_and_an_honest_peer_in_it_does_not() {
 }
 
 #[test]
-fn silent_groups_leave_places_for_another() {
+fn silent_groups_leave_slots_for_another() {
     let mut announcements = Announcements::default();
     // 16 groups of 64 keys each, from one moment on.
     let mut number = 0;
@@ -129,7 +129,7 @@ fn silent_groups_leave_places_for_another() {
     let open = open_all(&mut announcements, NOW);
     assert_eq!(open.len(), MAX_FETCHING);
     assert!(open.contains(&id(0)), "each group has its turn");
-    // One that comes when all places are held waits for an answer's time.
+    // One that comes when all slots are held waits for an answer's time.
     announcements
         .announce(NOW, id(1_000_000), in_group(1, 99))
         .unwrap();
@@ -142,7 +142,7 @@ fn silent_groups_leave_places_for_another() {
 }
 
 #[test]
-fn a_fetch_without_an_answer_lingers_and_may_still_succeed() {
+fn unanswered_fetch_lingers_and_may_still_succeed() {
     let mut announcements = Announcements::default();
     announcements.announce(NOW, id(1), peer(1)).unwrap();
     assert_eq!(open_all(&mut announcements, NOW), [id(1)]);
@@ -163,7 +163,7 @@ fn a_fetch_without_an_answer_lingers_and_may_still_succeed() {
 }
 
 #[test]
-fn lingering_fetches_are_bounded_and_the_oldest_is_given_up() {
+fn lingering_fetches_are_bounded_and_the_oldest_is_dropped() {
     let mut announcements = Announcements::default();
     let mut now = NOW;
     let mut number = 0;
@@ -192,7 +192,7 @@ fn lingering_fetches_are_bounded_and_the_oldest_is_given_up() {
 }
 
 #[test]
-fn the_queue_is_bounded_and_the_longest_queue_gives_way() {
+fn queue_is_bounded_and_drops_from_the_longest() {
     let mut announcements = Announcements::default();
     let announced = (0..u32::MAX)
         .take_while(|number| announcements.announce(NOW, id(*number), peer(1)).is_ok());
@@ -216,12 +216,12 @@ fn the_queue_is_bounded_and_the_longest_queue_gives_way() {
 }
 
 #[test]
-fn nonsense_silences_its_peer_for_a_while_and_is_not_fetched_twice() {
+fn malformed_transactions_pause_their_announcer_and_are_not_fetched_twice() {
     let mut announcements = Announcements::default();
     for number in 0..FAILURES_BURST {
         announcements.announce(NOW, id(number), peer(1)).unwrap();
         let next = announcements.next(NOW).unwrap();
-        announcements.settle(NOW, &next, Verdict::BadForGood);
+        announcements.settle(NOW, &next, Verdict::PermanentlyBad);
     }
     let more = announcements.announce(NOW, id(900), peer(1));
     assert_eq!(more, Err(Declined::PeerOverBudget));
@@ -233,7 +233,7 @@ fn nonsense_silences_its_peer_for_a_while_and_is_not_fetched_twice() {
 }
 
 #[test]
-fn a_transaction_has_a_few_fetches_and_a_deadline() {
+fn fetches_of_a_transaction_have_a_limit_and_a_deadline() {
     let mut announcements = Announcements::default();
     announcements.announce(NOW, id(1), peer(1)).unwrap();
     assert_eq!(announcements.next(NOW), Some(id(1)));
@@ -258,7 +258,7 @@ fn a_transaction_has_a_few_fetches_and_a_deadline() {
 }
 
 #[test]
-fn further_announcers_are_asked_when_the_first_does_not_answer() {
+fn asks_further_announcers_when_the_first_does_not_answer() {
     let mut announcements = Announcements::default();
     announcements.announce(NOW, id(1), peer(1)).unwrap();
     assert_eq!(
@@ -283,7 +283,7 @@ fn further_announcers_are_asked_when_the_first_does_not_answer() {
 }
 
 #[test]
-fn failing_announcers_are_asked_once_and_a_better_one_takes_their_place() {
+fn failing_announcers_are_asked_once_and_replaced_by_better_ones() {
     let mut announcements = Announcements::default();
     for key in 1..=4 {
         announcements
@@ -308,7 +308,7 @@ fn failing_announcers_are_asked_once_and_a_better_one_takes_their_place() {
         "the best comes first"
     );
     announcements.settle(NOW, &honest, Verdict::Good);
-    // The place was another's, and it is not responsible for the transaction.
+    // The slot was another's, and it is not responsible for the transaction.
     assert_eq!(announcements.shares.rank(peer(9)), Rank::Trusted);
     assert_eq!(announcements.shares.rank(peer(1)), Rank::Failing);
     // Alone they are asked once each.
@@ -340,7 +340,7 @@ fn transactions_with_one_body_share_its_fetch() {
 }
 
 #[test]
-fn what_is_remembered_of_announcers_is_bounded() {
+fn number_of_remembered_announcers_is_bounded() {
     let mut announcements = Announcements::default();
     for number in 0..10_000_u32 {
         let mut key = [5; 32];
@@ -384,7 +384,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn counts_agree_with_what_is_under_way(
+    fn counts_agree_with_open_fetches(
         steps in proptest::collection::vec(step(), 0..200),
     ) {
         let mut announcements = Announcements::default();
@@ -413,7 +413,7 @@ proptest! {
                 Step::Settle(number, verdict) => {
                     if open.contains(&id(number)) {
                         open.retain(|one| *one != id(number));
-                        let verdicts = [Verdict::Good, Verdict::Bad, Verdict::BadForGood];
+                        let verdicts = [Verdict::Good, Verdict::Bad, Verdict::PermanentlyBad];
                         announcements.settle(now, &id(number), verdicts[usize::from(verdict)]);
                     }
                 }
@@ -437,7 +437,7 @@ proptest! {
 }
 
 #[test]
-fn refused_transactions_are_remembered_up_to_a_bound_and_the_oldest_is_forgotten() {
+fn refused_transactions_are_bounded_and_the_oldest_is_forgotten() {
     let mut announcements = Announcements::default();
     let count = u32::try_from(MAX_REFUSED).unwrap() + 3;
     for number in 0..count {
@@ -452,7 +452,7 @@ fn refused_transactions_are_remembered_up_to_a_bound_and_the_oldest_is_forgotten
 }
 
 #[test]
-fn each_announcer_that_was_asked_pays_for_what_came_to_nothing() {
+fn each_asked_announcer_is_charged_for_a_failed_fetch() {
     let mut announcements = Announcements::default();
     for number in 1..=3 {
         let _ = announcements.announce(NOW, id(1), peer(number));
@@ -480,7 +480,7 @@ fn each_announcer_that_was_asked_pays_for_what_came_to_nothing() {
 }
 
 #[test]
-fn the_announcer_that_brought_a_transaction_has_the_credit() {
+fn announcer_that_delivers_a_transaction_gets_the_credit() {
     let mut announcements = Announcements::default();
     for number in 1..=3 {
         let _ = announcements.announce(NOW, id(1), peer(number));
@@ -502,7 +502,7 @@ fn the_announcer_that_brought_a_transaction_has_the_credit() {
 }
 
 #[test]
-fn each_reason_to_decline_has_a_text_of_its_own() {
+fn each_reason_to_decline_has_its_own_text() {
     let reasons = [
         Declined::Refused,
         Declined::UnderWay,
@@ -519,7 +519,7 @@ fn each_reason_to_decline_has_a_text_of_its_own() {
 }
 
 #[test]
-fn a_transaction_that_took_no_fetch_earns_its_announcer_nothing() {
+fn transaction_without_a_fetch_earns_no_credit() {
     let mut announcements = Announcements::default();
     announcements.announce(NOW, id(1), peer(1)).unwrap();
     assert_eq!(announcements.next(NOW), Some(id(1)));

@@ -39,7 +39,7 @@ fn arrival(waits_for: Option<u8>) -> Arrival {
     }
 }
 
-fn insert(pool: &mut Pool<u8>, entry: Entry<u8>, balance: u64) -> Result<Vec<u8>, NoPlace> {
+fn insert(pool: &mut Pool<u8>, entry: Entry<u8>, balance: u64) -> Result<Vec<u8>, PoolError> {
     let inserted = pool.insert(entry, &balance.into(), arrival(None));
     inserted.map(|displaced| {
         displaced
@@ -49,13 +49,13 @@ fn insert(pool: &mut Pool<u8>, entry: Entry<u8>, balance: u64) -> Result<Vec<u8>
     })
 }
 
-fn insert_waiting(pool: &mut Pool<u8>, entry: Entry<u8>, data: u8) -> Result<(), NoPlace> {
+fn insert_waiting(pool: &mut Pool<u8>, entry: Entry<u8>, data: u8) -> Result<(), PoolError> {
     let inserted = pool.insert(entry, &1_000_u64.into(), arrival(Some(data)));
     inserted.map(|displaced| assert!(displaced.is_empty()))
 }
 
 #[test]
-fn senders_take_turns_and_keep_their_order_whatever_the_ids_and_charges() {
+fn senders_take_turns_and_keep_their_order_for_any_ids_and_charges() {
     let mut pool = Pool::new(SMALL);
     for (number, sender, charge) in [(9, 1, 1), (3, 1, 50), (7, 1, 2), (8, 2, 1), (1, 2, 90)] {
         insert(&mut pool, entry(number, sender, 1, charge), 200).unwrap();
@@ -68,15 +68,15 @@ fn each_refusal_has_its_reason() {
     let mut pool = Pool::new(SMALL);
     insert(&mut pool, entry(1, 1, 10, 5), 5).unwrap();
     let again = insert(&mut pool, entry(1, 1, 10, 5), 500);
-    assert_eq!(again, Err(NoPlace::Held));
+    assert_eq!(again, Err(PoolError::Held));
     let poor = insert(&mut pool, entry(2, 1, 10, 5), 9);
     let (balance, needed) = (9_u64.into(), 10_u64.into());
-    assert_eq!(poor, Err(NoPlace::Unpayable { balance, needed }));
+    assert_eq!(poor, Err(PoolError::Unpayable { balance, needed }));
     for number in 2..=4 {
         insert(&mut pool, entry(number, 1, 10, 0), 5).unwrap();
     }
     let (transactions, bytes) = (4, 40);
-    let sender_full = Err(NoPlace::SenderFull {
+    let sender_full = Err(PoolError::SenderFull {
         transactions,
         bytes,
     });
@@ -85,14 +85,14 @@ fn each_refusal_has_its_reason() {
     insert(&mut heavy, entry(1, 1, 40, 0), 5).unwrap();
     insert(&mut heavy, entry(2, 1, 20, 0), 5).unwrap();
     let (transactions, bytes) = (2, 60);
-    let expected = NoPlace::SenderFull {
+    let expected = PoolError::SenderFull {
         transactions,
         bytes,
     };
     assert_eq!(insert(&mut heavy, entry(3, 1, 1, 0), 5), Err(expected));
     let sender_bytes = insert(&mut pool, entry(5, 2, 61, 0), 5);
     let (transactions, bytes) = (0, 0);
-    let expected = NoPlace::SenderFull {
+    let expected = PoolError::SenderFull {
         transactions,
         bytes,
     };
@@ -100,10 +100,10 @@ fn each_refusal_has_its_reason() {
     insert_waiting(&mut pool, entry(6, 2, 10, 0), 100).unwrap();
     let transactions = 1;
     let second = insert_waiting(&mut pool, entry(7, 2, 1, 0), 100);
-    assert_eq!(second, Err(NoPlace::SenderWaitingFull { transactions }));
+    assert_eq!(second, Err(PoolError::SenderWaitingFull { transactions }));
     // A quarter of the bytes.
     let (transactions, bytes) = (1, 10);
-    let waiting_full = NoPlace::WaitingFull {
+    let waiting_full = PoolError::WaitingFull {
         transactions,
         bytes,
     };
@@ -112,18 +112,18 @@ fn each_refusal_has_its_reason() {
     insert(&mut pool, entry(8, 3, 50, 0), 0).unwrap();
     let full = insert(&mut pool, entry(9, 4, 11, 0), 0);
     let (transactions, bytes) = (6, 100);
-    let expected = NoPlace::Full {
+    let expected = PoolError::Full {
         transactions,
         bytes,
     };
     assert_eq!(full, Err(expected));
     assert!(pool.include(&id(1), id(200), 7));
     let included = insert(&mut pool, entry(1, 1, 10, 5), 500);
-    assert_eq!(included, Err(NoPlace::Included));
+    assert_eq!(included, Err(PoolError::Included));
 }
 
 #[test]
-fn waiting_transactions_give_way_and_ready_ones_never_do() {
+fn only_waiting_transactions_are_evicted() {
     let mut pool = Pool::new(SMALL);
     insert_waiting(&mut pool, entry(1, 1, 10, 0), 100).unwrap();
     insert_waiting(&mut pool, entry(2, 2, 10, 0), 101).unwrap();
@@ -135,14 +135,14 @@ fn waiting_transactions_give_way_and_ready_ones_never_do() {
     assert_eq!(insert(&mut pool, entry(9, 9, 1, 0), 1), Ok(vec![2]));
     assert_eq!(insert(&mut pool, entry(10, 10, 1, 0), 1), Ok(vec![1]));
     let full = insert(&mut pool, entry(11, 11, 1, 0), 1);
-    assert!(matches!(full, Err(NoPlace::Full { .. })));
+    assert!(matches!(full, Err(PoolError::Full { .. })));
     let waiting = insert_waiting(&mut pool, entry(12, 12, 1, 0), 102);
-    assert!(matches!(waiting, Err(NoPlace::Full { .. })));
+    assert!(matches!(waiting, Err(PoolError::Full { .. })));
     assert_eq!(order(&pool), [3, 4, 5, 6, 7, 8, 9, 10]);
 }
 
 #[test]
-fn what_waits_for_the_same_data_becomes_ready_or_leaves_together() {
+fn transactions_waiting_for_the_same_data_become_ready_or_leave_together() {
     let mut pool = Pool::new(PoolLimits {
         sender_waiting: 4,
         transactions: 40,
@@ -152,7 +152,10 @@ fn what_waits_for_the_same_data_becomes_ready_or_leaves_together() {
         insert_waiting(&mut pool, entry(number, number, 1, 1), data).unwrap();
     }
     insert(&mut pool, entry(5, 5, 1, 1), 9).unwrap();
-    assert_eq!(pool.get(&id(1)).unwrap().place(), Place::Waiting(id(100)));
+    assert_eq!(
+        pool.get(&id(1)).unwrap().state(),
+        EntryState::Waiting(id(100))
+    );
     assert_eq!(pool.make_ready(&id(100)), [id(1), id(3)]);
     assert_eq!(order(&pool), [1, 3, 5]);
     let dropped = pool.drop_waiting(&id(101));
@@ -171,7 +174,7 @@ fn what_waits_for_the_same_data_becomes_ready_or_leaves_together() {
 }
 
 #[test]
-fn what_was_included_is_kept_for_a_while_and_returns_to_the_front() {
+fn included_transactions_are_kept_and_return_to_the_front() {
     let mut pool = Pool::new(SMALL);
     for number in 1..=4 {
         insert(&mut pool, entry(number, number, 1, 1), 1).unwrap();
@@ -205,7 +208,7 @@ fn what_was_included_is_kept_for_a_while_and_returns_to_the_front() {
 }
 
 #[test]
-fn expires_by_its_own_time_and_frees_what_it_took() {
+fn expired_transactions_free_their_space() {
     let mut pool = Pool::new(SMALL);
     let at = |seconds| Arrival {
         expires: Duration::from_secs(seconds),
@@ -273,17 +276,20 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 /// Recomputes all derived state.
 fn check(pool: &Pool<u8>) -> Result<(), TestCaseError> {
-    let count = |is_counted: fn(&Place) -> bool| {
-        let held = pool.held.values().filter(|held| is_counted(&held.place()));
+    let count = |is_counted: fn(&EntryState) -> bool| {
+        let held = pool.held.values().filter(|held| is_counted(&held.state()));
         held.fold(Count::default(), |mut count, held| {
             count.add(held.entry.bytes);
             count
         })
     };
     let (ready, waiting) = (pool.ready_count(), pool.waiting_count());
-    prop_assert_eq!(count(|place| matches!(place, Place::Ready)), ready);
-    prop_assert_eq!(count(|place| matches!(place, Place::Waiting(_))), waiting);
-    let included = count(|place| matches!(place, Place::Included { .. }));
+    prop_assert_eq!(count(|state| matches!(state, EntryState::Ready)), ready);
+    prop_assert_eq!(
+        count(|state| matches!(state, EntryState::Waiting(_))),
+        waiting
+    );
+    let included = count(|state| matches!(state, EntryState::Included { .. }));
     prop_assert_eq!(included, pool.included_count());
     prop_assert!(ready.transactions + waiting.transactions <= SMALL.transactions);
     prop_assert!(ready.bytes + waiting.bytes <= SMALL.bytes);
@@ -305,10 +311,10 @@ fn check(pool: &Pool<u8>) -> Result<(), TestCaseError> {
     );
     let mut senders: BTreeMap<Sender, Share> = BTreeMap::new();
     for held in pool.pending() {
-        prop_assert_eq!(pool.known(&held.entry.id), Some(NoPlace::Held));
+        prop_assert_eq!(pool.known(&held.entry.id), Some(PoolError::Held));
         let share = senders.entry(held.entry.sender).or_default();
-        match held.place() {
-            Place::Ready => share.ready += 1,
+        match held.state() {
+            EntryState::Ready => share.ready += 1,
             _ => share.waiting += 1,
         }
         share.bytes += held.entry.bytes;
@@ -324,7 +330,7 @@ fn check(pool: &Pool<u8>) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn bounds_order_and_accounts_hold_whatever_happens(
+    fn limits_order_and_counts_hold_for_any_operations(
         operations in proptest::collection::vec(operation(), 0..120),
     ) {
         let mut pool = Pool::new(SMALL);
@@ -347,7 +353,7 @@ proptest! {
                     prop_assert!(known.is_none() || taken.is_err());
                     if let Ok(displaced) = taken {
                         prop_assert!(charge <= balance);
-                        prop_assert!(displaced.iter().all(|held| matches!(held.place(), Place::Waiting(_))));
+                        prop_assert!(displaced.iter().all(|held| matches!(held.state(), EntryState::Waiting(_))));
                         let share = &pool.senders[&[sender; 32]];
                         let is_waiting = waits_for.is_some();
                         prop_assert!(is_waiting || share.ready <= SMALL.sender_ready);
@@ -371,14 +377,14 @@ proptest! {
                     }
                 }
                 Operation::TakeIncluded(number) => {
-                    let place = pool.get(&id(number)).map(Held::place);
-                    let was = matches!(place, Some(Place::Included { .. }));
+                    let state = pool.get(&id(number)).map(Held::state);
+                    let was = matches!(state, Some(EntryState::Included { .. }));
                     prop_assert_eq!(pool.take_included(&id(number)).is_some(), was);
                 }
                 Operation::Forget(height) => pool.forget_included(height),
                 Operation::Remove(number) => {
                     may_leave.push(id(number));
-                    let was_pending = pool.known(&id(number)) == Some(NoPlace::Held);
+                    let was_pending = pool.known(&id(number)) == Some(PoolError::Held);
                     prop_assert_eq!(pool.remove(&id(number)).is_some(), was_pending);
                 }
                 Operation::Expire(now) => {
@@ -399,7 +405,7 @@ proptest! {
 }
 
 #[test]
-fn included_transactions_are_bounded_in_number_and_bytes_and_the_lowest_go_first() {
+fn included_transactions_are_bounded_and_the_lowest_are_dropped_first() {
     let block = id(99);
     let mut pool = Pool::new(SMALL);
     for number in 0..COUNT + 2 {
@@ -429,27 +435,33 @@ fn included_transactions_are_bounded_in_number_and_bytes_and_the_lowest_go_first
 }
 
 #[test]
-fn room_is_exactly_what_the_limits_say() {
+fn room_is_checked_exactly_at_the_limits() {
     let room = |pool: &Pool<u8>, bytes, is_waiting| pool.check_room(&[99; 32], bytes, is_waiting);
     let mut pool = Pool::new(SMALL);
     assert_eq!(room(&pool, SMALL.sender_bytes, false), Ok(()));
     let full = room(&pool, SMALL.sender_bytes + 1, false);
-    assert!(matches!(full, Err(NoPlace::SenderFull { .. })), "{full:?}");
+    assert!(
+        matches!(full, Err(PoolError::SenderFull { .. })),
+        "{full:?}"
+    );
     let waiting = SMALL.bytes / WAITING_PART;
     assert_eq!(room(&pool, waiting, true), Ok(()));
     let full = room(&pool, waiting + 1, true);
-    assert!(matches!(full, Err(NoPlace::WaitingFull { .. })), "{full:?}");
+    assert!(
+        matches!(full, Err(PoolError::WaitingFull { .. })),
+        "{full:?}"
+    );
     insert(&mut pool, entry(1, 1, 60, 0), 1).unwrap();
     assert_eq!(room(&pool, 40, false), Ok(()));
     let full = room(&pool, 41, false);
-    assert!(matches!(full, Err(NoPlace::Full { .. })), "{full:?}");
+    assert!(matches!(full, Err(PoolError::Full { .. })), "{full:?}");
     for number in 2..=COUNT {
         assert_eq!(room(&pool, 1, false), Ok(()), "{number}");
         insert(&mut pool, entry(number, number, 1, 0), 1).unwrap();
     }
     let full = room(&pool, 1, false);
-    assert!(matches!(full, Err(NoPlace::Full { .. })), "{full:?}");
-    // What waits for data has two of the eight places.
+    assert!(matches!(full, Err(PoolError::Full { .. })), "{full:?}");
+    // What waits for data has two of the eight slots.
     let mut pool = Pool::new(SMALL);
     assert_eq!(SMALL.transactions / WAITING_PART, 2);
     for number in 1..=2 {
@@ -457,5 +469,8 @@ fn room_is_exactly_what_the_limits_say() {
         insert_waiting(&mut pool, entry(number, number, 1, 0), 50).unwrap();
     }
     let full = room(&pool, 1, true);
-    assert!(matches!(full, Err(NoPlace::WaitingFull { .. })), "{full:?}");
+    assert!(
+        matches!(full, Err(PoolError::WaitingFull { .. })),
+        "{full:?}"
+    );
 }

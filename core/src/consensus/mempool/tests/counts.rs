@@ -17,7 +17,7 @@ fn every_refusal_counts() {
 }
 
 #[test]
-fn transactions_that_came_just_before_the_end_are_saved() {
+fn flush_saves_the_last_transactions() {
     let (mut host, _) = Host::new(config());
     // The second one within the interval of writes.
     let ids = [1, 2].map(|counter| host.announce(&transfer(5, counter)));

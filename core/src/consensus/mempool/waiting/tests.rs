@@ -62,7 +62,7 @@ fn advance(
 }
 
 #[test]
-fn the_empty_list_is_measured_at_once() {
+fn empty_list_is_measured_immediately() {
     let mut needs = Needs::default();
     assert!(needs.is_empty());
     needs.add(Data::List(AtomId::ZERO), SENDER, None);
@@ -75,7 +75,7 @@ fn the_empty_list_is_measured_at_once() {
 }
 
 #[test]
-fn a_stored_list_is_walked_in_slices() {
+fn stored_list_is_walked_in_slices() {
     let mut store = MemoryStore::new();
     let atoms = list(SLICE_ATOMS * 2 + 1);
     store.extend(atoms.clone());
@@ -103,7 +103,7 @@ fn a_stored_list_is_walked_in_slices() {
 }
 
 #[test]
-fn lists_take_turns_so_that_short_ones_do_not_wait_for_long_ones() {
+fn lists_take_turns_and_long_ones_do_not_delay_short_ones() {
     let mut store = MemoryStore::new();
     let (long, short) = (list(SLICE_ATOMS * 4), list(3));
     store.extend(long.iter().chain(&short).cloned());
@@ -146,7 +146,7 @@ fn needs_that_lack_the_same_atom_share_its_fetch_and_its_failure() {
 }
 
 #[test]
-fn parts_that_come_are_counted_and_the_next_atom_is_fetched() {
+fn counts_received_parts_and_fetches_the_next_atom() {
     let store = MemoryStore::new();
     let atoms = list(10);
     let mut needs = Needs::default();
@@ -164,7 +164,7 @@ fn parts_that_come_are_counted_and_the_next_atom_is_fetched() {
 }
 
 #[test]
-fn a_list_that_comes_atom_by_atom_is_given_up() {
+fn list_that_arrives_atom_by_atom_is_given_up() {
     let store = MemoryStore::new();
     let atoms = list(MAX_PARTS as usize + 2);
     let list = atoms[0].id();
@@ -186,7 +186,7 @@ fn a_list_that_comes_atom_by_atom_is_given_up() {
 }
 
 #[test]
-fn a_dropped_need_takes_its_queued_fetch_with_it_unless_others_share_it() {
+fn dropping_a_need_removes_its_queued_fetch_unless_shared() {
     let tail = list(1);
     let (heads, known) = two_heads(&tail[0]);
     let mut needs = Needs::default();
@@ -221,7 +221,7 @@ fn a_dropped_need_takes_its_queued_fetch_with_it_unless_others_share_it() {
 }
 
 #[test]
-fn a_dropped_need_is_not_reported() {
+fn dropped_need_is_not_reported() {
     let mut needs = Needs::default();
     let store = MemoryStore::new();
     for number in 1..=2 {
@@ -257,7 +257,7 @@ fn senders_take_turns_for_fetches() {
 }
 
 #[test]
-fn fetches_of_other_components_change_nothing() {
+fn ignores_fetches_of_other_components() {
     let store = MemoryStore::new();
     let mut needs = Needs::default();
     let ids: Vec<AtomId> = (0..).map(id).take(MAX_FETCHES + 1).collect();

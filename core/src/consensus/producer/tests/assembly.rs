@@ -45,7 +45,7 @@ fn run(job: &AssemblyJob, store: &MemoryStore, room: Option<u64>) -> Assembled {
 }
 
 #[test]
-fn an_empty_block_is_made_where_it_just_fits_and_no_body_where_it_does_not() {
+fn assembles_an_empty_block_that_just_fits_and_fails_below_that() {
     let (job, store) = job(0);
     let needed = run(&job, &store, None).outcome.unwrap().growth_bytes;
     let fits = run(&job, &store, Some(needed)).outcome.unwrap();
@@ -57,7 +57,7 @@ fn an_empty_block_is_made_where_it_just_fits_and_no_body_where_it_does_not() {
 
 /// The limit of growth does not keep a producer from making an empty block.
 #[test]
-fn an_empty_block_is_made_whatever_a_block_may_leave() {
+fn assembles_an_empty_block_at_any_growth_limit() {
     let (mut job, store) = job(3);
     job.max_growth_bytes = 0;
     let assembly = run(&job, &store, None).outcome.unwrap();
@@ -67,7 +67,7 @@ fn an_empty_block_is_made_whatever_a_block_may_leave() {
 /// Transfers add more than their own bytes; a block that is too large is made again with about as
 /// many as fit.
 #[test]
-fn a_block_that_leaves_too_much_is_made_again_with_as_many_transactions_as_fit() {
+fn oversized_block_is_reassembled_with_the_transactions_that_fit() {
     let (mut job, store) = job(200);
     let all = run(&job, &store, None).outcome.unwrap();
     assert_eq!(all.transactions.len(), 200);
@@ -82,7 +82,7 @@ fn a_block_that_leaves_too_much_is_made_again_with_as_many_transactions_as_fit()
 }
 
 #[test]
-fn a_body_has_no_more_transactions_than_it_may_and_in_their_order() {
+fn body_has_a_bounded_number_of_transactions_in_order() {
     let (mut job, store) = job(20);
     job.max_transactions = 7;
     let assembled = run(&job, &store, None);

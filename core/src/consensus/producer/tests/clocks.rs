@@ -10,7 +10,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// before.
 fn assert_signed_in_order(net: &Net, at: usize) {
     let own: Vec<_> = net.hosts[at]
-        .named
+        .announced_heads
         .iter()
         .filter(|head| head.state() == HeadState::Own && head.height() > 0)
         .collect();
@@ -29,7 +29,7 @@ fn next_block(net: &mut Net, most: u64) -> Duration {
 }
 
 #[test]
-fn a_validator_that_starts_in_1970_begins_within_seconds_of_the_correction() {
+fn validator_started_in_1970_resumes_within_seconds_of_the_clock_correction() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.hosts[0].behind = Duration::from_secs(BEGINNING - 40);
@@ -45,7 +45,7 @@ fn a_validator_that_starts_in_1970_begins_within_seconds_of_the_correction() {
 }
 
 #[test]
-fn a_clock_that_was_slow_delays_nothing_once_it_is_right() {
+fn corrected_slow_clock_causes_no_delay() {
     for behind in [Duration::from_secs(100), HOUR / 3] {
         let (mut net, genesis) = Net::with_chain(&[1], &[]);
         net.add(config(1), Some(&genesis));
@@ -61,7 +61,7 @@ fn a_clock_that_was_slow_delays_nothing_once_it_is_right() {
 }
 
 #[test]
-fn a_clock_that_goes_ahead_and_back_never_makes_it_sign_an_earlier_block() {
+fn backward_clock_jump_never_signs_an_earlier_block() {
     // Alone: blocks that it signed for later times bind it until then, and not longer.
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
@@ -97,7 +97,7 @@ fn a_clock_that_goes_ahead_and_back_never_makes_it_sign_an_earlier_block() {
 }
 
 #[test]
-fn a_missed_slot_is_reported() {
+fn missed_slot_is_reported() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.run_until(100, |net| {
@@ -124,7 +124,7 @@ fn a_missed_slot_is_reported() {
 }
 
 #[test]
-fn a_plan_for_a_clock_that_jumped_is_given_up_when_the_clock_is_right_again() {
+fn replans_when_a_clock_jump_is_corrected() {
     // Long enough to plan, to assemble or to mine, and too short to sign.
     for millis in [20, 60, 200] {
         let (mut net, genesis) = Net::with_chain(&[1, 2], &[]);
@@ -144,7 +144,7 @@ fn a_plan_for_a_clock_that_jumped_is_given_up_when_the_clock_is_right_again() {
 }
 
 #[test]
-fn patience_with_a_chain_that_does_not_come_ends() {
+fn wait_for_an_unavailable_chain_is_bounded() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.run(10);
@@ -164,7 +164,7 @@ fn patience_with_a_chain_that_does_not_come_ends() {
 }
 
 #[test]
-fn patience_is_whole_again_after_the_first_block_and_grows_slowly_after_others() {
+fn hold_back_budget_is_restored_by_the_first_block_and_grows_with_later_ones() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.hosts[0].producer.held = MAX_BEHIND_LATER;
@@ -172,28 +172,28 @@ fn patience_is_whole_again_after_the_first_block_and_grows_slowly_after_others()
     assert_eq!(net.hosts[0].producer.held, Duration::ZERO);
     net.hosts[0].producer.held = MAX_BEHIND_LATER;
     next_block(&mut net, 60);
-    let left = MAX_BEHIND_LATER - crate::consensus::producer::PATIENCE_PER_BLOCK;
+    let left = MAX_BEHIND_LATER - crate::consensus::producer::BEHIND_RESTORED_PER_BLOCK;
     assert_eq!(net.hosts[0].producer.held, left);
 }
 
 #[test]
-fn a_head_that_a_peer_names_is_looked_at_now() {
+fn announced_head_is_checked_immediately() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.run(10);
     let producer = &mut net.hosts[0].producer;
     let before = producer.poll_timeout();
     producer
-        .sightings
-        .name(AtomId::new([9; 32]), PublicKey::new([4; 32]));
-    assert!(producer.sightings.has_news() && !producer.foreign.is_walking());
+        .observed
+        .announced(AtomId::new([9; 32]), PublicKey::new([4; 32]));
+    assert!(producer.observed.has_readable() && !producer.foreign.is_walking());
     let now = producer.now.instant;
     assert_eq!(producer.poll_timeout(), Some(now));
     assert!(before > Some(now));
 }
 
 #[test]
-fn jumps_of_more_than_two_seconds_are_noticed_and_end_no_halt() {
+fn clock_jumps_are_detected_and_do_not_end_a_halt() {
     use crate::consensus::producer::{MAX_CLOCK_JUMP, Phase};
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
@@ -206,7 +206,7 @@ fn jumps_of_more_than_two_seconds_are_noticed_and_end_no_halt() {
             net.hosts[0].ahead = ahead;
             net.hosts[0].call(now, |host, world, context| {
                 host.producer.phase = phase();
-                host.producer.notice_time(world, context);
+                host.producer.update_clock(world, context);
                 is_planned = matches!(host.producer.phase, Phase::Plan);
             });
         }
@@ -224,6 +224,6 @@ fn jumps_of_more_than_two_seconds_are_noticed_and_end_no_halt() {
         MAX_CLOCK_JUMP + nanosecond
     ));
     let block = AtomId::new([3; 32]);
-    let halt = Halt::SecondValidator { block, timestamp };
+    let halt = Halt::DuplicateValidator { block, timestamp };
     assert!(!after_jump(&|| Phase::Halted(halt.clone()), HOUR));
 }

@@ -86,7 +86,7 @@ fn assert_no_slot_was_missed(net: &Net) {
 }
 
 #[test]
-fn transactions_on_missing_lists_hold_up_no_one_whatever_the_number_of_their_senders() {
+fn transactions_on_missing_lists_do_not_delay_others_for_any_number_of_senders() {
     const OPENS: u32 = 5_494;
     for senders in [1, 100, 5_000] {
         for is_one_list in [true, false] {
@@ -116,7 +116,7 @@ fn transactions_on_missing_lists_hold_up_no_one_whatever_the_number_of_their_sen
 }
 
 #[test]
-fn a_transaction_on_a_list_that_is_here_is_not_held_up_by_those_on_missing_lists() {
+fn transaction_on_a_stored_list_is_not_delayed_by_missing_lists() {
     let mut net = net_with_senders(2_000);
     // Fetches for missing lists take their time.
     net.hosts[0].silent = (0..200).map(|peer| PublicKey::new([peer; 32])).collect();
@@ -143,7 +143,7 @@ fn a_transaction_on_a_list_that_is_here_is_not_held_up_by_those_on_missing_lists
 }
 
 #[test]
-fn a_list_is_measured_while_it_is_fetched_and_not_kept() {
+fn list_is_measured_during_its_fetch_and_not_stored() {
     let mut net = net_with_senders(0);
     net.hosts[0].keeps_parts = false;
     let atoms = 2_500;
@@ -181,7 +181,7 @@ fn lists(store: &mut crate::atom::MemoryStore, atoms: usize, heads: u32) -> Vec<
 }
 
 #[test]
-fn lists_that_are_too_long_are_walked_once_and_a_block_is_made_in_every_slot() {
+fn overlong_lists_are_walked_once_and_every_slot_has_a_block() {
     let mut net = net_with_senders(1_200);
     net.hosts[0].producer.config.slice_attempts = 2;
     let lists = lists(&mut net.hosts[0].store, MAX_LIST_ATOMS, 1_200);
@@ -302,7 +302,7 @@ fn transfers_under_silent_announcers(groups: u8, honest_group: u8) -> Duration {
 }
 
 #[test]
-fn silent_announcers_do_not_keep_transfers_out_of_the_next_two_slots() {
+fn silent_announcers_do_not_delay_transfers_by_more_than_a_slot() {
     // Transactions that are ready within a slot are in the block of the next.
     let a_slot = Duration::from_secs(SLOT_SECONDS);
     for groups in [1, 16] {
@@ -315,14 +315,14 @@ fn silent_announcers_do_not_keep_transfers_out_of_the_next_two_slots() {
 }
 
 #[test]
-fn an_assembly_whose_time_is_over_makes_a_smaller_block_and_later_ones_have_the_rest() {
+fn assembly_at_its_deadline_produces_a_smaller_block_and_later_ones_have_the_rest() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     net.add(config(1), Some(&genesis));
     for counter in 0..200 {
         submit(&mut net, 0, &transfer(5, 6, 1, counter));
     }
     net.run_until(1, |net| net.hosts[0].mempool.status().ready.len() == 200);
-    net.hosts[0].looks = Some(40);
+    net.hosts[0].interrupt_after = Some(40);
     let done = net.run_until(60, |net| balance(net, 0, &address(6)) == 200);
     assert!(done);
     let height = usize::try_from(net.head(0).height()).unwrap();
@@ -333,7 +333,7 @@ fn an_assembly_whose_time_is_over_makes_a_smaller_block_and_later_ones_have_the_
 }
 
 #[test]
-fn an_assembly_that_is_not_answered_is_given_up_with_a_problem() {
+fn unanswered_assembly_is_given_up_with_a_problem() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     net.add(config(1), Some(&genesis));
     net.run(10);

@@ -65,9 +65,9 @@ pub(super) fn limits(limits: PoolLimits) -> MempoolConfig {
 }
 
 /// Interrupts after this many checks.
-struct Looks(Option<u32>);
+struct InterruptAfter(Option<u32>);
 
-impl Interrupt for Looks {
+impl Interrupt for InterruptAfter {
     fn is_due(&mut self) -> bool {
         let left = self.0.map(|left| left.checked_sub(1));
         self.0 = left.map(Option::unwrap_or_default);
@@ -86,7 +86,7 @@ pub(super) struct Host {
     /// Contents of the file of the head.
     pub(super) head_file: Option<SavedHead>,
     /// Heads that it announced, in order.
-    pub(super) named: Vec<Head>,
+    pub(super) announced_heads: Vec<Head>,
     pub(super) offered: Vec<AtomId>,
     /// Peers that were asked first for small lists, in order.
     pub(super) asked: Vec<Option<PublicKey>>,
@@ -115,7 +115,7 @@ pub(super) struct Host {
     /// Virtual time of an assembly.
     pub(super) assembly_time: Duration,
     /// Number of checks before an assembly is interrupted.
-    pub(super) looks: Option<u32>,
+    pub(super) interrupt_after: Option<u32>,
     /// Jobs that are not answered.
     pub(super) lost_jobs: u32,
     /// Numbers and budgets of all jobs, and when they were given out.
@@ -335,9 +335,9 @@ impl Net {
                 }
                 Effect::SetHead { head, saved } => {
                     host.head_file = Some(saved);
-                    if host.named.last().map(Head::id) != Some(head.id()) {
-                        host.named.push(head.clone());
-                        self.tell(at, &head);
+                    if host.announced_heads.last().map(Head::id) != Some(head.id()) {
+                        host.announced_heads.push(head.clone());
+                        self.announce(at, &head);
                     }
                 }
                 Effect::Assemble(job) => {
@@ -348,8 +348,8 @@ impl Net {
                         continue;
                     }
                     let room = host.room.filter(|_| host.is_room_known);
-                    let mut looks = Looks(host.looks);
-                    let assembled = job.run(&host.store, &mut Scalar, &mut looks, room);
+                    let mut interrupt_after = InterruptAfter(host.interrupt_after);
+                    let assembled = job.run(&host.store, &mut Scalar, &mut interrupt_after, room);
                     self.now += self.hosts[at].assembly_time;
                     self.input(at, Input::Assembled(Arc::new(assembled)));
                 }
@@ -498,7 +498,7 @@ impl Net {
 
     /// Announces a head to every other running node, which receives its atoms and follows the
     /// longer chain.
-    pub(super) fn tell(&mut self, from: usize, head: &Head) {
+    pub(super) fn announce(&mut self, from: usize, head: &Head) {
         if self.hosts.len() == 1 {
             return;
         }
@@ -546,7 +546,7 @@ impl Host {
             store: MemoryStore::new(),
             file: SigningRecord::default(),
             head_file: None,
-            named: Vec::new(),
+            announced_heads: Vec::new(),
             offered: Vec::new(),
             asked: Vec::new(),
             silent: BTreeSet::new(),
@@ -563,7 +563,7 @@ impl Host {
             room: None,
             is_room_known: false,
             assembly_time: Duration::ZERO,
-            looks: None,
+            interrupt_after: None,
             lost_jobs: 0,
             budgets: Vec::new(),
             announced: Vec::new(),

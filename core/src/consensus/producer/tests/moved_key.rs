@@ -21,7 +21,7 @@ const FIRST: usize = 0;
 const SECOND: usize = 1;
 const OTHER: usize = 2;
 /// Peer that is not a host here.
-const STRANGER: PublicKey = PublicKey::new([77; 32]);
+const UNKNOWN_PEER: PublicKey = PublicKey::new([77; 32]);
 /// The key of the first two.
 const KEY: u8 = 1;
 /// Upper bound of the wait of a validator with half of the stake.
@@ -51,23 +51,23 @@ fn start(net: &mut Net, at: usize) {
     let cut = net.cut.clone();
     net.restart(at, with_seeds(KEY));
     net.cut = cut;
-    meet(net);
+    connect(net);
 }
 
 /// Has every node announce its head to the others.
-fn meet(net: &mut Net) {
+fn connect(net: &mut Net) {
     let up = [FIRST, SECOND, OTHER].into_iter();
     let up = up.filter(|at| net.hosts[*at].is_up);
     let heads: Vec<(usize, Head)> = up.map(|at| (at, net.head(at))).collect();
     for (from, head) in heads {
-        net.tell(from, &head);
+        net.announce(from, &head);
     }
 }
 
 /// Has a peer that is not a host here announce a head to the first node.
-fn name(net: &mut Net, id: AtomId, is_seed: bool) {
+fn announce(net: &mut Net, id: AtomId, is_seed: bool) {
     let head = Input::PeerHead {
-        peer: STRANGER,
+        peer: UNKNOWN_PEER,
         group: NetworkGroup::of([10, 7, 7, 7].into()),
         id,
         is_default_seed: false,
@@ -78,7 +78,7 @@ fn name(net: &mut Net, id: AtomId, is_seed: bool) {
 
 /// Returns the blocks of the key that a node made, by parent.
 fn made(net: &Net, at: usize) -> BTreeMap<AtomId, AtomId> {
-    let own = net.hosts[at].named.iter();
+    let own = net.hosts[at].announced_heads.iter();
     let own = own.filter(|head| {
         let block = head.block();
         head.state() == HeadState::Own && block.validator == address(KEY) && !block.is_genesis()
@@ -87,7 +87,7 @@ fn made(net: &Net, at: usize) -> BTreeMap<AtomId, AtomId> {
 }
 
 /// Returns the parents on which both nodes made a block.
-fn twice(net: &Net) -> usize {
+fn count_conflicts(net: &Net) -> usize {
     let (first, second) = (made(net, FIRST), made(net, SECOND));
     let both = first.iter().filter(|(parent, block)| {
         let other = second.get(*parent);
@@ -99,26 +99,26 @@ fn twice(net: &Net) -> usize {
 fn is_halted(net: &Net, at: usize) -> bool {
     matches!(
         net.activity(at),
-        Activity::Halted(Halt::SecondValidator { .. })
+        Activity::Halted(Halt::DuplicateValidator { .. })
     )
 }
 
 /// Runs until a node has made more blocks of the key.
 #[track_caller]
-fn makes(net: &mut Net, at: usize, more: usize) {
+fn produce(net: &mut Net, at: usize, more: usize) {
     let wanted = made(net, at).len() + more;
     let done = net.run_until(PATIENCE, |net| made(net, at).len() >= wanted);
     assert!(done, "{:?}", net.activity(at));
 }
 
 #[test]
-fn a_key_that_comes_back_validates_again_after_a_quiet_window() {
+fn returning_key_validates_after_a_quiet_window() {
     let mut net = net();
     assert!(!made(&net, FIRST).is_empty());
     net.hosts[FIRST].is_up = false;
     // On another machine, which alone has the key.
     start(&mut net, SECOND);
-    makes(&mut net, SECOND, 5);
+    produce(&mut net, SECOND, 5);
     net.hosts[SECOND].is_up = false;
     let newest = net.hosts[SECOND].file.last().copied().unwrap();
     let before = net.now;
@@ -128,25 +128,25 @@ fn a_key_that_comes_back_validates_again_after_a_quiet_window() {
     assert!(!net.hosts[FIRST].is_validator, "left the validation route");
     let text = net.activity(FIRST).to_string();
     assert!(
-        text.contains("30 s") && text.contains("3 of its turns"),
+        text.contains("30 s") && text.contains("3 of its slots"),
         "{text}"
     );
-    makes(&mut net, FIRST, 1);
+    produce(&mut net, FIRST, 1);
     assert!(net.now - before >= QUIET_OTHER);
     assert!(net.hosts[FIRST].is_validator);
     // The other node's newest block is an entry of the saved record.
     assert!(net.hosts[FIRST].file.blocks().contains(&newest));
-    assert_eq!(twice(&net), 0);
+    assert_eq!(count_conflicts(&net), 0);
     // Back once more: the newest block is the first node's own, and there is no wait.
     net.hosts[FIRST].is_up = false;
     start(&mut net, FIRST);
     let before = net.now;
-    makes(&mut net, FIRST, 1);
+    produce(&mut net, FIRST, 1);
     assert!(net.now - before < QUIET, "{:?}", net.now - before);
 }
 
 #[test]
-fn a_restored_backup_signs_nothing_that_the_key_has_signed_before() {
+fn restored_backup_never_signs_conflicting_blocks() {
     let mut net = net();
     let backup = (
         net.hosts[FIRST].file.clone(),
@@ -157,11 +157,11 @@ fn a_restored_backup_signs_nothing_that_the_key_has_signed_before() {
     let before = made(&net, FIRST);
     net.hosts[FIRST].is_up = false;
     (net.hosts[FIRST].file, net.hosts[FIRST].head_file) = backup;
-    net.hosts[FIRST].named.clear();
+    net.hosts[FIRST].announced_heads.clear();
     start(&mut net, FIRST);
     net.run(5);
     assert!(is_halted(&net, FIRST), "{:?}", net.activity(FIRST));
-    makes(&mut net, FIRST, 2);
+    produce(&mut net, FIRST, 2);
     // The heads that it announced at its start are the old ones.
     let after = made(&net, FIRST);
     let again = after.iter().filter(|(parent, block)| {
@@ -181,12 +181,12 @@ fn moves_to_a_machine_that_is_cut_off(net: &mut Net) {
     };
     net.hosts[SECOND].is_up = true;
     net.restart(SECOND, follower);
-    meet(net);
+    connect(net);
     net.run(20);
     assert!(net.head(SECOND).height() > 0);
     net.cut = [SECOND].into();
     net.hosts[FIRST].is_up = true;
-    makes(net, FIRST, 3);
+    produce(net, FIRST, 3);
     net.hosts[FIRST].is_up = false;
     net.restart(SECOND, with_seeds(KEY));
     net.cut = [SECOND].into();
@@ -196,26 +196,26 @@ fn moves_to_a_machine_that_is_cut_off(net: &mut Net) {
     assert_eq!(status.problem, Some(Problem::NoPeerHead));
     assert!(status.is_halted());
     let halted = |event: &&Event| matches!(event, Event::ProductionHalted(_));
-    let told = net.hosts[SECOND].events.iter().filter(halted).count();
-    assert_eq!(told, 1, "once in the log");
+    let reported = net.hosts[SECOND].events.iter().filter(halted).count();
+    assert_eq!(reported, 1, "once in the log");
     // A peer that announces its head suffices, however late; the head is read before anything is
     // signed.
     net.cut.clear();
-    meet(net);
+    connect(net);
     assert_eq!(net.hosts[SECOND].producer.status().problem, None);
-    makes(net, SECOND, 1);
-    assert_eq!(twice(net), 0);
+    produce(net, SECOND, 1);
+    assert_eq!(count_conflicts(net), 0);
 }
 
 #[test]
-fn a_moved_key_waits_for_the_head_of_a_peer() {
+fn moved_key_waits_for_the_head_of_a_peer() {
     let mut net = net();
     // The second machine's part of the chain contains blocks of the key.
     moves_to_a_machine_that_is_cut_off(&mut net);
 }
 
 #[test]
-fn a_key_without_known_blocks_waits_for_the_head_of_a_peer() {
+fn key_without_known_blocks_waits_for_the_head_of_a_peer() {
     let (mut net, genesis) = Net::with_chain(&[KEY, 2], &[]);
     for number in [KEY, KEY, 2] {
         net.add(config(number), Some(&genesis));
@@ -227,15 +227,15 @@ fn a_key_without_known_blocks_waits_for_the_head_of_a_peer() {
 }
 
 #[test]
-fn a_moved_key_waits_for_headers_however_slow_and_not_for_ever() {
+fn moved_key_waits_for_slow_headers_for_a_bounded_time() {
     let mut net = net();
     net.hosts[FIRST].is_up = false;
     net.hosts[SECOND].is_up = true;
     net.restart(SECOND, with_seeds(KEY));
-    meet(&mut net);
+    connect(&mut net);
     // A node that made the key's newest block does not wait for them.
     net.restart(FIRST, with_seeds(KEY));
-    meet(&mut net);
+    connect(&mut net);
     for at in [FIRST, SECOND] {
         net.hosts[at].context.set_behind(false);
         net.hosts[at].context.set_reading_headers(true);
@@ -248,17 +248,17 @@ fn a_moved_key_waits_for_headers_however_slow_and_not_for_ever() {
     assert!(made(&net, SECOND).is_empty(), "{:?}", net.activity(SECOND));
     net.run(MAX_BEHIND.as_secs() + PATIENCE);
     assert!(!made(&net, SECOND).is_empty(), "{:?}", net.activity(SECOND));
-    assert_eq!(twice(&net), 0);
+    assert_eq!(count_conflicts(&net), 0);
 }
 
 #[test]
-fn a_peer_that_names_its_first_head_late_does_not_stop_production() {
+fn late_first_head_of_a_peer_does_not_stop_production() {
     let (mut net, genesis) = Net::with_chain(&[KEY], &[]);
     net.add(with_seeds(KEY), Some(&genesis));
-    makes(&mut net, FIRST, 5);
+    produce(&mut net, FIRST, 5);
     let before = made(&net, FIRST).len();
     let id = AtomId::new([99; 32]);
-    name(&mut net, id, false);
+    announce(&mut net, id, false);
     net.run(LISTEN.as_secs() - 1);
     assert!(
         made(&net, FIRST).len() > before,
@@ -268,19 +268,19 @@ fn a_peer_that_names_its_first_head_late_does_not_stop_production() {
 }
 
 #[test]
-fn the_node_that_made_the_newest_block_of_its_key_goes_on_without_peers() {
+fn producer_of_the_newest_block_of_its_key_continues_without_peers() {
     let mut net = net();
-    makes(&mut net, FIRST, 1);
+    produce(&mut net, FIRST, 1);
     net.hosts[OTHER].is_up = false;
     net.restart(FIRST, with_seeds(KEY));
     let before = net.now;
     net.run(1);
-    makes(&mut net, FIRST, 1);
+    produce(&mut net, FIRST, 1);
     assert!(net.now - before >= LISTEN_FOR_PEERS);
 }
 
 #[test]
-fn a_lost_signing_record_is_made_again_from_the_chain_without_peers() {
+fn lost_signing_record_is_rebuilt_from_the_chain_without_peers() {
     let (mut net, genesis) = Net::with_chain(&[KEY], &[]);
     net.add(config(KEY), Some(&genesis));
     net.run(30);
@@ -289,13 +289,13 @@ fn a_lost_signing_record_is_made_again_from_the_chain_without_peers() {
     net.restart(FIRST, config(KEY));
     net.run(2);
     assert!(is_halted(&net, FIRST), "{:?}", net.activity(FIRST));
-    makes(&mut net, FIRST, 1);
+    produce(&mut net, FIRST, 1);
     assert!(net.hosts[FIRST].file.blocks().contains(&newest));
     assert_eq!(made(&net, FIRST).get(&newest.parent), Some(&newest.block));
 }
 
 #[test]
-fn two_nodes_with_one_key_halt_and_one_of_them_goes_on() {
+fn two_nodes_with_one_key_halt_and_one_resumes() {
     let mut net = net();
     // A copy of the whole directory, cut off from the others.
     let (file, head) = (
@@ -307,19 +307,19 @@ fn two_nodes_with_one_key_halt_and_one_of_them_goes_on() {
     net.hosts[SECOND].store = atoms;
     net.cut = [SECOND].into();
     net.restart(SECOND, config(KEY));
-    makes(&mut net, SECOND, 2);
-    makes(&mut net, FIRST, 2);
+    produce(&mut net, SECOND, 2);
+    produce(&mut net, FIRST, 2);
     let is_own = |net: &Net, at| net.head(at).block().validator == address(KEY);
     assert!(net.run_until(PATIENCE, |net| is_own(net, FIRST) && is_own(net, SECOND)));
     // Once they hear of each other, neither signs.
     net.cut.clear();
-    meet(&mut net);
+    connect(&mut net);
     net.run(3);
     assert!(is_halted(&net, FIRST) && is_halted(&net, SECOND));
     let before = [made(&net, FIRST), made(&net, SECOND)];
     net.run(8);
     assert_eq!(before, [made(&net, FIRST), made(&net, SECOND)]);
-    let ours = twice(&net);
+    let ours = count_conflicts(&net);
     // Then one signs, and the other stays halted for as long as it does.
     net.run(PATIENCE);
     let after = [made(&net, FIRST).len(), made(&net, SECOND).len()];
@@ -335,12 +335,12 @@ fn two_nodes_with_one_key_halt_and_one_of_them_goes_on() {
     assert!(is_halted(&net, halted));
     // When it stops, the survivor takes over without a restart.
     net.hosts[live].is_up = false;
-    makes(&mut net, halted, 1);
-    assert_eq!(twice(&net), ours);
+    produce(&mut net, halted, 1);
+    assert_eq!(count_conflicts(&net), ours);
 }
 
 #[test]
-fn a_head_that_was_named_is_read_before_anything_is_signed() {
+fn announced_head_is_read_before_signing() {
     let (mut net, genesis) = Net::with_chain(&[KEY], &[]);
     net.add(config(KEY), Some(&genesis));
     net.run(10);
@@ -356,16 +356,16 @@ fn a_head_that_was_named_is_read_before_anything_is_signed() {
     net.restart(FIRST, with_seeds(KEY));
     // A peer that answers slowly.
     net.hosts[FIRST].latency = Duration::from_secs(8);
-    name(&mut net, newest, true);
+    announce(&mut net, newest, true);
     let loaded = made(&net, FIRST).len();
     net.run(20);
     assert_eq!(made(&net, FIRST).len(), loaded);
     assert!(is_halted(&net, FIRST), "{:?}", net.activity(FIRST));
-    assert_eq!(net.hosts[FIRST].asked.first(), Some(&Some(STRANGER)));
+    assert_eq!(net.hosts[FIRST].asked.first(), Some(&Some(UNKNOWN_PEER)));
 }
 
 #[test]
-fn old_blocks_of_the_key_that_are_named_again_delay_nothing() {
+fn reannounced_old_blocks_of_the_key_cause_no_delay() {
     let mut net = net();
     net.run(260);
     // All of them are another node's to a record that was lost.
@@ -382,7 +382,7 @@ fn old_blocks_of_the_key_that_are_named_again_delay_nothing() {
     while made(&net, FIRST).len() == loaded && (net.now - before).as_secs() < PATIENCE {
         let id = old[at % old.len()];
         at += 1;
-        name(&mut net, id, false);
+        announce(&mut net, id, false);
         net.run(1);
     }
     let waited = net.now - before;
@@ -395,17 +395,17 @@ fn old_blocks_of_the_key_that_are_named_again_delay_nothing() {
 }
 
 #[test]
-fn halting_and_resuming_are_reported_once() {
+fn halt_and_resume_are_reported_once() {
     let mut net = net();
     net.hosts[FIRST].is_up = false;
     start(&mut net, SECOND);
-    makes(&mut net, SECOND, 2);
+    produce(&mut net, SECOND, 2);
     net.hosts[SECOND].is_up = false;
     start(&mut net, FIRST);
     net.run(1);
     let is_halt = |event: &&Event| matches!(event, Event::ProducerHalted(_));
     assert_eq!(net.hosts[FIRST].events.iter().filter(is_halt).count(), 1);
-    makes(&mut net, FIRST, 1);
+    produce(&mut net, FIRST, 1);
     let mut halted = 0;
     let mut resumed = 0;
     for event in &net.hosts[FIRST].events {
@@ -418,7 +418,7 @@ fn halting_and_resuming_are_reported_once() {
 /// Nodes that stop, start and are cut off at random: whatever happens, two that hear each other
 /// never make two blocks on one parent, and the key is in use again soon after peace.
 #[test]
-fn random_moves_of_a_key_never_make_two_blocks_on_one_parent() {
+fn random_moves_of_a_key_never_produce_two_blocks_on_one_parent() {
     for seed in 1..=4_u64 {
         let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut next = |below: u64| {
@@ -437,18 +437,18 @@ fn random_moves_of_a_key_never_make_two_blocks_on_one_parent() {
             }
             net.run(1 + next(60));
         }
-        assert_eq!(twice(&net), 0, "seed {seed}");
+        assert_eq!(count_conflicts(&net), 0, "seed {seed}");
         if !net.hosts[FIRST].is_up {
             start(&mut net, FIRST);
         }
         net.hosts[SECOND].is_up = false;
-        makes(&mut net, FIRST, 1);
-        assert_eq!(twice(&net), 0, "seed {seed}");
+        produce(&mut net, FIRST, 1);
+        assert_eq!(count_conflicts(&net), 0, "seed {seed}");
     }
 }
 
 #[test]
-fn a_head_without_blocks_of_the_key_is_searched_in_bounded_pieces() {
+fn head_without_blocks_of_the_key_is_searched_in_bounded_steps() {
     // Another key makes everything: the branch is walked down to its first block.
     let (mut net, genesis) = Net::with_chain(&[KEY, 2], &[]);
     for number in [KEY, KEY, 2] {
@@ -459,10 +459,10 @@ fn a_head_without_blocks_of_the_key_is_searched_in_bounded_pieces() {
     let head: Head = net.head(OTHER);
     assert!(head.height() > 100);
     start(&mut net, SECOND);
-    makes(&mut net, SECOND, 1);
+    produce(&mut net, SECOND, 1);
     net.hosts[SECOND].is_up = false;
     net.run(400);
     start(&mut net, FIRST);
-    makes(&mut net, FIRST, 1);
-    assert_eq!(twice(&net), 0);
+    produce(&mut net, FIRST, 1);
+    assert_eq!(count_conflicts(&net), 0);
 }

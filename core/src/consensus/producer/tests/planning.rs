@@ -3,10 +3,10 @@
 use super::*;
 use crate::consensus::producer::make::REPLAN;
 use crate::consensus::producer::plan::MIN_ASSEMBLY;
-use crate::consensus::producer::{LATE, Phase, WALL_INTERVAL};
+use crate::consensus::producer::{MAX_LATENESS, Phase, WALL_INTERVAL};
 
 #[test]
-fn wait_holds_until_it_is_over() {
+fn wait_lasts_until_its_time() {
     let (mut net, genesis) = Net::with_chain(&[2], &[]);
     net.add(config(1), Some(&genesis));
     net.run(1);
@@ -53,7 +53,7 @@ fn scheduled_work_begins_at_its_time() {
 }
 
 #[test]
-fn job_has_half_of_the_allowed_processor_time_and_a_deadline_in_the_future() {
+fn assembly_job_has_half_of_the_allowed_cpu_time_and_a_future_deadline() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     let config = ProducerConfig {
         max_assembly_time: Duration::from_millis(400),
@@ -74,7 +74,7 @@ fn job_has_half_of_the_allowed_processor_time_and_a_deadline_in_the_future() {
 }
 
 #[test]
-fn worker_is_waited_for_without_a_busy_loop() {
+fn waits_for_the_worker_without_a_busy_loop() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.hosts[0].lost_jobs = u32::MAX;
@@ -90,7 +90,7 @@ fn worker_is_waited_for_without_a_busy_loop() {
 }
 
 #[test]
-fn stored_block_is_not_among_those_whose_record_may_be_lost() {
+fn stored_block_is_not_treated_as_a_lost_block() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.hosts[0].failures = 3;
@@ -102,7 +102,10 @@ fn stored_block_is_not_among_those_whose_record_may_be_lost() {
 
 #[test]
 fn block_is_published_up_to_two_seconds_after_its_time() {
-    for (late, is_published) in [(LATE, true), (LATE + Duration::from_nanos(1), false)] {
+    for (late, is_published) in [
+        (MAX_LATENESS, true),
+        (MAX_LATENESS + Duration::from_nanos(1), false),
+    ] {
         let (mut net, genesis) = Net::with_chain(&[1], &[]);
         net.add(config(1), Some(&genesis));
         let mut found = None;
@@ -151,8 +154,8 @@ fn listening_ends_at_its_time_exactly() {
     assert!(!is_listening(Some(LISTEN), LISTEN));
     net.hosts[0]
         .producer
-        .sightings
-        .name(AtomId::new([9; 32]), PublicKey::new([4; 32]));
+        .observed
+        .announced(AtomId::new([9; 32]), PublicKey::new([4; 32]));
     let mut with_named_head = |first_peer_ago| {
         let mut is_listening = false;
         net.hosts[0].call(now, |host, world, context| {
@@ -168,7 +171,7 @@ fn listening_ends_at_its_time_exactly() {
 }
 
 #[test]
-fn head_of_a_peer_resolves_only_the_problem_that_none_was_named() {
+fn head_of_a_peer_resolves_only_the_missing_peer_head_problem() {
     use crate::consensus::producer::Problem;
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
@@ -178,8 +181,8 @@ fn head_of_a_peer_resolves_only_the_problem_that_none_was_named() {
         (Problem::AssemblyStalled, true),
     ] {
         net.hosts[0].call(now, |host, _, context| {
-            host.producer.trouble(context, problem.clone());
-            host.producer.peer_head_named(context);
+            host.producer.set_problem(context, problem.clone());
+            host.producer.peer_head_announced(context);
         });
         assert_eq!(
             net.hosts[0].producer.status().problem.is_some(),

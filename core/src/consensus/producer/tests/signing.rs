@@ -4,7 +4,7 @@ use super::*;
 use crate::wire::network_group::NetworkGroup;
 
 #[test]
-fn the_second_node_with_a_key_notices_and_never_signs() {
+fn second_node_with_a_key_detects_the_first_and_never_signs() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.run(10);
@@ -14,7 +14,7 @@ fn the_second_node_with_a_key_notices_and_never_signs() {
     };
     let second = net.add(with_seeds, Some(&genesis));
     net.run(30);
-    let Activity::Halted(Halt::SecondValidator { block, .. }) = net.activity(second) else {
+    let Activity::Halted(Halt::DuplicateValidator { block, .. }) = net.activity(second) else {
         panic!("{:?}", net.activity(second));
     };
     assert!(net.chain(0).iter().any(|made| made.id() == block));
@@ -34,7 +34,7 @@ fn the_second_node_with_a_key_notices_and_never_signs() {
 }
 
 #[test]
-fn a_forged_block_of_the_key_stops_nobody() {
+fn forged_block_of_the_key_stops_no_producer() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.run(5);
@@ -80,7 +80,7 @@ fn a_forged_block_of_the_key_stops_nobody() {
 }
 
 #[test]
-fn a_restart_goes_on_from_the_stored_head() {
+fn restart_continues_from_the_stored_head() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     net.add(config(1), Some(&genesis));
     net.run(20);
@@ -94,7 +94,7 @@ fn a_restart_goes_on_from_the_stored_head() {
 }
 
 #[test]
-fn a_crash_between_storing_and_naming_names_the_same_block() {
+fn crash_between_storing_and_announcing_announces_the_same_block() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.run(15);
@@ -108,14 +108,14 @@ fn a_crash_between_storing_and_naming_names_the_same_block() {
     net.restart(0, config(1));
     assert_eq!(net.head(0).id(), parent.id());
     net.run(20);
-    assert_eq!(net.hosts[0].named[1].id(), last.id());
+    assert_eq!(net.hosts[0].announced_heads[1].id(), last.id());
     assert!(net.head(0).height() > parent_head.height() + 1);
     let on_parent = net.chain(0);
     assert!(on_parent.iter().any(|block| block.id() == last.id()));
 }
 
 #[test]
-fn a_signed_block_that_is_lost_is_not_made_a_second_time() {
+fn lost_signed_block_is_not_produced_again() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     let mark = SignedBlock {
@@ -132,14 +132,14 @@ fn a_signed_block_that_is_lost_is_not_made_a_second_time() {
 }
 
 #[test]
-fn a_block_that_cannot_be_stored_is_tried_again_and_stays_the_same() {
+fn failed_block_store_is_retried_with_the_same_block() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.hosts[0].failures = 3;
     net.run_until(60, |net| net.hosts[0].failures == 2);
     let signed = *net.hosts[0].producer.signed().last().unwrap();
     assert!(matches!(net.activity(0), Activity::Storing { height: 1 }));
-    assert_eq!(net.head(0).height(), 0, "not named before it is safe");
+    assert_eq!(net.head(0).height(), 0, "not announced before it is safe");
     assert_eq!(net.hosts[0].file, SigningRecord::default());
     net.run_until(60, |net| net.head(0).height() == 1);
     assert_eq!(net.head(0).id(), signed.block);
@@ -147,7 +147,7 @@ fn a_block_that_cannot_be_stored_is_tried_again_and_stays_the_same() {
 }
 
 #[test]
-fn a_commit_that_ends_late_does_not_pass_for_that_of_the_next_block() {
+fn late_commit_is_not_attributed_to_the_next_block() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.run_until(60, |net| net.head(0).height() > 2);
@@ -172,7 +172,7 @@ fn a_commit_that_ends_late_does_not_pass_for_that_of_the_next_block() {
 }
 
 #[test]
-fn a_block_whose_record_was_not_saved_is_not_announced_after_a_halt() {
+fn block_without_saved_record_is_not_announced_after_a_halt() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.run_until(60, |net| net.head(0).height() > 2);
@@ -214,7 +214,7 @@ fn a_block_whose_record_was_not_saved_is_not_announced_after_a_halt() {
 }
 
 #[test]
-fn a_block_of_the_key_from_elsewhere_is_not_announced_unverified() {
+fn foreign_block_of_the_key_is_not_announced_unverified() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.run_until(60, |net| net.head(0).height() > 2);

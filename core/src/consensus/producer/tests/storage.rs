@@ -14,7 +14,7 @@ fn errors(net: &Net) -> Vec<&Event> {
 }
 
 #[test]
-fn a_block_that_does_not_fit_is_given_up_for_a_smaller_one() {
+fn block_that_does_not_fit_is_replaced_by_a_smaller_one() {
     for is_room_known in [true, false] {
         let (mut net, genesis) = Net::with_chain(&[1], &[5]);
         net.add(config(1), Some(&genesis));
@@ -36,7 +36,7 @@ fn a_block_that_does_not_fit_is_given_up_for_a_smaller_one() {
 }
 
 #[test]
-fn without_room_for_an_empty_block_production_halts_visibly_and_resumes() {
+fn production_halts_without_room_for_an_empty_block_and_resumes() {
     for is_room_known in [true, false] {
         let (mut net, genesis) = Net::with_chain(&[1], &[5]);
         net.add(config(1), Some(&genesis));
@@ -91,7 +91,7 @@ fn without_room_for_an_empty_block_production_halts_visibly_and_resumes() {
 }
 
 #[test]
-fn a_storage_that_fails_is_a_problem_until_it_works_again() {
+fn storage_failure_is_a_problem_until_resolved() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.run(10);
@@ -108,7 +108,7 @@ fn a_storage_that_fails_is_a_problem_until_it_works_again() {
 }
 
 #[test]
-fn blocks_leave_no_more_than_is_allowed_on_average() {
+fn average_block_growth_stays_within_the_limit() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     let per_block = 48 << 10;
     let config = ProducerConfig {
@@ -165,7 +165,7 @@ fn each_kind_of_problem_is_reported_once() {
     ];
     for problem in problems {
         net.hosts[0].call(now, |host, _, context| {
-            host.producer.trouble(context, problem.clone());
+            host.producer.set_problem(context, problem.clone());
         });
         assert_eq!(net.hosts[0].producer.status().problem, Some(problem));
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::consensus::mempool::{Outcome, Standing};
 
 #[test]
-fn a_transaction_that_a_peer_tells_of_is_fetched_and_lands_in_a_block() {
+fn announced_transaction_is_fetched_and_included() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     net.add(config(1), Some(&genesis));
     // A node that has it and does not make blocks.
@@ -24,7 +24,7 @@ fn a_transaction_that_a_peer_tells_of_is_fetched_and_lands_in_a_block() {
     let refusal = last_refusal(&net, 0).unwrap();
     let expected = [
         Refusal::Rejected(Rejection::Replayed),
-        Refusal::NoPlace(NoPlace::Included),
+        Refusal::PoolError(PoolError::Included),
     ];
     assert!(
         refusal.0 == id && expected.contains(&refusal.1),
@@ -40,7 +40,7 @@ fn a_transaction_that_a_peer_tells_of_is_fetched_and_lands_in_a_block() {
 }
 
 #[test]
-fn who_is_busy_is_asked_again_for_a_transaction_but_not_for_ever() {
+fn retries_busy_peer_a_bounded_number_of_times() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     net.add(config(1), Some(&genesis));
     let sender = net.add(config(3), Some(&genesis));
@@ -63,7 +63,7 @@ fn who_is_busy_is_asked_again_for_a_transaction_but_not_for_ever() {
 }
 
 #[test]
-fn what_reference_nodes_cannot_verify_is_refused_where_they_follow() {
+fn refuses_transactions_that_reference_followers_cannot_verify() {
     for reference_followers in [true, false] {
         let (mut net, genesis) = Net::with_chain(&[1], &[5]);
         let config = ProducerConfig {
@@ -101,7 +101,7 @@ fn what_reference_nodes_cannot_verify_is_refused_where_they_follow() {
 }
 
 #[test]
-fn every_reason_to_refuse_a_transaction() {
+fn each_refusal_reason_is_reported() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5, 6]);
     let small = PoolLimits {
         transactions: 4,
@@ -200,7 +200,7 @@ fn every_reason_to_refuse_a_transaction() {
     let third = refused(&mut net, &with_counter(5, 12));
     assert!(matches!(
         third,
-        Some(Refusal::NoPlace(NoPlace::SenderFull { .. }))
+        Some(Refusal::PoolError(PoolError::SenderFull { .. }))
     ));
     for counter in [10, 11] {
         assert_eq!(refused(&mut net, &with_counter(6, counter)), None);
@@ -208,7 +208,7 @@ fn every_reason_to_refuse_a_transaction() {
     let fifth = refused(&mut net, &with_counter(1, 10));
     assert!(matches!(
         fifth,
-        Some(Refusal::NoPlace(NoPlace::Full { .. }))
+        Some(Refusal::PoolError(PoolError::Full { .. }))
     ));
     assert_eq!(net.hosts[0].mempool.pool().ready_count().transactions, 4);
     // Each has its own text.
@@ -226,7 +226,7 @@ fn every_reason_to_refuse_a_transaction() {
 }
 
 #[test]
-fn who_cannot_pay_fee_and_storage_is_refused_with_the_numbers() {
+fn unpayable_transaction_is_refused_with_balance_and_cost() {
     let (mut net, mut genesis) = Net::with_chain(&[1], &[]);
     // A byte costs 1: the treasury's balance is the stake that prices are made of.
     genesis.balances.insert(TREASURY, 1_u64.into());
@@ -241,14 +241,14 @@ fn who_cannot_pay_fee_and_storage_is_refused_with_the_numbers() {
     net.run(1);
     let refusal = last_refusal(&net, 0).unwrap().1;
     let (balance, needed) = (1_700_u64.into(), Natural::from(3 * 799_u64));
-    let expected = Refusal::NoPlace(NoPlace::Unpayable { balance, needed });
+    let expected = Refusal::PoolError(PoolError::Unpayable { balance, needed });
     assert_eq!(refusal, expected);
     assert!(refusal.to_string().contains("1700") && refusal.to_string().contains("2397"));
     assert_eq!(net.hosts[0].mempool.pool().ready_count().transactions, 2);
 }
 
 #[test]
-fn a_flood_of_nonsense_is_cheap_and_leaves_room_for_others() {
+fn flood_of_malformed_transactions_is_cheap_and_does_not_displace_others() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     net.add(config(1), Some(&genesis));
     let sender = net.add(config(3), Some(&genesis));
@@ -265,7 +265,7 @@ fn a_flood_of_nonsense_is_cheap_and_leaves_room_for_others() {
 }
 
 #[test]
-fn what_a_left_block_held_is_made_again() {
+fn transactions_of_an_abandoned_block_are_included_again() {
     let (mut net, genesis) = Net::with_chain(&[1, 2], &[5]);
     net.add(config(1), Some(&genesis));
     submit(&mut net, 0, &transfer(5, 6, 250, 1));
@@ -287,7 +287,7 @@ fn what_a_left_block_held_is_made_again() {
 }
 
 #[test]
-fn a_transaction_that_needs_a_list_that_nobody_has_holds_nobody_up() {
+fn transaction_on_an_unavailable_list_does_not_delay_others() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5, 6]);
     net.add(config(1), Some(&genesis));
     let open = |list: AtomId| {
@@ -322,7 +322,7 @@ fn a_transaction_that_needs_a_list_that_nobody_has_holds_nobody_up() {
 }
 
 #[test]
-fn what_waits_knows_how_many_are_taken_before_it() {
+fn pending_transaction_reports_its_queue_position() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     net.add(config(1), Some(&genesis));
     net.hosts[0].context.set_behind(true);

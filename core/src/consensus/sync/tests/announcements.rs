@@ -13,7 +13,7 @@ fn random_id(number: u32) -> AtomId {
 }
 
 #[test]
-fn a_thousand_random_heads_a_second_cost_at_most_two_requests_a_second() {
+fn thousand_random_heads_per_second_cost_at_most_two_requests_per_second() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let mut at = maker.next(&genesis, 2, &[]);
@@ -50,7 +50,7 @@ fn a_thousand_random_heads_a_second_cost_at_most_two_requests_a_second() {
 }
 
 #[test]
-fn naming_a_bad_block_in_between_gives_no_new_budget() {
+fn announcing_a_bad_block_in_between_gives_no_new_budget() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let good = maker.next(&genesis, 2, &[]);
@@ -77,7 +77,7 @@ fn naming_a_bad_block_in_between_gives_no_new_budget() {
 }
 
 #[test]
-fn peer_that_named_a_head_is_asked_first_for_all_that_belongs_to_it() {
+fn peer_that_announced_a_head_is_asked_first_for_its_data() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let mut blocks = maker.extend(&genesis, 5, 2);
@@ -96,7 +96,7 @@ fn peer_that_named_a_head_is_asked_first_for_all_that_belongs_to_it() {
 }
 
 #[test]
-fn peers_that_named_a_head_take_turns_and_silent_ones_lose_theirs_at_once() {
+fn announcers_of_a_head_take_turns_and_silent_ones_lose_theirs() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let blocks = maker.extend(&genesis, 30, 2);
@@ -124,7 +124,7 @@ fn peers_that_named_a_head_take_turns_and_silent_ones_lose_theirs_at_once() {
 }
 
 #[test]
-fn sixty_silent_peers_that_name_the_head_do_not_delay_it() {
+fn sixty_silent_announcers_do_not_delay_the_head() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let mut at = maker.next(&genesis, 2, &[]);
@@ -152,7 +152,7 @@ fn sixty_silent_peers_that_name_the_head_do_not_delay_it() {
 }
 
 #[test]
-fn sixty_slow_newcomers_do_not_delay_a_follower() {
+fn sixty_slow_new_peers_do_not_delay_a_follower() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let mut at = maker.next(&genesis, 2, &[]);

@@ -22,7 +22,7 @@ fn follower_with_a_slow_clock_continues_within_a_second_of_its_correction() {
     }
     let last = blocks.last().unwrap();
     assert_eq!(host.verified_head(), Some(blocks[4].id()));
-    assert!(host.waits().join("").contains("its time comes in"));
+    assert!(host.waits().join("").contains("s in the future"));
     host.clock_behind = Duration::ZERO;
     host.run_for(&[&maker], Duration::from_millis(1_100));
     assert_eq!(host.verified_head(), Some(last.id()));
@@ -30,7 +30,7 @@ fn follower_with_a_slow_clock_continues_within_a_second_of_its_correction() {
 }
 
 #[test]
-fn block_far_in_the_future_is_tried_again_when_the_clock_is_set() {
+fn block_far_in_the_future_is_retried_when_the_clock_is_set() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let block = maker.next(&genesis, 2, &[]);
@@ -41,7 +41,7 @@ fn block_far_in_the_future_is_tried_again_when_the_clock_is_set() {
     host.run(&[&maker], 20);
     assert_ne!(host.verified_head(), Some(block.id()));
     assert_eq!(host.status().bad_blocks, []);
-    assert!(host.status().dropped.unwrap().1.contains("from the future"));
+    assert!(host.status().dropped.unwrap().1.contains("s in the future"));
     // It is not announced again.
     host.clock_behind = Duration::ZERO;
     host.run_for(&[&maker], Duration::from_millis(1_100));
@@ -49,7 +49,7 @@ fn block_far_in_the_future_is_tried_again_when_the_clock_is_set() {
 }
 
 #[test]
-fn wall_clock_deadlines_are_looked_at_every_second() {
+fn wall_clock_deadlines_are_checked_every_second() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let soon = maker.next(&genesis, 300, &[]);
@@ -64,7 +64,7 @@ fn wall_clock_deadlines_are_looked_at_every_second() {
 }
 
 #[test]
-fn branch_that_waits_for_its_time_gives_its_place_to_others() {
+fn branch_that_waits_for_its_time_frees_its_slot() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let mut host = Host::new(BEGINNING + 2);

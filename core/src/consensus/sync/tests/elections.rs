@@ -78,6 +78,6 @@ fn producers_are_verified_across_epochs_restarts_and_configured_blocks() {
         host.announce(2, bad.id());
         host.run(&[&maker], 3);
         let reason = host.sync.bad_reason(&bad.id()).unwrap();
-        assert!(reason.contains("in the slot of"), "{reason}");
+        assert!(reason.contains("slot belongs to"), "{reason}");
     }
 }

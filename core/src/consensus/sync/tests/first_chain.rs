@@ -2,7 +2,7 @@
 
 use super::host::{BEGINNING, Host, Maker, group, peer, time};
 use crate::consensus::Input;
-use crate::consensus::sync::{FIRST_VOICES, SyncConfig};
+use crate::consensus::sync::{FIRST_ADOPTION_GROUPS, SyncConfig};
 
 fn announce_of_configured_seed(host: &mut Host, from: u8, id: crate::atom::AtomId) {
     host.input(&Input::PeerHead {
@@ -34,7 +34,7 @@ fn waits_for_peers_of_eight_networks_or_twenty_seconds() {
     }
     host.run(&[&maker], 3);
     assert_eq!(host.head(), None);
-    for from in 2..=u8::try_from(FIRST_VOICES).unwrap() {
+    for from in 2..=u8::try_from(FIRST_ADOPTION_GROUPS).unwrap() {
         host.announce(from, head);
     }
     host.run(&[&maker], 1);
@@ -70,7 +70,7 @@ fn waits_for_all_configured_seeds() {
 }
 
 #[test]
-fn takes_the_best_branch_and_not_the_one_heard_of_first() {
+fn adopts_the_best_branch_and_not_the_first_announced() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let trunk = maker.extend(&genesis, 5, 2);
@@ -105,7 +105,7 @@ fn takes_the_best_branch_and_not_the_one_heard_of_first() {
 }
 
 #[test]
-fn takes_the_genesis_that_more_networks_name() {
+fn adopts_the_genesis_announced_by_more_networks() {
     let (mut honest, mut other) = (Maker::new(), Maker::of_chain(0, BEGINNING - 1_000));
     let (ours, theirs) = (honest.genesis.clone(), other.genesis.clone());
     let right = honest.extend(&ours, 3, 2);

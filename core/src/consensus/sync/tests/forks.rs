@@ -57,7 +57,7 @@ fn stale_block_of_a_small_stake_replaces_nothing() {
 }
 
 #[test]
-fn age_of_a_head_plays_no_part() {
+fn age_of_a_head_is_irrelevant() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let ours = maker.extend(&genesis, 2, 2);
@@ -197,7 +197,7 @@ fn restored_anchor_binds_where_the_head_alone_would_not() {
 }
 
 #[test]
-fn avoided_branch_is_left_and_not_synced_again() {
+fn avoided_branch_is_abandoned_and_not_synced_again() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let trunk = maker.extend(&genesis, 5, 2);
@@ -235,7 +235,7 @@ fn avoided_branch_is_left_and_not_synced_again() {
 }
 
 #[test]
-fn operator_can_have_a_branch_synced_that_left_too_far_back() {
+fn operator_can_adopt_a_branch_with_a_deep_fork_point() {
     let (maker, _, other, mut host) = beyond_the_depth();
     host.input(&Input::AdoptFork(other[49].id()));
     host.run(&[&maker], 5);

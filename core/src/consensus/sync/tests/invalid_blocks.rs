@@ -92,7 +92,7 @@ fn each_broken_rule_has_its_reason_and_makes_descendants_invalid() {
                 ..right.clone()
             },
             2,
-            "in the slot of",
+            "slot belongs to",
         ),
         (
             Header {
@@ -157,7 +157,7 @@ fn each_broken_rule_has_its_reason_and_makes_descendants_invalid() {
                 ..right.clone()
             },
             1,
-            "list of the block's transactions",
+            "malformed transaction list",
         ),
         (
             Header {
@@ -167,7 +167,7 @@ fn each_broken_rule_has_its_reason_and_makes_descendants_invalid() {
             1,
             "transaction 0",
         ),
-        (signed_by_other, 1, "the sender did not sign it"),
+        (signed_by_other, 1, "invalid signature"),
     ];
     for (header, signer, expected) in cases {
         let is_foreign = header.chain_id != good.chain_id;
@@ -220,8 +220,8 @@ fn rejects_malformed_blocks() {
         .store
         .extend(truncated.atoms.into_iter().map(|(_, atom)| atom));
     let reason = reason_for(&maker, &good, truncated.id, truncated.id);
-    assert!(reason.contains("fewer fields"), "{reason}");
+    assert!(reason.contains("too few fields"), "{reason}");
     let other = maker.store.insert(Atom::bytes(*b"not a block at all"));
     let reason = reason_for(&maker, &good, other, other);
-    assert!(reason.contains("name of its type"), "{reason}");
+    assert!(reason.contains("missing type name"), "{reason}");
 }

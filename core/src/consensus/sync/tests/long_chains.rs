@@ -27,7 +27,7 @@ fn entries(host: &Host) -> usize {
 }
 
 #[test]
-fn syncs_a_chain_of_which_few_header_ids_are_kept() {
+fn syncs_a_chain_while_keeping_few_header_ids() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let blocks = maker.extend(&genesis, 600, 2);
@@ -49,7 +49,7 @@ fn syncs_a_chain_of_which_few_header_ids_are_kept() {
 
 /// A validator does not wait for slow headers, unless its key was elsewhere.
 #[test]
-fn headers_that_take_long_are_told_apart_from_a_chain_that_comes_near() {
+fn distinguishes_slow_headers_from_a_nearby_chain() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let blocks = maker.extend(&genesis, 300, 2);
@@ -69,7 +69,7 @@ fn headers_that_take_long_are_told_apart_from_a_chain_that_comes_near() {
 }
 
 #[test]
-fn keeps_a_bounded_number_of_headers_on_the_word_of_one_peer() {
+fn keeps_a_bounded_number_of_headers_from_a_single_peer() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let blocks = maker.extend(&genesis, 200, 2);
@@ -82,10 +82,7 @@ fn keeps_a_bounded_number_of_headers_on_the_word_of_one_peer() {
     host.run(&[&maker], 30);
     assert_eq!(host.head(), None);
     let waits = host.waits().join("; ");
-    assert!(
-        waits.contains("96 headers on the word of one peer"),
-        "{waits}"
-    );
+    assert!(waits.contains("96 headers from a single peer"), "{waits}");
     assert!(entries(&host) <= 96 / 8 + 24 + 1);
     assert!(!host.context.is_behind());
     // Another network announces a later head of the same branch.
@@ -96,7 +93,7 @@ fn keeps_a_bounded_number_of_headers_on_the_word_of_one_peer() {
 }
 
 #[test]
-fn a_configured_seed_alone_confirms_a_long_chain() {
+fn configured_seed_alone_confirms_a_long_chain() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let blocks = maker.extend(&genesis, 200, 2);
@@ -184,7 +181,7 @@ fn unknown_heads_do_not_stall_honest_heads() {
 }
 
 #[test]
-fn a_newcomer_is_not_kept_out_by_withheld_headers() {
+fn new_peer_is_not_blocked_by_withheld_headers() {
     let (mut honest, mut bad) = (Maker::new(), Maker::new());
     let genesis = honest.genesis.clone();
     let blocks = honest.extend(&genesis, 90, 2);
@@ -201,7 +198,7 @@ fn a_newcomer_is_not_kept_out_by_withheld_headers() {
 }
 
 #[test]
-fn branch_that_leaves_too_far_back_is_not_read_to_its_end() {
+fn branch_with_a_deep_fork_point_is_not_read_to_its_end() {
     use crate::consensus::sync::MAX_OWN_BLOCKS;
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
@@ -222,7 +219,7 @@ fn branch_that_leaves_too_far_back_is_not_read_to_its_end() {
     host.run(&[&maker], 5);
     let (head, reason) = host.status().dropped.unwrap();
     assert_eq!(head, other[149].id());
-    assert!(reason.contains("leaves our chain"), "{reason}");
+    assert!(reason.contains("below our head"), "{reason}");
     assert_eq!(host.status().bad_blocks, []);
     assert!(!host.asked.contains_key(&first.id()));
     // The operator can have it synced, and it replaces ours.

@@ -13,7 +13,7 @@ fn full() -> StoreFailure {
 }
 
 #[test]
-fn block_that_is_not_stored_is_not_verified_until_it_is() {
+fn block_counts_as_verified_only_once_stored() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let blocks = maker.extend(&genesis, 6, 2);
@@ -46,7 +46,7 @@ fn block_that_is_not_stored_is_not_verified_until_it_is() {
 }
 
 #[test]
-fn full_block_is_verified_by_a_host_that_keeps_nothing_of_what_is_fetched() {
+fn host_that_keeps_no_fetched_atoms_verifies_a_full_block() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let transfers: Vec<_> = (0..500).map(Maker::transfer).collect();
@@ -63,7 +63,7 @@ fn full_block_is_verified_by_a_host_that_keeps_nothing_of_what_is_fetched() {
 }
 
 #[test]
-fn state_that_was_needed_is_stored_so_that_the_node_can_go_on_alone() {
+fn stores_the_needed_state_so_that_the_node_can_continue_alone() {
     use crate::chain::{Builder, StakeTable};
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
@@ -130,7 +130,7 @@ fn many_short_lists_of_one_block_are_measured_together() {
 }
 
 #[test]
-fn list_that_goes_on_with_what_the_block_makes_is_measured() {
+fn list_continued_by_atoms_of_the_block_is_measured() {
     use crate::chain::Builder;
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();

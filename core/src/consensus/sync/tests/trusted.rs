@@ -97,7 +97,7 @@ fn default_seed_on_another_branch_beyond_the_depth_waits_for_the_operator() {
 }
 
 #[test]
-fn unlinked_head_of_the_default_seed_takes_the_operator() {
+fn unlinked_head_of_the_default_seed_needs_the_operator() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let blocks = maker.extend(&genesis, 3, 2);
@@ -122,7 +122,7 @@ fn unlinked_head_of_the_default_seed_takes_the_operator() {
 }
 
 #[test]
-fn default_seed_that_goes_and_comes_back_is_followed_again() {
+fn reconnecting_default_seed_is_followed_again() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let blocks = maker.extend(&genesis, 5, 2);
@@ -143,7 +143,7 @@ fn default_seed_that_goes_and_comes_back_is_followed_again() {
 }
 
 #[test]
-fn head_named_before_the_default_seed_was_pinned_is_not_verified() {
+fn head_announced_before_the_default_seed_was_pinned_is_not_verified() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let blocks = maker.extend(&genesis, 3, 2);
@@ -163,7 +163,7 @@ fn head_named_before_the_default_seed_was_pinned_is_not_verified() {
 }
 
 #[test]
-fn invalid_block_that_the_default_seed_names_is_not_synced_again() {
+fn invalid_block_announced_by_the_default_seed_is_not_synced_again() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let blocks = maker.extend(&genesis, 3, 2);

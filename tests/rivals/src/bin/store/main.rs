@@ -110,7 +110,7 @@ struct OneTxn<'a> {
 
 impl Rival for OneTxn<'_> {
     fn put(&mut self, _: &Batch) {
-        unreachable!("it only reads");
+        unreachable!("the transaction is read-only");
     }
 
     fn get(&self, id: &AtomId) -> Option<Atom> {
@@ -290,7 +290,7 @@ fn compare(python: &str, dir: &Path) -> Result<bool, String> {
     );
     let files: Vec<u64> = stats.levels.iter().map(|level| level.files).collect();
     println!(
-        "files by level {files:?}, {memory:.2} bytes of memory an atom, opened in {opened:.0} ms"
+        "files by level {files:?}, {memory:.2} bytes of memory per atom, opened in {opened:.0} ms"
     );
 
     let [ours, lmdb, redb] = taken;
@@ -309,7 +309,7 @@ fn compare(python: &str, dir: &Path) -> Result<bool, String> {
             puts[0] / puts[1].max(puts[2]),
             5.0,
         ),
-        ("memory: 4 bytes an atom", 4.0 / memory, 1.0),
+        ("memory: 4 bytes per atom", 4.0 / memory, 1.0),
         ("open a million atoms: 100 ms", 100.0 / opened, 1.0),
     ];
     let mut reached = true;

@@ -54,7 +54,7 @@ pub fn measure(
     let numbers: Vec<f64> = text.lines().filter_map(|n| n.parse().ok()).collect();
     let [get, absent, insert] = numbers[..] else {
         let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{python} measured nothing: {errors}"));
+        return Err(format!("{python} printed no measurements: {errors}"));
     };
     Ok(Reference {
         get,

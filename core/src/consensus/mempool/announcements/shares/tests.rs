@@ -38,7 +38,7 @@ fn grants(shares: &mut Shares) -> Vec<Grant> {
 }
 
 #[test]
-fn credit_grows_with_what_comes_and_a_failure_halves_it() {
+fn credit_grows_with_deliveries_and_is_halved_by_a_failure() {
     let mut shares = Shares::default();
     let source = peer(1, 1);
     let mut after = |good: &[bool]| {
@@ -66,7 +66,7 @@ fn credit_grows_with_what_comes_and_a_failure_halves_it() {
 }
 
 #[test]
-fn this_nodes_own_failures_cost_nothing() {
+fn failures_of_local_submissions_are_not_charged() {
     let mut shares = Shares::default();
     for _ in 0..100 {
         shares.record(NOW, None, false);
@@ -76,25 +76,25 @@ fn this_nodes_own_failures_cost_nothing() {
 }
 
 #[test]
-fn failing_announcers_hold_a_quarter_of_the_places_of_their_group() {
+fn failing_announcers_get_a_quarter_of_the_slots_of_their_group() {
     let mut shares = Shares::default();
     for number in 0..30 {
         let source = peer(number, 1);
         shares.suspect(NOW, source);
         queue(&mut shares, source, 3);
     }
-    // This many wasted places leave the minimum of a group.
+    // This many wasted slots leave the minimum of a group.
     let failing = grants(&mut shares);
-    assert_eq!(failing.len(), MIN_GROUP_PLACES / 4);
+    assert_eq!(failing.len(), MIN_GROUP_SLOTS / 4);
     assert!(failing.iter().all(|grant| grant.rank == Rank::Failing));
     assert!(!shares.has_next());
     for number in 100..110 {
         queue(&mut shares, peer(number, 1), 3);
     }
     let fresh = grants(&mut shares);
-    assert_eq!(fresh.len(), MIN_GROUP_PLACES - failing.len());
+    assert_eq!(fresh.len(), MIN_GROUP_SLOTS - failing.len());
     assert!(fresh.iter().all(|grant| grant.rank == Rank::Fresh));
-    // A returned place goes to another announcer.
+    // A returned slot goes to another announcer.
     shares.release(failing[0]);
     assert_eq!(grants(&mut shares).len(), 1);
 }
@@ -113,7 +113,7 @@ fn announcers_of_a_rank_take_turns() {
 }
 
 #[test]
-fn places_of_all_peers_together_are_bounded_and_those_of_this_node_are_not() {
+fn slots_of_peers_are_bounded_and_local_ones_are_not() {
     let mut shares = Shares::default();
     for number in 0..200 {
         queue(&mut shares, peer(number, number), 2);
@@ -132,7 +132,7 @@ fn places_of_all_peers_together_are_bounded_and_those_of_this_node_are_not() {
 }
 
 #[test]
-fn a_full_queue_takes_from_the_longest() {
+fn full_queue_evicts_from_the_longest() {
     let longest = MAX_ANNOUNCED_PER_PEER;
     // Of two groups, the one that has more, and its newest announcement.
     let mut shares = Shares::default();
@@ -160,7 +160,7 @@ fn a_full_queue_takes_from_the_longest() {
 }
 
 #[test]
-fn an_announcer_without_work_or_record_is_forgotten() {
+fn idle_announcer_without_record_is_forgotten() {
     let mut shares = Shares::default();
     queue(&mut shares, peer(1, 1), 1);
     let grant = shares.dequeue(NOW).unwrap();
@@ -171,7 +171,7 @@ fn an_announcer_without_work_or_record_is_forgotten() {
 }
 
 #[test]
-fn records_recover_one_step_after_each_interval() {
+fn credit_recovers_one_step_per_interval() {
     let mut shares = Shares::default();
     let source = peer(1, 1);
     for _ in 0..10 {
@@ -193,30 +193,30 @@ fn records_recover_one_step_after_each_interval() {
 }
 
 #[test]
-fn places_of_a_group_recover_one_after_each_interval() {
+fn slots_of_a_group_recover_one_per_interval() {
     let mut shares = Shares::default();
     let source = peer(1, 1);
     queue(&mut shares, source, 1);
     let group = group_of(source);
-    let set = |shares: &mut Shares, places| shares.groups.get_mut(&group).unwrap().places = places;
-    set(&mut shares, MIN_GROUP_PLACES);
-    for (time, places) in [
-        (GROUP_INTERVAL - Duration::from_nanos(1), MIN_GROUP_PLACES),
-        (GROUP_INTERVAL, MIN_GROUP_PLACES + 1),
-        (GROUP_INTERVAL * 5, MIN_GROUP_PLACES + 5),
-        (GROUP_INTERVAL * 1_000, GROUP_PLACES),
+    let set = |shares: &mut Shares, slots| shares.groups.get_mut(&group).unwrap().slots = slots;
+    set(&mut shares, MIN_GROUP_SLOTS);
+    for (time, slots) in [
+        (GROUP_INTERVAL - Duration::from_nanos(1), MIN_GROUP_SLOTS),
+        (GROUP_INTERVAL, MIN_GROUP_SLOTS + 1),
+        (GROUP_INTERVAL * 5, MIN_GROUP_SLOTS + 5),
+        (GROUP_INTERVAL * 1_000, GROUP_SLOTS),
     ] {
         shares.share(NOW + time, source);
-        assert_eq!(shares.groups[&group].places, places, "{time:?}");
+        assert_eq!(shares.groups[&group].slots, slots, "{time:?}");
     }
-    // Places that a group has gained are not lost with time.
-    set(&mut shares, MAX_GROUP_PLACES);
+    // Slots that a group has gained are not lost with time.
+    set(&mut shares, MAX_GROUP_SLOTS);
     shares.share(NOW + GROUP_INTERVAL * 2_000, source);
-    assert_eq!(shares.groups[&group].places, MAX_GROUP_PLACES);
+    assert_eq!(shares.groups[&group].slots, MAX_GROUP_SLOTS);
 }
 
 #[test]
-fn full_queue_takes_from_the_group_that_has_most_and_from_another_only_if_it_has_more() {
+fn full_queue_evicts_from_the_largest_group_only_if_it_is_larger() {
     let mut shares = Shares::default();
     let counts = [
         MAX_ANNOUNCED / 3 + 1,
@@ -242,24 +242,24 @@ fn full_queue_takes_from_the_group_that_has_most_and_from_another_only_if_it_has
 }
 
 #[test]
-fn announcer_without_a_record_gets_two_places_and_one_more_with_each_that_it_brings() {
+fn new_announcer_gets_two_slots_and_one_more_per_delivery() {
     let mut shares = Shares::default();
     let source = peer(1, 1);
     queue(&mut shares, source, 100);
     let mut granted = grants(&mut shares);
-    assert_eq!(granted.len(), FRESH_PLACES);
+    assert_eq!(granted.len(), NEW_ANNOUNCER_SLOTS);
     for brought in 1..5 {
         shares.record(NOW, source, true);
         for grant in granted.drain(..) {
             shares.release(grant);
         }
         granted = grants(&mut shares);
-        assert_eq!(granted.len(), FRESH_PLACES + brought);
+        assert_eq!(granted.len(), NEW_ANNOUNCER_SLOTS + brought);
     }
 }
 
 #[test]
-fn known_announcer_displaces_none_and_a_new_one_the_one_heard_of_longest_ago() {
+fn new_announcer_evicts_the_least_recently_seen_and_a_known_one_none() {
     let mut shares = Shares::default();
     for number in 0..MAX_PEERS {
         let now = NOW + Duration::from_millis(number as u64);
@@ -279,7 +279,7 @@ fn known_announcer_displaces_none_and_a_new_one_the_one_heard_of_longest_ago() {
 }
 
 #[test]
-fn announcer_displaces_only_a_longer_queue_of_its_group() {
+fn announcer_evicts_only_from_a_longer_queue_of_its_group() {
     let mut shares = Shares::default();
     let counts = [
         MAX_ANNOUNCED_PER_PEER,
@@ -301,20 +301,20 @@ fn announcer_displaces_only_a_longer_queue_of_its_group() {
 }
 
 #[test]
-fn wasted_place_costs_a_group_an_eighth_of_its_places_down_to_a_minimum() {
+fn wasted_slot_costs_a_group_an_eighth_of_its_slots_down_to_a_minimum() {
     let mut shares = Shares::default();
     let source = peer(1, 1);
-    let mut places = Vec::new();
+    let mut slots = Vec::new();
     for _ in 0..20 {
         shares.record(NOW, source, false);
-        places.push(shares.groups[&group_of(source)].places);
+        slots.push(shares.groups[&group_of(source)].slots);
     }
-    assert_eq!(places[..6], [56, 49, 43, 38, 34, 30]);
-    assert_eq!(places[19], MIN_GROUP_PLACES);
+    assert_eq!(slots[..6], [56, 49, 43, 38, 34, 30]);
+    assert_eq!(slots[19], MIN_GROUP_SLOTS);
 }
 
 #[test]
-fn announcer_with_failures_is_remembered_whatever_its_credit() {
+fn announcer_with_failures_is_remembered_at_any_credit() {
     let mut shares = Shares::default();
     let source = peer(1, 1);
     shares.record(NOW, source, true);

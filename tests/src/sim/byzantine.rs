@@ -11,9 +11,9 @@ pub const MAX_SEEN: usize = 64;
 /// Datagram with its destination.
 pub enum Sent {
     /// To its intended recipient.
-    Meant(Vec<u8>),
+    ToRecipient(Vec<u8>),
     /// To another node.
-    Strayed(Vec<u8>),
+    ToOther(Vec<u8>),
 }
 
 /// Returns a handshake of a fresh key.
@@ -31,33 +31,33 @@ pub fn handshake(random: &mut Random, port: u16) -> Vec<u8> {
 
 /// Returns the datagrams to send in place of `datagram`. `seen` contains received datagrams, which
 /// may be replayed.
-pub fn twist(random: &mut Random, datagram: &[u8], seen: &[Vec<u8>]) -> Vec<Sent> {
-    let mut sent = vec![Sent::Meant(datagram.to_vec())];
+pub fn mutate(random: &mut Random, datagram: &[u8], seen: &[Vec<u8>]) -> Vec<Sent> {
+    let mut sent = vec![Sent::ToRecipient(datagram.to_vec())];
     match random.below(8) {
-        0 => sent.push(Sent::Strayed(datagram.to_vec())),
+        0 => sent.push(Sent::ToOther(datagram.to_vec())),
         1 => {
             let mut flipped = datagram.to_vec();
             let at = random.below(flipped.len());
             if let Some(byte) = flipped.get_mut(at) {
                 *byte ^= 1 << random.below(8);
             }
-            sent = vec![Sent::Meant(flipped)];
+            sent = vec![Sent::ToRecipient(flipped)];
         }
         2 => {
             let cut = random.below(datagram.len());
-            sent.push(Sent::Meant(
+            sent.push(Sent::ToRecipient(
                 datagram.get(..cut).unwrap_or_default().to_vec(),
             ));
         }
         3 => {
             let len = 1 + random.below(1_400);
-            sent.push(Sent::Strayed(random.bytes(len)));
+            sent.push(Sent::ToOther(random.bytes(len)));
         }
         4 | 5 => {
             let at = random.below(seen.len());
             if let Some(again) = seen.get(at) {
-                sent.push(Sent::Strayed(again.clone()));
-                sent.push(Sent::Meant(again.clone()));
+                sent.push(Sent::ToOther(again.clone()));
+                sent.push(Sent::ToRecipient(again.clone()));
             }
         }
         _ => {}

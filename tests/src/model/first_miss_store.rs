@@ -7,20 +7,20 @@ use std::collections::BTreeSet;
 
 /// Store in which every atom is missing on the first read. See the [module](self).
 #[derive(Default)]
-pub struct Forgetful {
+pub struct FirstMissStore {
     /// Atoms that can be fetched.
     pub all: MemoryStore,
     here: RefCell<BTreeSet<AtomId>>,
 }
 
-impl Forgetful {
+impl FirstMissStore {
     /// Makes all atoms missing again.
     pub fn forget(&self) {
         self.here.borrow_mut().clear();
     }
 }
 
-impl From<MemoryStore> for Forgetful {
+impl From<MemoryStore> for FirstMissStore {
     fn from(all: MemoryStore) -> Self {
         Self {
             all,
@@ -29,7 +29,7 @@ impl From<MemoryStore> for Forgetful {
     }
 }
 
-impl AtomSource for Forgetful {
+impl AtomSource for FirstMissStore {
     type Error = Infallible;
 
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
@@ -45,7 +45,7 @@ impl AtomSource for Forgetful {
 ///
 /// # Panics
 /// Panics if the call fails otherwise, or reports an atom as missing that it has been given.
-pub fn patiently<T, E: core::fmt::Debug>(
+pub fn retry_missing<T, E: core::fmt::Debug>(
     mut call: impl FnMut() -> Result<T, E>,
     missing: impl Fn(&E) -> Option<AtomId>,
 ) -> T {
@@ -54,7 +54,10 @@ pub fn patiently<T, E: core::fmt::Debug>(
         match call() {
             Ok(value) => return value,
             Err(error) => match missing(&error) {
-                Some(id) => assert!(fetched.insert(id), "{id} is missing although it is there"),
+                Some(id) => assert!(
+                    fetched.insert(id),
+                    "{id} is reported as missing although it was supplied"
+                ),
                 None => panic!("{error:?}"),
             },
         }

@@ -39,12 +39,12 @@ impl<T> Ord for Entry<T> {
 }
 
 /// Planned events, the earliest first.
-pub struct Timeline<T> {
+pub struct EventQueue<T> {
     heap: BinaryHeap<Entry<T>>,
     planned: u64,
 }
 
-impl<T> Default for Timeline<T> {
+impl<T> Default for EventQueue<T> {
     fn default() -> Self {
         Self {
             heap: BinaryHeap::new(),
@@ -53,7 +53,7 @@ impl<T> Default for Timeline<T> {
     }
 }
 
-impl<T> Timeline<T> {
+impl<T> EventQueue<T> {
     /// Plans an event.
     pub fn plan(&mut self, at: Instant, what: T) {
         let number = self.planned;
@@ -87,18 +87,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_earliest_comes_first_and_of_equals_the_first_planned() {
-        let mut timeline = Timeline::default();
+    fn events_are_ordered_by_time_then_by_insertion() {
+        let mut event_queue = EventQueue::default();
         for (seconds, name) in [(2, "c"), (1, "a"), (2, "d"), (1, "b")] {
-            timeline.plan(Instant::from_secs(seconds), name);
+            event_queue.plan(Instant::from_secs(seconds), name);
         }
         let mut order = String::new();
-        while let Some((_, name)) = timeline.next_until(Instant::from_secs(2)) {
+        while let Some((_, name)) = event_queue.next_until(Instant::from_secs(2)) {
             order += name;
         }
         assert_eq!(order, "abcd");
-        timeline.plan(Instant::from_secs(3), "e");
-        assert_eq!(timeline.next_until(Instant::from_secs(2)), None);
-        assert_eq!(timeline.len(), 1);
+        event_queue.plan(Instant::from_secs(3), "e");
+        assert_eq!(event_queue.next_until(Instant::from_secs(2)), None);
+        assert_eq!(event_queue.len(), 1);
     }
 }

@@ -1,12 +1,12 @@
 //! Time limits and cancellation of calls that wait for the network and the chain.
 //!
 //! Calls of a [`Node`](crate::node::Node) that need missing data block the calling thread. A
-//! [`Patience`] bounds the waits of all calls within its [`scope`](Patience::scope): all fetches of
-//! one evaluation together, for instance, or all work for a connection that may close. Without one,
-//! each fetch ends by its own timeouts.
+//! [`WaitLimit`] bounds the waits of all calls within its [`scope`](WaitLimit::scope): all fetches
+//! of one evaluation together, for instance, or all work for a connection that may close. Without
+//! one, each fetch ends by its own timeouts.
 //!
 //! Invariants:
-//! - Every wait of a call for a fetch or for the chain ends within 50 ms after the patience in
+//! - Every wait of a call for a fetch or for the chain ends within 50 ms after the limit in
 //!   force is over.
 //! - A nested scope can only be shorter.
 
@@ -17,37 +17,37 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Interval at which a wait checks whether its caller is gone.
-pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 thread_local! {
-    static IN_FORCE: RefCell<Patience> = const { RefCell::new(Patience::ENDLESS) };
+    static IN_FORCE: RefCell<WaitLimit> = const { RefCell::new(WaitLimit::NONE) };
 }
 
 /// Bound on the waits of a thread.
 ///
 /// ```
 /// use astreum_core::{atom::AtomId, wire::object::PayloadType};
-/// use astreum_node::{Node, Patience, config::Config};
+/// use astreum_node::{Node, WaitLimit, config::Config};
 /// use core::time::Duration;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let node = Node::new(Config::default())?;
-/// let patience = Patience::ENDLESS.within(Duration::from_secs(5));
-/// let missing = patience.scope(|| node.get_atom(AtomId::new([7; 32])))?;
+/// let wait_limit = WaitLimit::NONE.within(Duration::from_secs(5));
+/// let missing = wait_limit.scope(|| node.get_atom(AtomId::new([7; 32])))?;
 /// assert_eq!(missing, None);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Patience {
+pub struct WaitLimit {
     deadline: Option<Instant>,
     /// Flags, each of which ends the waits.
     gone: Vec<Arc<AtomicBool>>,
 }
 
-impl Patience {
+impl WaitLimit {
     /// No bound beyond the timeouts of each call.
-    pub const ENDLESS: Self = Self {
+    pub const NONE: Self = Self {
         deadline: None,
         gone: Vec::new(),
     };
@@ -99,23 +99,23 @@ impl Patience {
 
     /// Returns the time until [`is_over`](Self::is_over) has to be checked again; `None` if it
     /// cannot become true.
-    pub(crate) fn next_look(&self) -> Option<Duration> {
+    pub(crate) fn next_check(&self) -> Option<Duration> {
         let left = self
             .deadline
             .map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match (self.gone.is_empty(), left) {
             (true, left) => left,
-            (false, left) => Some(left.map_or(LOOK_INTERVAL, |left| left.min(LOOK_INTERVAL))),
+            (false, left) => Some(left.map_or(CHECK_INTERVAL, |left| left.min(CHECK_INTERVAL))),
         }
     }
 }
 
 /// Guard that restores the outer bound, also if the call panics.
-struct Restored(Patience);
+struct Restored(WaitLimit);
 
 impl Drop for Restored {
     fn drop(&mut self) {
-        let outer = core::mem::replace(&mut self.0, Patience::ENDLESS);
+        let outer = core::mem::replace(&mut self.0, WaitLimit::NONE);
         IN_FORCE.replace(outer);
     }
 }
@@ -125,35 +125,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inner_scopes_are_never_longer_than_outer_ones() {
+    fn inner_deadlines_never_exceed_outer_ones() {
         let flag = Arc::new(AtomicBool::new(false));
-        let outer = Patience::ENDLESS
+        let outer = WaitLimit::NONE
             .until(Arc::clone(&flag))
             .within(Duration::ZERO);
         outer.scope(|| {
-            assert!(Patience::in_force().is_over());
-            let inner = Patience::ENDLESS.within(Duration::from_secs(3_600));
-            inner.scope(|| assert!(Patience::in_force().is_over(), "an hour more than none"));
+            assert!(WaitLimit::in_force().is_over());
+            let inner = WaitLimit::NONE.within(Duration::from_secs(3_600));
+            inner.scope(|| assert!(WaitLimit::in_force().is_over(), "the outer limit applies"));
         });
-        assert!(!Patience::in_force().is_over());
-        assert_eq!(Patience::in_force().next_look(), None);
-        let outer = Patience::ENDLESS.until(Arc::clone(&flag));
-        let hour = Patience::ENDLESS.within(Duration::from_secs(3_600));
+        assert!(!WaitLimit::in_force().is_over());
+        assert_eq!(WaitLimit::in_force().next_check(), None);
+        let outer = WaitLimit::NONE.until(Arc::clone(&flag));
+        let hour = WaitLimit::NONE.within(Duration::from_secs(3_600));
         outer.scope(|| {
             hour.scope(|| {
-                assert!(!Patience::in_force().is_over());
-                assert_eq!(Patience::in_force().next_look(), Some(LOOK_INTERVAL));
+                assert!(!WaitLimit::in_force().is_over());
+                assert_eq!(WaitLimit::in_force().next_check(), Some(CHECK_INTERVAL));
                 flag.store(true, Ordering::Relaxed);
-                assert!(Patience::in_force().is_over());
+                assert!(WaitLimit::in_force().is_over());
             });
         });
     }
 
     #[test]
-    fn the_outer_bound_is_back_after_a_panic() {
-        let over = Patience::ENDLESS.within(Duration::ZERO);
+    fn outer_deadline_is_restored_after_a_panic() {
+        let over = WaitLimit::NONE.within(Duration::ZERO);
         let result = std::panic::catch_unwind(|| over.scope(|| panic!("of the test")));
         assert!(result.is_err());
-        assert!(!Patience::in_force().is_over());
+        assert!(!WaitLimit::in_force().is_over());
     }
 }

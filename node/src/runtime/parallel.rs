@@ -29,15 +29,15 @@ impl Threads {
 }
 
 impl Parallel for Threads {
-    fn all_beside(
+    fn all_alongside(
         &self,
         count: usize,
         work: &(dyn Fn(usize, &mut [bool]) + Sync),
-        beside: &mut dyn FnMut(),
+        alongside: &mut dyn FnMut(),
     ) -> Vec<bool> {
         let threads = self.0.min(count / MIN_PER_THREAD).max(1);
         if threads == 1 {
-            return Serial.all_beside(count, work, beside);
+            return Serial.all_alongside(count, work, alongside);
         }
         let mut results = vec![false; count];
         let shares = Mutex::new(results.chunks_mut(SHARE).enumerate());
@@ -54,7 +54,7 @@ impl Parallel for Threads {
             for _ in 1..threads {
                 scope.spawn(help);
             }
-            beside();
+            alongside();
             help();
         });
         results
@@ -68,16 +68,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn threads_say_what_one_would_say(count in 0..500_usize, threads in 1..9_usize, by in 1..7_usize) {
+        fn verdicts_are_independent_of_the_number_of_threads(
+            count in 0..500_usize,
+            threads in 1..9_usize,
+            by in 1..7_usize,
+        ) {
             let work = |first: usize, results: &mut [bool]| {
                 for (at, result) in (first..).zip(results) {
                     *result = at.is_multiple_of(by);
                 }
             };
-            let mut besides = 0;
-            let results = Threads(threads).all_beside(count, &work, &mut || besides += 1);
+            let mut calls = 0;
+            let results = Threads(threads).all_alongside(count, &work, &mut || calls += 1);
             prop_assert_eq!(results, Serial.all(count, &work));
-            prop_assert_eq!(besides, 1);
+            prop_assert_eq!(calls, 1);
         }
     }
 }

@@ -10,14 +10,14 @@ use core::net::SocketAddrV4;
 use core::num::NonZeroU8;
 
 /// Peer with its own key, and the key that it shares with the victim.
-pub(crate) struct Stranger {
+pub(crate) struct RawPeer {
     pub(crate) key: PublicKey,
     pub(crate) shared: SharedKey,
     sent: u64,
     prefix: u32,
 }
 
-impl Stranger {
+impl RawPeer {
     pub(crate) fn new(secret: [u8; 32], victim: &PublicKey, prefix: u32) -> Self {
         let secret = SecretKey::from_bytes(secret);
         Self {

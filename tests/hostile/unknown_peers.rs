@@ -2,7 +2,7 @@
 
 use crate::Settings;
 use crate::figures::Figures;
-use crate::stranger::{self, Stranger};
+use crate::raw_peer::{self, RawPeer};
 use crate::world::{World, secret};
 use astreum_core::atom::AtomId;
 use astreum_core::crypto::{PublicKey, SecretKey};
@@ -30,7 +30,7 @@ pub(crate) fn amplification(_: &Settings, figures: &mut Figures) {
     let mut world = World::new(at(SERVER, 1_000));
     let key = world.key();
     let large: Vec<AtomId> = (0..8)
-        .map(|n| world.store.insert(stranger::large_atom(n)))
+        .map(|n| world.store.insert(raw_peer::large_atom(n)))
         .collect();
     let victims: Vec<SocketAddrV4> = (0..20_000u32)
         .map(|n| {
@@ -43,15 +43,15 @@ pub(crate) fn amplification(_: &Settings, figures: &mut Figures) {
         })
         .collect();
     for n in 0..8u8 {
-        let namer = at([60 + n, 1, 1, 1], 700);
-        world.join(500 + u32::from(n), namer);
+        let referrer = at([60 + n, 1, 1, 1], 700);
+        world.join(500 + u32::from(n), referrer);
         let shared = SecretKey::from_bytes(secret(500 + u32::from(n)))
             .agree(&key)
             .unwrap();
-        let mut voice = Stranger::new(secret(500 + u32::from(n)), &key, 0xffff_0000 + u32::from(n));
+        let mut sender = RawPeer::new(secret(500 + u32::from(n)), &key, 0xffff_0000 + u32::from(n));
         let mut random = Random::new(u64::from(n));
         let victims = victims.clone();
-        let host = world.hosts.get_mut(&namer).unwrap();
+        let host = world.hosts.get_mut(&referrer).unwrap();
         host.answer = Some(Box::new(move |bytes| {
             let packet = Packet::decode(bytes).ok()?;
             let Body::Sealed(sealed) = Message::decode(packet.message()).ok()?.body else {
@@ -68,21 +68,21 @@ pub(crate) fn amplification(_: &Settings, figures: &mut Figures) {
                         return None;
                     }
                     let named = PublicKey::new(secret(u32::from(victim.port()) + 7_000));
-                    let contact = stranger::contact(named, victim);
+                    let contact = raw_peer::contact(named, victim);
                     let answer = random.one_of(&[Answer::Provider, Answer::Nearest]);
-                    let content = stranger::respond(answer, request.atom_id, &contact);
-                    Some(voice.sealed(700, Topic::ObjectResponse, &content, 1))
+                    let content = raw_peer::respond(answer, request.atom_id, &contact);
+                    Some(sender.sealed(700, Topic::ObjectResponse, &content, 1))
                 }
                 Topic::RouteRequest => {
                     let content = routes(&mut random, &victims);
-                    Some(voice.sealed(700, Topic::RouteResponse, &content, 1))
+                    Some(sender.sealed(700, Topic::RouteResponse, &content, 1))
                 }
                 _ => None,
             }
         }));
     }
-    let mut strangers: Vec<Stranger> = (0..256u32)
-        .map(|n| Stranger::new(secret(1_000 + n), &key, n))
+    let mut unknown_peers: Vec<RawPeer> = (0..256u32)
+        .map(|n| RawPeer::new(secret(1_000 + n), &key, n))
         .collect();
     let mut recorded: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
     for n in 0..PACKETS {
@@ -95,43 +95,43 @@ pub(crate) fn amplification(_: &Settings, figures: &mut Figures) {
         let victim = random.one_of(&victims);
         let from = SocketAddr::from((*victim.ip(), 9));
         let port = victim.port();
-        let one = random.below(strangers.len());
-        let who = &mut strangers[one];
+        let one = random.below(unknown_peers.len());
+        let peer = &mut unknown_peers[one];
         let bytes = match random.below(16) {
-            0 | 1 => stranger::handshake(&PublicKey::new(fresh(&mut random)), port, 1),
-            2 => stranger::handshake(&who.key, port, 1),
+            0 | 1 => raw_peer::handshake(&PublicKey::new(fresh(&mut random)), port, 1),
+            2 => raw_peer::handshake(&peer.key, port, 1),
             3..=6 => {
                 let id = random.one_of(&large);
                 let kind = random.one_of(&[PayloadType::ATOM, PayloadType::LIST]);
-                who.sealed(port, Topic::ObjectRequest, &stranger::get(id, kind), 1)
+                peer.sealed(port, Topic::ObjectRequest, &raw_peer::get(id, kind), 1)
             }
             7 => {
                 let id = AtomId::new(fresh(&mut random));
-                let content = stranger::get(id, PayloadType::ATOM);
-                who.sealed(port, Topic::ObjectRequest, &content, 1)
+                let content = raw_peer::get(id, PayloadType::ATOM);
+                peer.sealed(port, Topic::ObjectRequest, &content, 1)
             }
             8 => {
                 let named = random.one_of(&victims);
-                let contact = stranger::contact(PublicKey::new(fresh(&mut random)), named);
+                let contact = raw_peer::contact(PublicKey::new(fresh(&mut random)), named);
                 let id = AtomId::new(fresh(&mut random));
-                let content = stranger::request(Action::Put(PayloadType::ATOM), id, &contact);
-                who.sealed(port, Topic::ObjectRequest, &content, 1)
+                let content = raw_peer::request(Action::Put(PayloadType::ATOM), id, &contact);
+                peer.sealed(port, Topic::ObjectRequest, &content, 1)
             }
-            9 => who.sealed(port, Topic::RouteRequest, &[0], 1),
+            9 => peer.sealed(port, Topic::RouteRequest, &[0], 1),
             10 => {
                 let content = routes(&mut random, &victims);
-                who.sealed(port, Topic::RouteResponse, &content, 1)
+                peer.sealed(port, Topic::RouteResponse, &content, 1)
             }
             11 => {
                 let named = random.one_of(&victims);
-                let contact = stranger::contact(PublicKey::new(fresh(&mut random)), named);
-                let content = stranger::respond(Answer::Provider, random.one_of(&large), &contact);
-                who.sealed(port, Topic::ObjectResponse, &content, 1)
+                let contact = raw_peer::contact(PublicKey::new(fresh(&mut random)), named);
+                let content = raw_peer::respond(Answer::Provider, random.one_of(&large), &contact);
+                peer.sealed(port, Topic::ObjectResponse, &content, 1)
             }
-            12 => who.sealed(port, Topic::Ping, &stranger::ping(1), 1),
-            13 => stranger::worked(&random.bytes(40)),
+            12 => peer.sealed(port, Topic::Ping, &raw_peer::ping(1), 1),
+            13 => raw_peer::worked(&random.bytes(40)),
             14 => {
-                let mut bytes = who.sealed(port, Topic::Ping, &stranger::ping(1), 1);
+                let mut bytes = peer.sealed(port, Topic::Ping, &raw_peer::ping(1), 1);
                 *bytes.last_mut().unwrap() ^= 1;
                 bytes
             }
@@ -163,27 +163,27 @@ pub(crate) fn amplification(_: &Settings, figures: &mut Figures) {
     let contacts: u64 = world.accounts.values().map(|one| one.contacts).sum();
     figures.note("generated packets", PACKETS);
     figures.bar(
-        "most bytes out for one in, from an unproven address or from who named it",
+        "maximum bytes sent per byte received from an unvalidated address or its referrer",
         format!("{most:.2}"),
         "3",
         most <= 3.0,
     );
     figures.bar(
-        "packets that nobody had paid for, beside first contacts",
+        "packets beyond the amplification limit, except first contacts",
         world.violations.len(),
         "0",
         world.violations.is_empty(),
     );
     if let Some(first) = world.violations.first() {
-        figures.note("the first of them", first);
+        figures.note("first violation", first);
     }
-    figures.note("bytes in, out", format!("{sent}, {got}"));
+    figures.note("bytes received, sent", format!("{sent}, {got}"));
     figures.note(
-        "first contacts that others named, one in 10 s an address",
+        "first contacts of referred addresses, one per address in 10 s",
         contacts,
     );
     figures.bar(
-        "the peers that named them are still known",
+        "referrers that are still known",
         world.known_hosts(),
         "8",
         world.known_hosts() == 8,
@@ -235,12 +235,12 @@ pub(crate) fn fresh_keys(_: &Settings, figures: &mut Figures) {
         };
         let from = SocketAddr::from((ip, 9));
         if n % 20 == 0 {
-            let mut who = Stranger::new(secret(1_000_000 + n), &key, n);
-            world.inject(from, stranger::handshake(&who.key, 9, 1));
-            world.inject(from, who.sealed(9, Topic::Ping, &stranger::ping(1), 1));
+            let mut peer = RawPeer::new(secret(1_000_000 + n), &key, n);
+            world.inject(from, raw_peer::handshake(&peer.key, 9, 1));
+            world.inject(from, peer.sealed(9, Topic::Ping, &raw_peer::ping(1), 1));
         } else {
             let name = PublicKey::new(fresh(&mut random));
-            world.inject(from, stranger::handshake(&name, 9, 1));
+            world.inject(from, raw_peer::handshake(&name, 9, 1));
         }
         if n % 5_000 == 0 {
             most = most.max(world.server.peer_count());
@@ -252,32 +252,39 @@ pub(crate) fn fresh_keys(_: &Settings, figures: &mut Figures) {
             let newcomer = at([200, 7, u8::try_from(tried).unwrap(), 1], 700);
             world.join(900_000 + tried, newcomer);
             let key = *world.hosts[&newcomer].engine.public_key();
-            joined += u32::from(world.server.peer(&key).is_some_and(|peer| peer.is_proven));
+            joined += u32::from(
+                world
+                    .server
+                    .peer(&key)
+                    .is_some_and(|peer| peer.is_validated),
+            );
             world.hosts.remove(&newcomer);
         }
     }
     most = most.max(world.server.peer_count());
     let known = world.known_hosts();
     figures.note("handshakes from fresh keys", HANDSHAKES);
-    figures.note(
-        "key agreements that they cost",
-        world.server.stats().agreements,
-    );
-    figures.bar("peers at most", most, "4096", most <= limits::MAX_PEERS);
+    figures.note("key agreements", world.server.stats().agreements);
     figures.bar(
-        "honest peers kept",
+        "maximum number of peers",
+        most,
+        "4096",
+        most <= limits::MAX_PEERS,
+    );
+    figures.bar(
+        "kept honest peers",
         format!("{known} of {before}"),
         "all 50",
         known == usize::from(HONEST) && before == known,
     );
     figures.bar(
-        "honest newcomers met at once, during it",
+        "honest newcomers registered at once during the flood",
         format!("{joined} of {tried}"),
         "95 %",
         joined * 20 >= tried * 19,
     );
     figures.bar(
-        "bytes for one in to addresses that prove nothing",
+        "packets beyond the amplification limit of unvalidated addresses",
         world.violations.len(),
         "no violation",
         world.violations.is_empty(),
@@ -333,14 +340,14 @@ fn few_networks(
     let honest: BTreeSet<SocketAddr> = world
         .server
         .peers()
-        .filter(|peer| peer.is_proven && !is_attacker(&peer.address))
+        .filter(|peer| peer.is_validated && !is_attacker(&peer.address))
         .map(|peer| peer.address)
         .collect();
     let listed = world
         .server
         .peers()
         .filter(|peer| is_attacker(&peer.address));
-    figures.note("attackers that are peers", listed.count());
+    figures.note("attackers among the peers", listed.count());
     // Attackers do not answer any request from now on.
     for (address, host) in &mut world.hosts {
         if is_attacker(address) {
@@ -361,7 +368,7 @@ fn few_networks(
         world.wake_hosts();
         let mut has_reached = false;
         for (to, bytes) in &world.sent {
-            if world.asked(to, bytes) != Some(id) {
+            if world.requested_id(to, bytes) != Some(id) {
                 continue;
             }
             has_reached |= honest.contains(to);
@@ -371,9 +378,9 @@ fn few_networks(
         }
         reached += u32::from(has_reached);
     }
-    figures.note("peers in all, attackers", format!("1000, {attackers}"));
+    figures.note("total peers, attackers", format!("1000, {attackers}"));
     figures.bar(
-        "attackers that lookups ask, which are those in the table",
+        "attackers contacted by lookups, which are those in the routing table",
         asked_attackers.len(),
         &most.to_string(),
         asked_attackers.len() <= most,
@@ -385,7 +392,7 @@ fn few_networks(
         reached * 100 >= LOOKUPS * 99,
     );
     figures.note(
-        "strangers refused for their network",
+        "unknown peers refused for their network",
         world.server.stats().dropped(DropReason::KeyBudget),
     );
 }

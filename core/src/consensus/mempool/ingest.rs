@@ -1,8 +1,8 @@
-//! Intake of transactions into the mempool.
+//! Ingestion of transactions into the mempool.
 
-use super::admission::{self, Admitted, MAX_TRANSACTION_BYTES, Pending, Refusal, Unfit};
+use super::admission::{self, AdmissionError, Admitted, MAX_TRANSACTION_BYTES, Pending, Refusal};
 use super::announcements::{Source, Verdict, Want};
-use super::pool::{Arrival, MAX_AGE, NoPlace};
+use super::pool::{Arrival, MAX_AGE, PoolError};
 use super::saved::Saved;
 use super::verdicts::Verdict as ListVerdict;
 use super::waiting::{Data, Resolved};
@@ -13,7 +13,7 @@ use crate::engine::{FetchError, ListLimit};
 use core::time::Duration;
 
 /// Maximum number of transactions checked in one call.
-const LOOKS: usize = 16;
+const CHECKS_PER_CALL: usize = 16;
 /// Limit of the lists of a transaction: its head has four atoms, its body six; a trie node has
 /// five.
 const RECORD: ListLimit = ListLimit {
@@ -37,7 +37,7 @@ impl Mempool {
     /// Handles an announcement; `source` is `None` for a local user.
     pub(super) fn announced(&mut self, context: &mut Context, id: AtomId, source: Source) {
         let refusal = match self.pool.known(&id) {
-            Some(known) => Some(Refusal::NoPlace(known)),
+            Some(known) => Some(Refusal::PoolError(known)),
             None => {
                 let taken = self.announcements.announce(self.now, id, source);
                 taken.err().map(Refusal::Declined)
@@ -54,7 +54,7 @@ impl Mempool {
         }
         match refusal {
             // Sent again, or already held: it is announced as an own transaction from now on.
-            Some(Refusal::NoPlace(NoPlace::Held)) => self.adopt(id),
+            Some(Refusal::PoolError(PoolError::Held)) => self.adopt(id),
             Some(Refusal::Declined(super::announcements::Declined::UnderWay)) | None => {}
             Some(refusal) => self.refuse(context, id, refusal),
         }
@@ -84,7 +84,7 @@ impl Mempool {
                 // After a timeout the peer may just be busy: it is asked again while there is time.
                 Ok(()) | Err(FetchError::Timeout) => self.arrived.push_back(waiter),
                 Err(FetchError::TooLarge) => {
-                    let problem = "it has more atoms, or more bytes, than a transaction";
+                    let problem = "too many atoms or bytes for a transaction";
                     self.settle(context, waiter, Refusal::Malformed(problem));
                 }
                 Err(error) => self.settle(context, waiter, Refusal::NotFetched(error)),
@@ -104,18 +104,23 @@ impl Mempool {
         if self.head.is_none() {
             return;
         }
-        for _ in 0..LOOKS {
+        for _ in 0..CHECKS_PER_CALL {
             let next = self.arrived.pop_front();
             let Some(id) = next.or_else(|| self.announcements.next(self.now)) else {
                 return;
             };
             if self.announcements.is_open(&id) {
-                self.look(environment, context, id);
+                self.check_announced(environment, context, id);
             }
         }
     }
 
-    fn look(&mut self, environment: &Environment<'_>, context: &mut Context, id: AtomId) {
+    fn check_announced(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        id: AtomId,
+    ) {
         let sources = self.announcements.sources(&id);
         let is_own = sources.contains(&None);
         let from = sources.iter().flatten().next().map(|source| source.peer);
@@ -132,13 +137,13 @@ impl Mempool {
         });
         match admitted {
             Ok(()) => self.announcements.settle(self.now, &id, Verdict::Good),
-            Err(Unfit::Refused(refusal)) => self.settle(context, id, refusal),
-            Err(Unfit::Missing(missing)) => match self.announcements.want(id, missing) {
+            Err(AdmissionError::Refused(refusal)) => self.settle(context, id, refusal),
+            Err(AdmissionError::Missing(missing)) => match self.announcements.want(id, missing) {
                 Want::Start(from) => {
                     // A peer that announces a transaction has it, even if a provider lookup does
                     // not find it.
                     let (id, limit) = (missing, RECORD);
-                    context.ask(Effect::FetchSmall { id, limit, from });
+                    context.push_effect(Effect::FetchSmall { id, limit, from });
                 }
                 Want::UnderWay => {}
                 Want::Exhausted => self.settle(context, id, Refusal::MissingAtom(missing)),
@@ -152,13 +157,13 @@ impl Mempool {
         environment: &Environment<'_>,
         context: &mut Context,
         candidate: Candidate,
-    ) -> Result<(), Unfit> {
+    ) -> Result<(), AdmissionError> {
         let Some(head) = self.head.clone() else {
             return Err(Refusal::NoHead.into());
         };
         let transaction = candidate.transaction.clone();
         let for_references = self.config.reference_followers;
-        let admitted = admission::examine(
+        let admitted = admission::check(
             environment.atoms,
             head.block(),
             transaction,
@@ -190,9 +195,9 @@ impl Mempool {
             is_returned: candidate.is_returned,
         };
         let displaced = self.pool.insert(entry, &balance, arrival);
-        for held in displaced.map_err(Refusal::NoPlace)? {
+        for held in displaced.map_err(Refusal::PoolError)? {
             let id = held.entry.id;
-            self.left(&held);
+            self.removed(&held);
             self.refuse(context, id, Refusal::Displaced);
         }
         if let Some(list) = waits_for {
@@ -219,7 +224,10 @@ impl Mempool {
     fn settle(&mut self, context: &mut Context, id: AtomId, refusal: Refusal) {
         self.announcements.settle(self.now, &id, refusal.verdict());
         // Several peers announce the same transaction; that is not a refusal.
-        let is_known = matches!(refusal, Refusal::NoPlace(NoPlace::Held | NoPlace::Included));
+        let is_known = matches!(
+            refusal,
+            Refusal::PoolError(PoolError::Held | PoolError::Included)
+        );
         if !is_known {
             self.refuse(context, id, refusal);
         }
@@ -255,13 +263,13 @@ impl Mempool {
     fn drop_waiting(&mut self, context: &mut Context, data: &AtomId, refusal: &Refusal) {
         for held in self.pool.drop_waiting(data) {
             let id = held.entry.id;
-            self.left(&held);
+            self.removed(&held);
             self.refuse(context, id, refusal.clone());
         }
     }
 
     /// Makes a transaction that could not be applied wait for the missing data.
-    pub(super) fn lacks(&mut self, context: &mut Context, id: AtomId, data: Data) {
+    pub(super) fn wait_for_data(&mut self, context: &mut Context, id: AtomId, data: Data) {
         let Some(held) = self.pool.get(&id) else {
             return;
         };
@@ -269,7 +277,7 @@ impl Mempool {
         match self.pool.wait_for(&id, data.id()) {
             None => self.needs.add(data, sender, None),
             Some(held) => {
-                self.left(&held);
+                self.removed(&held);
                 self.refuse(context, id, Refusal::MissingAtom(data.id()));
             }
         }
@@ -311,34 +319,34 @@ impl Mempool {
             from: None,
             is_saved: true,
         };
-        context.ask(Effect::Keep(atoms));
+        context.push_effect(Effect::Keep(atoms));
         match self.admit(environment, context, candidate) {
             Ok(()) => {}
             // Missing state is fetched as for any other transaction.
-            Err(Unfit::Missing(_)) => {
+            Err(AdmissionError::Missing(_)) => {
                 let taken = self.announcements.announce(self.now, id, None);
                 if let Err(declined) = taken {
                     self.refuse(context, id, Refusal::Declined(declined));
                 }
             }
             // It is included, in a block that may still be abandoned.
-            Err(Unfit::Refused(refusal)) if refusal.is_replay() => {
+            Err(AdmissionError::Refused(refusal)) if refusal.is_replay() => {
                 if saved.is_own {
                     self.remember_own(id);
                 }
             }
-            Err(Unfit::Refused(refusal)) => self.refuse(context, id, refusal),
+            Err(AdmissionError::Refused(refusal)) => self.refuse(context, id, refusal),
         }
     }
 
     /// Takes back a transaction of an abandoned block.
-    pub(super) fn take_back(
+    pub(super) fn readmit(
         &mut self,
         environment: &Environment<'_>,
         context: &mut Context,
         transaction: Pending,
         is_own: bool,
-    ) -> Result<(), Unfit> {
+    ) -> Result<(), AdmissionError> {
         let candidate = Candidate {
             transaction,
             expires: self.now.saturating_add(MAX_AGE),

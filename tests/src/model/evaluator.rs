@@ -4,7 +4,7 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "an oracle: where it is wrong, the test that asked it fails"
+    reason = "an oracle: a panic fails the test that uses it"
 )]
 
 use super::stack;
@@ -14,7 +14,7 @@ use astreum_core::machine::Meter;
 use std::collections::BTreeMap;
 
 /// Evaluation in progress.
-pub struct Walk<'a, S> {
+pub struct Evaluator<'a, S> {
     /// Store that atoms are read from and written to.
     pub store: &'a mut S,
     /// Meter that stack programs are charged to.
@@ -47,7 +47,7 @@ fn form(expr: &Expr) -> Option<Form<'_>> {
     }
 }
 
-impl<S: AtomSource + AtomSink> Walk<'_, S> {
+impl<S: AtomSource + AtomSink> Evaluator<'_, S> {
     /// Returns the value of `expr`, which may be an error.
     pub fn eval(&mut self, expr: &Expr) -> Expr {
         self.result(expr).unwrap_or_else(|error| error)

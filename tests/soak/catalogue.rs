@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Time for which an object stays in the catalogue.
-pub(crate) const ON_OFFER: Duration = Duration::from_secs(600);
-/// Lifetime of its advertisement in seconds, longer than [`ON_OFFER`].
+pub(crate) const FETCHABLE_FOR: Duration = Duration::from_secs(600);
+/// Lifetime of its advertisement in seconds, longer than [`FETCHABLE_FOR`].
 pub(crate) const ADVERTISED_SECONDS: u64 = 900;
 /// Time after which the advertisement is expected to have arrived.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -70,16 +70,16 @@ impl Item {
 
 /// All published objects.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf(Mutex<VecDeque<Item>>);
+pub(crate) struct Catalogue(Mutex<VecDeque<Item>>);
 
-impl Shelf {
+impl Catalogue {
     /// Adds an object, and removes those that have expired.
     pub(crate) fn add(&self, item: Item) {
         let mut items = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         items.push_back(item);
         while items
             .front()
-            .is_some_and(|item| item.at.elapsed() > ON_OFFER)
+            .is_some_and(|item| item.at.elapsed() > FETCHABLE_FOR)
         {
             items.pop_front();
         }
@@ -95,8 +95,8 @@ impl Shelf {
         (0..TRIES).find_map(|_| {
             let item = items.get(random.below(items.len()))?;
             let age = item.at.elapsed();
-            let is_on_offer = (SETTLED..ON_OFFER).contains(&age);
-            (is_on_offer && suits(item)).then(|| item.clone())
+            let is_fetchable = (SETTLED..FETCHABLE_FOR).contains(&age);
+            (is_fetchable && suits(item)).then(|| item.clone())
         })
     }
 
@@ -112,7 +112,7 @@ impl Shelf {
 }
 
 /// Creates a new object: mostly a small atom, sometimes a list, rarely a large atom.
-pub(crate) fn something(random: &mut Random) -> (AtomId, Vec<Atom>) {
+pub(crate) fn random_object(random: &mut Random) -> (AtomId, Vec<Atom>) {
     match random.below(20) {
         0 => one(random, 4_000, 60_000),
         1..=3 => {

@@ -27,10 +27,11 @@ pub enum ElectionError {
 impl fmt::Display for ElectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoStake => f.write_str("no validator has anything at stake"),
+            Self::NoStake => f.write_str("no validator has a stake"),
             Self::TooFar { slot } => write!(
                 f,
-                "slot {slot} is too far from the previous block, at most {MAX_SLOTS} are counted"
+                "slot {slot} is too far from the previous block: the maximum distance is \
+                 {MAX_SLOTS}"
             ),
         }
     }
@@ -65,7 +66,7 @@ pub fn validator_at(
     timestamp: &Natural,
 ) -> Result<Address, ElectionError> {
     let slot = slot_of(previous_timestamp, timestamp)?;
-    Draw::new(stakes, seed)?
+    ProposerSchedule::new(stakes, seed)?
         .validator_of(slot)
         .ok_or(ElectionError::NoStake)
 }
@@ -78,7 +79,7 @@ pub fn validator_at(
 /// The stakes are shared with the table; the parts that a draw halves are copied on their first
 /// change.
 #[derive(Clone, Debug)]
-pub struct Draw {
+pub struct ProposerSchedule {
     random: Mt,
     stakes: StakeTree,
     /// Number of slots that have been drawn.
@@ -86,7 +87,7 @@ pub struct Draw {
     winner: Address,
 }
 
-impl Draw {
+impl ProposerSchedule {
     /// Creates a draw before the first slot. `seed` is that of the height
     /// ([`ElectionSeeds::next_slot_seed`](super::ElectionSeeds::next_slot_seed)).
     ///
