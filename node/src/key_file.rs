@@ -285,8 +285,6 @@ mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
 
-    use crate::scratch::Scratch;
-
     use super::*;
 
     fn error(path: &Path) -> String {
@@ -295,7 +293,7 @@ mod tests {
 
     #[test]
     fn key_file_is_private_and_round_trips() {
-        let scratch = Scratch::new("keys-file");
+        let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("relay.key");
         let secret = generate().unwrap();
         create_file(&path, KeyKind::Relay, &secret).unwrap();
@@ -311,7 +309,7 @@ mod tests {
 
     #[test]
     fn key_files_state_their_kind_and_files_without_one_hold_either() {
-        let scratch = Scratch::new("keys-kind");
+        let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("a.key");
         let secret = Secret::new([7; 32]);
         for (kind, other) in [
@@ -353,7 +351,7 @@ mod tests {
 
     #[test]
     fn refuses_files_of_other_users_and_files_that_are_not_key_files() {
-        let scratch = Scratch::new("keys-refused");
+        let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("relay.key");
         create_file(&path, KeyKind::Relay, &Secret::new([7; 32])).unwrap();
         for mode in [0o640, 0o604, 0o620, 0o601] {
@@ -404,7 +402,7 @@ mod tests {
 
     #[test]
     fn key_files_set_the_secret_keys() {
-        let scratch = Scratch::new("keys-config");
+        let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("relay.key");
         create_file(&path, KeyKind::Relay, &Secret::new([7; 32])).unwrap();
         let mut config = Config {

@@ -47,6 +47,3 @@ pub use astreum_core::wire::object::PayloadType;
 pub use config::{Config, Secret};
 pub use node::{Advertisement, Node, NodeBuilder, NodeError};
 pub use wait_limit::WaitLimit;
-
-#[cfg(test)]
-mod scratch;

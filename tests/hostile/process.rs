@@ -15,6 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use tempfile::TempDir;
 
 /// Maximum duration of a control request while the node is under load.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -25,7 +26,7 @@ pub(crate) const QUEUE_BYTES: u64 = 16 << 20;
 /// Running node, killed when this is dropped.
 pub(crate) struct Node {
     child: Child,
-    home: PathBuf,
+    home: TempDir,
     pub(crate) socket: PathBuf,
     client: Client,
     pub(crate) key: PublicKey,
@@ -50,10 +51,9 @@ impl Node {
         more: &[&str],
         prepare: impl FnOnce(&Path),
     ) -> Self {
-        let home = std::env::temp_dir().join(format!("ast-hostile-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&home);
-        fs::create_dir_all(&home).unwrap();
-        prepare(&home);
+        let directory = TempDir::with_prefix(format!("ast-hostile-{name}-")).unwrap();
+        let home = directory.path();
+        prepare(home);
         let socket = home.join("control.sock");
         let child = Command::new(&settings.node)
             .args(["run", "--incoming-port", "0", "--default-seed", "none"])
@@ -84,7 +84,7 @@ impl Node {
         let key = unhex(&status.public_key).unwrap();
         Self {
             child,
-            home,
+            home: directory,
             socket,
             client,
             key: PublicKey::from_slice(&key).unwrap(),
@@ -171,7 +171,7 @@ impl Node {
 
     /// Returns the number of bytes in its log directory.
     pub(crate) fn log_bytes(&self) -> u64 {
-        let files = fs::read_dir(self.home.join("log")).unwrap();
+        let files = fs::read_dir(self.home.path().join("log")).unwrap();
         files
             .map(|file| file.unwrap().metadata().unwrap().len())
             .sum()
@@ -179,7 +179,7 @@ impl Node {
 
     /// Returns the disk space of its cold storage, in bytes.
     pub(crate) fn disk_bytes(&self) -> u64 {
-        let files = fs::read_dir(self.home.join("cold")).unwrap();
+        let files = fs::read_dir(self.home.path().join("cold")).unwrap();
         let blocks = files.map(|file| file.unwrap().metadata().unwrap().blocks());
         blocks.sum::<u64>() * 512
     }
@@ -194,6 +194,5 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.home);
     }
 }

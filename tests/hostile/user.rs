@@ -21,7 +21,10 @@ const NOBODY: u32 = 65_534;
 /// Checks that the node itself rejects another user, with file permissions that permit access.
 pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
     let node = Node::start(settings, "user");
-    let place = std::env::temp_dir().join(format!("ast-hostile-program-{}", std::process::id()));
+    let directory = tempfile::tempdir().unwrap();
+    // The other user has to enter it.
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let place = directory.path().join("astreum");
     fs::copy(&settings.node, &place).unwrap();
     fs::set_permissions(&place, Permissions::from_mode(0o755)).unwrap();
     let ask = |mut command: Command| {
@@ -76,7 +79,6 @@ pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
             ),
         }
     }
-    let _ = fs::remove_file(&place);
 }
 
 /// Evaluates unavailable references on every connection, whose callers disconnect.

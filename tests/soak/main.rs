@@ -43,6 +43,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
+use tempfile::TempDir;
 use world::World;
 
 /// Number of threads that put, and of threads that get. Several, because a waiting operation blocks
@@ -219,33 +220,30 @@ fn stop_all(world: &World, restarts: &Restarts) -> Result<(), String> {
 /// Directory of all files.
 struct Folder {
     path: PathBuf,
-    is_kept: bool,
+    /// Removed at the end, unless the files are kept.
+    _temporary: Option<TempDir>,
 }
 
 impl Folder {
     /// Creates a directory with a short path, because the path of a Unix socket is limited.
     fn new(keep: Option<&Path>) -> Result<Self, String> {
-        let temporary = || std::env::temp_dir().join(format!("ast-soak-{}", std::process::id()));
-        let path = keep.map_or_else(temporary, Path::to_owned);
-        let is_empty =
-            std::fs::read_dir(&path).map_or(true, |mut entries| entries.next().is_none());
+        let Some(path) = keep else {
+            let temporary = TempDir::with_prefix("ast-soak-")
+                .map_err(|error| format!("cannot create a temporary directory: {error}"))?;
+            return Ok(Self {
+                path: temporary.path().to_owned(),
+                _temporary: Some(temporary),
+            });
+        };
+        let is_empty = std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
         if !is_empty {
             return Err(format!("{} is not empty", path.display()));
         }
-        std::fs::create_dir_all(&path)
+        std::fs::create_dir_all(path)
             .map_err(|error| format!("cannot create {}: {error}", path.display()))?;
         Ok(Self {
-            path,
-            is_kept: keep.is_some(),
+            path: path.to_owned(),
+            _temporary: None,
         })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            // Errors are ignored: left-over files in the temporary directory are harmless.
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
     }
 }

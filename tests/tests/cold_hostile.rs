@@ -22,23 +22,6 @@ use std::thread;
 const TIMEOUT: Duration = Duration::from_secs(20);
 const LEVEL_BYTES: u64 = 2_000;
 
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ast-cold-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 fn options(mapped: bool) -> ColdOptions {
     ColdOptions {
         level_size_bytes: LEVEL_BYTES,
@@ -283,16 +266,16 @@ const CASES: &[(&str, Tamper, &str)] = &[
 
 #[test]
 fn tampered_directories_open_or_are_refused_with_a_reason() {
-    let untouched = Scratch::new("untouched");
-    let all = fill(&untouched.0);
-    let reported = open_and_read(&untouched.0, &all, true).unwrap();
+    let untouched = tempfile::tempdir().unwrap();
+    let all = fill(untouched.path());
+    let reported = open_and_read(untouched.path(), &all, true).unwrap();
     assert_eq!(reported, "missing 0; damaged 0; ; Ok(()); Ok(())");
     for (number, (name, tamper, said)) in CASES.iter().enumerate() {
         for mapped in [false, true] {
-            let scratch = Scratch::new(&format!("{number}{}", u8::from(mapped)));
-            let all = fill(&scratch.0);
-            tamper(&scratch.0);
-            let outcome = open_and_read(&scratch.0, &all, mapped);
+            let scratch = tempfile::tempdir().unwrap();
+            let all = fill(scratch.path());
+            tamper(scratch.path());
+            let outcome = open_and_read(scratch.path(), &all, mapped);
             let (Ok(reported) | Err(reported)) = &outcome;
             assert!(reported.contains(said), "{name}: {reported}");
         }
@@ -301,8 +284,8 @@ fn tampered_directories_open_or_are_refused_with_a_reason() {
 
 #[test]
 fn rejects_paths_that_are_not_directories() {
-    let scratch = Scratch::new("none");
-    let path = scratch.0.join("cold");
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("cold");
     bytes(&path, b"a file");
     let error = read(&path, &[], true).unwrap_err();
     assert!(error.contains("cold"), "{error}");

@@ -10,21 +10,13 @@ use astreum_tests::random::Random;
 use astreum_tests::sim::batch;
 use core::time::Duration;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
 const KILLS: u64 = 200;
 /// Time limit for a write on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(120);
-
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Writes from batch `first` on until it is killed, and returns the first batch that is not
 /// acknowledged. The process is killed at `after` following this number of acknowledgements.
@@ -61,8 +53,7 @@ fn acknowledged_writes_survive_kills_of_the_writer() {
         Ok(kills) => kills.parse().unwrap(),
         Err(_) => KILLS,
     };
-    let name = format!("astreum-cold-kill-{}", std::process::id());
-    let scratch = Scratch(std::env::temp_dir().join(name));
+    let scratch = tempfile::tempdir().unwrap();
     let mut random = Random::new(kills);
     let mut next = 0;
     let (mut checked, mut levels) = (0, 0);
@@ -71,10 +62,10 @@ fn acknowledged_writes_survive_kills_of_the_writer() {
         // Every second process is killed at any point, perhaps while opening the directory; the
         // others only after they have written, regardless of the speed of the disk.
         let acknowledged = if kill % 2 == 0 { 0 } else { 3 };
-        next = write_and_kill(&scratch.0, next, acknowledged, after);
+        next = write_and_kill(scratch.path(), next, acknowledged, after);
         // The next process opens it as well; here it is only read, and not completely every time.
         let from = if kill % 50 == 49 { 0 } else { checked };
-        let store = ColdStore::open_to_read(&scratch.0, true);
+        let store = ColdStore::open_to_read(scratch.path(), true);
         // Killed before it created any file.
         let Ok(store) = store else { continue };
         for number in from..next {
@@ -98,7 +89,7 @@ fn acknowledged_writes_survive_kills_of_the_writer() {
         mapped: true,
         background: false,
     };
-    let store = ColdStore::open(&scratch.0, options).unwrap();
+    let store = ColdStore::open(scratch.path(), options).unwrap();
     store.collate().unwrap();
     store.maintain().unwrap();
     assert_eq!(store.verify(&mut |_| ()).unwrap().damaged, 0);

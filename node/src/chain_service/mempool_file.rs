@@ -163,7 +163,6 @@ impl MempoolFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
 
     fn append(bytes: &[u8]) -> Save {
         Save::Append {
@@ -178,7 +177,7 @@ mod tests {
 
     #[test]
     fn appends_after_the_header_and_replaces_atomically() {
-        let scratch = Scratch::new("mempool-file");
+        let scratch = tempfile::tempdir().unwrap();
         let mut file = MempoolFile::new(scratch.path(), 7);
         assert_eq!(file.load().unwrap(), b"");
         file.save(append(b"one"));
@@ -199,7 +198,7 @@ mod tests {
 
     #[test]
     fn failed_replacement_is_retried_with_later_records() {
-        let scratch = Scratch::new("mempool-unwritable");
+        let scratch = tempfile::tempdir().unwrap();
         let gone = scratch.path().join("gone");
         let mut file = MempoolFile::new(&gone, 7);
         file.save(append(b"one"));
@@ -219,7 +218,7 @@ mod tests {
 
     #[test]
     fn file_with_a_truncated_header_is_recreated() {
-        let scratch = Scratch::new("mempool-torn");
+        let scratch = tempfile::tempdir().unwrap();
         let mut file = MempoolFile::new(scratch.path(), 7);
         fs::write(file.path(), &saved::MAGIC[..5]).unwrap();
         file.save(append(b"one"));

@@ -245,7 +245,6 @@ fn unreadable(error: io::Error) -> SigningRecordProblem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use std::fs;
 
     fn mark(parent: u8, block: u8, timestamp: u64) -> SignedBlock {
@@ -259,7 +258,7 @@ mod tests {
 
     #[test]
     fn saved_records_round_trip_and_damage_is_an_error() {
-        let scratch = Scratch::new("signed");
+        let scratch = tempfile::tempdir().unwrap();
         let file = SigningRecordFile::new(scratch.path(), 1, &[7; 32]);
         assert_eq!(file.load().unwrap(), SigningRecord::default());
         let mut signed = SigningRecord::default();
@@ -303,7 +302,7 @@ mod tests {
 
     #[test]
     fn save_fails_in_a_missing_directory() {
-        let scratch = Scratch::new("signed-gone");
+        let scratch = tempfile::tempdir().unwrap();
         let gone = scratch.path().join("gone");
         let file = SigningRecordFile::new(&gone, 0, &[7; 32]);
         assert!(file.save(&SigningRecord::default()).is_err());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use crate::scratch::Scratch;
+use tempfile::TempDir;
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn environment(pairs: &[(&str, &str)]) -> Inputs {
     }
 }
 
-fn toml_file(scratch: &Scratch, text: &str) -> PathBuf {
+fn toml_file(scratch: &TempDir, text: &str) -> PathBuf {
     let path = scratch.path().join("node.toml");
     fs::write(&path, text).unwrap();
     path
@@ -39,7 +39,7 @@ fn toml_file(scratch: &Scratch, text: &str) -> PathBuf {
 
 fn toml(text: &str) -> Result<Loaded, ConfigErrors> {
     let name = blake3::hash(text.as_bytes()).to_hex();
-    let scratch = Scratch::new(&format!("config-{name}"));
+    let scratch = tempfile::tempdir().unwrap();
     Inputs {
         file: Some(toml_file(&scratch, text)),
         ..Inputs::default()
@@ -135,7 +135,7 @@ fn empty_inputs_give_the_defaults() {
 
 #[test]
 fn flags_override_environment_file_and_defaults_in_this_order() {
-    let scratch = Scratch::new("config-precedence");
+    let scratch = tempfile::tempdir().unwrap();
     let file = toml_file(
         &scratch,
         "peer_timeout = 1\nincoming_port = 2\nchain_id = 3\n",
@@ -170,7 +170,7 @@ fn flags_override_environment_file_and_defaults_in_this_order() {
 
 #[test]
 fn the_environment_can_name_the_file() {
-    let scratch = Scratch::new("config-named");
+    let scratch = tempfile::tempdir().unwrap();
     let file = toml_file(&scratch, "incoming_port = 7\n");
     let loaded = environment(&[("ASTREUM_CONFIG", file.to_str().unwrap())]).load();
     assert_eq!(loaded.unwrap().config.incoming_port, 7);
@@ -224,7 +224,7 @@ fn an_unknown_key_is_an_error_with_a_suggestion() {
 
 #[test]
 fn empty_environment_variables_are_unset_for_every_key() {
-    let scratch = Scratch::new("config-empty");
+    let scratch = tempfile::tempdir().unwrap();
     let file = toml_file(
         &scratch,
         "default_seed = \"a.example:1\"\nstate_dir = \"/state\"\nverbose = true\n",
@@ -574,7 +574,7 @@ fn secrets_are_never_displayed() {
 
 #[test]
 fn unusable_files_are_named_in_errors() {
-    let scratch = Scratch::new("config-file");
+    let scratch = tempfile::tempdir().unwrap();
     let load = |path: &Path| {
         let file = Some(path.to_owned());
         let inputs = Inputs {
@@ -599,7 +599,7 @@ fn unusable_files_are_named_in_errors() {
 
 #[test]
 fn relative_paths_in_a_file_are_relative_to_the_file() {
-    let scratch = Scratch::new("config-relative");
+    let scratch = tempfile::tempdir().unwrap();
     let file = toml_file(&scratch, "state_dir = \"state\"\nlog_dir = \"/log\"\n");
     let inputs = Inputs {
         file: Some(file),

@@ -50,7 +50,6 @@ mod tests {
     use super::*;
     use crate::config::{Config, Paths};
     use crate::log;
-    use crate::scratch::Scratch;
     use std::path::{Path, PathBuf};
     use std::process::{Command, Stdio};
 
@@ -110,7 +109,7 @@ mod tests {
         if let Some(directory) = std::env::var_os(DIRECTORY) {
             return panic_in_a_thread(Path::new(&directory));
         }
-        let scratch = Scratch::new("panic");
+        let scratch = tempfile::tempdir().unwrap();
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", NAME, "--nocapture", "--test-threads", "1"])
             .env(DIRECTORY, scratch.path())

@@ -223,7 +223,7 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
 mod tests {
     use std::time::SystemTime;
 
-    use crate::scratch::Scratch;
+    use tempfile::TempDir;
 
     use super::*;
 
@@ -235,11 +235,11 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn open(scratch: &Scratch, seconds: u64) -> LogFile {
+    fn open(scratch: &TempDir, seconds: u64) -> LogFile {
         LogFile::open(scratch.path(), MAX_FILE_BYTES, at(seconds)).unwrap()
     }
 
-    fn names(scratch: &Scratch) -> Vec<String> {
+    fn names(scratch: &TempDir) -> Vec<String> {
         let entries = fs::read_dir(scratch.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.filter(|name| name != ".lock").collect();
@@ -247,13 +247,13 @@ mod tests {
         names
     }
 
-    fn text(scratch: &Scratch, name: &str) -> String {
+    fn text(scratch: &TempDir, name: &str) -> String {
         fs::read_to_string(scratch.path().join(name)).unwrap()
     }
 
     #[test]
     fn midnight_starts_a_new_file() {
-        let scratch = Scratch::new("log-midnight");
+        let scratch = tempfile::tempdir().unwrap();
         let mut log = open(&scratch, TODAY);
         assert!(log.take_rotated());
         log.write(b"one\n", at(TODAY + 5)).unwrap();
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_jumps_ahead_and_back_rotates_on_both_jumps_and_at_midnight() {
-        let scratch = Scratch::new("log-jump");
+        let scratch = tempfile::tempdir().unwrap();
         let mut log = open(&scratch, TODAY);
         log.write(b"before\n", at(TODAY)).unwrap();
         log.write(b"ahead\n", at(TODAY + 400 * DAY)).unwrap();
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_full_file_is_rotated_within_the_day() {
-        let scratch = Scratch::new("log-size");
+        let scratch = tempfile::tempdir().unwrap();
         let mut log = LogFile::open(scratch.path(), 10, at(TODAY)).unwrap();
         for line in ["first\n", "second\n", "third\n", "fourth\n", "fifth\n"] {
             log.write(line.as_bytes(), at(TODAY)).unwrap();
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_file_of_an_earlier_day_is_rotated_on_start() {
-        let scratch = Scratch::new("log-start");
+        let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join(CURRENT);
         fs::write(&path, "old\n").unwrap();
         let yesterday = SystemTime::UNIX_EPOCH + at(TODAY - 9);
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_restart_on_the_same_day_continues_the_file() {
-        let scratch = Scratch::new("log-restart");
+        let scratch = tempfile::tempdir().unwrap();
         let now = crate::clock::unix_time();
         for line in [b"one\n", b"two\n"] {
             let mut log = LogFile::open(scratch.path(), MAX_FILE_BYTES, now).unwrap();
@@ -348,7 +348,7 @@ mod tests {
     /// and each is reported.
     #[test]
     fn foreign_entries_do_not_prevent_opening_the_log() {
-        let scratch = Scratch::new("log-in-the-way");
+        let scratch = tempfile::tempdir().unwrap();
         let path = |name: &str| scratch.path().join(name);
         fs::create_dir(path("node-2026-11-21.log")).unwrap();
         std::os::unix::fs::symlink("nowhere", path("node-2026-11-20.log.gz")).unwrap();
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_moved_file_or_directory_is_created_again_and_a_directory_has_one_writer() {
-        let scratch = Scratch::new("log-moved");
+        let scratch = tempfile::tempdir().unwrap();
         let directory = scratch.path().join("log");
         let mut log = LogFile::open(&directory, MAX_FILE_BYTES, at(TODAY)).unwrap();
         log.write(b"one\n", at(TODAY)).unwrap();

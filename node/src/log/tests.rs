@@ -1,8 +1,6 @@
 use std::fs;
 use std::path::Path;
 
-use crate::scratch::Scratch;
-
 use super::file::LogFile;
 use super::*;
 
@@ -49,7 +47,7 @@ fn host() -> Host {
 
 #[test]
 fn writes_records_in_order() {
-    let scratch = Scratch::new("log-order");
+    let scratch = tempfile::tempdir().unwrap();
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     log_line(&logger, "one");
     log_line(&logger, "two");
@@ -61,7 +59,7 @@ fn writes_records_in_order() {
 
 #[test]
 fn a_full_queue_drops_records_and_reports_their_number() {
-    let scratch = Scratch::new("log-full");
+    let scratch = tempfile::tempdir().unwrap();
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     for _ in 0..QUEUE_EVENTS + 3 {
         log_line(&logger, "x");
@@ -80,7 +78,7 @@ fn a_full_queue_drops_records_and_reports_their_number() {
 
 #[test]
 fn flush_returns_once_the_lines_are_written() {
-    let scratch = Scratch::new("log-flush");
+    let scratch = tempfile::tempdir().unwrap();
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     let (settings, dropped) = (settings(scratch.path()), Arc::clone(&logger.dropped));
     let thread = thread::spawn(move || {
@@ -96,7 +94,7 @@ fn flush_returns_once_the_lines_are_written() {
 #[test]
 fn an_unwritable_directory_is_reported_once_and_in_the_status() {
     static REPORTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    let scratch = Scratch::new("log-unwritable");
+    let scratch = tempfile::tempdir().unwrap();
     let blocked = scratch.path().join("file");
     fs::write(&blocked, "in the way").unwrap();
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
@@ -125,7 +123,7 @@ fn an_unwritable_directory_is_reported_once_and_in_the_status() {
 #[test]
 fn lines_are_kept_until_the_log_can_be_written() {
     static NOW: AtomicU64 = AtomicU64::new(0);
-    let scratch = Scratch::new("log-again");
+    let scratch = tempfile::tempdir().unwrap();
     let directory = scratch.path().join("log");
     fs::write(&directory, "in the way").unwrap();
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
@@ -155,7 +153,7 @@ fn lines_are_kept_until_the_log_can_be_written() {
 #[test]
 fn lines_beyond_the_buffer_are_counted_while_there_is_no_log() {
     static NOW: AtomicU64 = AtomicU64::new(0);
-    let scratch = Scratch::new("log-lost");
+    let scratch = tempfile::tempdir().unwrap();
     let directory = scratch.path().join("log");
     fs::write(&directory, "in the way").unwrap();
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
@@ -196,7 +194,7 @@ fn lines_beyond_the_buffer_are_counted_while_there_is_no_log() {
 #[test]
 fn restart_during_the_shutdown_of_the_previous_run_loses_no_lines() {
     static NOW: AtomicU64 = AtomicU64::new(0);
-    let scratch = Scratch::new("log-restart");
+    let scratch = tempfile::tempdir().unwrap();
     let held = LogFile::open(scratch.path(), MAX_FILE_BYTES, clock::unix_time()).unwrap();
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     let dropped = Arc::clone(&logger.dropped);
@@ -227,7 +225,7 @@ fn restart_during_the_shutdown_of_the_previous_run_loses_no_lines() {
 fn lines_are_written_while_a_file_is_compressed() {
     static MAY_END: Mutex<bool> = Mutex::new(false);
     static STARTED: AtomicU64 = AtomicU64::new(0);
-    let scratch = Scratch::new("log-compress");
+    let scratch = tempfile::tempdir().unwrap();
     fs::write(scratch.path().join("node-2020-01-01.log"), "old").unwrap();
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     let dropped = Arc::clone(&logger.dropped);
@@ -264,7 +262,7 @@ fn lines_are_written_while_a_file_is_compressed() {
 #[test]
 fn interrupted_compression_does_not_disable_the_log() {
     for day in 1..=28 {
-        let scratch = Scratch::new("log-interrupted");
+        let scratch = tempfile::tempdir().unwrap();
         let plain = format!("node-2026-10-{day:02}.log");
         fs::write(scratch.path().join(&plain), "old").unwrap();
         fs::write(scratch.path().join(format!("{plain}.gz.tmp")), "half").unwrap();

@@ -252,9 +252,9 @@ fn lock_problems(problems: &Mutex<Vec<String>>) -> std::sync::MutexGuard<'_, Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use core::time::Duration;
     use flate2::read::MultiGzDecoder;
+    use tempfile::TempDir;
 
     /// 2026-11-22.
     const TODAY: Duration = Duration::from_secs(20_779 * 86_400);
@@ -268,13 +268,13 @@ mod tests {
         }
     }
 
-    fn put(scratch: &Scratch, names: &[&str]) {
+    fn put(scratch: &TempDir, names: &[&str]) {
         for name in names {
             fs::write(scratch.path().join(name), "x").unwrap();
         }
     }
 
-    fn names(scratch: &Scratch) -> Vec<String> {
+    fn names(scratch: &TempDir) -> Vec<String> {
         let entries = fs::read_dir(scratch.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.collect();
@@ -282,14 +282,14 @@ mod tests {
         names
     }
 
-    fn unpacked(scratch: &Scratch, name: &str) -> String {
+    fn unpacked(scratch: &TempDir, name: &str) -> String {
         let mut text = String::new();
         let file = File::open(scratch.path().join(name)).unwrap();
         MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
         text
     }
 
-    fn compress_here(scratch: &Scratch) -> Vec<String> {
+    fn compress_here(scratch: &TempDir) -> Vec<String> {
         compress_all(scratch.path(), &AtomicBool::new(false))
     }
 
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn retention_deletes_old_files_and_nothing_else() {
-        let scratch = Scratch::new("tidy-retention");
+        let scratch = tempfile::tempdir().unwrap();
         put(
             &scratch,
             &[
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn untrusted_clock_deletes_by_number_of_days() {
-        let scratch = Scratch::new("tidy-jump");
+        let scratch = tempfile::tempdir().unwrap();
         let days = ["2026-11-12", "2026-11-13", "2026-11-20", "2026-11-21"];
         for day in days {
             put(
@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_file_from_the_future_ages_from_today() {
-        let scratch = Scratch::new("tidy-future");
+        let scratch = tempfile::tempdir().unwrap();
         put(&scratch, &["node-2026-11-22.log", "node-2099-01-01.log.gz"]);
         let doubtful = Retention {
             is_trusted: false,
@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn rotated_files_are_bounded_in_bytes_the_oldest_go_first() {
-        let scratch = Scratch::new("tidy-bytes");
+        let scratch = tempfile::tempdir().unwrap();
         for name in [
             "node-2026-11-20.log.gz",
             "node-2026-11-22.10.log",
@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn compression_replaces_the_file_and_overwrites_nothing() {
-        let scratch = Scratch::new("tidy-compress");
+        let scratch = tempfile::tempdir().unwrap();
         fs::write(scratch.path().join("node-2026-11-20.log"), "left\n").unwrap();
         fs::write(scratch.path().join("node-2026-11-21.2.log"), "two\n").unwrap();
         put(&scratch, &["node-2026-11-20.log.gz", "node-mine.log"]);
@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn failures_name_their_file_and_do_not_affect_others() {
-        let scratch = Scratch::new("tidy-each");
+        let scratch = tempfile::tempdir().unwrap();
         let path = |name: &str| scratch.path().join(name);
         fs::create_dir(path("node-2020-01-01.log.gz")).unwrap();
         fs::create_dir(path("node-2026-11-20.log.gz.tmp")).unwrap();
@@ -440,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_stopped_compression_leaves_the_plain_file_alone() {
-        let scratch = Scratch::new("tidy-stop");
+        let scratch = tempfile::tempdir().unwrap();
         put(&scratch, &["node-2026-11-20.log"]);
         let stop = AtomicBool::new(true);
         let name = Name::parse("node-2026-11-20.log").unwrap();

@@ -64,7 +64,6 @@ mod tests {
     use super::super::{FetchFailure, Network};
     use super::*;
     use crate::config::Config;
-    use crate::scratch::Scratch;
     use crate::store::cold::{ColdOptions, ColdStore};
     use crate::store::disk::{DirEntry, DirLock, Disk, DiskFile, FileId, SystemDisk};
     use astreum_core::atom::{Atom, AtomId};
@@ -74,6 +73,7 @@ mod tests {
     use std::path::Path;
     use std::sync::{Arc, Condvar, Mutex};
     use std::thread::JoinHandle;
+    use tempfile::TempDir;
 
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     enum State {
@@ -205,12 +205,12 @@ mod tests {
         client: Arc<Network>,
         in_memory: AtomId,
         on_disk: AtomId,
-        _folder: Scratch,
+        _folder: TempDir,
     }
 
     impl Pair {
         fn new(name: &str) -> Self {
-            let folder = Scratch::new(name);
+            let folder = tempfile::tempdir().unwrap();
             let gate = Arc::new(Gate {
                 state: Mutex::new((State::Reads, 0)),
                 changed: Condvar::new(),

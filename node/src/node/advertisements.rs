@@ -201,7 +201,6 @@ impl Node {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::scratch::Scratch;
 
     fn id(byte: u8) -> AtomId {
         AtomId::new([byte; 32])
@@ -209,7 +208,7 @@ mod tests {
 
     #[test]
     fn indefinite_advertisements_survive_a_restart_and_others_expire() {
-        let scratch = Scratch::new("advertisements");
+        let scratch = tempfile::tempdir().unwrap();
         let node = || {
             let node = Node::new(Config::default()).unwrap();
             node.remember_advertisements(scratch.path()).unwrap();

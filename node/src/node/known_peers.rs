@@ -184,7 +184,6 @@ fn save(path: &Path, peers: &[KnownPeer]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use astreum_core::wire::network_group::NetworkGroup;
     use std::fs;
 
@@ -213,7 +212,7 @@ mod tests {
 
     #[test]
     fn known_peers_survive_a_restart() {
-        let scratch = Scratch::new("known-peers");
+        let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join(FILE_NAME);
         assert_eq!(load(&path), []);
         let mut kept = Vec::new();
@@ -232,7 +231,7 @@ mod tests {
 
     #[test]
     fn damaged_files_are_not_used_and_are_replaced() {
-        let scratch = Scratch::new("known-peers-damaged");
+        let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join(FILE_NAME);
         let text = encode(&[known(1), known(2)]);
         assert_eq!(parse(&text).unwrap().len(), 2);

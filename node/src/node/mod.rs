@@ -560,12 +560,11 @@ fn relay_secret(config: &Config) -> Result<SecretKey, NodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use core::time::Duration;
 
     #[test]
     fn thread_panic_stops_the_node_and_is_returned_by_its_calls() {
-        let scratch = Scratch::new("panicked");
+        let scratch = tempfile::tempdir().unwrap();
         let node = Node::new(Config {
             incoming_port: 0,
             default_seed: None,

@@ -196,12 +196,11 @@ fn read_line(stream: &UnixStream, line: &mut Vec<u8>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use std::fs::File;
 
     #[test]
     fn a_removed_socket_is_told_from_a_node_that_does_not_run() {
-        let scratch = Scratch::new("client");
+        let scratch = tempfile::tempdir().unwrap();
         let socket = scratch.path().join("sock");
         let ask = || {
             let client = Client::new(&socket, DEFAULT_TIMEOUT);

@@ -425,7 +425,6 @@ fn take_all<C>(
 
 #[cfg(test)]
 mod tests {
-    use crate::scratch::Scratch;
 
     use super::super::{
         Client, ClientError, MAX_CONNECTIONS, MAX_LINE_BYTES, RESERVED_CONNECTIONS, Reply, Request,
@@ -512,7 +511,7 @@ mod tests {
 
     #[test]
     fn answers_keeps_others_out_and_cleans_up() {
-        let directory = Scratch::new("answers");
+        let directory = tempfile::tempdir().unwrap();
         let (socket, server) = start(directory.path());
         assert_eq!(ask(&socket).unwrap(), "done");
         let mode = fs::symlink_metadata(&socket).unwrap().mode();
@@ -528,7 +527,7 @@ mod tests {
 
     #[test]
     fn a_removed_socket_is_created_again_with_its_directory() {
-        let directory = Scratch::new("removed");
+        let directory = tempfile::tempdir().unwrap();
         let (socket, server) = start(directory.path());
         for what in [&*socket, socket.parent().unwrap()] {
             if what.is_dir() {
@@ -553,7 +552,7 @@ mod tests {
 
     #[test]
     fn a_second_node_is_refused_and_a_stale_socket_is_replaced() {
-        let directory = Scratch::new("stale");
+        let directory = tempfile::tempdir().unwrap();
         let (socket, server) = start(directory.path());
         let second = Server::start(&socket, Arc::new(Echo));
         assert!(matches!(second, Err(ServerError::InUse { .. })));
@@ -567,7 +566,7 @@ mod tests {
 
     #[test]
     fn what_answers_or_is_no_socket_is_left_alone() {
-        let directory = Scratch::new("alone");
+        let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
         let foreign = UnixListener::bind(&socket).unwrap();
         let refused = Server::start(&socket, Arc::new(Echo));
@@ -582,7 +581,7 @@ mod tests {
 
     #[test]
     fn an_endless_line_is_cut_off() {
-        let directory = Scratch::new("endless");
+        let directory = tempfile::tempdir().unwrap();
         let (socket, _server) = start(directory.path());
         let mut stream = UnixStream::connect(&socket).unwrap();
         let _ = stream.write_all(&vec![b'x'; MAX_LINE_BYTES]);
@@ -593,7 +592,7 @@ mod tests {
 
     #[test]
     fn connections_are_bounded_and_one_keeps_its_order() {
-        let directory = Scratch::new("bounded");
+        let directory = tempfile::tempdir().unwrap();
         let (socket, _server) = start(directory.path());
         let held: Vec<UnixStream> = (0..MAX_CONNECTIONS)
             .map(|_| UnixStream::connect(&socket).unwrap())
@@ -611,7 +610,7 @@ mod tests {
 
     #[test]
     fn status_and_stop_are_answered_while_every_connection_is_at_work() {
-        let directory = Scratch::new("reserved");
+        let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
         let handler = Arc::new(Patient::default());
         let _server = Server::start(&socket, Arc::clone(&handler) as Arc<dyn Handler>).unwrap();
@@ -647,7 +646,7 @@ mod tests {
 
     #[test]
     fn a_node_without_its_socket_runs_for_clients_too() {
-        let directory = Scratch::new("unreachable");
+        let directory = tempfile::tempdir().unwrap();
         let (socket, server) = start(directory.path());
         let client = Client::new(&socket, Duration::from_secs(60));
         // The listener is gone permanently, but the lock is held.
@@ -661,7 +660,7 @@ mod tests {
 
     #[test]
     fn idle_connections_give_their_places_to_new_ones() {
-        let directory = Scratch::new("idle");
+        let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
         let handler = Arc::new(Patient::default());
         let _server = Server::start(&socket, Arc::clone(&handler) as Arc<dyn Handler>).unwrap();
@@ -679,7 +678,7 @@ mod tests {
 
     #[test]
     fn requests_end_when_their_connection_is_closed_and_not_when_its_input_ends() {
-        let directory = Scratch::new("abandoned");
+        let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
         let handler = Arc::new(Patient::default());
         let server = Server::start(&socket, Arc::clone(&handler) as Arc<dyn Handler>).unwrap();
@@ -701,7 +700,7 @@ mod tests {
 
     #[test]
     fn stopping_ends_idle_connections_and_finishes_requests() {
-        let directory = Scratch::new("stopping");
+        let directory = tempfile::tempdir().unwrap();
         let (socket, server) = start(directory.path());
         let mut idle = UnixStream::connect(&socket).unwrap();
         let slow = thread::spawn(move || {

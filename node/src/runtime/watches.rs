@@ -131,7 +131,6 @@ impl Watches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use crate::store::cold::{ColdOptions, ColdStore};
     use astreum_core::atom::Atom;
     use astreum_core::crypto::PublicKey;
@@ -169,7 +168,7 @@ mod tests {
 
     #[test]
     fn cold_storage_near_its_limit_is_reported() {
-        let scratch = Scratch::new("nearly-full");
+        let scratch = tempfile::tempdir().unwrap();
         let options = ColdOptions {
             limit_bytes: 40_000,
             ..ColdOptions::from_config(&crate::config::Config::default())

@@ -313,9 +313,9 @@ pub(super) fn leftover_id(name: &str) -> Option<AtomId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use crate::store::disk::{Disk, SystemDisk};
     use proptest::prelude::*;
+    use tempfile::TempDir;
 
     fn journal_of(atoms: &[Atom]) -> (Vec<u8>, Vec<Record>) {
         let (mut bytes, mut records) = (HEADER.to_vec(), Vec::new());
@@ -325,7 +325,7 @@ mod tests {
         (bytes, records)
     }
 
-    fn scan_bytes(scratch: &Scratch, bytes: &[u8]) -> (Vec<Record>, Scanned) {
+    fn scan_bytes(scratch: &TempDir, bytes: &[u8]) -> (Vec<Record>, Scanned) {
         let path = scratch.path().join("journal");
         std::fs::write(&path, bytes).unwrap();
         let mut records = Vec::new();
@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn flipped_byte_is_reported_and_loses_only_its_atom() {
-        let scratch = Scratch::new("journal-flip");
+        let scratch = tempfile::tempdir().unwrap();
         let (bytes, records) = journal_of(&atoms(6));
         let clean = (records.clone(), Scanned::default());
         assert_eq!(scan_bytes(&scratch, &bytes), clean);
@@ -399,7 +399,7 @@ mod tests {
 
     #[test]
     fn truncation_keeps_complete_records() {
-        let scratch = Scratch::new("journal-cut");
+        let scratch = tempfile::tempdir().unwrap();
         let (bytes, records) = journal_of(&atoms(6));
         for len in 0..bytes.len() {
             let whole = records
@@ -436,7 +436,7 @@ mod tests {
         fn scan_of_arbitrary_bytes_gives_only_atoms(
             bytes in proptest::collection::vec(any::<u8>(), 0..600),
         ) {
-            let scratch = Scratch::new("journal-any");
+            let scratch = tempfile::tempdir().unwrap();
             let (found, _) = scan_bytes(&scratch, &bytes);
             prop_assert!(found.is_empty());
         }

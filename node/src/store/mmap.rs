@@ -190,7 +190,6 @@ impl fmt::Debug for Sealed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use crate::store::disk::SystemDisk;
 
     fn open(path: &Path, mapped: bool) -> Sealed {
@@ -199,7 +198,7 @@ mod tests {
 
     #[test]
     fn mapped_and_read_files_give_equal_results() {
-        let scratch = Scratch::new("map");
+        let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("file");
         let bytes: Vec<u8> = (0..10_000u32).flat_map(u32::to_le_bytes).collect();
         std::fs::write(&path, &bytes).unwrap();
@@ -222,7 +221,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_not_an_error() {
-        let scratch = Scratch::new("map-empty");
+        let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("file");
         std::fs::write(&path, b"").unwrap();
         for mapped in [true, false] {
@@ -233,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_truncated_file_falls_back_to_plain_reads() {
-        let scratch = Scratch::new("map-truncated");
+        let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("file");
         std::fs::write(&path, vec![7; 100_000]).unwrap();
         for mapped in [true, false] {

@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn cold_atoms_are_served_after_a_restart_and_hot_atoms_are_not() {
-        let scratch = crate::scratch::Scratch::new("store-cold");
+        let scratch = tempfile::tempdir().unwrap();
         let open = |hot_limit_bytes| {
             let options = cold::ColdOptions::from_config(&crate::config::Config::default());
             let cold = ColdStore::open(scratch.path(), options).unwrap();

@@ -62,12 +62,11 @@ impl ObjectSource for ServedMemory<'_> {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::scratch::Scratch;
     use crate::store::cold::{ColdOptions, ColdStore};
 
     #[test]
     fn peer_requests_do_not_change_the_hot_store() {
-        let folder = Scratch::new("served");
+        let folder = tempfile::tempdir().unwrap();
         let options = ColdOptions::from_config(&Config::default());
         let cold = ColdStore::open(folder.path(), options).unwrap();
         // Room for some of the atoms in memory.

@@ -4,9 +4,10 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use tempfile::TempDir;
 
 /// Temporary directory that is the home and the working directory of every command run in it.
-pub(crate) struct Home(PathBuf);
+pub(crate) struct Home(TempDir);
 
 /// Result of a command.
 #[derive(Debug)]
@@ -49,35 +50,33 @@ impl Ran {
 impl Home {
     pub(crate) fn new(name: &str) -> Self {
         // Short, because the path of a Unix socket is limited to about a hundred bytes.
-        let path = std::env::temp_dir().join(format!("ast-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        let prefix = format!("ast-{name}-");
+        Self(TempDir::with_prefix(prefix).unwrap())
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
+        let path = self.path().join(name);
         fs::write(&path, content).unwrap();
         path
     }
 
     /// Returns the default socket of commands in this home.
     pub(crate) fn control_socket(&self) -> PathBuf {
-        self.0.join("state/Astreum/lib-rs/control.sock")
+        self.path().join("state/Astreum/lib-rs/control.sock")
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_astreum"));
         command
             .args(arguments)
-            .current_dir(&self.0)
+            .current_dir(self.path())
             .env_clear()
-            .env("HOME", &self.0)
-            .env("XDG_STATE_HOME", self.0.join("state"));
+            .env("HOME", self.path())
+            .env("XDG_STATE_HOME", self.path().join("state"));
         command
     }
 
@@ -98,12 +97,6 @@ impl Home {
 
     pub(crate) fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ran {
         finish(self.command(arguments), input)
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -1,13 +1,13 @@
 //! Nodes embedded in another program: builder, logs, keys and environments.
 
-use crate::support::{Scratch, alone, eventually};
+use crate::support::{alone, eventually};
 use astreum_node::config::Secret;
 use astreum_node::{Advertisement, AtomId, Config, Expr, Node, PayloadType};
 use std::fs;
 use std::path::Path;
 
-fn built(scratch: &Scratch, name: &str) -> Node {
-    let directory = scratch.0.join(name);
+fn built(scratch: &tempfile::TempDir, name: &str) -> Node {
+    let directory = scratch.path().join(name);
     let config = Config {
         state_dir: Some(directory.clone()),
         cold_storage_path: Some(directory.join("cold")),
@@ -22,7 +22,7 @@ fn log_of(directory: &Path) -> String {
 
 #[test]
 fn nodes_of_one_process_log_to_their_own_files() {
-    let scratch = Scratch::new("embedded-logs");
+    let scratch = tempfile::tempdir().unwrap();
     let (one, other) = (built(&scratch, "one"), built(&scratch, "other"));
     let line = |node: &Node| format!("listening on UDP port {}", node.port().unwrap());
     let (first, second) = (line(&one), line(&other));
@@ -39,7 +39,7 @@ fn nodes_of_one_process_log_to_their_own_files() {
     let twin = built(&scratch, "third");
     let directory = twin.log_dir().unwrap().to_owned();
     let config = Config {
-        state_dir: Some(scratch.0.join("third")),
+        state_dir: Some(scratch.path().join("third")),
         ..alone()
     };
     let second = Node::builder(config).start().unwrap();
@@ -48,11 +48,11 @@ fn nodes_of_one_process_log_to_their_own_files() {
 
 #[test]
 fn unwritable_log_shows_only_in_the_status_of_its_node() {
-    let scratch = Scratch::new("embedded-nolog");
-    let log_dir = scratch.0.join("in-the-way");
+    let scratch = tempfile::tempdir().unwrap();
+    let log_dir = scratch.path().join("in-the-way");
     fs::write(&log_dir, "").unwrap();
     let without = Node::builder(Config {
-        state_dir: Some(scratch.0.join("without")),
+        state_dir: Some(scratch.path().join("without")),
         log_dir: Some(log_dir),
         ..alone()
     });
@@ -67,10 +67,10 @@ fn unwritable_log_shows_only_in_the_status_of_its_node() {
 
 #[test]
 fn calls_log_to_the_log_of_their_node() {
-    let scratch = Scratch::new("embedded-calls");
+    let scratch = tempfile::tempdir().unwrap();
     let (one, other) = (built(&scratch, "one"), built(&scratch, "other"));
     let directories = [&one, &other].map(|node| node.log_dir().unwrap().to_owned());
-    let damaged = scratch.0.join("damaged");
+    let damaged = scratch.path().join("damaged");
     fs::create_dir(&damaged).unwrap();
     fs::write(damaged.join("advertisements"), [0xff; 9]).unwrap();
     let line = "failed to read the advertisements of the previous run";
@@ -81,7 +81,7 @@ fn calls_log_to_the_log_of_their_node() {
 
 #[test]
 fn built_node_starts_and_stops_validating() {
-    let scratch = Scratch::new("embedded-validator");
+    let scratch = tempfile::tempdir().unwrap();
     let node = built(&scratch, "node");
     assert!(node.chain().status().validator.is_none());
     node.start_validating(Secret::new([9; 32])).unwrap();
@@ -103,10 +103,10 @@ fn built_node_starts_and_stops_validating() {
 
 #[test]
 fn built_node_validates_with_the_configured_key() {
-    let scratch = Scratch::new("embedded-key");
+    let scratch = tempfile::tempdir().unwrap();
     let config = Config {
-        state_dir: Some(scratch.0.clone()),
-        cold_storage_path: Some(scratch.0.join("cold")),
+        state_dir: Some(scratch.path().to_owned()),
+        cold_storage_path: Some(scratch.path().join("cold")),
         validation_secret_key: Some(Secret::new([8; 32])),
         ..alone()
     };

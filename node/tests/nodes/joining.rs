@@ -1,6 +1,6 @@
 //! Joining and staying connected: known peers, local addresses, bans, and duplicate keys.
 
-use crate::support::{Scratch, address, alone, eventually, introduce, knows, node};
+use crate::support::{address, alone, eventually, introduce, knows, node};
 use astreum_core::atom::Atom;
 use astreum_node::Node;
 use astreum_node::config::{Chain, Config, Secret};
@@ -47,16 +47,16 @@ fn atom_is_fetched_in_the_background_without_waiting() {
 
 #[test]
 fn known_peers_are_contacted_after_a_restart_without_seeds() {
-    let scratch = Scratch::new("known-peers");
+    let scratch = tempfile::tempdir().unwrap();
     let staying = node(alone());
     let leaving = node(alone());
-    leaving.remember_peers(&scratch.0).unwrap();
+    leaving.remember_peers(scratch.path()).unwrap();
     introduce(&leaving, &staying);
     leaving.disconnect();
     drop(leaving);
     let back = node(alone());
     assert_eq!(back.peers().unwrap().len(), 0);
-    back.remember_peers(&scratch.0).unwrap();
+    back.remember_peers(scratch.path()).unwrap();
     eventually("the peer of the earlier run is connected", || {
         knows(&back, &staying)
     });

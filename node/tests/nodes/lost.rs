@@ -9,8 +9,7 @@ use std::fs;
 
 #[test]
 fn lost_atoms_are_fetched_again_from_peers() {
-    let dir = std::env::temp_dir().join(format!("ast-lost-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&dir);
+    let dir = tempfile::tempdir().unwrap();
     let atoms: Vec<(AtomId, Atom)> = (0..30_u8)
         .map(|n| Atom::bytes([n; 20]))
         .map(|atom| (atom.id(), atom))
@@ -23,12 +22,12 @@ fn lost_atoms_are_fetched_again_from_peers() {
         background: false,
     };
     {
-        let store = ColdStore::open(&dir, options).unwrap();
+        let store = ColdStore::open(dir.path(), options).unwrap();
         store.put(&atoms).unwrap();
         store.collate().unwrap();
     }
     // Overwrites all data, but not the index.
-    let data = dir.join("level_1/0_data");
+    let data = dir.path().join("level_1/0_data");
     let len = fs::metadata(&data).unwrap().len();
     fs::write(&data, vec![0xff; usize::try_from(len).unwrap()]).unwrap();
     let helper = node(alone());
@@ -37,7 +36,7 @@ fn lost_atoms_are_fetched_again_from_peers() {
         helper.advertise(*id, PayloadType::ATOM, None).unwrap();
     }
     let damaged = node(Config {
-        cold_storage_path: Some(dir.clone()),
+        cold_storage_path: Some(dir.path().to_owned()),
         ..alone()
     });
     introduce(&damaged, &helper);
@@ -54,12 +53,11 @@ fn lost_atoms_are_fetched_again_from_peers() {
     eventually("the pair is set aside", || missing().0 == 1);
     eventually("every lost atom is stored again", || missing() == (1, 0));
     drop(damaged);
-    let store = ColdStore::open(&dir, options).unwrap();
+    let store = ColdStore::open(dir.path(), options).unwrap();
     for (id, atom) in &atoms {
         assert_eq!(store.get(id).unwrap().as_ref(), Some(atom));
     }
     // The incident is reported until an operator clears it.
     assert_eq!(store.stats().set_aside.len(), 1);
     drop(store);
-    fs::remove_dir_all(&dir).unwrap();
 }

@@ -10,28 +10,11 @@ use astreum_node::chain_service::producer::Activity;
 use astreum_node::chain_service::{Head, HeadState};
 use astreum_node::config::{Config, Secret, Seed};
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
-/// Temporary directory of a test.
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new(name: &str) -> Self {
-        let name = format!("astreum-validation-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn state(&self) -> PathBuf {
-        self.0.join("state")
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// Returns the state directory.
+fn state(dir: &TempDir) -> PathBuf {
+    dir.path().join("state")
 }
 
 fn key(number: u8) -> SigningKey {
@@ -48,10 +31,10 @@ fn validator(dir: &Path) -> Config {
 
 fn start(config: Config, dir: &TempDir) -> Node {
     let node = node(Config {
-        state_dir: Some(dir.state()),
+        state_dir: Some(state(dir)),
         ..config
     });
-    node.start_chain(&dir.state()).unwrap();
+    node.start_chain(&state(dir)).unwrap();
     node
 }
 
@@ -82,8 +65,8 @@ fn balance(node: &Node, address: &Address) -> u64 {
 
 #[test]
 fn validator_begins_chain_includes_transfer_and_resumes_after_restart() {
-    let dir = TempDir::new("restart");
-    let first = start(validator(&dir.0), &dir);
+    let dir = tempfile::tempdir().unwrap();
+    let first = start(validator(dir.path()), &dir);
     eventually("a block", || height(&first) >= 1);
     assert_eq!(head(&first).state(), HeadState::Own);
     let recipient = Address::from(key(2).verifying_key());
@@ -100,7 +83,7 @@ fn validator_begins_chain_includes_transfer_and_resumes_after_restart() {
     first.disconnect();
     drop(first);
 
-    let second = start(validator(&dir.0), &dir);
+    let second = start(validator(dir.path()), &dir);
     eventually("another block", || height(&second) > before.height() + 1);
     assert_eq!(balance(&second, &recipient), 250);
     // There is a single chain from the genesis on, and it contains the former head.
@@ -118,10 +101,10 @@ fn validator_begins_chain_includes_transfer_and_resumes_after_restart() {
 /// As the reference documents it: a node with a validation key joins the validation route.
 #[test]
 fn node_with_validation_key_validates_once_connected() {
-    let dir = TempDir::new("key-alone");
+    let dir = tempfile::tempdir().unwrap();
     let validator = node(Config {
-        state_dir: Some(dir.state()),
-        ..validator(&dir.0)
+        state_dir: Some(state(&dir)),
+        ..validator(dir.path())
     });
     eventually("it produces a block", || height(&validator) >= 1);
     let follower = node(alone());
@@ -139,10 +122,10 @@ fn node_with_validation_key_validates_once_connected() {
 
 #[test]
 fn failed_validation_start_leaves_the_node_unconnected() {
-    let dir = TempDir::new("no-dir");
+    let dir = tempfile::tempdir().unwrap();
     let node = Node::new(Config {
         validation_secret_key: Some(Secret::new([1; 32])),
-        state_dir: Some(dir.state()),
+        state_dir: Some(state(&dir)),
         ..alone()
     });
     let node = node.unwrap();
@@ -154,10 +137,10 @@ fn failed_validation_start_leaves_the_node_unconnected() {
     assert_eq!(node.port(), None);
     // A file in the way shows only when the chain is started.
     let taken = Node::new(Config {
-        chain_dir: Some(dir.0.join("in-the-way")),
+        chain_dir: Some(dir.path().join("in-the-way")),
         ..node.config().clone()
     });
-    std::fs::write(dir.0.join("in-the-way"), "").unwrap();
+    std::fs::write(dir.path().join("in-the-way"), "").unwrap();
     let taken = taken.unwrap();
     let error = taken.connect().unwrap_err().to_string();
     assert!(error.contains("in-the-way"), "{error}");
@@ -166,8 +149,8 @@ fn failed_validation_start_leaves_the_node_unconnected() {
 
 #[test]
 fn second_node_with_the_same_key_never_signs() {
-    let (one, two) = (TempDir::new("twin-one"), TempDir::new("twin-two"));
-    let first = start(validator(&one.0), &one);
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = start(validator(one.path()), &one);
     eventually("a block", || height(&first) >= 1);
     let seed: Seed = format!("127.0.0.1:{}", first.port().unwrap())
         .parse()
@@ -175,7 +158,7 @@ fn second_node_with_the_same_key_never_signs() {
     let second = start(
         Config {
             additional_seeds: vec![seed],
-            ..validator(&two.0)
+            ..validator(two.path())
         },
         &two,
     );
@@ -196,15 +179,15 @@ fn second_node_with_the_same_key_never_signs() {
 
 #[test]
 fn follower_verifies_the_chain_and_resumes_after_restart() {
-    let (dir, other) = (TempDir::new("followed"), TempDir::new("follower"));
-    let producer = start(validator(&dir.0), &dir);
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let producer = start(validator(dir.path()), &dir);
     eventually("some blocks", || height(&producer) >= 3);
     let seed: Seed = format!("127.0.0.1:{}", producer.port().unwrap())
         .parse()
         .unwrap();
     let config = || Config {
         additional_seeds: vec![seed.clone()],
-        cold_storage_path: Some(other.0.join("cold")),
+        cold_storage_path: Some(other.path().join("cold")),
         ..alone()
     };
     let follower = start(config(), &other);
@@ -245,8 +228,8 @@ fn follower_verifies_the_chain_and_resumes_after_restart() {
 
 #[test]
 fn follower_of_the_default_seed_reports_a_trusted_head() {
-    let (dir, other) = (TempDir::new("trusted"), TempDir::new("trusting"));
-    let producer = start(validator(&dir.0), &dir);
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let producer = start(validator(dir.path()), &dir);
     eventually("a block", || height(&producer) >= 1);
     let seed = format!("127.0.0.1:{}", producer.port().unwrap());
     let config = Config {

@@ -8,34 +8,32 @@ use astreum_node::rpc::{
 };
 use serde_json::Value;
 use std::io::Read as _;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
+use tempfile::TempDir;
 
 struct Running {
     child: Child,
-    directory: PathBuf,
+    /// Removed with its files at the end.
+    _directory: TempDir,
     client: Client,
 }
 
 impl Running {
     fn start(name: &str, flags: &[&str]) -> Self {
-        let name = format!("astreum-running-{name}-{}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir_all(&directory).unwrap();
+        let directory = TempDir::with_prefix(format!("ast-{name}-")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_astreum"))
             .args(["run", "--incoming-port", "0", "--default-seed", ""])
             .arg("--state-dir")
-            .arg(&directory)
+            .arg(directory.path())
             .args(flags)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let client = Client::new(directory.join("control.sock"), WAIT_TIMEOUT);
+        let client = Client::new(directory.path().join("control.sock"), WAIT_TIMEOUT);
         let running = Self {
             child,
-            directory,
+            _directory: directory,
             client,
         };
         eventually("the node answers", || {
@@ -78,7 +76,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -237,9 +234,8 @@ fn deeply_nested_value_is_returned_as_text() {
 #[test]
 fn validation_key_flag_starts_a_validator() {
     let secret = "07".repeat(32);
-    let chain = std::env::temp_dir().join(format!("astreum-running-chain-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&chain);
-    let chain_dir = chain.to_str().unwrap();
+    let chain = tempfile::tempdir().unwrap();
+    let chain_dir = chain.path().to_str().unwrap();
     let flags = ["--validation-secret-key", &secret, "--chain-dir", chain_dir];
     let running = Running::start("validator", &flags);
     eventually("two blocks are produced", || {
@@ -259,5 +255,4 @@ fn validation_key_flag_starts_a_validator() {
     );
     running.signal("-TERM");
     assert_eq!(running.finish().0.code(), Some(0));
-    std::fs::remove_dir_all(&chain).unwrap();
 }

@@ -87,11 +87,10 @@ impl DecisionsFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
 
     #[test]
     fn decisions_round_trip_and_damage_is_an_error() {
-        let directory = Scratch::new("decisions");
+        let directory = tempfile::tempdir().unwrap();
         let file = DecisionsFile::new(directory.path());
         assert_eq!(file.load().unwrap(), ForkDecisions::default());
         let decisions = ForkDecisions {

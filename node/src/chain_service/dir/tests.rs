@@ -1,10 +1,10 @@
 use super::*;
 use crate::config::{Config, Secret};
-use crate::scratch::Scratch;
 use astreum_core::consensus::head_journal::{
     MAX_JOURNAL_BYTES, MAX_JOURNAL_HEADS, MAX_JOURNAL_RECORDS,
 };
 use astreum_core::consensus::{HeadState, ResumeData, SignedBlock};
+use tempfile::TempDir;
 
 const GENESIS: AtomId = AtomId::new([7; 32]);
 const KEY: [u8; 32] = [9; 32];
@@ -22,12 +22,12 @@ fn head(number: u64) -> SavedHead {
     }
 }
 
-fn open(scratch: &Scratch) -> Result<ChainDir, ChainDirError> {
+fn open(scratch: &TempDir) -> Result<ChainDir, ChainDirError> {
     ChainDir::open(&scratch.path().join("chain/0"), 0)
 }
 
 /// Creates a directory with `heads` heads and a signing record.
-fn filled(scratch: &Scratch, heads: u64) -> PathBuf {
+fn filled(scratch: &TempDir, heads: u64) -> PathBuf {
     let mut dir = open(scratch).unwrap();
     for number in 0..heads {
         dir.save_head(&head(number), Some(GENESIS)).unwrap();
@@ -50,7 +50,7 @@ fn record() -> SigningRecord {
 
 #[test]
 fn resumes_from_the_last_head_in_bounded_space() {
-    let scratch = Scratch::new("chain-dir");
+    let scratch = tempfile::tempdir().unwrap();
     let mut dir = open(&scratch).unwrap();
     assert!(!dir.has_chain() && dir.identity().is_none());
     let first: Vec<_> = (0..2_000).map(head).collect();
@@ -84,7 +84,7 @@ fn resumes_from_the_last_head_in_bounded_space() {
 
 #[test]
 fn records_its_genesis_once_and_refuses_heads_of_another() {
-    let scratch = Scratch::new("chain-dir-genesis");
+    let scratch = tempfile::tempdir().unwrap();
     let mut dir = open(&scratch).unwrap();
     dir.save_head(&head(1), None).unwrap();
     assert_eq!(dir.identity().unwrap().genesis, None);
@@ -104,7 +104,7 @@ fn records_its_genesis_once_and_refuses_heads_of_another() {
 
 #[test]
 fn interrupted_append_costs_one_record_and_the_next_head_is_kept() {
-    let scratch = Scratch::new("chain-dir-torn");
+    let scratch = tempfile::tempdir().unwrap();
     let path = filled(&scratch, 5).join(HEADS);
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() - 3]).unwrap();
@@ -127,7 +127,7 @@ fn interrupted_append_costs_one_record_and_the_next_head_is_kept() {
 
 #[test]
 fn damage_is_an_error_with_the_recovery_command() {
-    let scratch = Scratch::new("chain-dir-damage");
+    let scratch = tempfile::tempdir().unwrap();
     let path = filled(&scratch, 5);
     for (name, bytes) in [
         (HEADS, Vec::new()),
@@ -163,7 +163,7 @@ fn damage_is_an_error_with_the_recovery_command() {
 
 #[test]
 fn missing_file_is_an_error_and_not_an_empty_chain() {
-    let scratch = Scratch::new("chain-dir-missing");
+    let scratch = tempfile::tempdir().unwrap();
     let path = filled(&scratch, 5);
     // All content of the identity is also in the files beside it.
     fs::remove_file(path.join("identity.json")).unwrap();
@@ -192,7 +192,7 @@ fn missing_file_is_an_error_and_not_an_empty_chain() {
 
 #[test]
 fn refuses_a_chain_created_under_other_rules() {
-    let scratch = Scratch::new("chain-dir-rules");
+    let scratch = tempfile::tempdir().unwrap();
     let path = filled(&scratch, 1).join("identity.json");
     let text = fs::read_to_string(&path).unwrap();
     let ours = format!("\"rules_version\":{RULES_VERSION}");
@@ -211,7 +211,7 @@ fn refuses_a_chain_created_under_other_rules() {
 
 #[test]
 fn directory_has_one_user_and_one_chain() {
-    let scratch = Scratch::new("chain-dir-lock");
+    let scratch = tempfile::tempdir().unwrap();
     let path = filled(&scratch, 2);
     let dir = open(&scratch).unwrap();
     let error = open(&scratch).unwrap_err();
@@ -226,7 +226,7 @@ fn directory_has_one_user_and_one_chain() {
 
 #[test]
 fn replaced_directory_is_never_written_to() {
-    let scratch = Scratch::new("chain-dir-replaced");
+    let scratch = tempfile::tempdir().unwrap();
     let path = filled(&scratch, 2);
     let mut dir = open(&scratch).unwrap();
     let away = scratch.path().join("away");
@@ -290,7 +290,7 @@ fn validator_needs_a_configured_directory() {
 
 #[test]
 fn files_of_the_previous_format_are_read_and_retired() {
-    let scratch = Scratch::new("chain-dir-legacy");
+    let scratch = tempfile::tempdir().unwrap();
     assert_eq!(Legacy::find(scratch.path(), 0).unwrap(), None);
     let path = scratch.path().join("head_0.json");
     let id = head(4).id;

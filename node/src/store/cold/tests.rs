@@ -1,5 +1,4 @@
 use super::*;
-use crate::scratch::Scratch;
 use crate::store::journal::leftover_name;
 use std::fs;
 
@@ -38,7 +37,7 @@ fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn stored_atoms_survive_every_step_and_every_reopening() {
     for mapped in [true, false] {
-        let scratch = Scratch::new("cold-steps");
+        let scratch = tempfile::tempdir().unwrap();
         let options = ColdOptions {
             mapped,
             ..options()
@@ -73,7 +72,7 @@ fn stored_atoms_survive_every_step_and_every_reopening() {
 
 #[test]
 fn a_second_opener_is_refused_until_the_first_closes() {
-    let scratch = Scratch::new("cold-lock");
+    let scratch = tempfile::tempdir().unwrap();
     let store = ColdStore::open(scratch.path(), options()).unwrap();
     let error = ColdStore::open(scratch.path(), options()).unwrap_err();
     assert!(matches!(error, ColdError::Locked { .. }), "{error}");
@@ -83,7 +82,7 @@ fn a_second_opener_is_refused_until_the_first_closes() {
 
 #[test]
 fn a_newer_format_is_refused() {
-    let scratch = Scratch::new("cold-format");
+    let scratch = tempfile::tempdir().unwrap();
     fs::write(scratch.path().join("FORMAT"), "astreum cold storage 2\n").unwrap();
     let error = ColdStore::open(scratch.path(), options()).unwrap_err();
     assert!(error.to_string().contains("cold storage 2"), "{error}");
@@ -91,7 +90,7 @@ fn a_newer_format_is_refused() {
 
 #[test]
 fn files_of_a_reference_node_are_read_and_collated() {
-    let scratch = Scratch::new("cold-leftovers");
+    let scratch = tempfile::tempdir().unwrap();
     let level_0 = scratch.path().join("level_0");
     fs::create_dir_all(&level_0).unwrap();
     let all = atoms(0..40);
@@ -111,7 +110,7 @@ fn files_of_a_reference_node_are_read_and_collated() {
 
 #[test]
 fn the_limit_refuses_writes_and_removes_nothing() {
-    let scratch = Scratch::new("cold-limit");
+    let scratch = tempfile::tempdir().unwrap();
     // Index and data with the number of entries, and the lengths file.
     let limit_bytes = 20 * (160 + 33 + 20) + 64 + 28 + 12 + 20 * 6;
     let options = ColdOptions {
@@ -134,7 +133,7 @@ fn the_limit_refuses_writes_and_removes_nothing() {
 
 #[test]
 fn a_damaged_atom_is_reported_and_healed_by_storing_it_again() {
-    let scratch = Scratch::new("cold-heal");
+    let scratch = tempfile::tempdir().unwrap();
     let all = atoms(0..10);
     let store = ColdStore::open(scratch.path(), options()).unwrap();
     store.put(&all).unwrap();
@@ -169,7 +168,7 @@ fn a_damaged_atom_is_reported_and_healed_by_storing_it_again() {
 
 #[test]
 fn every_flipped_byte_of_a_small_store_costs_one_atom_at_most() {
-    let scratch = Scratch::new("cold-flip");
+    let scratch = tempfile::tempdir().unwrap();
     let all = atoms(0..6);
     let make = || {
         let _ = fs::remove_dir_all(scratch.path());
@@ -200,7 +199,7 @@ fn every_flipped_byte_of_a_small_store_costs_one_atom_at_most() {
 
 #[test]
 fn concurrent_writers_share_one_store() {
-    let scratch = Scratch::new("cold-threads");
+    let scratch = tempfile::tempdir().unwrap();
     let options = ColdOptions {
         background: true,
         ..options()
@@ -228,7 +227,7 @@ fn concurrent_writers_share_one_store() {
 
 #[test]
 fn export_holds_all_atoms_and_a_reference_export_no_foreign_files() {
-    let scratch = Scratch::new("cold-export");
+    let scratch = tempfile::tempdir().unwrap();
     let dir = |name: &str| scratch.path().join(name);
     let all = atoms(0..300);
     let store = ColdStore::open(&dir("from"), options()).unwrap();
@@ -270,7 +269,7 @@ fn export_holds_all_atoms_and_a_reference_export_no_foreign_files() {
 /// Presence is answered from the indexes: damaged data is not read.
 #[test]
 fn contains_reads_no_data_and_counts_no_lookup() {
-    let scratch = Scratch::new("cold-contains");
+    let scratch = tempfile::tempdir().unwrap();
     let all = atoms(0..30);
     let store = ColdStore::open(scratch.path(), options()).unwrap();
     store.put(&all[..20]).unwrap();
@@ -291,7 +290,7 @@ fn contains_reads_no_data_and_counts_no_lookup() {
 
 #[test]
 fn rejects_directories_without_a_store() {
-    let scratch = Scratch::new("cold-none");
+    let scratch = tempfile::tempdir().unwrap();
     let error_of = |path: &Path| ColdStore::open_to_read(path, true).unwrap_err().to_string();
     let none = "no cold storage in";
     assert!(error_of(&scratch.path().join("none")).contains(none));
@@ -311,7 +310,7 @@ fn rejects_directories_without_a_store() {
 /// name.
 #[test]
 fn leftovers_of_interruptions_are_removed_and_data_without_an_index_stays() {
-    let scratch = Scratch::new("cold-orphans");
+    let scratch = tempfile::tempdir().unwrap();
     let all = atoms(0..20);
     let store = ColdStore::open(scratch.path(), options()).unwrap();
     store.put(&all).unwrap();
@@ -356,7 +355,7 @@ fn leftovers_of_interruptions_are_removed_and_data_without_an_index_stays() {
 
 #[test]
 fn interrupted_writes_are_distinguished_from_damaged_ones() {
-    let scratch = Scratch::new("cold-cut-off");
+    let scratch = tempfile::tempdir().unwrap();
     let all = atoms(0..5);
     let store = ColdStore::open(scratch.path(), options()).unwrap();
     store.put(&all).unwrap();
@@ -387,7 +386,7 @@ fn interrupted_writes_are_distinguished_from_damaged_ones() {
 /// takes the intact copies, and both damaged files are kept.
 #[test]
 fn a_merge_repairs_damaged_pairs_and_takes_the_intact_copy_of_every_atom() {
-    let scratch = Scratch::new("cold-newest");
+    let scratch = tempfile::tempdir().unwrap();
     let mut all = atoms(0..12);
     all.sort_by_key(|(id, _)| *id);
     let store = ColdStore::open(scratch.path(), options()).unwrap();
@@ -434,7 +433,7 @@ fn a_merge_repairs_damaged_pairs_and_takes_the_intact_copy_of_every_atom() {
 
 #[test]
 fn maintenance_reports_the_progress_of_every_step() {
-    let scratch = Scratch::new("cold-progress");
+    let scratch = tempfile::tempdir().unwrap();
     let store = ColdStore::open(scratch.path(), options()).unwrap();
     let mut ends = Vec::new();
     for batch in atoms(0..2_000).chunks(100) {

@@ -229,7 +229,6 @@ fn is_gone(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
 
     fn take(root: &Path) -> Option<SystemLock> {
         SystemLock::take(root, true).unwrap()
@@ -253,7 +252,7 @@ mod tests {
             }),
         ];
         for (name, change) in changes {
-            let scratch = Scratch::new("dir-lock");
+            let scratch = tempfile::tempdir().unwrap();
             let root = scratch.path().join("cold");
             fs::create_dir(&root).unwrap();
             let lock = take(&root).unwrap();
@@ -277,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_reader_creates_no_lock_and_respects_one() {
-        let scratch = Scratch::new("dir-lock-read");
+        let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("cold");
         fs::create_dir(&root).unwrap();
         let reader = SystemLock::take(&root, false).unwrap().unwrap();

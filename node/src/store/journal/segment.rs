@@ -399,7 +399,6 @@ impl Segment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use std::collections::BTreeMap;
 
     fn id(number: u32) -> AtomId {
@@ -408,7 +407,7 @@ mod tests {
 
     #[test]
     fn index_returns_the_last_record_of_an_id() {
-        let scratch = Scratch::new("segment");
+        let scratch = tempfile::tempdir().unwrap();
         let segment = Segment::new(Vec::new(), scratch.path().to_owned());
         let mut model = BTreeMap::new();
         // Every third id occurs again later, at another location.
@@ -447,7 +446,7 @@ mod tests {
 
     #[test]
     fn ids_with_equal_slots_are_distinguished() {
-        let scratch = Scratch::new("segment-same");
+        let scratch = tempfile::tempdir().unwrap();
         let segment = Segment::new(Vec::new(), scratch.path().to_owned());
         let alike = |number: u8| {
             let mut bytes = [7; 32];

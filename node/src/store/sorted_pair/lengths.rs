@@ -302,8 +302,8 @@ fn atoms_of(file_len: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use crate::store::disk::SystemDisk;
+    use tempfile::TempDir;
 
     fn id(number: u64) -> AtomId {
         AtomId::new(*blake3::hash(&number.to_le_bytes()).as_bytes())
@@ -324,7 +324,7 @@ mod tests {
         bytes
     }
 
-    fn open(scratch: &Scratch, bytes: &[u8]) -> Lengths {
+    fn open(scratch: &TempDir, bytes: &[u8]) -> Lengths {
         let path = scratch.path().join("0_lengths");
         std::fs::write(&path, bytes).unwrap();
         Lengths::open(&SystemDisk, &path).unwrap().unwrap()
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn extents_round_trip_in_any_order() {
-        let scratch = Scratch::new("lengths");
+        let scratch = tempfile::tempdir().unwrap();
         for atoms in [0, 1, 255, 256, 257, 1_000] {
             let bytes = encoded(atoms);
             assert_eq!(bytes.len() as u64, file_len(atoms));
@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_damaged_byte_costs_one_block_and_a_cut_the_blocks_behind_it() {
-        let scratch = Scratch::new("lengths-flip");
+        let scratch = tempfile::tempdir().unwrap();
         let bytes = encoded(600);
         for at in (0..bytes.len()).step_by(7) {
             let mut flipped = bytes.clone();
@@ -388,7 +388,7 @@ mod tests {
     /// A number of atoms that the file has no room for costs neither time nor memory.
     #[test]
     fn a_crafted_header_is_bounded_by_the_file() {
-        let scratch = Scratch::new("lengths-crafted");
+        let scratch = tempfile::tempdir().unwrap();
         let mut lengths = open(&scratch, &header(u64::MAX, u64::MAX));
         assert_eq!(lengths.atoms(), 0);
         lengths.check().unwrap();

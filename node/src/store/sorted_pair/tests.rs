@@ -1,5 +1,4 @@
 use super::*;
-use crate::scratch::Scratch;
 use crate::store::disk::SystemDisk;
 use proptest::prelude::*;
 
@@ -42,7 +41,7 @@ fn find_either_way(dir: &Path, ids: &[AtomId]) -> usize {
 #[test]
 fn writer_matches_the_encoder_and_every_atom_is_found() {
     for count in [1, 2, 7, 8, 9, 100, 5_000] {
-        let scratch = Scratch::new("level");
+        let scratch = tempfile::tempdir().unwrap();
         let atoms = atoms(count);
         let (index, data) = encode_pair(atoms.clone()).unwrap();
         let mut sorted: Vec<_> = atoms.iter().map(|atom| (atom.id(), atom)).collect();
@@ -82,7 +81,7 @@ fn writer_matches_the_encoder_and_every_atom_is_found() {
 
 #[test]
 fn dropped_writer_leaves_no_files() {
-    let scratch = Scratch::new("level-drop");
+    let scratch = tempfile::tempdir().unwrap();
     let writer = PairWriter::create(&SystemDisk, scratch.path(), 3).unwrap();
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 3);
     drop(writer);
@@ -91,7 +90,7 @@ fn dropped_writer_leaves_no_files() {
 
 #[test]
 fn every_flipped_byte_is_a_miss_or_an_error_of_one_atom() {
-    let scratch = Scratch::new("level-flip");
+    let scratch = tempfile::tempdir().unwrap();
     let atoms = atoms(12);
     let ids: Vec<_> = atoms.iter().map(Atom::id).collect();
     let (index, data) = encode_pair(atoms).unwrap();
@@ -115,7 +114,7 @@ fn every_flipped_byte_is_a_miss_or_an_error_of_one_atom() {
 
 #[test]
 fn every_truncation_is_a_miss_or_an_error() {
-    let scratch = Scratch::new("level-cut");
+    let scratch = tempfile::tempdir().unwrap();
     let atoms = atoms(9);
     let ids: Vec<_> = atoms.iter().map(Atom::id).collect();
     let (index, data) = encode_pair(atoms).unwrap();
@@ -133,7 +132,7 @@ fn every_truncation_is_a_miss_or_an_error() {
 
 #[test]
 fn unsorted_ids_are_found_and_reported() {
-    let scratch = Scratch::new("level-order");
+    let scratch = tempfile::tempdir().unwrap();
     let atoms = atoms(50);
     let ids: Vec<_> = atoms.iter().map(Atom::id).collect();
     let (mut index, data) = encode_pair(atoms).unwrap();
@@ -158,7 +157,7 @@ fn unsorted_ids_are_found_and_reported() {
 #[test]
 fn bucket_of_equal_fingerprints_is_searched_by_bisection() {
     // Ids with equal leading bits, as an attacker may create: all in one bucket with one tag.
-    let scratch = Scratch::new("level-bucket");
+    let scratch = tempfile::tempdir().unwrap();
     let mut index = [0; 64].to_vec();
     index[62..64].copy_from_slice(&1_000_u16.to_be_bytes());
     for n in 0..1_000_u16 {
@@ -188,7 +187,7 @@ fn bucket_of_equal_fingerprints_is_searched_by_bisection() {
 #[test]
 fn entries_beyond_the_tags_of_their_bucket_are_found_and_others_are_not() {
     for count in 27..70_u8 {
-        let scratch = Scratch::new("level-beyond");
+        let scratch = tempfile::tempdir().unwrap();
         let id_of = |n: u8| {
             let mut id = [0; 32];
             id[5] = n;
@@ -229,7 +228,7 @@ fn entries_beyond_the_tags_of_their_bucket_are_found_and_others_are_not() {
 
 #[test]
 fn absent_ids_rarely_cause_file_reads() {
-    let scratch = Scratch::new("level-absent");
+    let scratch = tempfile::tempdir().unwrap();
     let (index, data) = encode_pair(atoms(20_000)).unwrap();
     write(scratch.path(), &index, &data);
     let (pair, _) = open(scratch.path(), true);
@@ -246,7 +245,7 @@ proptest! {
         index in proptest::collection::vec(any::<u8>(), 0..700),
         data in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
-        let scratch = Scratch::new("level-any");
+        let scratch = tempfile::tempdir().unwrap();
         write(scratch.path(), &index, &data);
         let ids: Vec<_> = index
             .get(64..)
