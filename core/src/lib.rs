@@ -37,6 +37,7 @@ pub mod consensus;
 pub mod crypto;
 pub mod engine;
 pub mod expr;
+mod hex;
 pub mod integer;
 pub mod machine;
 pub mod text;

@@ -80,7 +80,7 @@ impl AsRef<[u8]> for AtomId {
 /// Formats the id in lower-case hex without a prefix.
 impl fmt::Display for AtomId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        crate::hex::write(&self.0, f)
     }
 }
 
@@ -110,18 +110,8 @@ impl FromStr for AtomId {
             .strip_prefix("0x")
             .or_else(|| text.strip_prefix("0X"))
             .unwrap_or(text);
-        if digits.len() != 2 * ID_BYTES {
-            return Err(ParseIdError);
-        }
         let mut id = [0; ID_BYTES];
-        for (byte, pair) in id.iter_mut().zip(digits.as_bytes().as_chunks::<2>().0) {
-            let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
-            let value = high
-                .zip(low)
-                .map(|(high, low)| high * 16 + low)
-                .ok_or(ParseIdError)?;
-            *byte = u8::try_from(value).map_err(|_| ParseIdError)?;
-        }
+        hex::decode_to_slice(digits, &mut id).map_err(|_| ParseIdError)?;
         Ok(Self(id))
     }
 }

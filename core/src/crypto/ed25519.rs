@@ -110,9 +110,7 @@ impl VerifyingKey {
 /// Formats the key in lower-case hex without a prefix.
 impl fmt::Display for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_bytes()
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        crate::hex::write(self.as_bytes(), f)
     }
 }
 

@@ -57,12 +57,7 @@ mod tests {
 
     /// Decodes hex; a dash stands for no bytes.
     pub(in crate::crypto) fn bytes(text: &str) -> Vec<u8> {
-        let text = text.trim_matches('-');
-        let digits = text.as_bytes().chunks(2).map(|pair| {
-            let pair = core::str::from_utf8(pair).unwrap();
-            u8::from_str_radix(pair, 16).unwrap()
-        });
-        digits.collect()
+        hex::decode(text.trim_matches('-')).unwrap()
     }
 
     /// Returns the fields of each line of a vector file. The Wycheproof files are taken from

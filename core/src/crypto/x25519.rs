@@ -135,7 +135,7 @@ impl AsRef<[u8]> for PublicKey {
 /// Formats the key in lower-case hex without a prefix.
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        crate::hex::write(&self.0, f)
     }
 }
 

@@ -120,7 +120,7 @@ impl Eq for Bytes {}
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("0x")?;
-        self.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        crate::hex::write(self, f)
     }
 }
 

@@ -41,13 +41,9 @@ pub(super) fn placeholder(digits: &str) -> Option<usize> {
 /// of digits the first one is a byte of its own.
 pub(super) fn hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
-    let digits = digits.unwrap_or(text).as_bytes();
-    // The first chunk from the end is the last byte.
-    let pairs = digits.rchunks(2).rev().map(|pair| {
-        pair.iter().try_fold(0u8, |byte, digit| {
-            let digit = char::from(*digit).to_digit(16)?;
-            Some(byte << 4 | u8::try_from(digit).ok()?)
-        })
-    });
-    pairs.collect()
+    let digits = digits.unwrap_or(text);
+    if digits.len() % 2 == 0 {
+        return hex::decode(digits).ok();
+    }
+    hex::decode(alloc::format!("0{digits}")).ok()
 }

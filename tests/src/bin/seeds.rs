@@ -93,10 +93,7 @@ fn seeds(cases: &Path, seed: Seed) -> Result<Vec<Named>, Box<dyn Error>> {
 }
 
 fn hex(value: &Value) -> Option<Vec<u8>> {
-    let digits = value.as_str()?.as_bytes();
-    let (pairs, _) = digits.as_chunks::<2>();
-    let byte = |pair: &[u8; 2]| u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok();
-    pairs.iter().map(byte).collect()
+    hex::decode(value.as_str()?).ok()
 }
 
 fn source(input: &Value) -> Option<Vec<u8>> {

@@ -2,7 +2,6 @@
 
 use super::OpError;
 use astreum_core::atom::{Atom, AtomId};
-use core::fmt::Write as _;
 use serde_json::{Map, Value};
 
 /// Fields of a JSON object.
@@ -121,26 +120,12 @@ pub(super) fn hex_of(value: &Value) -> Option<Vec<u8>> {
 }
 
 pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    let byte_of = |pair: &[u8; 2]| {
-        let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
-        u8::try_from(high? * 16 + low?).ok()
-    };
-    pairs.iter().map(byte_of).collect()
+    hex::decode(text).ok()
 }
 
 /// Encodes bytes as lower-case hex.
 pub(super) fn hex(bytes: impl AsRef<[u8]>) -> String {
-    let bytes = bytes.as_ref();
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    hex::encode(bytes)
 }
 
 #[cfg(test)]

@@ -230,14 +230,5 @@ fn hex(text: &str) -> Option<Vec<u8>> {
         .or_else(|| text.strip_prefix("0X"))
         .unwrap_or(text);
     let padded = format!("{}{digits}", if digits.len() % 2 == 1 { "0" } else { "" });
-    let digits = padded
-        .chars()
-        .map(|digit| digit.to_digit(16))
-        .collect::<Option<Vec<_>>>()?;
-    Some(
-        digits
-            .chunks(2)
-            .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap())
-            .collect(),
-    )
+    hex::decode(padded).ok()
 }
