@@ -270,7 +270,7 @@ fn tampered_directories_open_or_are_refused_with_a_reason() {
     let all = fill(untouched.path());
     let reported = open_and_read(untouched.path(), &all, true).unwrap();
     assert_eq!(reported, "missing 0; damaged 0; ; Ok(()); Ok(())");
-    for (number, (name, tamper, said)) in CASES.iter().enumerate() {
+    for (name, tamper, said) in CASES {
         for mapped in [false, true] {
             let scratch = tempfile::tempdir().unwrap();
             let all = fill(scratch.path());

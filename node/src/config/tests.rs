@@ -38,7 +38,6 @@ fn toml_file(scratch: &TempDir, text: &str) -> PathBuf {
 }
 
 fn toml(text: &str) -> Result<Loaded, ConfigErrors> {
-    let name = blake3::hash(text.as_bytes()).to_hex();
     let scratch = tempfile::tempdir().unwrap();
     Inputs {
         file: Some(toml_file(&scratch, text)),

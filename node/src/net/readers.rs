@@ -209,7 +209,7 @@ mod tests {
     }
 
     impl Pair {
-        fn new(name: &str) -> Self {
+        fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let gate = Arc::new(Gate {
                 state: Mutex::new((State::Reads, 0)),
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn unresponsive_disk_does_not_delay_objects_in_memory() {
-        let pair = Pair::new("readers-stuck");
+        let pair = Pair::new();
         pair.gate.set(State::Stuck);
         let slow = pair.fetch(pair.on_disk);
         pair.gate.wait_for_read();
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn shutdown_ends_the_readers() {
-        let pair = Pair::new("readers-end");
+        let pair = Pair::new();
         pair.gate.set(State::Stuck);
         let slow = pair.fetch(pair.on_disk);
         pair.gate.wait_for_read();
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn panic_of_a_reader_stops_the_node() {
-        let pair = Pair::new("readers-panic");
+        let pair = Pair::new();
         pair.gate.set(State::Panics);
         drop(pair.fetch(pair.on_disk));
         while pair.server.handle().status().is_ok() {
