@@ -12,6 +12,7 @@ mod harness;
 mod language;
 mod node;
 mod operations;
+mod pages;
 mod places;
 mod private;
 mod storage;
