@@ -7,21 +7,23 @@
 //!
 //! # Layers
 //!
-//! A module imports only modules above it in this list.
+//! A module imports only modules above it in this list. The modules of a feature are left out of
+//! builds without that feature; all features are on by default.
 //!
-//! | module | contents |
-//! | --- | --- |
-//! | [`time`] | instants, as numbers that the host passes in |
-//! | [`integer`] | unbounded non-negative integers |
-//! | [`crypto`] | hashing, key agreement, signatures, authenticated encryption |
-//! | [`atom`] | content-addressed atoms: id, canonical bytes, sources and sinks |
-//! | [`expr`] | expression trees and their atom form |
-//! | [`text`] | tokenizer, parser and printer |
-//! | [`machine`] | environment, meter, limits, evaluator and stack machine |
-//! | [`trie`] | authenticated map: puts, ranges, differences, proofs |
-//! | [`chain`] | records, rules, validators, blocks |
-//! | [`wire`] | packets, messages, routing table and the sans-I/O protocol engine (imports only [`time`], [`crypto`] and [`atom`]) |
-//! | [`consensus`] | sans-I/O node logic: following, selecting and extending a chain |
+//! | module | feature | contents |
+//! | --- | --- | --- |
+//! | [`atom`] | | content-addressed atoms: id, canonical bytes, sources and sinks |
+//! | [`expr`] | | expression trees and their atom form |
+//! | [`text`] | | tokenizer, parser and printer |
+//! | [`trie`] | | authenticated map: puts, ranges, differences, proofs |
+//! | [`machine`] | | environment, meter, limits, evaluator and stack machine |
+//! | [`crypto`] | `chain`, `wire` | hashing, key agreement, signatures, authenticated encryption |
+//! | [`integer`], [`calendar`] | `chain` | unbounded non-negative integers; dates |
+//! | [`chain`] | `chain` | records, rules, validators, blocks |
+//! | [`wire`] | `wire` | packets, messages, routing table |
+//! | [`time`] | `engine` | instants, as numbers that the host passes in |
+//! | [`engine`] | `engine` | sans-I/O protocol engine |
+//! | [`consensus`] | `consensus` | sans-I/O node logic: following, selecting and extending a chain |
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -31,21 +33,29 @@ extern crate alloc;
 extern crate std;
 
 pub mod atom;
+#[cfg(feature = "chain")]
 pub mod calendar;
+#[cfg(feature = "chain")]
 pub mod chain;
+#[cfg(feature = "consensus")]
 pub mod consensus;
+#[cfg(any(feature = "chain", feature = "wire"))]
 pub mod crypto;
+#[cfg(feature = "engine")]
 pub mod engine;
 pub mod expr;
 mod hex;
+#[cfg(feature = "chain")]
 pub mod integer;
 pub mod machine;
 pub mod text;
+#[cfg(feature = "engine")]
 pub mod time;
 pub mod trie;
+#[cfg(feature = "wire")]
 pub mod wire;
 
 /// Examples of the README, as tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "consensus"))]
 #[doc = include_str!("../README.md")]
 pub struct ReadmeExamples;

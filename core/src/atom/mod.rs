@@ -18,6 +18,7 @@ mod verify;
 
 pub use list::{ListError, bytes_list, collect_list};
 pub use measure::{ListMeasurer, ListStretch};
+#[cfg(feature = "chain")]
 pub(crate) use source::IdBits;
 pub use source::{AtomSink, AtomSource, MemoryStore, NoStore, SourceError};
 pub use verify::{AtomVerifier, VerifyError};

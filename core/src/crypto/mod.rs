@@ -9,18 +9,28 @@
 //! - A [`SharedKey`] from a key agreement is never one that every other key pair would share too:
 //!   low-order public keys are rejected. A public key has exactly one encoding.
 
+#[cfg(feature = "wire")]
 mod aead;
+#[cfg(feature = "chain")]
 mod batch_verify;
+#[cfg(feature = "chain")]
 mod ed25519;
+#[cfg(feature = "wire")]
 mod keyed;
+#[cfg(feature = "wire")]
 mod x25519;
 
+#[cfg(feature = "wire")]
 pub use aead::{
     NONCE_BYTES as SEAL_NONCE_BYTES, Nonce, OpenError, SealTooLong, SharedKey, TAG_BYTES,
 };
+#[cfg(feature = "chain")]
 pub use batch_verify::{Claim, verify_each};
+#[cfg(feature = "chain")]
 pub use ed25519::{Signature, SignatureError, SigningKey, VerifyingKey};
+#[cfg(feature = "wire")]
 pub use keyed::HashKey;
+#[cfg(feature = "wire")]
 pub use x25519::{AgreeError, PublicKey, SecretKey};
 
 /// Size of a secret key, a public key, a shared key, a signing seed and a verifying key, in bytes.
