@@ -636,7 +636,7 @@ fn genesis_totals_must_match_its_accounts() {
     type Change = fn(&mut Header);
     let changes: [(Change, &str); 8] = [
         (|header| header.chain_id = natural(1), "chain"),
-        (|header| header.previous = AtomId::new([1; 32]), "follows"),
+        (|header| header.previous = AtomId::new([1; 32]), "parent"),
         (|header| header.height = natural(1), "height"),
         (
             |header| header.transactions = AtomId::new([1; 32]),
