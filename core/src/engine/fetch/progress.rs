@@ -140,6 +140,11 @@ impl Engine {
         for key in late {
             namers.extend(fetch.take_namers(&key));
         }
+        // A referrer of late peers may have no other record: the peers that named it know others.
+        for key in namers.clone() {
+            namers.extend(fetch.take_namers(&key));
+            namers.extend(fetch.asked.get(&key).and_then(|asked| asked.namer));
+        }
         let wanted = fetch.wanted;
         // The time spent on the first peer is lost: several take its place.
         let more = if fetch.asked.len() == 1 {
