@@ -190,6 +190,30 @@ fn referrer_of_a_peer_with_dead_records_is_asked_again() {
     assert_eq!(stage.fetched(), [Ok(1)]);
 }
 
+/// Whichever of the nearer peers discards records, another one gets them.
+#[test]
+fn record_that_is_put_again_is_forwarded_to_another_peer() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    let source = stage.join(peer(1, [7, 7, 7, 7]));
+    let others: Vec<usize> = (2..5u8)
+        .map(|n| stage.join(peer(n.into(), [8 + n, 8, 8, 8])))
+        .collect();
+    let own = |id: &AtomId| Distance::between(id.as_bytes(), me.as_bytes());
+    let is_far = |id: &AtomId| {
+        let mut keys = others.iter().map(|other| stage.peers[*other].key());
+        keys.all(|key| Distance::between(id.as_bytes(), key.as_bytes()) < own(id))
+    };
+    let id = (0..).map(id).find(is_far).unwrap();
+    let contact = (stage.peers[source].key(), stage.peers[source].address);
+    for _ in 0..limits::MAX_FORWARDED_PUTS {
+        let record = put(&mut stage.peers[source], &me, id, contact);
+        stage.deliver(source, &record);
+    }
+    let forwarded = others.iter().map(|other| stage.peers[*other].records());
+    assert_eq!(forwarded.collect::<Vec<_>>(), [1, 1, 1]);
+}
+
 /// Kind of record that a hostile peer puts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Lie {

@@ -211,7 +211,7 @@ fn put_and_keep(stage: &mut Stage, honest: usize) -> u32 {
 
 /// Returns ids to which another peer is nearer than the engine.
 fn forwarded_ids(stage: &Stage, but: &PublicKey) -> Vec<AtomId> {
-    let is_forwarded = |id: &AtomId| stage.engine.nearer(id, but, |_| true).is_some();
+    let is_forwarded = |id: &AtomId| stage.engine.nearer(id, but, 0, |_| true).is_some();
     let ids = (5_000_000..).map(id).filter(is_forwarded);
     ids.take(usize::try_from(ASKED).unwrap()).collect()
 }
