@@ -6,7 +6,7 @@ use crate::poisoners::answer_to_probe;
 use crate::raw_peer::{self, RawPeer};
 use crate::world::{DISK_READ, World, secret};
 use astreum_core::atom::{Atom, AtomId, AtomKind};
-use astreum_core::engine::DropReason;
+use astreum_core::engine::{DropReason, limits};
 use astreum_core::time::Instant;
 use astreum_core::wire::message::Topic;
 use astreum_core::wire::object::PayloadType;
@@ -28,9 +28,33 @@ fn honest(n: u8) -> SocketAddr {
 /// Measures honest fetches while one peer, or sixty of six networks, request lists on the disk.
 /// Eight honest peers fetch objects that are in memory, and others that are on the disk.
 pub(crate) fn cold_reads(_: &Settings, figures: &mut Figures) {
-    for (attackers, groups) in [(1, 1), (60, 6)] {
+    for (attackers, groups) in [(1, 1), (60, 1), (60, 6)] {
         flood(attackers, groups, figures);
     }
+    forged(figures);
+}
+
+/// Requests objects on the disk under keys that do not receive at their addresses.
+fn forged(figures: &mut Figures) {
+    let mut world = World::new(SocketAddr::from(([5, 5, 5, 5], 1_000)));
+    let id = world.store.insert_on_disk(Atom::bytes(*b"cold"));
+    let key = world.key();
+    for n in 0..1_000u32 {
+        let [.., high, low] = n.to_be_bytes();
+        let at = SocketAddr::from(([60 + high, low, 1, 1], 700));
+        let mut sender = RawPeer::new(secret(1_000 + n), &key, 0xfe00_0000 + n);
+        let content = raw_peer::get(id, PayloadType::ATOM);
+        world.inject(at, sender.sealed(700, Topic::ObjectRequest, &content, 1));
+        world.run_until(world.now + Duration::from_millis(10));
+    }
+    let stats = world.server.stats();
+    figures.note("key agreements with unvalidated peers", stats.agreements);
+    figures.bar(
+        "reads for 1,000 requests from unvalidated addresses",
+        stats.disk_reads,
+        "0",
+        stats.disk_reads == 0 && stats.agreements == 1_000,
+    );
 }
 
 /// Adds a peer that answers only probes.
@@ -75,6 +99,7 @@ fn flood(attackers: u32, groups: u8, figures: &mut Figures) {
     let began = world.now;
     // Requests of the honest peers: peer, id, time, and whether the object was in memory.
     let mut asked: Vec<(u8, AtomId, Instant, bool)> = Vec::new();
+    let mut waiting = 0;
     for n in 0..SECONDS * RATE {
         let now = began + Duration::from_micros(1_000_000 / u64::from(RATE)) * n;
         world.run_until(now);
@@ -96,6 +121,7 @@ fn flood(attackers: u32, groups: u8, figures: &mut Figures) {
             .borrow_mut()
             .sealed(700, Topic::ObjectRequest, &content, 1);
         world.inject(*at, packet);
+        waiting = waiting.max(world.server.pending_reads());
     }
     world.run_until(world.now + Duration::from_secs(5));
     let scenario = format!("{attackers} attackers of {groups} networks");
@@ -120,9 +146,14 @@ fn flood(attackers: u32, groups: u8, figures: &mut Figures) {
             "all",
             took.len() == count,
         );
-        // One turn for each network, one for the honest one, and one in progress.
-        let turns = u32::from(groups + 2);
-        let bar = if is_warm { BAR } else { DISK_READ * turns * 2 };
+        // Reads before that of an honest peer: the two that are out for the only network, or two
+        // turns of each network. In addition its own, and one of another honest peer.
+        let others = u32::from(if groups == 1 { 2 } else { 2 * groups });
+        let bar = if is_warm {
+            BAR
+        } else {
+            DISK_READ * (others + 2)
+        };
         figures.bar(
             &format!("{scenario}: p99 of these fetches"),
             format!("{p99:?}"),
@@ -130,6 +161,14 @@ fn flood(attackers: u32, groups: u8, figures: &mut Figures) {
             p99 <= bar && !took.is_empty(),
         );
     }
+    let places = limits::MAX_READS.min(hostile.len() * limits::MAX_READS_PER_PEER);
+    let bar = places + 2 * usize::from(HONEST);
+    figures.bar(
+        &format!("{scenario}: requests that wait for a read, at most"),
+        waiting,
+        &bar.to_string(),
+        waiting <= bar,
+    );
     let stats = world.server.stats();
     figures.note(
         &format!("{scenario}: reads, and requests over budget"),

@@ -14,7 +14,6 @@ use astreum_core::wire::routing_table::Distance;
 use core::cell::{Cell, RefCell};
 use core::net::{SocketAddr, SocketAddrV4};
 use core::time::Duration;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 const SERVER: SocketAddrV4 = SocketAddrV4::new(core::net::Ipv4Addr::new(5, 5, 5, 5), 1_000);
@@ -161,25 +160,36 @@ pub(crate) fn forged_handshakes(_: &Settings, figures: &mut Figures) {
     }
 }
 
-/// Sends records of dead providers for objects that an honest peer advertises, from 1, 10 and 100
-/// peers.
+/// Sends records of dead providers from 1, 10 and 100 peers, after some that are not validated. They
+/// are for objects that an honest peer has: it advertises a third of them before those records and a
+/// third after them, and a third party has put a record of the others before. A newcomer that
+/// knows nothing but what the engine names fetches each.
 pub(crate) fn dead_records(_: &Settings, figures: &mut Figures) {
-    const OBJECTS: u32 = 30;
-    for attackers in [1u32, 10, 100] {
+    const OBJECTS: usize = 30;
+    const UNVALIDATED: u32 = 20;
+    for liars in [1u32, 10, 100] {
         let mut world = World::new(SERVER.into());
-        world.hosts_meet = true;
-        let (holder, asker) = (at([20, 1, 1, 1], 700), at([30, 1, 1, 1], 700));
+        let holder = at([20, 1, 1, 1], 700);
         world.join(500, holder);
-        let senders: Vec<(SocketAddr, SharedPeer)> = (0..attackers)
+        let holder_key = *world.hosts[&holder].engine.public_key();
+        let third = at([25, 1, 1, 1], 700);
+        let third = (third, validated(&mut world, 499, third));
+        let unvalidated: Vec<(SocketAddr, SharedPeer)> = (0..UNVALIDATED)
+            .map(|n| {
+                let [.., low] = n.to_be_bytes();
+                let voice = RawPeer::new(secret(5_000 + n), &world.key(), 0xfd00_0000 + n);
+                (at([160 + low, 2, 2, 2], 700), Rc::new(RefCell::new(voice)))
+            })
+            .collect();
+        let hostile: Vec<(SocketAddr, SharedPeer)> = (0..liars)
             .map(|n| {
                 let [.., low] = n.to_be_bytes();
                 let at = at([40 + low, 2, 2, 2], 700);
                 (at, validated(&mut world, 1_000 + n, at))
             })
             .collect();
-        world.run_until(world.now + SECOND);
-        // Those of which the holder tells the engine, because that is nearer.
-        let keys = [world.key(), *world.hosts[&holder].engine.public_key()];
+        // Those that the holder advertises to the engine, because that is nearer.
+        let keys = [world.key(), holder_key];
         let atoms = (0u32..).map(|n| Atom::bytes(n.to_be_bytes()));
         let atoms = atoms.filter(|atom| {
             let id = atom.id();
@@ -188,61 +198,70 @@ pub(crate) fn dead_records(_: &Settings, figures: &mut Figures) {
             to_engine < to_holder
         });
         let mut objects: Vec<AtomId> = Vec::new();
-        for atom in atoms.take(OBJECTS as usize) {
+        for atom in atoms.take(OBJECTS) {
             objects.push(atom.id());
             world.with_host(&holder, |host, _| {
                 host.store.insert(atom);
             });
         }
-        // The engine hears of each from the holder, before or after the others.
-        let record = |world: &mut World, n: usize| {
-            let id = objects[n];
+        let advertise = |world: &mut World, id: &AtomId| {
             world.with_host(&holder, |host, now| {
-                host.engine.advertise(now, id, PayloadType::ATOM, None);
+                host.engine.advertise(now, *id, PayloadType::ATOM, None);
             });
         };
-        (0..objects.len())
-            .step_by(2)
-            .for_each(|n| record(&mut world, n));
-        for (n, (from, sender)) in (0u32..).zip(&senders) {
-            let [.., low] = n.to_be_bytes();
-            let dead = SocketAddrV4::new([50, 5, low, 5].into(), 9);
-            let key = SecretKey::from_bytes(secret(50_000 + n)).public_key();
-            for id in &objects {
-                put(
-                    &mut world,
-                    sender,
-                    *from,
-                    *id,
-                    &raw_peer::contact(key, dead),
-                );
+        let lie = |world: &mut World, sources: &[(SocketAddr, SharedPeer)], net: u8| {
+            for (n, (from, voice)) in (0u32..).zip(sources) {
+                let [.., low] = n.to_be_bytes();
+                let dead = SocketAddrV4::new([50, net, low, 5].into(), 9);
+                let key = secret(50_000 + 1_000 * u32::from(net) + n);
+                let key = SecretKey::from_bytes(key).public_key();
+                for id in &objects {
+                    put(world, voice, *from, *id, &raw_peer::contact(key, dead));
+                }
+            }
+        };
+        lie(&mut world, &unvalidated, 6);
+        for id in objects.iter().step_by(3) {
+            advertise(&mut world, id);
+        }
+        for id in objects.iter().skip(1).step_by(3) {
+            let record = raw_peer::contact(holder_key, v4(holder));
+            put(&mut world, &third.1, third.0, *id, &record);
+        }
+        lie(&mut world, &hostile, 5);
+        for id in objects.iter().skip(2).step_by(3) {
+            advertise(&mut world, id);
+        }
+        world.run_until(world.now + SECOND);
+        let (mut found, mut at_once) = (0, 0);
+        for (n, id) in (0u8..).zip(&objects) {
+            // It has met only the engine.
+            let asker = at([30, n, 1, 1], 700);
+            world.hosts_meet = false;
+            world.join(600 + u32::from(n), asker);
+            world.hosts_meet = true;
+            let began = world.now;
+            world.fetch(&asker, *id, PayloadType::ATOM);
+            world.run_until(world.now + 2 * SECOND);
+            let host = world.hosts.remove(&asker).expect("the newcomer is there");
+            world.with(|engine, _| engine.disconnect(host.engine.public_key()));
+            if let Some((_, end)) = host.fetched.first() {
+                found += 1;
+                at_once += usize::from(n % 3 != 1 && *end == began);
             }
         }
-        (1..objects.len())
-            .step_by(2)
-            .for_each(|n| record(&mut world, n));
-        world.run_until(world.now + 20 * SECOND);
-        world.join(501, asker);
-        world.run_until(world.now + SECOND);
-        for id in &objects {
-            // It has nothing to go by but what the engine names.
-            let server = world.key();
-            world.with_host(&asker, |host, _| {
-                let peers: Vec<PublicKey> = host.engine.peers().map(|peer| peer.key).collect();
-                for peer in peers.iter().filter(|peer| **peer != server) {
-                    host.engine.disconnect(peer);
-                }
-            });
-            world.fetch(&asker, *id, PayloadType::ATOM);
-            world.run_until(world.now + 5 * SECOND);
-        }
-        let fetched = &world.hosts[&asker].fetched;
-        let found: BTreeSet<AtomId> = fetched.iter().map(|(id, _)| *id).collect();
         figures.bar(
-            &format!("found objects beside dead records of {attackers} peers"),
-            format!("{} of {OBJECTS}", found.len()),
+            &format!("objects found beside dead records of {liars} peers"),
+            format!("{found} of {OBJECTS}"),
             "all",
-            found.len() == objects.len(),
+            found == OBJECTS,
+        );
+        let own = OBJECTS - OBJECTS / 3;
+        figures.bar(
+            "holders named in the first answer, of those that have advertised themselves",
+            format!("{at_once} of {own}"),
+            "all",
+            at_once == own,
         );
     }
 }

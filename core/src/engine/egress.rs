@@ -14,6 +14,7 @@ use crate::crypto::{Nonce, PublicKey, SharedKey};
 use crate::time::Instant;
 use crate::wire::handshake::{self, Block};
 use crate::wire::message::{self, Envelope, HEADER_BYTES, Topic};
+use crate::wire::network_group::NetworkGroup;
 use crate::wire::packet::{Draft, MAX_BYTES, NONCE_BYTES};
 use crate::wire::pow::{Progress, Search};
 use alloc::collections::BTreeMap;
@@ -239,12 +240,17 @@ impl Egress {
         packet: Vec<u8>,
         difficulty: u8,
     ) {
-        let for_address = self
-            .pending
-            .values()
-            .filter(|pending| pending.to == to)
-            .count();
-        if self.pending.len() >= limits::MAX_WORK || for_address >= limits::MAX_WORK_PER_ADDRESS {
+        let pending_for = |is_same: &dyn Fn(SocketAddr) -> bool| {
+            let pending = self.pending.values();
+            pending.filter(|pending| is_same(pending.to)).count()
+        };
+        let group = NetworkGroup::of(to.ip());
+        let for_address = pending_for(&|other| other == to);
+        let for_group = pending_for(&|other| NetworkGroup::of(other.ip()) == group);
+        if self.pending.len() >= limits::MAX_WORK
+            || for_address >= limits::MAX_WORK_PER_ADDRESS
+            || for_group >= limits::MAX_WORK_PER_GROUP
+        {
             stats.drop(DropReason::WorkBudget);
             self.recycle(packet);
             return;

@@ -13,7 +13,7 @@
 //! | requests and records that wait for address validation, held statements, preferred and asked peers of a fetch | bounds per peer or fetch |
 //! | balances of unvalidated addresses | a balance is usually spent as soon as it is added; the one increased longest ago is removed |
 //! | incoming queue | required proof of work grows; validated peers and handshakes bypass it |
-//! | proof-of-work searches | a bound per address |
+//! | proof-of-work searches | bounds per address and network group |
 
 use core::time::Duration;
 
@@ -49,6 +49,9 @@ pub const INLINE_WORK_BYTES: u64 = 65_536;
 pub const MAX_WORK: usize = 256;
 /// Maximum number of proof-of-work searches that are handed out at once for one address.
 pub const MAX_WORK_PER_ADDRESS: usize = 8;
+/// Maximum number of proof-of-work searches that are handed out at once for the addresses of one
+/// network group.
+pub const MAX_WORK_PER_GROUP: usize = 64;
 /// Time after which a search is abandoned and its packet dropped.
 pub const WORK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of nonces that one search tries.

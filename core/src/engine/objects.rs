@@ -350,33 +350,30 @@ impl Engine {
             self.all_nearer(&id, &source.key, |_| true, &can_take);
         let serving: heapless::Vec<_, MAX_NEARER_NAMED> =
             self.all_nearer(&id, &source.key, |standing| standing.has_served, &can_take);
-        let mut named: heapless::Vec<_, { 2 * MAX_NEARER_NAMED }> = heapless::Vec::new();
-        for at in 0..MAX_NEARER_NAMED {
-            for one in [all.get(at), serving.get(at)].into_iter().flatten() {
-                if !named.contains(one) {
-                    // The capacity is that of both lists together.
-                    let _ = named.push(*one);
-                }
-            }
-        }
+        let named = alternate(&all, &serving);
         let name = (source.key, id, RedirectKind::Nearer(kind));
         let attempt = usize::from(self.redirects.count(now, &name));
         named.get(attempt % named.len().max(1)).copied()
     }
 
-    /// Returns the peer to forward a record of `id` to: the nearest that is strictly nearer than we
-    /// are and is not `other`. A peer that has answered a request is preferred.
+    /// Returns the peer to forward a record of `id` to, which is strictly nearer than we are and is
+    /// not `other`: at first the nearest that has answered a request, if there is one, and another
+    /// one each time, so that a peer that discards a record does not keep it from all others.
     pub(super) fn nearer(
         &self,
         id: &AtomId,
         other: &PublicKey,
+        attempt: u8,
         can_take: impl Fn(&SocketAddr) -> bool,
     ) -> Option<(PublicKey, SocketAddr)> {
-        let serving: heapless::Vec<_, 1> =
+        let serving: heapless::Vec<_, MAX_NEARER_NAMED> =
             self.all_nearer(id, other, |standing| standing.has_served, &can_take);
-        let any = || -> heapless::Vec<_, 1> { self.all_nearer(id, other, |_| true, &can_take) };
-        let nearest = || any().first().copied();
-        serving.first().copied().or_else(nearest)
+        let all: heapless::Vec<_, MAX_NEARER_NAMED> =
+            self.all_nearer(id, other, |_| true, &can_take);
+        let named = alternate(&serving, &all);
+        named
+            .get(usize::from(attempt) % named.len().max(1))
+            .copied()
     }
 
     /// Returns the `N` peers nearest to `id` that are strictly nearer than we are and are not
@@ -493,7 +490,9 @@ impl Engine {
             return Ok(());
         }
         let takes = |peer: &SocketAddr| address.is_ipv4() || peer.is_ipv6();
-        let nearer = self.nearer(&id, &source.key, takes);
+        let name = (key, id, RedirectKind::Put);
+        let attempt = self.redirects.count(now, &name);
+        let nearer = self.nearer(&id, &source.key, attempt, takes);
         // Stored at each hop, too: the nearest peer may be gone, or malicious.
         let provider = Provider {
             key,
@@ -505,7 +504,6 @@ impl Engine {
         };
         self.providers.put(id, provider, source.share());
         if let Some((nearer, _)) = nearer {
-            let name = (key, id, RedirectKind::Put);
             let share = source.share();
             if !self.redirects.take(now, share, name, MAX_FORWARDED_PUTS) {
                 return Err(DropReason::RedirectBudget);
@@ -549,4 +547,21 @@ impl Engine {
             request.write(out);
         })
     }
+}
+
+/// Peers that are named or told in turn.
+type InTurn = heapless::Vec<(PublicKey, SocketAddr), { 2 * MAX_NEARER_NAMED }>;
+
+/// Returns the peers of two lists alternately, each once.
+fn alternate(first: &[(PublicKey, SocketAddr)], second: &[(PublicKey, SocketAddr)]) -> InTurn {
+    let mut named = InTurn::new();
+    for at in 0..MAX_NEARER_NAMED {
+        for one in [first.get(at), second.get(at)].into_iter().flatten() {
+            if !named.contains(one) {
+                // The capacity is that of both lists together.
+                let _ = named.push(*one);
+            }
+        }
+    }
+    named
 }

@@ -374,14 +374,13 @@ fn listen(
 ) {
     let mut events = Events::with_capacity(8);
     let mut looked = Instant::now();
-    let mut are_left = false;
+    let mut acceptor = Acceptor::default();
     loop {
         if looked.elapsed() >= LOOK_INTERVAL {
             endpoint.renew_if_removed(&poll);
             looked = Instant::now();
         }
-        let wait = if are_left { RETRY_PAUSE } else { LOOK_INTERVAL };
-        match poll.poll(&mut events, Some(wait)) {
+        match poll.poll(&mut events, Some(acceptor.wait(Instant::now()))) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return,
             _ => {}
         }
@@ -391,34 +390,60 @@ fn listen(
         for event in events.iter().filter(|event| event.is_write_closed()) {
             connections.closed_by_peer(event.token());
         }
-        let taken = take_all(
+        let accepted = acceptor.accept_all(
+            Instant::now(),
             || endpoint.listener.accept(),
             |(stream, _)| connections.admit(poll.registry(), stream, handler),
         );
-        are_left = taken.is_err();
-        if let Err(error) = taken
+        if let Err(error) = accepted
             && let Some(more) = crate::log::limited("control socket")
         {
-            log::warn!("control socket: {error}{more}");
+            log::warn!("cannot accept a connection to the control socket: {error}{more}");
         }
     }
 }
 
-/// Accepts connections until that would block: the poll tells of new ones once.
-///
-/// # Errors
-/// When one cannot be accepted, because the process has no descriptor left for instance: it stays
-/// queued and is to be accepted after a pause, in which the server can be stopped.
-fn take_all<C>(
-    mut accept: impl FnMut() -> io::Result<C>,
-    mut admit: impl FnMut(C),
-) -> io::Result<()> {
-    loop {
-        match accept() {
-            Ok(connection) => admit(connection),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
+/// Accepts connections, with pauses while they cannot be accepted.
+#[derive(Default)]
+struct Acceptor {
+    /// Time of the next attempt after one that failed.
+    retry_at: Option<Instant>,
+}
+
+impl Acceptor {
+    /// Returns the time to wait for events before the next attempt.
+    fn wait(&self, now: Instant) -> Duration {
+        self.retry_at.map_or(LOOK_INTERVAL, |at| {
+            at.saturating_duration_since(now).min(RETRY_PAUSE)
+        })
+    }
+
+    /// Accepts connections until that would block: the poll reports new ones once. Does nothing
+    /// during a pause.
+    ///
+    /// # Errors
+    /// Fails if one cannot be accepted, for instance because the process has no descriptor left. It
+    /// stays queued and is accepted after [`RETRY_PAUSE`], in which the server can be stopped.
+    fn accept_all<C>(
+        &mut self,
+        now: Instant,
+        mut accept: impl FnMut() -> io::Result<C>,
+        mut admit: impl FnMut(C),
+    ) -> io::Result<()> {
+        if self.retry_at.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        self.retry_at = None;
+        loop {
+            match accept() {
+                Ok(connection) => admit(connection),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => {
+                    self.retry_at = Some(now + RETRY_PAUSE);
+                    return Err(error);
+                }
+            }
         }
     }
 }
@@ -481,22 +506,56 @@ mod tests {
         line
     }
 
+    /// Error of a process without a free descriptor.
+    fn no_descriptor<C>() -> io::Result<C> {
+        Err(io::Error::from_raw_os_error(24))
+    }
+
     #[test]
     fn connection_that_cannot_be_accepted_ends_the_turn_and_is_accepted_later() {
-        let no_descriptor = || Err(io::Error::from_raw_os_error(24));
         let would_block = || Err(io::ErrorKind::WouldBlock.into());
         let mut outcomes = [Ok(1), no_descriptor(), Ok(2), would_block()].into_iter();
         let mut taken = Vec::new();
-        let mut turn = |taken: &mut Vec<u32>| {
-            take_all(
+        let mut acceptor = Acceptor::default();
+        let began = Instant::now();
+        let mut turn = |now, taken: &mut Vec<u32>| {
+            acceptor.accept_all(
+                now,
                 || outcomes.next().expect("nothing is accepted after the end"),
                 |connection| taken.push(connection),
             )
         };
-        let error = turn(&mut taken).unwrap_err();
+        let error = turn(began, &mut taken).unwrap_err();
         assert_eq!((error.raw_os_error(), &taken[..]), (Some(24), &[1][..]));
-        turn(&mut taken).unwrap();
+        turn(began, &mut taken).unwrap();
+        assert_eq!(taken, [1], "it waits for the end of the pause");
+        turn(began + RETRY_PAUSE, &mut taken).unwrap();
         assert_eq!(taken, [1, 2]);
+    }
+
+    /// New connections arrive all the time and wake the server.
+    #[test]
+    fn lack_of_descriptors_neither_spins_nor_fills_the_log() {
+        let mut acceptor = Acceptor::default();
+        let (mut attempts, mut failures) = (0, Vec::new());
+        let began = Instant::now();
+        assert_eq!(acceptor.wait(began), LOOK_INTERVAL);
+        let minute = 60_000;
+        for passed in (0..minute).map(Duration::from_millis) {
+            let accept = || {
+                attempts += 1;
+                no_descriptor()
+            };
+            let accepted = acceptor.accept_all(began + passed, accept, |()| ());
+            failures.extend(accepted.err().map(|_| passed));
+            let wait = acceptor.wait(began + passed);
+            assert!(!wait.is_zero() && wait <= RETRY_PAUSE, "{wait:?}");
+        }
+        assert_eq!(attempts, 600);
+        let mut limiter = crate::log::Limiter::default();
+        let lines = failures.into_iter();
+        let lines = lines.filter(|at| limiter.allow("control socket", *at).is_some());
+        assert!(lines.count() <= 11);
     }
 
     fn start(directory: &Path) -> (PathBuf, Server) {

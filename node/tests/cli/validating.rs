@@ -164,7 +164,7 @@ fn transfer_is_included_and_proven_without_a_node() {
     send(&home, &wallet, "1", &["--key-file", "poor.key"])
         .fails(1, &["insufficient balance", "has no account"]);
     send(&home, &wallet, "1", &["--chain-id", "9"])
-        .fails(1, &["is for chain 9", "follows chain 0"]);
+        .fails(1, &["wrong chain id 9", "follows chain 0"]);
 
     // A first stake must not be too small.
     let nothing = [&from_wallet[..], &["--data", "00"]].concat();

@@ -140,6 +140,11 @@ impl Engine {
         for key in late {
             referrers.extend(fetch.take_referrers(&key));
         }
+        // A referrer of late peers may have no other record: the peers that named it know others.
+        for key in referrers.clone() {
+            referrers.extend(fetch.take_referrers(&key));
+            referrers.extend(fetch.asked.get(&key).and_then(|asked| asked.referrer));
+        }
         let wanted = fetch.wanted;
         // The time spent on the first peer is lost: several take its place.
         let more = if fetch.asked.len() == 1 {

@@ -1,7 +1,7 @@
 //! Tests of the provider index under records of hostile peers.
 
 use super::net::{Net, at, key};
-use super::scripted::{Scripted, Stage};
+use super::scripted::{Scripted, Stage, atom};
 use super::unknown_peer;
 use crate::atom::{Atom, AtomId};
 use crate::crypto::PublicKey;
@@ -172,6 +172,46 @@ fn five_keys_of_one_network_neither_fill_the_index_nor_stop_forwarding() {
         stage.engine.providers_of(stage.now, &id).next().is_some()
     };
     assert_eq!((0..512).filter(is_kept).count(), 512);
+}
+
+/// One peer knows dead records alone, and the other names that peer before it names the provider.
+#[test]
+fn referrer_of_a_peer_with_dead_records_is_asked_again() {
+    let mut stage = Stage::new();
+    let misled = stage.join(peer(1, [7, 7, 7, 7]));
+    let referrer = stage.join(peer(2, [8, 8, 8, 8]));
+    let provider = stage.add(peer(3, [9, 9, 9, 9]));
+    let wanted = stage.peers[provider].store.insert(atom(1));
+    let contact_of = |stage: &Stage, of: usize| (stage.peers[of].key(), stage.peers[of].address);
+    stage.peers[misled].redirects = (0..8).map(dead).collect();
+    stage.peers[referrer].redirects = [provider, misled].map(|of| contact_of(&stage, of)).to_vec();
+    stage.engine.fetch(stage.now, wanted, PayloadType::ATOM);
+    stage.run(2 * SECOND);
+    assert_eq!(stage.fetched(), [Ok(1)]);
+}
+
+/// Whichever of the nearer peers discards records, another one gets them.
+#[test]
+fn record_that_is_put_again_is_forwarded_to_another_peer() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    let source = stage.join(peer(1, [7, 7, 7, 7]));
+    let others: Vec<usize> = (2..5u8)
+        .map(|n| stage.join(peer(n.into(), [8 + n, 8, 8, 8])))
+        .collect();
+    let own = |id: &AtomId| Distance::between(id.as_bytes(), me.as_bytes());
+    let is_far = |id: &AtomId| {
+        let mut keys = others.iter().map(|other| stage.peers[*other].key());
+        keys.all(|key| Distance::between(id.as_bytes(), key.as_bytes()) < own(id))
+    };
+    let id = (0..).map(id).find(is_far).unwrap();
+    let contact = (stage.peers[source].key(), stage.peers[source].address);
+    for _ in 0..limits::MAX_FORWARDED_PUTS {
+        let record = put(&mut stage.peers[source], &me, id, contact);
+        stage.deliver(source, &record);
+    }
+    let forwarded = others.iter().map(|other| stage.peers[*other].records());
+    assert_eq!(forwarded.collect::<Vec<_>>(), [1, 1, 1]);
 }
 
 /// Kind of record that a hostile peer puts.

@@ -34,6 +34,8 @@ pub(super) struct Scripted {
     /// Address at which it reports that it observes the engine.
     pub(super) seen: SocketAddr,
     pub(super) store: MemoryStore,
+    /// Redirects with which it answers requests for objects that it does not have, the last first.
+    pub(super) redirects: Vec<(PublicKey, SocketAddr)>,
     /// Authentic content that the engine has sent it, without probes.
     pub(super) got: Vec<(Topic, Vec<u8>)>,
     /// Payloads of the handshakes that the engine has sent it.
@@ -54,6 +56,7 @@ impl Scripted {
             answers_gets: true,
             seen: "198.51.100.1:1001".parse().unwrap(),
             store: MemoryStore::new(),
+            redirects: Vec::new(),
             got: Vec::new(),
             payloads: Vec::new(),
             sent: Vec::new(),
@@ -171,14 +174,17 @@ impl Scripted {
         } else {
             self.answers_gets
         };
-        answers.then(|| self.answer(&sender, id))
+        answers.then(|| self.answer(&sender, id, is_probe))
     }
 
-    fn answer(&mut self, to: &PublicKey, id: AtomId) -> Vec<u8> {
+    fn answer(&mut self, to: &PublicKey, id: AtomId, is_probe: bool) -> Vec<u8> {
         let mut content = Vec::new();
         if let Ok(atom) = self.store.atom(&id) {
             write_response_head(&mut content, Answer::Found, &id);
             write_found_atom(&mut content, &atom);
+        } else if !is_probe && let Some((key, address)) = self.redirects.pop() {
+            write_response_head(&mut content, Answer::Provider, &id);
+            content.extend_from_slice(&contact::encode(key, address));
         } else if self.is_reference {
             write_response_head(&mut content, Answer::Provider, &id);
             content.extend_from_slice(&contact::encode(*to, self.seen));

@@ -109,6 +109,18 @@ const TABLES: &[Table] = &[
         use_it: ask_beside_queue,
     },
     Table {
+        name: "incoming queue, for unvalidated sources that do the required work",
+        keys: 1,
+        flood: fill_incoming,
+        use_it: join_with_required_work,
+    },
+    Table {
+        name: "proof-of-work searches",
+        keys: 40,
+        flood: require_work,
+        use_it: ask_with_difficulty,
+    },
+    Table {
         name: "fetches",
         keys: 5,
         flood: cause_fetches,
@@ -211,7 +223,7 @@ fn put_and_keep(stage: &mut Stage, honest: usize) -> u32 {
 
 /// Returns ids to which another peer is nearer than the engine.
 fn forwarded_ids(stage: &Stage, but: &PublicKey) -> Vec<AtomId> {
-    let is_forwarded = |id: &AtomId| stage.engine.nearer(id, but, |_| true).is_some();
+    let is_forwarded = |id: &AtomId| stage.engine.nearer(id, but, 0, |_| true).is_some();
     let ids = (5_000_000..).map(id).filter(is_forwarded);
     ids.take(usize::try_from(ASKED).unwrap()).collect()
 }
@@ -556,6 +568,85 @@ fn ask_beside_queue(stage: &mut Stage, honest: usize) -> u32 {
             stage.deliver(honest, &get);
         } else {
             stage.engine.enqueue_datagram(stage.now, from, &get);
+        }
+    }
+    let is_object = |(topic, _): &&(Topic, Vec<u8>)| *topic == Topic::ObjectResponse;
+    let came = stage.peers[honest].got.iter().filter(is_object).count();
+    u32::try_from(came).unwrap()
+}
+
+/// Newcomers whose packets have the work that the queue requires.
+fn join_with_required_work(stage: &mut Stage, _: usize) -> u32 {
+    let me = stage.me();
+    let mut newcomers = Vec::new();
+    for n in 0..ASKED {
+        let newcomer = stage.add(peer(5_500_000 + n, of_other_group(n)));
+        let mut ping = stage.peers[newcomer].ping(&me, None);
+        let required = stage.engine.required_difficulty();
+        let mut draft = Draft::resume(&mut ping).unwrap();
+        assert!(draft.try_work(required.into(), 64 << required));
+        let from = stage.peers[newcomer].address;
+        stage.engine.enqueue_datagram(stage.now, from, &ping);
+        newcomers.push(newcomer);
+    }
+    // The host has time for the queue again, at a pace that key agreements allow.
+    while stage.engine.handle_queued(stage.now, &stage.store) {
+        stage.carry();
+        stage.now = stage.now + Duration::from_millis(1);
+    }
+    let is_known = |newcomer: &&usize| stage.knows(**newcomer);
+    u32::try_from(newcomers.iter().filter(is_known).count()).unwrap()
+}
+
+/// States the difficulty that a peer requires.
+fn state_difficulty(stage: &mut Stage, peer: usize, difficulty: u8) {
+    let me = stage.me();
+    let packet = stage.peers[peer].sealed(&me, Topic::Ping, &unknown_peer::ping(difficulty));
+    hand_over(stage, peer, &packet);
+}
+
+/// Requests an object of the engine, which answers as soon as the work of the answer is done.
+fn get_stored(stage: &mut Stage, asker: usize, id: AtomId) {
+    let me = stage.me();
+    let content = request(Action::Get(Some(PayloadType::ATOM)), id, &[]);
+    let get = stage.peers[asker].sealed(&me, Topic::ObjectRequest, &content);
+    hand_over(stage, asker, &get);
+}
+
+/// Peers that require the greatest difficulty request objects. None of the searches ends.
+fn require_work(stage: &mut Stage, liars: &[usize]) {
+    let stored = stage.store.insert(atom(1));
+    for liar in liars {
+        state_difficulty(stage, *liar, limits::MAX_DIFFICULTY);
+        for _ in 0..2 * limits::MAX_WORK_PER_ADDRESS {
+            get_stored(stage, *liar, stored);
+        }
+    }
+    assert!(stage.engine.stats().dropped(DropReason::WorkBudget) > 0);
+    while stage.engine.poll_work().is_some() {}
+}
+
+fn ask_with_difficulty(stage: &mut Stage, honest: usize) -> u32 {
+    // The least that is not searched at once.
+    state_difficulty(stage, honest, 10);
+    stage.peers[honest].got.clear();
+    let liars: Vec<usize> = (honest + 1..stage.peers.len()).collect();
+    for n in 0..ASKED {
+        let stored = stage.store.insert(atom(n));
+        get_stored(stage, honest, stored);
+        while let Some(mut work) = stage.engine.poll_work() {
+            let done = work.run(1 << 20).unwrap();
+            stage.engine.handle_work(stage.now, done);
+        }
+        stage.carry();
+        // The flood goes on.
+        if stage.engine.pending_work() > 0 {
+            get_stored(
+                stage,
+                liars[usize::try_from(n).unwrap() % liars.len()],
+                stored,
+            );
+            while stage.engine.poll_work().is_some() {}
         }
     }
     let is_object = |(topic, _): &&(Topic, Vec<u8>)| *topic == Topic::ObjectResponse;

@@ -24,7 +24,11 @@ fn second_node_with_a_key_detects_the_first_and_never_signs() {
         "signed nothing"
     );
     assert!(!net.hosts[second].is_validator, "left the validation route");
-    assert!(net.activity(second).to_string().contains("duplicate validator"));
+    assert!(
+        net.activity(second)
+            .to_string()
+            .contains("duplicate validator")
+    );
     // The first one goes on, and the second stays halted.
     let height = net.head(0).height();
     net.run(20);
