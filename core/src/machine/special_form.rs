@@ -42,7 +42,7 @@ pub(super) fn placeholder(digits: &str) -> Option<usize> {
 pub(super) fn hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let digits = digits.unwrap_or(text);
-    if digits.len() % 2 == 0 {
+    if digits.len().is_multiple_of(2) {
         return hex::decode(digits).ok();
     }
     hex::decode(alloc::format!("0{digits}")).ok()

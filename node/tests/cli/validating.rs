@@ -169,7 +169,7 @@ fn transfer_is_included_and_proven_without_a_node() {
     // A first stake must not be too small.
     let nothing = [&from_wallet[..], &["--data", "00"]].concat();
     send(&home, "treasury", "0", &nothing)
-        .fails(1, &["a first stake of 0 is too small", "at least 1"]);
+        .fails(1, &["a first stake of 0 is too small", "the minimum is 1"]);
 
     let validators = home.run(&["validators", "--slots", "3", "--json"]).json();
     assert_eq!(validators["validators"][0]["key"], validator_key.as_str());
