@@ -236,7 +236,7 @@ pub struct ChainSync<H> {
     /// Seeds of the election that were saved with the head, and the loader of its stakes.
     restored_seeds: Option<ElectionSeeds>,
     restored_stakes: Option<StakeLoader>,
-    /// Root at the last call, and the same block if it is a genesis.
+    /// Root whose block was read, and the same block if it is a genesis.
     root: Option<AtomId>,
     genesis: Option<AtomId>,
     /// Next header of our own chain to read back.
@@ -319,16 +319,20 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Determines whether the root of our chain is a genesis.
+    /// Determines whether the root of our chain is a genesis, as soon as its block is stored: a
+    /// host may know the root before that.
     fn update_genesis(&mut self, environment: &Environment<'_>, context: &Context) {
         let root = context.root();
         if root == self.root {
             return;
         }
-        self.root = root;
-        let block = root.map(|root| Block::read(&environment.atoms, root));
-        let is_genesis = block.is_some_and(|block| block.is_ok_and(|block| block.is_genesis()));
-        self.genesis = root.filter(|_| is_genesis);
+        (self.root, self.genesis) = (None, None);
+        if let Some(id) = root
+            && let Ok(block) = Block::read(&environment.atoms, id)
+        {
+            self.root = root;
+            self.genesis = block.is_genesis().then_some(id);
+        }
     }
 
     fn peer_head(&mut self, context: &mut Context, announcer: Announcer, id: AtomId) {

@@ -2,7 +2,8 @@
 
 use super::host::{BEGINNING, Host, Maker, group, peer, time};
 use crate::consensus::Input;
-use crate::consensus::sync::{FIRST_ADOPTION_GROUPS, SyncConfig};
+use crate::consensus::sync::{FIRST_ADOPTION_GROUPS, OtherChain, SyncConfig};
+use crate::wire::handshake::ChainIdentity;
 
 fn announce_of_configured_seed(host: &mut Host, from: u8, id: crate::atom::AtomId) {
     host.input(&Input::PeerHead {
@@ -130,4 +131,35 @@ fn adopts_the_genesis_announced_by_more_networks() {
     announce_of_configured_seed(&mut host, 9, right[2].id());
     host.run(&[&honest, &other], 25);
     assert_eq!(host.verified_head(), Some(right[2].id()));
+}
+
+#[test]
+fn pinned_genesis_counts_as_such_once_it_is_stored() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 3, 2);
+    let head = blocks[2].id();
+    let mut host = Host::new(time(&blocks[2]));
+    host.context.set_root(genesis.id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.sync.identity().genesis, None);
+    host.announce(1, head);
+    host.run(&[&maker], 1);
+    assert_eq!(host.verified_head(), Some(head));
+    let ours = host.sync.identity();
+    assert_eq!(ours.genesis, Some(genesis.id()));
+    // A peer of another chain is recognized by its genesis.
+    let theirs = blocks[0].id();
+    host.input(&Input::PeerIdentity {
+        peer: peer(2),
+        identity: ChainIdentity {
+            genesis: Some(theirs),
+            ..ours
+        },
+    });
+    let difference = OtherChain::Genesis {
+        theirs,
+        ours: genesis.id(),
+    };
+    assert_eq!(host.status().other_chains, [(peer(2), difference)]);
 }
