@@ -31,6 +31,34 @@ impl<E: fmt::Display> fmt::Display for SourceError<E> {
 impl<E: fmt::Debug + fmt::Display> core::error::Error for SourceError<E> {}
 
 /// Source of atoms by id.
+///
+/// A source of stored bytes that may be damaged:
+///
+/// ```
+/// use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
+/// use astreum_core::expr::Expr;
+/// use core::convert::Infallible;
+/// use std::collections::BTreeMap;
+///
+/// struct Records(BTreeMap<AtomId, Vec<u8>>);
+///
+/// impl AtomSource for Records {
+///     type Error = Infallible;
+///
+///     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
+///         let stored = self.0.get(id).and_then(|bytes| Atom::from_bytes(bytes).ok());
+///         let intact = stored.filter(|atom| atom.id() == *id);
+///         intact.ok_or(SourceError::Missing(*id))
+///     }
+/// }
+///
+/// let (id, atoms) = Expr::bytes("abc").to_atoms();
+/// let mut records = Records(atoms.iter().map(|atom| (atom.id(), atom.to_bytes())).collect());
+/// assert!(Expr::from_atoms(&records, &id, 10).is_ok_and(|read| read == Expr::bytes("abc")));
+///
+/// records.0.insert(id, b"damaged".to_vec());
+/// assert_eq!(records.atom(&id), Err(SourceError::Missing(id)));
+/// ```
 pub trait AtomSource {
     /// Error of the source itself.
     type Error;

@@ -133,6 +133,56 @@ struct Sender {
 }
 
 /// Protocol engine. See the [module](self) for how to drive it.
+///
+/// Two engines, joined without a network; one fetches an atom from the other:
+///
+/// ```
+/// use astreum_core::atom::{Atom, MemoryStore};
+/// use astreum_core::crypto::SecretKey;
+/// use astreum_core::engine::{Engine, EngineConfig, Event};
+/// use astreum_core::time::Instant;
+/// use core::net::SocketAddr;
+/// use core::time::Duration;
+///
+/// let mut now = Instant::from_secs(1_000);
+/// let addresses = [7_001, 7_002].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+/// let mut engines = [(1, 7_001), (2, 7_002)].map(|(number, port)| {
+///     let config = EngineConfig::new(SecretKey::from_bytes([number; 32]), port);
+///     Engine::new(config, [number; 32], now)
+/// });
+/// let mut stores = [MemoryStore::new(), MemoryStore::new()];
+/// let atom = Atom::bytes(*b"hello");
+/// let id = stores[0].insert(atom.clone());
+///
+/// engines[1].connect(now, addresses[0]);
+/// let mut fetched = Vec::new();
+/// let mut buffer = Vec::new();
+/// for _ in 0..1_000 {
+///     now = now + Duration::from_millis(1);
+///     for (from, to) in [(0, 1), (1, 0)] {
+///         if engines[from].poll_timeout().is_some_and(|at| at <= now) {
+///             engines[from].handle_timeout(now, &stores[from]);
+///         }
+///         while let Some(mut work) = engines[from].poll_work() {
+///             let done = work.run(u64::MAX).unwrap_or_else(|| work.give_up());
+///             engines[from].handle_work(now, done);
+///         }
+///         while engines[from].poll_transmit(&mut buffer).is_some() {
+///             engines[to].handle_datagram(now, addresses[from], &buffer, &stores[to]);
+///         }
+///     }
+///     while let Some(event) = engines[1].poll_event() {
+///         match event {
+///             Event::PeerAdded { peer, .. } => {
+///                 engines[1].fetch_atom(now, id, Some(peer));
+///             }
+///             Event::Fetched { atoms, .. } => fetched.extend(atoms),
+///             _ => {}
+///         }
+///     }
+/// }
+/// assert_eq!(fetched, [atom]);
+/// ```
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,

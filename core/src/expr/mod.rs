@@ -84,6 +84,20 @@ impl fmt::Debug for Symbol {
 }
 
 /// Expression; also the result of an evaluation.
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::expr::Expr;
+///
+/// let expr = Expr::list([Expr::symbol("add"), Expr::bytes([2]), Expr::list([])]);
+/// assert_eq!(expr.to_string(), "(add 2 ())");
+///
+/// // Its atoms are kept under their ids, and the first id stands for all of them.
+/// let (id, atoms) = expr.to_atoms();
+/// assert_eq!(id, expr.id());
+/// let store: MemoryStore = atoms.into_iter().collect();
+/// assert!(Expr::from_atoms(&store, &id, 10).is_ok_and(|read| read == expr));
+/// ```
 #[derive(Clone)]
 pub enum Expr {
     /// A name.

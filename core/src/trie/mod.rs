@@ -14,6 +14,24 @@
 //! - No recursion: a path can be 65,528 nodes long.
 //! - **Missing atoms are an outcome**: an operation that needs an atom which the source does not
 //!   have returns its id and changes nothing; fetch the atom and call again.
+//!
+//! ```
+//! use astreum_core::atom::MemoryStore;
+//! use astreum_core::trie::{Proof, Scalar, Trie};
+//!
+//! let mut store = MemoryStore::new();
+//! let mut map = Trie::new();
+//! map.put(&store, b"alice", b"7")?;
+//! map.put(&store, b"bob", b"11")?;
+//! let root = map.commit(&mut Scalar, &mut store)?;
+//!
+//! // A proof convinces a reader that has only the root, also of absence.
+//! let proof = Proof::prove(&store, root, b"bob")?.to_bytes();
+//! let value = Proof::from_bytes(&proof)?.verify(root, b"bob")?;
+//! assert_eq!(value.as_deref(), Some(&b"11"[..]));
+//! assert_eq!(Proof::prove(&store, root, b"carol")?.verify(root, b"carol")?, None);
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
 
 mod arena;
 mod bit_slice;

@@ -222,6 +222,31 @@ pub fn write_handshake(out: &mut Vec<u8>, sender: &PublicKey, port: u16, payload
 }
 
 /// Parts of a sealed message besides its content.
+///
+/// ```
+/// use astreum_core::crypto::SecretKey;
+/// use astreum_core::wire::message::{Body, Envelope, Message, Topic};
+///
+/// let (ours, theirs) = (SecretKey::from_bytes([1; 32]), SecretKey::from_bytes([2; 32]));
+/// let envelope = Envelope {
+///     sender: ours.public_key(),
+///     port: 52_780,
+///     key: &ours.agree(&theirs.public_key())?,
+///     nonce: [3; 12],
+/// };
+/// let mut bytes = Vec::new();
+/// envelope.write(&mut bytes, Topic::Ping, b"hello")?;
+///
+/// // The receiver derives the same key from the sender in the header.
+/// let message = Message::decode(&bytes)?;
+/// let Body::Sealed(sealed) = message.body else {
+///     panic!("a handshake");
+/// };
+/// let shared = theirs.agree(&message.sender)?;
+/// let mut opened = Vec::new();
+/// assert_eq!(sealed.open(&shared, &mut opened)?, (Topic::Ping, &b"hello"[..]));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'k> {
     /// Our key.

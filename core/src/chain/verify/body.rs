@@ -130,6 +130,45 @@ pub fn check_signatures_with<'t>(
 /// # Errors
 /// Fails if the body is invalid or an atom is missing. Nothing has changed; once the missing atom
 /// is available, the same call returns what it would have returned before.
+///
+/// # Examples
+/// A validator makes an empty block, and a verifier checks it completely:
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::chain::{
+///     Address, Builder, Election, Genesis, Miner, SLOT_SECONDS, check_signatures, difficulty,
+///     read_transactions, verify_body, verify_header, write_atoms,
+/// };
+/// use astreum_core::crypto::SigningKey;
+/// use astreum_core::integer::Natural;
+/// use astreum_core::trie::Scalar;
+/// use core::convert::Infallible;
+///
+/// let key = SigningKey::from_seed(&[1; 32]);
+/// let validator = Address::from(key.verifying_key());
+/// let mut store = MemoryStore::new();
+/// let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// let parent = genesis.build(&mut Scalar, &mut store)?;
+/// let Election { seeds, stakes } = Election::read(&store, &parent)?;
+///
+/// let body = Builder::new(&store, &parent, &stakes).finish(&mut Scalar, Some(validator))?;
+/// let time = &parent.timestamp + &SLOT_SECONDS.into();
+/// let asked = difficulty(&parent.timestamp, &time, &parent.difficulty);
+/// let header = body.header(&parent, validator, time.clone(), asked);
+/// let mut miner = Miner::new(header, key, &parent.difficulty);
+/// let block = miner.try_nonces(1 << 20, &mut Scalar).ok_or("no nonce")?;
+///
+/// verify_header::<Infallible>(&block, &parent, &seeds, &stakes, &Natural::ZERO, &time)?;
+/// let transactions = read_transactions(&store, &block)?;
+/// let signed = check_signatures(&transactions);
+/// let verified = verify_body(
+///     &store, &block, &parent, &stakes, &transactions, &signed, &mut Scalar,
+/// )?;
+/// assert_eq!(verified.accounts, block.accounts);
+/// write_atoms(verified.atoms, &mut store)?;
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub fn verify_body<S: AtomSource>(
     source: S,
     block: &Block,

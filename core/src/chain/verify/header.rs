@@ -139,7 +139,8 @@ pub fn verify_proposer<E>(
     }
 }
 
-/// Verifies the whole header of `block`: [`verify_link`], then [`verify_proposer`].
+/// Verifies the whole header of `block`: [`verify_link`], then [`verify_proposer`]. See
+/// [`verify_body`](crate::chain::verify_body) for an example.
 ///
 /// # Errors
 /// As these functions.
