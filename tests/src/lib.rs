@@ -4,6 +4,7 @@
 pub mod conform;
 pub mod economics;
 pub mod election;
+pub mod follower_chain;
 pub mod heap;
 pub mod model;
 pub mod program;
