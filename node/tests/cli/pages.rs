@@ -6,11 +6,12 @@
 //! `...` stands for any further lines. A command without listed output has to succeed.
 
 use crate::harness::{Home, Ran, finish};
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Time after which a node that does not answer fails the test.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -136,11 +137,11 @@ impl Session {
         match words.remove(0).as_str() {
             "cat" => {
                 let content = step.output.join("\n") + "\n";
-                self.home.file(&words[0], content);
+                self.home.file(words.first().unwrap(), content);
             }
             // The build is not part of the session.
             "cargo" | "alias" => {}
-            "astreum" if words[0] == "run" => self.start(&words),
+            "astreum" if words.first().is_some_and(|word| word == "run") => self.start(&words),
             "astreum" => self.call(words, step),
             other => panic!("pages use no command {other:?}: {step:?}"),
         }
@@ -162,8 +163,7 @@ impl Session {
     fn call(&mut self, mut words: Vec<String>, step: &Step) {
         let mut file = None;
         if let Some(at) = words.iter().position(|word| word == ">") {
-            file = Some(words[at + 1].clone());
-            words.truncate(at);
+            file = words.drain(at..).nth(1);
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let ran = finish(self.home.command(&words), b"");

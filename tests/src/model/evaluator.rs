@@ -2,7 +2,6 @@
 //! description. For shallow expressions only.
 
 #![expect(
-    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "an oracle: a panic fails the test that uses it"
 )]

@@ -15,6 +15,8 @@
 //!
 //! [`promises`]: super::promises
 //! [`JOIN_WITHIN`]: super::poison::JOIN_WITHIN
+//!
+//! [`AGREED_DEPTH`]: super::ledger::AGREED_DEPTH
 
 mod checks;
 mod settings;

@@ -47,8 +47,9 @@ pub enum Rejection {
     /// order, for which valid signatures can be made without a secret key.
     SystemSender,
     /// The transaction looks at a list that is longer than all lists of a block together may be:
-    /// [`MAX_LIST_ATOMS`](super::MAX_LIST_ATOMS) atoms and
-    /// [`MAX_WALK_BYTES`](super::MAX_WALK_BYTES) stored bytes. It does not fit into any block.
+    /// [`MAX_LIST_ATOMS`](crate::chain::MAX_LIST_ATOMS) atoms and
+    /// [`MAX_WALK_BYTES`](crate::chain::MAX_WALK_BYTES) stored bytes. It does not fit into any
+    /// block.
     ListTooLong {
         /// Head of the list.
         list: AtomId,
@@ -64,11 +65,11 @@ pub enum Rejection {
     SmallStake {
         /// Stake that would be recorded.
         amount: Natural,
-        /// Minimum stake, see [`min_new_stake`].
+        /// Minimum stake, see [`min_new_stake`](crate::chain::min_new_stake).
         minimum: Natural,
     },
     /// The block already has [`MAX_BLOCK_TRANSACTIONS`], or would exceed
-    /// [`MAX_BLOCK_BYTES`](super::MAX_BLOCK_BYTES).
+    /// [`MAX_BLOCK_BYTES`](crate::chain::MAX_BLOCK_BYTES).
     BlockFull,
 }
 

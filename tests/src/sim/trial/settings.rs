@@ -24,8 +24,9 @@ pub struct Settings {
     pub pace: Duration,
     /// Datagrams lost per thousand, at all times.
     pub loss_permille: usize,
-    /// Time for which the validators' machines are off between two shifts of [`SHIFT`], so that a
-    /// chain can take part in a long trial; zero for validators that are always on.
+    /// Time for which the validators' machines are off between two shifts of
+    /// [`SHIFT`](super::SHIFT), so that a chain can take part in a long trial; zero for validators
+    /// that are always on.
     pub rest: Duration,
     /// Number of operator events in each shift, if validators rest: clocks that are set, lost files
     /// and moved keys.
