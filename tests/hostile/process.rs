@@ -4,10 +4,7 @@ use crate::Settings;
 use astreum_core::atom::Atom;
 use astreum_core::chain::Transaction;
 use astreum_core::crypto::PublicKey;
-use astreum_node::rpc::{
-    Client, PeerReply, PutReply, Request, SendReply, StatusReply, TransactionStatusReply, hex,
-    unhex,
-};
+use astreum_node::rpc::{Client, PeerReply, PutReply, StatusReply, hex, request, unhex};
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs;
@@ -77,7 +74,7 @@ impl Node {
         let client = Client::new(&socket, PATIENCE);
         let status = (0..200).find_map(|_| {
             thread::sleep(Duration::from_millis(50));
-            client.request::<StatusReply>(&Request::Status {}).ok()
+            client.request(&request::Status {}).ok()
         });
         let status = status.expect("the node answers within ten seconds");
         let port = status.listen_address.rsplit(':').next().unwrap();
@@ -94,7 +91,7 @@ impl Node {
 
     pub(crate) fn status(&self) -> StatusReply {
         self.client
-            .request(&Request::Status {})
+            .request(&request::Status {})
             .expect("the node answers")
     }
 
@@ -108,29 +105,27 @@ impl Node {
 
     pub(crate) fn peers(&self) -> Vec<PeerReply> {
         self.client
-            .request(&Request::Peers {})
+            .request(&request::Peers {})
             .expect("the node answers")
     }
 
     /// Makes it start a handshake with this address.
     pub(crate) fn connect(&self, address: &str) {
         let address = address.to_owned();
-        let asked = self
-            .client
-            .request::<serde_json::Value>(&Request::Connect { address });
+        let asked = self.client.request(&request::Connect { address });
         asked.expect("the node answers");
     }
 
     pub(crate) fn put(&self, atom: &Atom) {
         let atoms = vec![hex(&atom.to_bytes())];
-        let kept: PutReply = self.client.request(&Request::Put { atoms }).unwrap();
+        let kept: PutReply = self.client.request(&request::Put { atoms }).unwrap();
         assert_eq!(kept.ids, [atom.id().to_string()]);
     }
 
     /// Sends a transaction as the node's own user.
     pub(crate) fn send(&self, transaction: &Transaction) {
         let atoms = transaction.to_atoms();
-        let sent = self.client.request::<SendReply>(&Request::SendTransaction {
+        let sent = self.client.request(&request::SendTransaction {
             id: transaction.id().to_string(),
             atoms: atoms
                 .iter()
@@ -144,13 +139,11 @@ impl Node {
 
     /// Returns the height of the block that has a transaction, if one has it within this time.
     pub(crate) fn height_of(&self, transaction: &Transaction, wait_seconds: u64) -> Option<u64> {
-        let status = self
-            .client
-            .request::<TransactionStatusReply>(&Request::TransactionStatus {
-                id: transaction.id().to_string(),
-                wait_seconds,
-                until_safe: false,
-            });
+        let status = self.client.request(&request::TransactionStatus {
+            id: transaction.id().to_string(),
+            wait_seconds,
+            until_safe: false,
+        });
         status.expect("the node answers").height?.parse().ok()
     }
 

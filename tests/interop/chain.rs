@@ -12,7 +12,7 @@ use astreum_core::trie::Scalar;
 use astreum_node::chain_service::dir::{ChainDir, begin_chain};
 use astreum_node::config::ColdStorageSync;
 use astreum_node::rpc::{
-    AccountReply, BlockReply, Request, SendReply, TransactionStatusReply, hex, unhex,
+    AccountReply, BlockReply, SendReply, TransactionStatusReply, hex, request, unhex,
 };
 use astreum_node::store::cold::{ColdOptions, ColdStore};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -240,7 +240,7 @@ impl Ours {
     ) -> Result<String, String> {
         let transaction = signed(who, to, amount, data);
         let atoms = transaction.to_atoms();
-        let request = Request::SendTransaction {
+        let request = request::SendTransaction {
             id: transaction.id().to_string(),
             atoms: atoms
                 .iter()
@@ -274,7 +274,7 @@ impl Ours {
     /// Returns the status of a transaction, once it is in a block.
     pub(crate) fn settled(&self, id: &str) -> Result<TransactionStatusReply, String> {
         wait_for("a block takes the transaction", || {
-            let status: TransactionStatusReply = self.request(&Request::TransactionStatus {
+            let status: TransactionStatusReply = self.request(&request::TransactionStatus {
                 id: id.to_owned(),
                 wait_seconds: 2,
                 until_safe: false,
@@ -286,7 +286,7 @@ impl Ours {
 
     /// Returns a block, by `head`, a height, or an id.
     pub(crate) fn block(&self, at: &str) -> Result<BlockReply, String> {
-        self.request(&Request::Block {
+        self.request(&request::Block {
             at: at.to_owned(),
             transactions: 100,
             skip: 0,
@@ -295,7 +295,7 @@ impl Ours {
 
     /// Returns an account as of the head.
     pub(crate) fn account(&self, account: &str) -> Result<AccountReply, String> {
-        self.request(&Request::Account {
+        self.request(&request::Account {
             account: account.to_owned(),
         })
     }

@@ -5,8 +5,8 @@ use crate::suite::wait_for;
 use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
 use astreum_core::expr::Expr;
 use astreum_node::rpc::{
-    AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
-    Request, StatusReply, hex, unhex,
+    AtomReply, Client, ClientError, EvalReply, ListReply, Method, PeerReply, ProviderReply,
+    PutReply, StatusReply, hex, request, unhex,
 };
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
@@ -140,7 +140,7 @@ impl Ours {
         if let Ok(Some(status)) = self.child.try_wait() {
             return Err(format!("our node ended with {status}: {}", self.output()));
         }
-        Ok(self.client.request(&Request::Status {}).ok())
+        Ok(self.client.request(&request::Status {}).ok())
     }
 
     /// Returns its terminal output.
@@ -158,17 +158,14 @@ impl Ours {
         self.client.socket()
     }
 
-    pub(crate) fn request<T: serde::de::DeserializeOwned>(
-        &self,
-        request: &Request,
-    ) -> Result<T, String> {
+    pub(crate) fn request<M: Method>(&self, request: &M) -> Result<M::Reply, String> {
         self.client
             .request(request)
             .map_err(|error| format!("our node: {error}"))
     }
 
     pub(crate) fn status(&self) -> Result<StatusReply, String> {
-        self.request(&Request::Status {})
+        self.request(&request::Status {})
     }
 
     /// Returns the number of datagrams that it has received since it started.
@@ -181,7 +178,7 @@ impl Ours {
     }
 
     pub(crate) fn peers(&self) -> Result<Vec<PeerReply>, String> {
-        self.request(&Request::Peers {})
+        self.request(&request::Peers {})
     }
 
     /// Returns its entry of the peer with this key, once the peer's address is validated. Only then
@@ -194,25 +191,25 @@ impl Ours {
     }
 
     pub(crate) fn connect(&self, address: &str) -> Result<(), String> {
-        let request = Request::Connect {
+        let request = request::Connect {
             address: address.to_owned(),
         };
-        self.request::<String>(&request).map(drop)
+        self.request(&request).map(drop)
     }
 
     /// Gets an atom; `None` if it was not found.
     pub(crate) fn get(&self, id: &str) -> Result<Option<AtomReply>, String> {
-        let request = Request::Get { id: id.to_owned() };
+        let request = request::Get { id: id.to_owned() };
         match self.client.request(&request) {
             Ok(atom) => Ok(Some(atom)),
-            Err(ClientError::Refused(reply)) if reply.missing.is_some() => Ok(None),
+            Err(ClientError::Refused(reply)) if reply.is_missing() => Ok(None),
             Err(error) => Err(format!("our node: {error}")),
         }
     }
 
     /// Returns the data of a list's atoms.
     pub(crate) fn get_list(&self, id: &str) -> Result<Vec<Vec<u8>>, String> {
-        let list: ListReply = self.request(&Request::GetList { id: id.to_owned() })?;
+        let list: ListReply = self.request(&request::GetList { id: id.to_owned() })?;
         let atoms = list.atoms.iter().map(|stored| {
             let bytes = unhex(stored).ok_or("not hex")?;
             let atom = Atom::from_bytes(&bytes).map_err(|error| error.to_string())?;
@@ -224,7 +221,7 @@ impl Ours {
     /// Stores atoms and returns their ids.
     pub(crate) fn put(&self, atoms: &[Atom]) -> Result<Vec<String>, String> {
         let atoms = atoms.iter().map(|atom| hex(&atom.to_bytes())).collect();
-        let reply: PutReply = self.request(&Request::Put { atoms })?;
+        let reply: PutReply = self.request(&request::Put { atoms })?;
         Ok(reply.ids)
     }
 
@@ -234,7 +231,7 @@ impl Ours {
         list: bool,
         expires_seconds: Option<u64>,
     ) -> Result<(), String> {
-        self.request(&Request::Advertise {
+        self.request(&request::Advertise {
             id: id.to_owned(),
             list,
             expires_seconds,
@@ -242,11 +239,11 @@ impl Ours {
     }
 
     pub(crate) fn providers(&self, id: &str) -> Result<Vec<ProviderReply>, String> {
-        self.request(&Request::Providers { id: id.to_owned() })
+        self.request(&request::Providers { id: id.to_owned() })
     }
 
     pub(crate) fn eval(&self, source: &str) -> Result<EvalReply, String> {
-        self.request(&Request::Eval {
+        self.request(&request::Eval {
             source: source.to_owned(),
             limit: None,
             fetch_seconds: None,

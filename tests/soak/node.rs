@@ -1,12 +1,11 @@
 //! Node of ours: the real program, which can be stopped, killed and restarted in its directories.
 
 use astreum_core::atom::AtomId;
-use astreum_node::rpc::{Client, ClientError, Request, StatusReply, hex};
+use astreum_node::rpc::{Client, ClientError, Method, StatusReply, hex, request};
 use astreum_node::store::cold::ColdStore;
 use astreum_tests::wait::wait_within;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use core::time::Duration;
-use serde::de::DeserializeOwned;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -168,7 +167,7 @@ impl Node {
             if let Some(status) = self.ended() {
                 return Err(format!("it ended with {status}: {}", self.last_words()));
             }
-            Ok(self.client.request(&Request::Status {}).ok())
+            Ok(self.client.request(&request::Status {}).ok())
         })
         .map_err(|error| format!("node {}: {error}", self.number))?;
         let port = status.listen_address.rsplit(':').next();
@@ -224,7 +223,7 @@ impl Node {
     pub(crate) fn end(&self, how: End) -> Result<Duration, String> {
         let began = Instant::now();
         if matches!(how, End::Asked) {
-            let asked = self.client.request::<serde_json::Value>(&Request::Stop {});
+            let asked = self.client.request(&request::Stop {});
             asked.map_err(|error| format!("node {} does not take a stop: {error}", self.number))?;
         } else if let Some(child) = &mut self.run().child {
             child.kill().map_err(|error| format!("kill: {error}"))?;
@@ -270,7 +269,7 @@ impl Node {
     }
 
     /// Sends it a request.
-    pub(crate) fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {
+    pub(crate) fn request<M: Method>(&self, request: &M) -> Result<M::Reply, ClientError> {
         self.client.request(request)
     }
 

@@ -10,7 +10,7 @@ use crate::shelf::{Holder, Item, for_references};
 use crate::transfers::reference_recipient;
 use crate::world::World;
 use astreum_core::atom::AtomId;
-use astreum_node::rpc::{Request, TransactionStatusReply, hex};
+use astreum_node::rpc::{hex, request};
 use astreum_tests::random::Random;
 use astreum_tests::reference::{Environment, Reference, Start};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -85,7 +85,7 @@ fn start(world: &World, environment: &Environment, number: usize) -> Result<Refe
             ..Start::default()
         },
     )?;
-    let status = validator.request::<astreum_node::rpc::StatusReply>(&Request::Status {});
+    let status = validator.request(&request::Status {});
     let key = status.map_err(|error| error.to_string())?.public_key;
     reference.wait_for_peer(&key)?;
     Ok(reference)
@@ -216,7 +216,7 @@ fn read_head(world: &World, reference: &mut Reference) -> Result<(), String> {
 /// Announces a transaction to our validator and waits until a block has it.
 fn send(world: &World, reference: &mut Reference) -> Result<(), String> {
     let validator = world.validator()?;
-    let status = validator.request::<astreum_node::rpc::StatusReply>(&Request::Status {});
+    let status = validator.request(&request::Status {});
     let key = status.map_err(|error| error.to_string())?.public_key;
     let operation = Operation::ReferenceSend;
     let began = Instant::now();
@@ -238,12 +238,12 @@ fn send(world: &World, reference: &mut Reference) -> Result<(), String> {
         }
     };
     while began.elapsed() < LAND_PATIENCE && !world.is_over() {
-        let request = Request::TransactionStatus {
+        let request = request::TransactionStatus {
             id: id.to_string(),
             wait_seconds: 5,
             until_safe: false,
         };
-        match validator.request::<TransactionStatusReply>(&request) {
+        match validator.request(&request) {
             Ok(status) if status.state == "success" => {
                 world.measured.done(operation, began);
                 return Ok(());

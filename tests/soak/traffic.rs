@@ -5,9 +5,8 @@ use crate::node::Node;
 use crate::shelf::{ADVERTISED_SECONDS, Holder, Item, something};
 use crate::world::World;
 use astreum_core::atom::{Atom, AtomId, AtomKind};
-use astreum_node::rpc::{AtomReply, ClientError, ListReply, PutReply, Request, hex, unhex};
+use astreum_node::rpc::{AtomReply, ClientError, ListReply, PutReply, hex, request, unhex};
 use core::time::Duration;
-use serde_json::Value;
 use std::thread;
 use std::time::Instant;
 
@@ -51,7 +50,7 @@ fn keep(node: &Node, atoms: &[Atom]) -> Result<(), String> {
     let ids: Vec<AtomId> = atoms.iter().map(Atom::id).collect();
     let atoms = atoms.iter().map(|atom| hex(&atom.to_bytes())).collect();
     let reply: PutReply = node
-        .request(&Request::Put { atoms })
+        .request(&request::Put { atoms })
         .map_err(|error| error.to_string())?;
     if !reply.durable {
         return Err("it is not durable".to_owned());
@@ -69,12 +68,12 @@ fn keep(node: &Node, atoms: &[Atom]) -> Result<(), String> {
 
 /// Advertises an object from a node.
 pub(crate) fn advertise(node: &Node, item: &Item) -> Result<(), String> {
-    let request = Request::Advertise {
+    let request = request::Advertise {
         id: item.id.to_string(),
         list: item.is_list(),
         expires_seconds: Some(ADVERTISED_SECONDS),
     };
-    node.request::<Value>(&request)
+    node.request(&request)
         .map(drop)
         .map_err(|error| error.to_string())
 }
@@ -155,7 +154,7 @@ fn fetch(node: &Node, item: &Item) -> Result<bool, String> {
 
 /// Gets an atom; `false` if it was not found.
 pub(crate) fn fetch_atom(node: &Node, id: &AtomId) -> Result<bool, String> {
-    let request = Request::Get { id: id.to_string() };
+    let request = request::Get { id: id.to_string() };
     let reply: AtomReply = match node.request(&request) {
         Ok(reply) => reply,
         Err(error) => return missing(error),
@@ -174,7 +173,7 @@ pub(crate) fn fetch_atom(node: &Node, id: &AtomId) -> Result<bool, String> {
 }
 
 fn fetch_list(node: &Node, id: &AtomId, count: usize) -> Result<bool, String> {
-    let request = Request::GetList { id: id.to_string() };
+    let request = request::GetList { id: id.to_string() };
     let reply: ListReply = match node.request(&request) {
         Ok(reply) => reply,
         Err(error) => return missing(error),
@@ -196,7 +195,7 @@ fn fetch_list(node: &Node, id: &AtomId, count: usize) -> Result<bool, String> {
 
 fn missing(error: ClientError) -> Result<bool, String> {
     match error {
-        ClientError::Refused(reply) if reply.missing.is_some() => Ok(false),
+        ClientError::Refused(reply) if reply.is_missing() => Ok(false),
         error => Err(error.to_string()),
     }
 }

@@ -7,9 +7,7 @@ use crate::node::Node;
 use crate::world::World;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::Transaction;
-use astreum_node::rpc::{
-    AccountReply, Request, SendReply, TransactionReply, TransactionStatusReply, hex,
-};
+use astreum_node::rpc::{AccountReply, TransactionStatusReply, hex, request};
 use astreum_tests::random::Random;
 use core::time::Duration;
 use std::thread;
@@ -56,7 +54,7 @@ pub(crate) fn send(world: &World, pace: &Pace, thread: u64) {
 
 fn hand_over(node: &Node, transaction: &Transaction) -> Result<(), String> {
     let atoms = transaction.to_atoms();
-    let request = Request::SendTransaction {
+    let request = request::SendTransaction {
         id: transaction.id().to_string(),
         atoms: atoms
             .iter()
@@ -65,7 +63,7 @@ fn hand_over(node: &Node, transaction: &Transaction) -> Result<(), String> {
         dry_run: false,
         force: false,
     };
-    node.request::<SendReply>(&request)
+    node.request(&request)
         .map(drop)
         .map_err(|error| error.to_string())
 }
@@ -131,7 +129,7 @@ fn landed(
 }
 
 fn status(node: &Node, id: &AtomId, wait_seconds: u64) -> Result<TransactionStatusReply, String> {
-    node.request(&Request::TransactionStatus {
+    node.request(&request::TransactionStatus {
         id: id.to_string(),
         wait_seconds,
         until_safe: false,
@@ -150,7 +148,7 @@ fn read_elsewhere(world: &World, seen_at: usize, sent: &Transaction, random: &mu
     let id = sent.id().to_string();
     let began = Instant::now();
     let operation = Operation::ReadTransaction;
-    match node.request::<TransactionReply>(&Request::Transaction { id }) {
+    match node.request(&request::Transaction { id }) {
         Ok(read) => {
             let is_equal = read.signature_holds
                 && read.amount == sent.amount.to_string()
@@ -204,7 +202,7 @@ pub(crate) fn settle(world: &World) -> Result<Account, String> {
         ..Account::default()
     };
     for (recipient, expected) in world.ledger.expected() {
-        let request = Request::Account {
+        let request = request::Account {
             account: recipient.to_string(),
         };
         let reply: AccountReply = node.request(&request).map_err(|error| error.to_string())?;

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::rpc::{AccountReply, HeadReply, Request};
+use crate::rpc::{AccountReply, HeadReply, request};
 
 use super::block::time;
 use super::chain_args::{AccountArgs, AccountCommand, AccountShowArgs};
@@ -13,7 +13,7 @@ use super::parse;
 pub(super) fn account(args: AccountArgs, out: &mut Output) -> Result<(), Failure> {
     let AccountCommand::Show(AccountShowArgs { account, json, at }) = args.command;
     let named = parse::account("the account", &account)?;
-    let request = Request::Account {
+    let request = request::Account {
         account: named.word(),
     };
     let reply: AccountReply = client(&at)?.request(&request)?;

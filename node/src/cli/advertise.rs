@@ -3,7 +3,7 @@
 use core::num::NonZeroU64;
 use std::io::Write as _;
 
-use crate::rpc::{AdvertisementReply, Request};
+use crate::rpc::{AdvertisementReply, request};
 
 use super::args::{AdvertiseArgs, AdvertiseCommand};
 use super::client::duration;
@@ -22,7 +22,7 @@ pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Fa
             let ids = checked(ids)?;
             let client = client(at)?;
             for id in ids {
-                let request = Request::Advertise {
+                let request = request::Advertise {
                     id,
                     list: *list,
                     expires_seconds: expires.map(NonZeroU64::get),
@@ -33,7 +33,7 @@ pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Fa
         }
         AdvertiseCommand::List { json, at } => {
             let advertised: Vec<AdvertisementReply> =
-                client(at)?.request(&Request::Advertised {})?;
+                client(at)?.request(&request::Advertised {})?;
             for advertisement in &advertised {
                 if *json {
                     json_line(out, advertisement)?;
@@ -58,8 +58,8 @@ pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Fa
             let client = client(at)?;
             let mut missing = Vec::new();
             for id in ids {
-                let request = Request::Withdraw { id: id.clone() };
-                if !client.request::<bool>(&request)? {
+                let request = request::Withdraw { id: id.clone() };
+                if !client.request(&request)? {
                     missing.push(id);
                 }
             }

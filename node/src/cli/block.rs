@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use crate::log::utc_text;
-use crate::rpc::{BlockReply, MAX_BLOCKS_REPLY, MAX_TRANSACTIONS_REPLY, Request};
+use crate::rpc::{BlockReply, MAX_BLOCKS_REPLY, MAX_TRANSACTIONS_REPLY, request};
 
 use super::account::table;
 use super::chain_args::{BlockArgs, BlockCommand, BlockListArgs, BlockShowArgs};
@@ -27,7 +27,7 @@ fn show(args: &BlockShowArgs, out: &mut Output) -> Result<(), Failure> {
              once, and --skip goes on"
         )));
     }
-    let request = Request::Block {
+    let request = request::Block {
         at: at.word(),
         transactions: args.transactions,
         skip: args.skip,
@@ -97,7 +97,7 @@ fn list(args: &BlockListArgs, out: &mut Output) -> Result<(), Failure> {
     }
     while left > 0 {
         let count = left.min(MAX_BLOCKS_REPLY);
-        let request = Request::Blocks {
+        let request = request::Blocks {
             from: from.word(),
             count,
         };

@@ -12,7 +12,7 @@ use astreum_core::machine::{Env, Evaluation, Machine, Progress, Reason};
 
 use crate::Patience;
 use crate::rpc::{
-    AtomReply, Client, ClientError, EVAL_FETCH_SECONDS, PutReply, Request, hex, unhex,
+    AtomReply, Client, ClientError, EVAL_FETCH_SECONDS, PutReply, hex, request, unhex,
 };
 
 use super::args::NodeArgs;
@@ -42,7 +42,7 @@ impl Session {
         });
         if let Some(node) = &node {
             // Reports a missing node now rather than as a missing atom later.
-            node.request::<serde_json::Value>(&Request::Status {})?;
+            node.request(&request::Status {})?;
         }
         let store = Store {
             memory: MemoryStore::new(),
@@ -163,14 +163,14 @@ pub(super) fn checked_atom(id: &AtomId, stored: &[u8]) -> Result<Atom, String> {
 pub(super) fn fetch(node: &Client, id: &AtomId) -> Result<Option<Atom>, ClientError> {
     match get(node, id) {
         Ok(atom) => Ok(Some(atom)),
-        Err(ClientError::Refused(refused)) if refused.missing.is_some() => Ok(None),
+        Err(ClientError::Refused(refused)) if refused.is_missing() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 /// Requests one atom from the node. If it is not found, the node's error contains advice.
 pub(super) fn get(node: &Client, id: &AtomId) -> Result<Atom, ClientError> {
-    let request = Request::Get { id: id.to_string() };
+    let request = request::Get { id: id.to_string() };
     let reply: AtomReply = node.request(&request)?;
     let bad = |message: String| ClientError::BadReply { message };
     let kind = match reply.kind.as_str() {
@@ -212,7 +212,7 @@ impl AtomSink for Store {
     fn put(&mut self, _: AtomId, atom: Atom) -> Result<(), String> {
         if let Some(node) = &self.node {
             let atoms = vec![hex(&atom.to_bytes())];
-            let kept: Result<PutReply, ClientError> = node.request(&Request::Put { atoms });
+            let kept: Result<PutReply, ClientError> = node.request(&request::Put { atoms });
             kept.map_err(|error| self.failed(&error))?;
         }
         self.memory.insert(atom);

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use clap::Args;
 
-use crate::rpc::{ClientError, ForkReply, ForksReply, Request, SideReply};
+use crate::rpc::{ClientError, ForkReply, ForksReply, Method, SideReply, request};
 
 use super::account::table;
 use super::args::NodeArgs;
@@ -33,20 +33,23 @@ pub(super) struct DecisionArgs {
 }
 
 pub(super) fn forks(args: &ForksArgs, out: &mut Output) -> Result<(), Failure> {
-    show(&ask(&args.at, &Request::Forks {})?, args.json, out)
+    show(&ask(&args.at, &request::Forks {})?, args.json, out)
 }
 
 pub(super) fn adopt(args: &DecisionArgs, out: &mut Output) -> Result<(), Failure> {
     let id = parse::id("the block", &args.id)?.to_string();
-    show(&ask(&args.at, &Request::AdoptFork { id })?, args.json, out)
+    show(&ask(&args.at, &request::AdoptFork { id })?, args.json, out)
 }
 
 pub(super) fn avoid(args: &DecisionArgs, out: &mut Output) -> Result<(), Failure> {
     let id = parse::id("the block", &args.id)?.to_string();
-    show(&ask(&args.at, &Request::AvoidBlock { id })?, args.json, out)
+    show(&ask(&args.at, &request::AvoidBlock { id })?, args.json, out)
 }
 
-fn ask(at: &NodeArgs, request: &Request) -> Result<ForksReply, Failure> {
+fn ask<M>(at: &NodeArgs, request: &M) -> Result<ForksReply, Failure>
+where
+    M: Method<Reply = ForksReply>,
+{
     client(at)?.request(request).map_err(|error| match error {
         ClientError::NotRunning { .. } => Failure::Failed(format!(
             "{error}. Forks are known to a running node only; `astreum chain show` and `astreum chain \

@@ -19,7 +19,7 @@ use crate::chain_service::dir::{
 use crate::clock;
 use crate::config::{Config, Loaded, Paths};
 use crate::node::chain_start::trace;
-use crate::rpc::{Client, ClientError, Request, number};
+use crate::rpc::{Client, ClientError, number, request};
 use crate::store::Store;
 use crate::store::cold::{ColdOptions, ColdStore};
 
@@ -249,7 +249,7 @@ pub(super) fn refused(error: &ChainDirError, options: &str) -> Failure {
 
 pub(super) fn check_not_running(paths: &Paths) -> Result<(), Failure> {
     let client = Client::new(&paths.control_socket, PROBE_TIMEOUT);
-    let status: Result<serde_json::Value, _> = client.request(&Request::Status {});
+    let status = client.request(&request::Status {});
     match status {
         Ok(_) => Err(Failure::Failed(format!(
             "a node is running at {}; stop it first: a running node does not pick up changes of its \

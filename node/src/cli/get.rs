@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_core::expr::Expr;
 
-use crate::rpc::{AtomReply, Client, ClientError, ListReply, Request, unhex};
+use crate::rpc::{AtomReply, Client, ClientError, ErrorKind, ListReply, request, unhex};
 
 use super::args::GetArgs;
 use super::eval_session::{checked_atom, client, get as get_atom};
@@ -50,11 +50,11 @@ fn walk(
     }
     let mut next = id;
     while !next.is_zero() {
-        let request = Request::GetList {
+        let request = request::GetList {
             id: next.to_string(),
         };
         let reply: ListReply = match client.request(&request) {
-            Err(ClientError::Refused(refused)) if refused.too_large => {
+            Err(ClientError::Refused(refused)) if refused.kind == ErrorKind::TooLarge => {
                 return walk_singly(client, next, take);
             }
             reply => reply?,

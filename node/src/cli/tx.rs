@@ -14,8 +14,8 @@ use crate::clock;
 use crate::config::{Config, Secret};
 use crate::key_file::{self, KeyKind};
 use crate::rpc::{
-    BlockReply, Client, ClientError, MAX_WAIT_SECONDS, Request, SendReply, TransactionReply,
-    TransactionStatusReply, hex, unhex,
+    BlockReply, Client, ClientError, ErrorKind, MAX_WAIT_SECONDS, SendReply, TransactionReply,
+    TransactionStatusReply, hex, request, unhex,
 };
 
 use super::account::{at_head, table};
@@ -62,7 +62,7 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
     .sign(&SigningKey::from_seed(key.expose()));
     let atoms = transaction.to_atoms();
     let atoms = atoms.iter().map(|(_, atom)| hex(&atom.to_bytes()));
-    let request = Request::SendTransaction {
+    let request = request::SendTransaction {
         id: transaction.id().to_string(),
         atoms: atoms.collect(),
         dry_run: args.dry_run,
@@ -187,7 +187,7 @@ fn refuse_relay_key(recipient: &Address, sender: &Secret, config: &Config) -> Re
 }
 
 fn head_chain_id(client: &Client) -> Result<Natural, Failure> {
-    let request = Request::Block {
+    let request = request::Block {
         at: "head".to_owned(),
         transactions: 0,
         skip: 0,
@@ -261,7 +261,7 @@ fn sent_json(
 fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
     let id = parse::id("the transaction", &args.id)?.to_string();
     let client = client(&args.at)?;
-    let reply: SendReply = client.request(&Request::ResendTransaction { id })?;
+    let reply: SendReply = client.request(&request::ResendTransaction { id })?;
     let status = match args.wait {
         None => None,
         Some(until) => Some(wait(&client, &reply.id, until, &args.at, true)?),
@@ -304,7 +304,7 @@ fn wait(
         let left = deadline.saturating_duration_since(Instant::now());
         // Rounded up, so that a remainder below one second does not become a query without waiting.
         let left = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        let request = Request::TransactionStatus {
+        let request = request::TransactionStatus {
             id: id.to_owned(),
             wait_seconds: left.min(at_once),
             until_safe: until.until_safe,
@@ -340,8 +340,8 @@ const fn is_lost(error: &ClientError, was_connected: bool) -> bool {
     match error {
         ClientError::NotRunning { .. } | ClientError::Unreachable { .. } => was_connected,
         ClientError::Io { .. } => true,
-        ClientError::Refused(reply) => reply.stopping,
-        ClientError::BadReply { .. } => false,
+        ClientError::Refused(reply) => matches!(reply.kind, ErrorKind::Stopping),
+        ClientError::OldNode { .. } | ClientError::BadReply { .. } => false,
     }
 }
 
@@ -350,7 +350,7 @@ fn status(args: &TxStatusArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
     let status = match args.wait {
         Some(until) => wait(&client, &id, until, &args.at, false)?,
-        None => client.request(&Request::TransactionStatus {
+        None => client.request(&request::TransactionStatus {
             id,
             wait_seconds: 0,
             until_safe: false,
@@ -471,7 +471,7 @@ fn confirmation_text(status: &TransactionStatusReply) -> Option<String> {
 
 fn show(args: &TxShowArgs, out: &mut Output) -> Result<(), Failure> {
     let id: AtomId = parse::id("the transaction", &args.id)?;
-    let request = Request::Transaction { id: id.to_string() };
+    let request = request::Transaction { id: id.to_string() };
     let reply: TransactionReply = client(&args.at)?.request(&request)?;
     if args.json {
         return json_line(out, &reply);

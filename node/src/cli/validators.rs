@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::rpc::{MAX_SLOTS_REPLY, Request, ValidatorsReply};
+use crate::rpc::{MAX_SLOTS_REPLY, ValidatorsReply, request};
 
 use super::account::at_head;
 use super::block::time;
@@ -17,7 +17,7 @@ pub(super) fn validators(args: &ValidatorsArgs, out: &mut Output) -> Result<(), 
             "invalid value \"{slots}\" for --slots: expected an integer from 0 to {MAX_SLOTS_REPLY}"
         )));
     }
-    let reply: ValidatorsReply = client(&args.at)?.request(&Request::Validators { slots })?;
+    let reply: ValidatorsReply = client(&args.at)?.request(&request::Validators { slots })?;
     if args.json {
         return json_line(out, &reply);
     }

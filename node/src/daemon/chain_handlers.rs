@@ -1,14 +1,14 @@
 //! Handlers of requests about the chain.
 
-use super::handlers::{parse_atom, parse_id, to_reply};
+use super::handlers::{parse_atom, parse_id};
 use crate::chain_service::Head;
 use crate::key_file::relay_key_refusal;
 use crate::node::{Node, SendError, SentTransaction, TransactionState, Until};
-use crate::query::{BlockAt, Costs, Included, QueryError};
+use crate::query::{AccountProof, BlockAt, Costs, Included, QueryError};
 use crate::rpc::{
-    AccountReply, BlockReply, CostsReply, ErrorReply, HeadReply, IncludedReply, MAX_BLOCKS_REPLY,
-    MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS, Reply, SendReply, SlotReply,
-    TransactionReply, TransactionStatusReply, ValidatorReply, ValidatorsReply, hex,
+    AccountReply, BlockReply, CostsReply, ErrorKind, HeadReply, IncludedReply, MAX_BLOCKS_REPLY,
+    MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS, RpcError, SendReply, SlotReply,
+    TransactionReply, TransactionStatusReply, ValidatorReply, ValidatorsReply, hex, request,
 };
 use crate::store::Durability;
 use astreum_core::atom::{AtomId, MemoryStore};
@@ -17,31 +17,30 @@ use astreum_core::chain::{Address, BURN, Block, Status, TREASURY, Transaction};
 use astreum_core::integer::Natural;
 use core::time::Duration;
 
-pub(super) fn block(node: &Node, at: &str, transactions: u32, skip: u32) -> Reply {
-    let block = node.block(parse_at(at)?)?;
-    let count = as_count(transactions.min(MAX_TRANSACTIONS_REPLY));
-    let (total, included) = node.included(&block, as_count(skip), count)?;
-    let reply = BlockReply {
+pub(super) fn block(node: &Node, params: &request::Block) -> Result<BlockReply, RpcError> {
+    let block = node.block(parse_at(&params.at)?)?;
+    let count = as_count(params.transactions.min(MAX_TRANSACTIONS_REPLY));
+    let (total, included) = node.included(&block, as_count(params.skip), count)?;
+    Ok(BlockReply {
         included: included.iter().map(included_reply).collect(),
         ..block_reply(&block, Some(total))
-    };
-    to_reply(&reply)
+    })
 }
 
-pub(super) fn blocks(node: &Node, from: &str, count: u32) -> Reply {
-    let count = as_count(count.min(MAX_BLOCKS_REPLY));
-    let blocks = node.blocks(parse_at(from)?, count)?;
+pub(super) fn blocks(node: &Node, params: &request::Blocks) -> Result<Vec<BlockReply>, RpcError> {
+    let count = as_count(params.count.min(MAX_BLOCKS_REPLY));
+    let blocks = node.blocks(parse_at(&params.from)?, count)?;
     let replies = blocks
         .iter()
         .map(|(block, total)| block_reply(block, *total));
-    to_reply(&replies.collect::<Vec<_>>())
+    Ok(replies.collect())
 }
 
-pub(super) fn account(node: &Node, account: &str) -> Reply {
+pub(super) fn account(node: &Node, account: &str) -> Result<AccountReply, RpcError> {
     let address = parse_account(node, account)?;
     let state = node.account(&address)?;
     let account = &state.account;
-    to_reply(&AccountReply {
+    Ok(AccountReply {
         account: address.to_string(),
         head: head_reply(&state.head),
         id: state.id.to_string(),
@@ -54,7 +53,7 @@ pub(super) fn account(node: &Node, account: &str) -> Reply {
     })
 }
 
-pub(super) fn validators(node: &Node, slots: u32) -> Reply {
+pub(super) fn validators(node: &Node, slots: u32) -> Result<ValidatorsReply, RpcError> {
     let own = node.own_address().ok();
     let validators = node.validators(as_count(slots.min(MAX_SLOTS_REPLY)))?;
     let stakes = validators.stakes.iter().map(|stake| ValidatorReply {
@@ -69,7 +68,7 @@ pub(super) fn validators(node: &Node, slots: u32) -> Reply {
         validator: slot.validator.to_string(),
     });
     let total: Natural = validators.stakes.iter().map(|stake| &stake.stake).sum();
-    to_reply(&ValidatorsReply {
+    Ok(ValidatorsReply {
         head: head_reply(&validators.head),
         total: total.to_string(),
         validators: stakes.collect(),
@@ -79,26 +78,24 @@ pub(super) fn validators(node: &Node, slots: u32) -> Reply {
 
 pub(super) fn send_transaction(
     node: &Node,
-    id: &str,
-    atoms: &[String],
-    dry_run: bool,
-    force: bool,
-) -> Reply {
-    let id = parse_id(id)?;
-    let atoms: Vec<_> = atoms
+    params: &request::SendTransaction,
+) -> Result<SendReply, RpcError> {
+    let id = parse_id(&params.id)?;
+    let atoms: Vec<_> = params
+        .atoms
         .iter()
         .enumerate()
         .map(|(at, text)| parse_atom(text).map_err(|error| format!("atom {at}: {error}")))
         .collect::<Result<_, _>>()?;
     let source: MemoryStore = atoms.into_iter().collect();
     let transaction = Transaction::read(&source, id).map_err(|error| error.to_string())?;
-    if !force {
+    if !params.force {
         refuse_relay_key(node, &transaction.recipient)?;
     }
     let warnings = warnings(&transaction);
-    if dry_run {
+    if params.dry_run {
         let (costs, balance) = node.check_transaction(&transaction)?;
-        return to_reply(&SendReply {
+        return Ok(SendReply {
             id: id.to_string(),
             own_pool: false,
             validators: 0,
@@ -108,12 +105,12 @@ pub(super) fn send_transaction(
         });
     }
     let sent = node.send_transaction(&transaction)?;
-    to_reply(&send_reply(id, &sent, warnings))
+    Ok(send_reply(id, &sent, warnings))
 }
 
 /// Refuses a recipient that is the public key of a known relay: it is not an account, and a
 /// transfer to it is lost.
-fn refuse_relay_key(node: &Node, recipient: &Address) -> Result<(), ErrorReply> {
+fn refuse_relay_key(node: &Node, recipient: &Address) -> Result<(), RpcError> {
     let owner = if node.public_key().as_bytes() == recipient.as_bytes() {
         "this node"
     } else if node
@@ -128,10 +125,10 @@ fn refuse_relay_key(node: &Node, recipient: &Address) -> Result<(), ErrorReply> 
     Err(relay_key_refusal(recipient, owner).into())
 }
 
-pub(super) fn resend_transaction(node: &Node, id: &str) -> Reply {
+pub(super) fn resend_transaction(node: &Node, id: &str) -> Result<SendReply, RpcError> {
     let id = parse_id(id)?;
     let sent = node.resend_transaction(id)?;
-    to_reply(&send_reply(id, &sent, Vec::new()))
+    Ok(send_reply(id, &sent, Vec::new()))
 }
 
 fn send_reply(id: AtomId, sent: &SentTransaction, warnings: Vec<String>) -> SendReply {
@@ -165,9 +162,9 @@ fn warnings(transaction: &Transaction) -> Vec<String> {
     warnings
 }
 
-pub(super) fn transaction(node: &Node, id: &str) -> Reply {
+pub(super) fn transaction(node: &Node, id: &str) -> Result<TransactionReply, RpcError> {
     let transaction = node.transaction(parse_id(id)?)?;
-    to_reply(&TransactionReply {
+    Ok(TransactionReply {
         id: transaction.id().to_string(),
         chain_id: transaction.chain_id.to_string(),
         sender: transaction.sender().to_string(),
@@ -182,13 +179,11 @@ pub(super) fn transaction(node: &Node, id: &str) -> Reply {
 
 pub(super) fn transaction_status(
     node: &Node,
-    id: &str,
-    wait_seconds: u64,
-    until_safe: bool,
-) -> Reply {
-    let id = parse_id(id)?;
-    let wait = Duration::from_secs(wait_seconds.min(MAX_WAIT_SECONDS));
-    let until = if until_safe {
+    params: &request::TransactionStatus,
+) -> Result<TransactionStatusReply, RpcError> {
+    let id = parse_id(&params.id)?;
+    let wait = Duration::from_secs(params.wait_seconds.min(MAX_WAIT_SECONDS));
+    let until = if params.until_safe {
         Until::Safe
     } else {
         Until::Included
@@ -262,12 +257,12 @@ pub(super) fn transaction_status(
         TransactionState::Unknown => "unknown",
     };
     reply.state = word.to_owned();
-    to_reply(&reply)
+    Ok(reply)
 }
 
-pub(super) fn prove_account(node: &Node, account: &str) -> Reply {
+pub(super) fn prove_account(node: &Node, account: &str) -> Result<AccountProof, RpcError> {
     let address = parse_account(node, account)?;
-    to_reply(&node.prove_account(&address)?)
+    Ok(node.prove_account(&address)?)
 }
 
 fn confirmation_words(confirmation: &Confirmation) -> (String, Option<String>) {
@@ -290,7 +285,7 @@ fn as_count(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn parse_at(text: &str) -> Result<BlockAt, ErrorReply> {
+fn parse_at(text: &str) -> Result<BlockAt, RpcError> {
     if text == "head" {
         return Ok(BlockAt::Head);
     }
@@ -301,7 +296,7 @@ fn parse_at(text: &str) -> Result<BlockAt, ErrorReply> {
     height.map_err(|_| format!("{text:?} is neither head, a height nor an id").into())
 }
 
-fn parse_account(node: &Node, text: &str) -> Result<Address, ErrorReply> {
+fn parse_account(node: &Node, text: &str) -> Result<Address, RpcError> {
     if text == "me" {
         return Ok(node.own_address()?);
     }
@@ -362,17 +357,18 @@ fn costs_reply(costs: &Costs, balance: &Natural) -> CostsReply {
     }
 }
 
-impl From<QueryError> for ErrorReply {
+impl From<QueryError> for RpcError {
     fn from(error: QueryError) -> Self {
-        Self {
-            missing: error.missing().map(|id| id.to_string()),
-            stopping: error == QueryError::Stopping,
-            ..error.to_string().into()
-        }
+        let kind = match error {
+            QueryError::Missing(id) => ErrorKind::Missing(id),
+            QueryError::Stopping => ErrorKind::Stopping,
+            _ => ErrorKind::Failed,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 
-impl From<SendError> for ErrorReply {
+impl From<SendError> for RpcError {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Query(error) => error.into(),

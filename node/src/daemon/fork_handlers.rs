@@ -1,21 +1,21 @@
 //! Handlers of requests about forks.
 
-use super::handlers::{parse_id, to_reply};
+use super::handlers::parse_id;
 use crate::chain_service::{ChainStatus, Head};
 use crate::node::Node;
-use crate::rpc::{ForkReply, ForksReply, Reply, SideReply};
+use crate::rpc::{ForkReply, ForksReply, RpcError, SideReply};
 use astreum_core::chain::fork_choice::{Cause, Fork, Side};
 
-pub(super) fn forks(node: &Node) -> Reply {
-    to_reply(&forks_reply(&node.chain().status()))
+pub(super) fn forks(node: &Node) -> ForksReply {
+    forks_reply(&node.chain().status())
 }
 
-pub(super) fn adopt(node: &Node, id: &str) -> Reply {
-    to_reply(&forks_reply(&node.adopt_fork(parse_id(id)?)?))
+pub(super) fn adopt(node: &Node, id: &str) -> Result<ForksReply, RpcError> {
+    Ok(forks_reply(&node.adopt_fork(parse_id(id)?)?))
 }
 
-pub(super) fn avoid(node: &Node, id: &str) -> Reply {
-    to_reply(&forks_reply(&node.avoid_block(parse_id(id)?)?))
+pub(super) fn avoid(node: &Node, id: &str) -> Result<ForksReply, RpcError> {
+    Ok(forks_reply(&node.avoid_block(parse_id(id)?)?))
 }
 
 fn forks_reply(status: &ChainStatus) -> ForksReply {

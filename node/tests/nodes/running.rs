@@ -3,8 +3,8 @@
 use crate::support::{PATIENCE, address, alone, eventually, node};
 use astreum_core::atom::{Atom, AtomId};
 use astreum_node::rpc::{
-    AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
-    Request, StatusReply, hex, unhex,
+    AtomReply, Client, ClientError, EvalReply, ListReply, Method, PeerReply, ProviderReply,
+    PutReply, StatusReply, hex, request, unhex,
 };
 use serde_json::Value;
 use std::io::Read as _;
@@ -39,15 +39,12 @@ impl Running {
             client,
         };
         eventually("the node answers", || {
-            running
-                .client
-                .request::<StatusReply>(&Request::Status {})
-                .is_ok()
+            running.client.request(&request::Status {}).is_ok()
         });
         running
     }
 
-    fn ask<T: serde::de::DeserializeOwned>(&self, request: &Request) -> T {
+    fn ask<M: Method>(&self, request: &M) -> M::Reply {
         self.client.request(request).unwrap()
     }
 
@@ -102,7 +99,7 @@ fn sigint_and_the_stop_request_stop_it_too() {
     running.signal("-INT");
     assert_eq!(running.finish().0.code(), Some(0));
     let running = Running::start("stop", &[]);
-    running.ask::<Value>(&Request::Stop {});
+    running.ask(&request::Stop {});
     assert_eq!(running.finish().0.code(), Some(0));
 }
 
@@ -112,16 +109,16 @@ fn stopping_does_not_wait_for_an_evaluation_or_a_fetch() {
     // A peer that never answers keeps a fetch waiting.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
-    running.ask::<Value>(&Request::Connect { address });
+    running.ask(&request::Connect { address });
     let client = running.client.clone();
     let waiting = std::thread::spawn(move || {
         let id = AtomId::new([1; 32]).to_string();
-        client.request::<AtomReply>(&Request::Get { id })
+        client.request(&request::Get { id })
     });
     let client = running.client.clone();
     let looping = std::thread::spawn(move || {
         let source = "(1 ((0 jump) sk))".to_owned();
-        client.request::<EvalReply>(&Request::Eval {
+        client.request(&request::Eval {
             source,
             limit: None,
             fetch_seconds: None,
@@ -139,23 +136,23 @@ fn the_control_socket_does_what_the_commands_need() {
     let running = Running::start("commands", &[]);
     let peer = node(alone());
     let there = address(&peer).to_string();
-    running.ask::<Value>(&Request::Connect {
+    running.ask(&request::Connect {
         address: there.clone(),
     });
     eventually("the peer is listed", || {
-        let peers: Vec<PeerReply> = running.ask(&Request::Peers {});
+        let peers: Vec<PeerReply> = running.ask(&request::Peers {});
         peers
             .iter()
             .any(|peer| peer.address == there && peer.proven)
     });
 
     let remote = peer.put(Atom::bytes(*b"remote")).unwrap().id.to_string();
-    let atom: AtomReply = running.ask(&Request::Get { id: remote.clone() });
+    let atom: AtomReply = running.ask(&request::Get { id: remote.clone() });
     assert_eq!((atom.id, atom.data), (remote, hex(b"remote")));
 
     let local = Atom::bytes(*b"local");
     let atoms = vec![hex(&local.to_bytes())];
-    let put: PutReply = running.ask(&Request::Put { atoms });
+    let put: PutReply = running.ask(&request::Put { atoms });
     assert_eq!(put.ids, [local.id().to_string()]);
     assert!(!put.durable);
     assert_eq!(peer.get_atom(local.id()).unwrap(), Some(local.clone()));
@@ -163,7 +160,7 @@ fn the_control_socket_does_what_the_commands_need() {
     let missing = AtomId::new([0xcc; 32]).to_string();
     let error = running
         .client
-        .request::<AtomReply>(&Request::Get {
+        .request(&request::Get {
             id: missing.clone(),
         })
         .unwrap_err();
@@ -171,7 +168,7 @@ fn the_control_socket_does_what_the_commands_need() {
     assert!(error.to_string().contains(&missing), "{error}");
 
     let source = "(1 2 ((a b (($0 $1 add) sk)) (a b) fn))".to_owned();
-    let sum: EvalReply = running.ask(&Request::Eval {
+    let sum: EvalReply = running.ask(&request::Eval {
         source,
         limit: None,
         fetch_seconds: None,
@@ -180,13 +177,13 @@ fn the_control_socket_does_what_the_commands_need() {
     assert_eq!(sum.expr, serde_json::json!({"bytes": "03"}));
 
     let id = local.id().to_string();
-    running.ask::<Value>(&Request::Advertise {
+    running.ask(&request::Advertise {
         id: id.clone(),
         list: false,
         expires_seconds: Some(60),
     });
-    let _: Vec<ProviderReply> = running.ask(&Request::Providers { id });
-    let status: StatusReply = running.ask(&Request::Status {});
+    let _: Vec<ProviderReply> = running.ask(&request::Providers { id });
+    let status: StatusReply = running.ask(&request::Status {});
     assert_eq!((status.peers, status.advertisements), (1, 1));
     assert_eq!(status.hot_atoms, 2);
     assert!(status.counters["objects_served"] >= 1);
@@ -197,9 +194,9 @@ fn a_list_larger_than_a_reply_comes_in_parts() {
     let running = Running::start("parts", &[]);
     let peer = node(alone());
     let there = address(&peer).to_string();
-    running.ask::<Value>(&Request::Connect { address: there });
+    running.ask(&request::Connect { address: there });
     eventually("the peer is known", || {
-        !running.ask::<Vec<PeerReply>>(&Request::Peers {}).is_empty()
+        !running.ask(&request::Peers {}).is_empty()
     });
     let values: Vec<Vec<u8>> = (0..400u32)
         .map(|number| number.to_be_bytes().repeat(975))
@@ -207,7 +204,7 @@ fn a_list_larger_than_a_reply_comes_in_parts() {
     let mut next = peer.put_list(&values).unwrap().id;
     let (mut got, mut parts) = (Vec::new(), 0);
     while !next.is_zero() {
-        let reply: ListReply = running.ask(&Request::GetList {
+        let reply: ListReply = running.ask(&request::GetList {
             id: next.to_string(),
         });
         for atom in &reply.atoms {
@@ -225,7 +222,7 @@ fn a_list_larger_than_a_reply_comes_in_parts() {
 fn a_value_whose_json_would_be_too_deep_is_still_shown_as_text() {
     let running = Running::start("deep", &[]);
     let source = format!("{}1{}", "(1 ".repeat(80), ")".repeat(80));
-    let reply: EvalReply = running.ask(&Request::Eval {
+    let reply: EvalReply = running.ask(&request::Eval {
         source,
         limit: None,
         fetch_seconds: None,
@@ -243,12 +240,12 @@ fn a_validator_is_a_flag_away() {
     let flags = ["--validation-secret-key", &secret, "--chain-dir", chain_dir];
     let running = Running::start("validator", &flags);
     eventually("two blocks are made", || {
-        let status: StatusReply = running.ask(&Request::Status {});
+        let status: StatusReply = running.ask(&request::Status {});
         let validator = status.validator.unwrap();
         assert!(!validator.halted, "{}", validator.activity);
         validator.blocks_made >= 2 && status.latest_block.is_some()
     });
-    let status: StatusReply = running.ask(&Request::Status {});
+    let status: StatusReply = running.ask(&request::Status {});
     // The disk of the machine may be nearly full.
     let warnings = status.warnings.iter();
     let of_the_node = warnings.filter(|warning| !warning.starts_with("the disk of "));
