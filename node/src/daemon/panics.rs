@@ -55,7 +55,8 @@ mod tests {
     use std::process::{Command, Stdio};
 
     const DIRECTORY: &str = "ASTREUM_TEST_PANIC_DIRECTORY";
-    const NAME: &str = "run::panics::tests::a_panic_of_any_thread_ends_the_process_with_code_101";
+    const NAME: &str =
+        "daemon::panics::tests::a_panic_of_any_thread_ends_the_process_with_code_101";
 
     /// Body of the process under test: logs, then panics in a thread.
     fn panic_in_a_thread(directory: &Path) {
