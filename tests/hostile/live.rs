@@ -393,11 +393,10 @@ pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
         "none",
         beyond_handshakes == 0,
     );
-    let name = own.to_string();
     let peers = node.peers();
-    let at_home = peers.iter().any(|peer| {
-        peer.public_key == name && peer.proven && peer.address == honest.address().to_string()
-    });
+    let at_home = peers
+        .iter()
+        .any(|peer| peer.public_key == own && peer.proven && peer.address == honest.address());
     figures.bar("the owner is where it was", at_home, "true", at_home);
     figures.bar("peers", peers.len(), "2", peers.len() == 2);
     figures.bar(

@@ -4,7 +4,7 @@ use crate::Settings;
 use astreum_core::atom::Atom;
 use astreum_core::chain::Transaction;
 use astreum_core::crypto::PublicKey;
-use astreum_node::rpc::{Client, PeerReply, PutReply, StatusReply, hex, request, unhex};
+use astreum_node::rpc::{Client, PeerReply, StatusReply, request};
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs;
@@ -78,13 +78,12 @@ impl Node {
         });
         let status = status.expect("the node answers within ten seconds");
         let port = status.listen_address.rsplit(':').next().unwrap();
-        let key = unhex(&status.public_key).unwrap();
         Self {
             child,
             home,
             socket,
             client,
-            key: PublicKey::from_slice(&key).unwrap(),
+            key: status.public_key,
             address: SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())),
         }
     }
@@ -117,20 +116,17 @@ impl Node {
     }
 
     pub(crate) fn put(&self, atom: &Atom) {
-        let atoms = vec![hex(&atom.to_bytes())];
-        let kept: PutReply = self.client.request(&request::Put { atoms }).unwrap();
-        assert_eq!(kept.ids, [atom.id().to_string()]);
+        let atoms = vec![atom.clone()];
+        let kept = self.client.request(&request::Put { atoms }).unwrap();
+        assert_eq!(kept.ids, [atom.id()]);
     }
 
     /// Sends a transaction as the node's own user.
     pub(crate) fn send(&self, transaction: &Transaction) {
         let atoms = transaction.to_atoms();
         let sent = self.client.request(&request::SendTransaction {
-            id: transaction.id().to_string(),
-            atoms: atoms
-                .iter()
-                .map(|(_, atom)| hex(&atom.to_bytes()))
-                .collect(),
+            id: transaction.id(),
+            atoms: atoms.into_iter().map(|(_, atom)| atom).collect(),
             dry_run: false,
             force: false,
         });
@@ -140,11 +136,11 @@ impl Node {
     /// Returns the height of the block that has a transaction, if one has it within this time.
     pub(crate) fn height_of(&self, transaction: &Transaction, wait_seconds: u64) -> Option<u64> {
         let status = self.client.request(&request::TransactionStatus {
-            id: transaction.id().to_string(),
+            id: transaction.id(),
             wait_seconds,
             until_safe: false,
         });
-        status.expect("the node answers").height?.parse().ok()
+        status.expect("the node answers").height?.0.to_u64()
     }
 
     /// Returns the resident memory, in bytes.

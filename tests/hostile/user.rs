@@ -88,7 +88,7 @@ pub(crate) fn abandoned_evaluations(settings: &Settings, figures: &mut Figures) 
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let client = Client::new(&node.socket, Duration::from_secs(60));
     let address = silent.local_addr().unwrap().to_string();
-    let _: String = client.request(&request::Connect { address }).unwrap();
+    client.request(&request::Connect { address }).unwrap();
     let ask = |number: usize| {
         let references = (0..REFERENCES).map(|at| format!("(0x{number:032x}{at:032x} ref)"));
         let request = request::Eval {

@@ -5,9 +5,10 @@ use crate::suite::wait_for;
 use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
 use astreum_core::expr::Expr;
 use astreum_node::rpc::{
-    AtomReply, Client, ClientError, EvalReply, ListReply, Method, PeerReply, ProviderReply,
-    PutReply, StatusReply, hex, request, unhex,
+    AtomReply, Client, ClientError, EvalReply, Method, PeerReply, ProviderReply, StatusReply,
+    request,
 };
+use core::str::FromStr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::path::{Path, PathBuf};
@@ -131,7 +132,7 @@ impl Ours {
         };
         let status = wait_for("our node answers", || ours.started())?;
         ours.port = port_of(&status.listen_address)?;
-        ours.key = status.public_key;
+        ours.key = status.public_key.to_string();
         Ok(ours)
     }
 
@@ -186,7 +187,7 @@ impl Ours {
     pub(crate) fn wait_for_peer(&self, key: &str) -> Result<PeerReply, String> {
         wait_for("our node registers the peer, its address proven", || {
             let mut peers = self.peers()?.into_iter();
-            Ok(peers.find(|peer| peer.public_key == key && peer.proven))
+            Ok(peers.find(|peer| peer.public_key.to_string() == key && peer.proven))
         })
     }
 
@@ -199,7 +200,7 @@ impl Ours {
 
     /// Gets an atom; `None` if it was not found.
     pub(crate) fn get(&self, id: &str) -> Result<Option<AtomReply>, String> {
-        let request = request::Get { id: id.to_owned() };
+        let request = request::Get { id: parsed(id)? };
         match self.client.request(&request) {
             Ok(atom) => Ok(Some(atom)),
             Err(ClientError::Refused(reply)) if reply.is_missing() => Ok(None),
@@ -209,20 +210,15 @@ impl Ours {
 
     /// Returns the data of a list's atoms.
     pub(crate) fn get_list(&self, id: &str) -> Result<Vec<Vec<u8>>, String> {
-        let list: ListReply = self.request(&request::GetList { id: id.to_owned() })?;
-        let atoms = list.atoms.iter().map(|stored| {
-            let bytes = unhex(stored).ok_or("not hex")?;
-            let atom = Atom::from_bytes(&bytes).map_err(|error| error.to_string())?;
-            Ok(atom.data().to_vec())
-        });
-        atoms.collect()
+        let list = self.request(&request::GetList { id: parsed(id)? })?;
+        Ok(list.atoms.iter().map(|atom| atom.data().to_vec()).collect())
     }
 
     /// Stores atoms and returns their ids.
     pub(crate) fn put(&self, atoms: &[Atom]) -> Result<Vec<String>, String> {
-        let atoms = atoms.iter().map(|atom| hex(&atom.to_bytes())).collect();
-        let reply: PutReply = self.request(&request::Put { atoms })?;
-        Ok(reply.ids)
+        let atoms = atoms.to_vec();
+        let reply = self.request(&request::Put { atoms })?;
+        Ok(reply.ids.iter().map(AtomId::to_string).collect())
     }
 
     pub(crate) fn advertise(
@@ -232,14 +228,14 @@ impl Ours {
         expires_seconds: Option<u64>,
     ) -> Result<(), String> {
         self.request(&request::Advertise {
-            id: id.to_owned(),
+            id: parsed(id)?,
             list,
             expires_seconds,
         })
     }
 
     pub(crate) fn providers(&self, id: &str) -> Result<Vec<ProviderReply>, String> {
-        self.request(&request::Providers { id: id.to_owned() })
+        self.request(&request::Providers { id: parsed(id)? })
     }
 
     pub(crate) fn eval(&self, source: &str) -> Result<EvalReply, String> {
@@ -257,25 +253,21 @@ impl Ours {
     }
 }
 
+/// Parses an id, a key or a reference to a block.
+pub(crate) fn parsed<T>(text: &str) -> Result<T, String>
+where
+    T: FromStr<Err: core::fmt::Display>,
+{
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
 impl AtomSource for Ours {
     type Error = String;
 
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<String>> {
         let found = self.get(&id.to_string()).map_err(SourceError::Failed)?;
         let reply = found.ok_or(SourceError::Missing(*id))?;
-        let parts = || {
-            let kind = match &*reply.kind {
-                "symbol" => astreum_core::atom::AtomKind::Symbol,
-                "bytes" => astreum_core::atom::AtomKind::Bytes,
-                _ => astreum_core::atom::AtomKind::List,
-            };
-            Some(Atom::new(
-                kind,
-                unhex(&reply.data)?,
-                reply.next.parse().ok()?,
-            ))
-        };
-        parts().ok_or_else(|| SourceError::Failed(format!("{reply:?} is no atom")))
+        reply.atom().map_err(SourceError::Failed)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::shelf::{Holder, Item, for_references};
 use crate::transfers::reference_recipient;
 use crate::world::World;
 use astreum_core::atom::AtomId;
-use astreum_node::rpc::{hex, request};
+use astreum_node::rpc::{TransactionStanding, hex, request};
 use astreum_tests::random::Random;
 use astreum_tests::reference::{Environment, Reference, Start};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -86,7 +86,10 @@ fn start(world: &World, environment: &Environment, number: usize) -> Result<Refe
         },
     )?;
     let status = validator.request(&request::Status {});
-    let key = status.map_err(|error| error.to_string())?.public_key;
+    let key = status
+        .map_err(|error| error.to_string())?
+        .public_key
+        .to_string();
     reference.wait_for_peer(&key)?;
     Ok(reference)
 }
@@ -217,7 +220,10 @@ fn read_head(world: &World, reference: &mut Reference) -> Result<(), String> {
 fn send(world: &World, reference: &mut Reference) -> Result<(), String> {
     let validator = world.validator()?;
     let status = validator.request(&request::Status {});
-    let key = status.map_err(|error| error.to_string())?.public_key;
+    let key = status
+        .map_err(|error| error.to_string())?
+        .public_key
+        .to_string();
     let operation = Operation::ReferenceSend;
     let began = Instant::now();
     let arguments = json!({
@@ -239,19 +245,19 @@ fn send(world: &World, reference: &mut Reference) -> Result<(), String> {
     };
     while began.elapsed() < LAND_PATIENCE && !world.is_over() {
         let request = request::TransactionStatus {
-            id: id.to_string(),
+            id,
             wait_seconds: 5,
             until_safe: false,
         };
         match validator.request(&request) {
-            Ok(status) if status.state == "success" => {
+            Ok(status) if status.state == TransactionStanding::Success => {
                 world.measured.done(operation, began);
                 return Ok(());
             }
             Ok(status) if status.is_final() => {
                 world
                     .measured
-                    .failed(operation, &status.state, &format!("{status:?}"));
+                    .failed(operation, &status.state.to_string(), &format!("{status:?}"));
                 return Ok(());
             }
             _ => {}

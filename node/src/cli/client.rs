@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::thread;
 use std::time::Instant;
 
+use astreum_core::crypto::PublicKey;
+
 use crate::config::Seed;
 use crate::rpc::{Client, PeerReply, ProducerReply, StatusReply, request};
 
@@ -33,11 +35,13 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
     let none = || "not known yet".to_owned();
     let rows = [
         ("version", status.version),
-        ("public key", status.public_key),
+        ("public key", status.public_key.to_string()),
         ("listens on", status.listen_address),
         (
             "advertised as",
-            status.advertised_address.unwrap_or_else(none),
+            status
+                .advertised_address
+                .map_or_else(none, |address| address.to_string()),
         ),
         ("running for", duration(status.uptime_seconds)),
         ("chain id", status.chain_id.to_string()),
@@ -62,7 +66,12 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
             }
             .to_owned(),
         ),
-        ("latest block", status.latest_block.unwrap_or_else(none)),
+        (
+            "latest block",
+            status
+                .latest_block
+                .map_or_else(none, |block| block.to_string()),
+        ),
         (
             "head age",
             status.head_age_seconds.map_or_else(none, duration),
@@ -146,7 +155,10 @@ pub(super) fn duration(seconds: u64) -> String {
 
 pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
-    let key = |text: &String| Ok::<_, Failure>(parse::id("the public key", text)?.to_string());
+    let key = |text: &String| {
+        let key = parse::id("the public key", text)?;
+        Ok::<_, Failure>(PublicKey::new(*key.as_bytes()))
+    };
     let changes = [
         args.remove.as_ref().map(|it| (it, Some(false))),
         args.ban.as_ref().map(|it| (it, Some(true))),
@@ -185,10 +197,10 @@ fn connect(client: &Client, address: &str) -> Result<(Vec<PeerReply>, Option<Fai
     let request = request::Connect {
         address: address.to_owned(),
     };
-    let resolved: String = client.request(&request)?;
+    let resolved = client.request(&request)?;
     let deadline = Instant::now() + HELLO_TIMEOUT;
     loop {
-        let peers: Vec<PeerReply> = client.request(&request::Peers {})?;
+        let peers = client.request(&request::Peers {})?;
         if peers.iter().any(|peer| peer.address == resolved) {
             return Ok((peers, None));
         }

@@ -160,7 +160,7 @@ fn warnings(genesis: &Genesis, config: &Config) -> Vec<String> {
         }
     }
     if genesis.timestamp > clock::unix_time().as_secs() {
-        let time = time(&genesis.timestamp.to_string());
+        let time = time(&genesis.timestamp);
         warnings.push(format!("the chain starts in the future, at {time}"));
     }
     if let Some(seed) = &config.default_seed {
@@ -292,7 +292,7 @@ fn text(genesis: &Genesis, block: &Block, dry_run: bool) -> String {
     let mut text = table(&[
         ("block", block.id().to_string()),
         ("chain id", block.chain_id.to_string()),
-        ("time", time(&block.timestamp.to_string())),
+        ("time", time(&block.timestamp)),
         ("validator", block.validator.to_string()),
         ("accounts", block.accounts.to_string()),
         ("transfer costs", cost.to_string()),

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use astreum_core::atom::{Atom, AtomId, HEADER_BYTES, bytes_list};
 use serde_json::json;
 
-use crate::rpc::{Client, MAX_MESSAGE_BYTES, PutReply, hex, request};
+use crate::rpc::{Client, MAX_MESSAGE_BYTES, request};
 
 use super::args::{PutArgs, PutKind};
 use super::eval_session::{client, fetch};
@@ -44,7 +44,7 @@ pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
     }
     if args.advertise {
         let advertise = request::Advertise {
-            id: id.to_string(),
+            id,
             list: atoms.len() > 1,
             expires_seconds: None,
         };
@@ -147,9 +147,8 @@ fn send(client: &Client, atoms: &[Atom]) -> Result<bool, Failure> {
         };
         let count = rest.iter().rev().take_while(fits).count().max(1);
         let (before, batch) = rest.split_at(rest.len().saturating_sub(count));
-        let atoms = batch.iter().rev().map(|atom| hex(&atom.to_bytes()));
-        let atoms = atoms.collect();
-        let reply: PutReply = client.request(&request::Put { atoms })?;
+        let atoms = batch.iter().rev().cloned().collect();
+        let reply = client.request(&request::Put { atoms })?;
         if reply.ids.len() != batch.len() {
             return Err(Failure::Failed(
                 "the node did not keep every atom".to_owned(),

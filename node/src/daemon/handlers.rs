@@ -14,20 +14,21 @@ use crate::rpc::{
     AccountReply, AdvertisementReply, AtomReply, BlockReply, Caller, EVAL_FETCH_SECONDS, ErrorKind,
     EvalReply, ForksReply, ListReply, MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply,
     ProviderReply, PutReply, RefusalReply, RpcError, SeedReply, SendReply, Service, SetAsideReply,
-    StatusReply, TransactionReply, TransactionStatusReply, ValidatorsReply, hex, request, unhex,
+    StatusReply, TransactionReply, TransactionStatusReply, ValidatorsReply, hex, request,
 };
 use crate::store::Durability;
 use crate::store::cold::{ColdStats, SetAside};
 use crate::store::disk::real_path;
 use crate::store::hot::HotStats;
 use astreum_core::atom::{Atom, AtomId};
+use astreum_core::chain::Address;
 use astreum_core::consensus::mempool::{MempoolStatus, Outcome, Refusal};
-use astreum_core::crypto::PublicKey;
 use astreum_core::engine::FetchError;
 use astreum_core::expr::Expr;
 use astreum_core::machine::Env;
 use astreum_core::text;
 use astreum_core::wire::object::PayloadType;
+use core::net::SocketAddr;
 use core::time::Duration;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -65,8 +66,7 @@ impl NodeHandler {
         Ok(replies.collect())
     }
 
-    fn atom(&self, id: &str) -> Result<AtomReply, RpcError> {
-        let id = parse_id(id)?;
+    fn atom(&self, id: AtomId) -> Result<AtomReply, RpcError> {
         let atom = self.node.get_atom(id)?;
         let atom = atom.ok_or_else(|| self.missing(&id))?;
         Ok(AtomReply::from(&atom))
@@ -87,8 +87,8 @@ impl NodeHandler {
     }
 
     /// Returns as many atoms of the list as fit into one reply; only missing atoms are fetched.
-    fn list(&self, id: &str) -> Result<ListReply, RpcError> {
-        let mut next = parse_id(id)?;
+    fn list(&self, id: AtomId) -> Result<ListReply, RpcError> {
+        let mut next = id;
         let (mut atoms, mut bytes) = (Vec::new(), 0);
         let mut fetched = VecDeque::new();
         while !next.is_zero() {
@@ -97,10 +97,9 @@ impl NodeHandler {
             if bytes > MAX_LIST_REPLY_BYTES && !atoms.is_empty() {
                 break;
             }
-            atoms.push(hex(&atom.to_bytes()));
             next = atom.next();
+            atoms.push(atom);
         }
-        let next = next.to_string();
         Ok(ListReply { atoms, next })
     }
 
@@ -113,14 +112,8 @@ impl NodeHandler {
         fetched.pop_front().ok_or_else(|| self.missing(&id))
     }
 
-    fn store(&self, atoms: &[String]) -> Result<PutReply, RpcError> {
-        let decoded: Vec<Atom> = atoms
-            .iter()
-            .enumerate()
-            .map(|(at, text)| parse_atom(text).map_err(|error| format!("atom {at}: {error}")))
-            .collect::<Result<_, _>>()?;
-        let (ids, durability) = self.node.put_atoms(decoded)?;
-        let ids = ids.iter().map(AtomId::to_string).collect();
+    fn store(&self, atoms: Vec<Atom>) -> Result<PutReply, RpcError> {
+        let (ids, durability) = self.node.put_atoms(atoms)?;
         let durable = durability != Durability::Memory;
         Ok(PutReply { ids, durable })
     }
@@ -143,9 +136,9 @@ impl NodeHandler {
         })
     }
 
-    fn contact(&self, address: &str) -> Result<String, RpcError> {
+    fn contact(&self, address: &str) -> Result<SocketAddr, RpcError> {
         match self.node.contact(address) {
-            Ok(resolved) => Ok(resolved.to_string()),
+            Ok(resolved) => Ok(resolved),
             Err(NodeError::Resolve(error)) if error.kind() == io::ErrorKind::InvalidInput => {
                 let message = "is not an address; give host:port or [ipv6]:port";
                 Err(format!("{address:?} {message}").into())
@@ -191,15 +184,15 @@ impl Service for NodeHandler {
     }
 
     fn get(&self, params: request::Get, _: &Caller) -> Result<AtomReply, RpcError> {
-        self.atom(&params.id)
+        self.atom(params.id)
     }
 
     fn get_list(&self, params: request::GetList, _: &Caller) -> Result<ListReply, RpcError> {
-        self.list(&params.id)
+        self.list(params.id)
     }
 
     fn put(&self, params: request::Put, _: &Caller) -> Result<PutReply, RpcError> {
-        self.store(&params.atoms)
+        self.store(params.atoms)
     }
 
     fn advertise(&self, params: request::Advertise, _: &Caller) -> Result<(), RpcError> {
@@ -208,7 +201,7 @@ impl Service for NodeHandler {
             false => PayloadType::ATOM,
         };
         let lifetime = params.expires_seconds.map(Duration::from_secs);
-        let advertised = self.node.advertise(parse_id(&params.id)?, kind, lifetime);
+        let advertised = self.node.advertise(params.id, kind, lifetime);
         Ok(advertised.map(drop)?)
     }
 
@@ -219,7 +212,7 @@ impl Service for NodeHandler {
     ) -> Result<Vec<AdvertisementReply>, RpcError> {
         let advertised = self.node.advertised();
         let replies = advertised.iter().map(|advertisement| AdvertisementReply {
-            id: advertisement.id.to_string(),
+            id: advertisement.id,
             list: advertisement.kind == PayloadType::LIST,
             expires_seconds: advertisement.lifetime.map(|left| left.as_secs()),
         });
@@ -227,23 +220,22 @@ impl Service for NodeHandler {
     }
 
     fn withdraw(&self, params: request::Withdraw, _: &Caller) -> Result<bool, RpcError> {
-        Ok(self.node.withdraw(parse_id(&params.id)?)?)
+        Ok(self.node.withdraw(params.id)?)
     }
 
     fn remove_peer(&self, params: request::RemovePeer, _: &Caller) -> Result<bool, RpcError> {
-        let key = parse_key(&params.key)?;
         let removed = match params.ban {
-            true => self.node.ban(key),
-            false => self.node.remove_peer(key),
+            true => self.node.ban(params.key),
+            false => self.node.remove_peer(params.key),
         };
         Ok(removed?)
     }
 
     fn unban_peer(&self, params: request::UnbanPeer, _: &Caller) -> Result<bool, RpcError> {
-        Ok(self.node.unban(parse_key(&params.key)?)?)
+        Ok(self.node.unban(params.key)?)
     }
 
-    fn connect(&self, params: request::Connect, _: &Caller) -> Result<String, RpcError> {
+    fn connect(&self, params: request::Connect, _: &Caller) -> Result<SocketAddr, RpcError> {
         self.contact(&params.address)
     }
 
@@ -256,10 +248,10 @@ impl Service for NodeHandler {
         params: request::Providers,
         _: &Caller,
     ) -> Result<Vec<ProviderReply>, RpcError> {
-        let providers = self.node.providers(parse_id(&params.id)?)?;
+        let providers = self.node.providers(params.id)?;
         let replies = providers.iter().map(|provider| ProviderReply {
-            public_key: provider.key.to_string(),
-            address: provider.address.to_string(),
+            public_key: provider.key,
+            address: provider.address,
             expires_seconds: provider.expires_in.as_secs(),
         });
         Ok(replies.collect())
@@ -274,7 +266,7 @@ impl Service for NodeHandler {
     }
 
     fn account(&self, params: request::Account, _: &Caller) -> Result<AccountReply, RpcError> {
-        chain_handlers::account(&self.node, &params.account)
+        chain_handlers::account(&self.node, params.account)
     }
 
     fn validators(
@@ -290,7 +282,7 @@ impl Service for NodeHandler {
         params: request::SendTransaction,
         _: &Caller,
     ) -> Result<SendReply, RpcError> {
-        chain_handlers::send_transaction(&self.node, &params)
+        chain_handlers::send_transaction(&self.node, params)
     }
 
     fn resend_transaction(
@@ -298,7 +290,7 @@ impl Service for NodeHandler {
         params: request::ResendTransaction,
         _: &Caller,
     ) -> Result<SendReply, RpcError> {
-        chain_handlers::resend_transaction(&self.node, &params.id)
+        chain_handlers::resend_transaction(&self.node, params.id)
     }
 
     fn transaction(
@@ -306,7 +298,7 @@ impl Service for NodeHandler {
         params: request::Transaction,
         _: &Caller,
     ) -> Result<TransactionReply, RpcError> {
-        chain_handlers::transaction(&self.node, &params.id)
+        chain_handlers::transaction(&self.node, params.id)
     }
 
     fn transaction_status(
@@ -322,11 +314,11 @@ impl Service for NodeHandler {
     }
 
     fn adopt_fork(&self, params: request::AdoptFork, _: &Caller) -> Result<ForksReply, RpcError> {
-        fork_handlers::adopt(&self.node, &params.id)
+        fork_handlers::adopt(&self.node, params.id)
     }
 
     fn avoid_block(&self, params: request::AvoidBlock, _: &Caller) -> Result<ForksReply, RpcError> {
-        fork_handlers::avoid(&self.node, &params.id)
+        fork_handlers::avoid(&self.node, params.id)
     }
 
     fn prove_account(
@@ -334,7 +326,7 @@ impl Service for NodeHandler {
         params: request::ProveAccount,
         _: &Caller,
     ) -> Result<AccountProof, RpcError> {
-        chain_handlers::prove_account(&self.node, &params.account)
+        chain_handlers::prove_account(&self.node, params.account)
     }
 
     fn damaged(
@@ -382,31 +374,16 @@ impl From<NodeError> for RpcError {
     }
 }
 
-pub(super) fn parse_id(text: &str) -> Result<AtomId, RpcError> {
-    let error = |error| format!("{text}: {error}").into();
-    text.parse().map_err(error)
-}
-
-/// Parses a public key, which is written like an id.
-fn parse_key(text: &str) -> Result<PublicKey, RpcError> {
-    parse_id(text).map(|id| PublicKey::new(*id.as_bytes()))
-}
-
-pub(super) fn parse_atom(text: &str) -> Result<Atom, String> {
-    let bytes = unhex(text).ok_or("not hexadecimal digits in pairs")?;
-    Atom::from_bytes(&bytes).map_err(|error| error.to_string())
-}
-
 fn peer_reply(peer: &Peer, own: &[u8; 32], offences: u64) -> PeerReply {
     PeerReply {
-        public_key: peer.public_key.to_string(),
-        address: peer.address.to_string(),
+        public_key: peer.public_key,
+        address: peer.address,
         bucket: shared_bits(peer.public_key.as_bytes(), own),
         last_seen_seconds: peer.last_heard.as_secs(),
         proven: peer.is_proven,
         is_validator: peer.is_validator,
         difficulty: peer.difficulty,
-        latest_block: peer.head.map(|id| id.to_string()),
+        latest_block: peer.head,
         bad_blocks: offences,
     }
 }
@@ -449,11 +426,9 @@ fn status_reply(node: &Node) -> StatusReply {
     let (problems, halted) = conditions::problems(&chain, cold.as_ref(), now);
     StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        public_key: public_key.to_string(),
+        public_key,
         listen_address: port.map(|port| format!("{any}:{port}")).unwrap_or_default(),
-        advertised_address: network
-            .and_then(|network| network.advertised_address)
-            .map(|address| address.to_string()),
+        advertised_address: network.and_then(|network| network.advertised_address),
         uptime_seconds: network.map_or(0, |network| network.uptime.as_secs()),
         chain_id: config.chain_id(),
         peers: network.map_or(0, |network| network.peers as u64),
@@ -464,9 +439,7 @@ fn status_reply(node: &Node) -> StatusReply {
         refuses_writes,
         advertisements: network.map_or(0, |network| network.advertisements as u64),
         difficulty: network.map_or(0, |network| network.difficulty),
-        latest_block: network
-            .and_then(|network| network.head)
-            .map(|id| id.to_string()),
+        latest_block: network.and_then(|network| network.head),
         seeds: network.map_or_else(Vec::new, seed_replies),
         head_age_seconds: chain
             .head
@@ -508,7 +481,7 @@ fn validator_reply(
         Outcome::Abandoned { .. } => None,
     });
     ProducerReply {
-        public_key: hex(&status.validator),
+        public_key: Address::new(status.validator),
         activity: conditions::activity_text(&status.activity, now),
         halted,
         blocks_made: status.blocks_made,
@@ -518,10 +491,7 @@ fn validator_reply(
         pool_bytes: mempool.bytes as u64,
         refused: mempool.refused,
         refusals: refusals
-            .map(|(id, reason)| RefusalReply {
-                id: id.to_string(),
-                reason,
-            })
+            .map(|(id, reason)| RefusalReply { id: *id, reason })
             .collect(),
     }
 }

@@ -23,8 +23,10 @@ mod forks;
 mod message;
 mod number;
 mod protocol;
+mod schema;
 mod server;
 mod service;
+mod text;
 
 pub use chain::{
     AccountReply, BlockReply, CostsReply, HeadReply, IncludedReply, MAX_BLOCKS_REPLY,
@@ -38,11 +40,12 @@ pub use connections::{MAX_CONNECTIONS, RESERVED_CONNECTIONS};
 pub use error::{ErrorKind, RpcError};
 pub use forks::{ForkReply, ForksReply, SideReply};
 pub use message::MAX_ID_BYTES;
-pub use number::number;
+pub use number::{Number, number};
 pub use protocol::{
     AdvertisementReply, AtomReply, EVAL_FETCH_SECONDS, EvalReply, ListReply, MAX_LIST_REPLY_BYTES,
     PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, SeedReply, SetAsideReply,
-    StatusReply, hex, unhex,
+    StatusReply,
 };
 pub use server::{Server, ServerError};
-pub use service::{Caller, Method, PartialService, Request, Service, answer, request};
+pub use service::{Caller, Method, PartialService, Request, Service, answer, request, schema};
+pub use text::{AccountName, ConfirmationLevel, Hex, TransactionStanding, hex, unhex};

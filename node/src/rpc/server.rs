@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{self, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -274,7 +274,7 @@ impl Drop for Server {
 
 /// Rejects a path that cannot become a socket, before anything is created for it.
 fn check_place(socket: &Path) -> Result<(), ServerError> {
-    if let Err(error) = SocketAddr::from_pathname(socket) {
+    if let Err(error) = net::SocketAddr::from_pathname(socket) {
         let error = too_long(socket).unwrap_or(error);
         return Err(ServerError::Io {
             socket: socket.to_owned(),
@@ -433,10 +433,12 @@ mod tests {
         RESERVED_CONNECTIONS, RpcError, StatusReply, request,
     };
     use super::*;
+    use core::net::{IpAddr, Ipv4Addr, SocketAddr};
     use core::sync::atomic::{AtomicUsize, Ordering};
     use std::io::{Read as _, Write as _};
 
     const VERSION: &str = "of the test";
+    const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
     fn status() -> StatusReply {
         StatusReply {
@@ -457,9 +459,9 @@ mod tests {
             Ok(Vec::new())
         }
 
-        fn connect(&self, _: request::Connect, _: &Caller) -> Result<String, RpcError> {
+        fn connect(&self, _: request::Connect, _: &Caller) -> Result<SocketAddr, RpcError> {
             thread::sleep(Duration::from_millis(300));
-            Ok("slow".to_owned())
+            Ok(ADDRESS)
         }
     }
 
@@ -483,8 +485,8 @@ mod tests {
             Ok(Vec::new())
         }
 
-        fn connect(&self, _: request::Connect, _: &Caller) -> Result<String, RpcError> {
-            Ok("done".to_owned())
+        fn connect(&self, _: request::Connect, _: &Caller) -> Result<SocketAddr, RpcError> {
+            Ok(ADDRESS)
         }
 
         fn stop(&self, _: request::Stop, _: &Caller) -> Result<(), RpcError> {
@@ -806,7 +808,7 @@ mod tests {
         });
         thread::sleep(Duration::from_millis(100));
         server.stop();
-        assert_eq!(slow.join().unwrap().unwrap(), "slow");
+        assert_eq!(slow.join().unwrap().unwrap(), ADDRESS);
         assert_eq!(idle.read(&mut [0; 9]).unwrap(), 0);
     }
 }

@@ -11,8 +11,13 @@ use super::protocol::{
     AdvertisementReply, AtomReply, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
     SetAsideReply, StatusReply,
 };
+use super::schema::{Field, MethodSchema, Schema, Types, document};
+use super::text::{self, AccountName};
 use crate::Patience;
-use crate::query::AccountProof;
+use crate::query::{AccountProof, BlockAt};
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::crypto::PublicKey;
+use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -130,6 +135,24 @@ macro_rules! methods {
             }
         }
 
+        /// Returns the OpenRPC document of all methods and types.
+        #[must_use]
+        pub fn schema() -> serde_json::Value {
+            let types = &mut Types::new();
+            let methods = vec![$(MethodSchema {
+                name: request::$variant::NAME,
+                doc: concat!($($doc),+),
+                params: vec![$(Field {
+                    name: stringify!($field),
+                    doc: concat!($($field_doc),+),
+                    is_required: !concat!($(stringify!($($attribute)*))?).contains("default"),
+                    schema: <$type as Schema>::schema(types),
+                }),*],
+                result: <$reply as Schema>::schema(types),
+            }),+];
+            document(methods, core::mem::take(types))
+        }
+
         /// Methods of a node, independent of the transport. Called on several threads at a time.
         ///
         /// A method may wait for a bounded time; once its caller is gone, the answer is not needed.
@@ -188,25 +211,29 @@ methods! {
     /// Returns one atom, fetched if necessary.
     get: Get {
         /// Id of the atom.
-        id: String,
+        #[serde(with = "text")]
+        id: AtomId,
     } -> AtomReply;
 
     /// Returns as many atoms of a list as fit.
     get_list: GetList {
         /// Id of the first atom.
-        id: String,
+        #[serde(with = "text")]
+        id: AtomId,
     } -> ListReply;
 
     /// Stores atoms.
     put: Put {
         /// Stored forms of the atoms in hex.
-        atoms: Vec<String>,
+        #[serde(with = "text")]
+        atoms: Vec<Atom>,
     } -> PutReply;
 
     /// Advertises an atom to the closest peers periodically.
     advertise: Advertise {
         /// Id of the atom.
-        id: String,
+        #[serde(with = "text")]
+        id: AtomId,
         /// `true` to advertise the whole list that starts with the atom.
         #[serde(default)]
         list: bool,
@@ -221,13 +248,15 @@ methods! {
     /// Ends an advertisement: `true` if there was one.
     withdraw: Withdraw {
         /// Id of the atom.
-        id: String,
+        #[serde(with = "text")]
+        id: AtomId,
     } -> bool;
 
     /// Removes a peer: `true` if it was known.
     remove_peer: RemovePeer {
         /// Public key of the peer.
-        key: String,
+        #[serde(with = "text")]
+        key: PublicKey,
         /// `true` to drop its packets from now on.
         #[serde(default)]
         ban: bool,
@@ -236,14 +265,15 @@ methods! {
     /// Ends a ban: `true` if there was one.
     unban_peer: UnbanPeer {
         /// Public key of the peer.
-        key: String,
+        #[serde(with = "text")]
+        key: PublicKey,
     } -> bool;
 
-    /// Starts a handshake with an address: the resolved address as text.
+    /// Starts a handshake with an address: the resolved address.
     connect: Connect {
         /// `host:port` or `[ipv6]:port`.
         address: String,
-    } -> String;
+    } -> SocketAddr;
 
     /// Evaluates one expression over the node's storage.
     eval: Eval {
@@ -260,13 +290,15 @@ methods! {
     /// Lists known providers of an atom.
     providers: Providers {
         /// Id of the atom.
-        id: String,
+        #[serde(with = "text")]
+        id: AtomId,
     } -> Vec<ProviderReply>;
 
     /// Returns a block.
     block: Block {
         /// `head`, a height, or an id.
-        at: String,
+        #[serde(with = "text")]
+        at: BlockAt,
         /// Number of its transactions to list.
         #[serde(default)]
         transactions: u32,
@@ -278,7 +310,8 @@ methods! {
     /// Returns blocks from one backwards.
     blocks: Blocks {
         /// First block: `head`, a height, or an id.
-        from: String,
+        #[serde(with = "text")]
+        from: BlockAt,
         /// Number of blocks.
         count: u32,
     } -> Vec<BlockReply>;
@@ -286,7 +319,8 @@ methods! {
     /// Returns an account as of the head.
     account: Account {
         /// Key of the account, or `me`.
-        account: String,
+        #[serde(with = "text")]
+        account: AccountName,
     } -> AccountReply;
 
     /// Returns validators and proposer schedule.
@@ -298,9 +332,11 @@ methods! {
     /// Stores, advertises and announces a signed transaction.
     send_transaction: SendTransaction {
         /// Id of the transaction.
-        id: String,
+        #[serde(with = "text")]
+        id: AtomId,
         /// Its atoms in stored form in hex.
-        atoms: Vec<String>,
+        #[serde(with = "text")]
+        atoms: Vec<Atom>,
         /// `true` to only check it.
         #[serde(default)]
         dry_run: bool,
@@ -312,19 +348,22 @@ methods! {
     /// Advertises and announces a transaction again that this node or a peer has.
     resend_transaction: ResendTransaction {
         /// Id of the transaction.
-        id: String,
+        #[serde(with = "text")]
+        id: AtomId,
     } -> SendReply;
 
     /// Returns the contents of a transaction.
     transaction: Transaction {
         /// Id of the transaction.
-        id: String,
+        #[serde(with = "text")]
+        id: AtomId,
     } -> TransactionReply;
 
     /// Returns the state of a transaction.
     transaction_status: TransactionStatus {
         /// Id of the transaction.
-        id: String,
+        #[serde(with = "text")]
+        id: AtomId,
         /// Maximum of seconds to wait until it is in a block, or until that block is safe.
         #[serde(default)]
         wait_seconds: u64,
@@ -339,19 +378,22 @@ methods! {
     /// Prefers the branch through a block to all others.
     adopt_fork: AdoptFork {
         /// Id of the block.
-        id: String,
+        #[serde(with = "text")]
+        id: AtomId,
     } -> ForksReply;
 
     /// Rejects all branches through a block.
     avoid_block: AvoidBlock {
         /// Id of the block.
-        id: String,
+        #[serde(with = "text")]
+        id: AtomId,
     } -> ForksReply;
 
     /// Returns a proof of an account as of the head, in the format of `astreum proof verify`.
     prove_account: ProveAccount {
         /// Key of the account, or `me`.
-        account: String,
+        #[serde(with = "text")]
+        account: AccountName,
     } -> AccountProof;
 
     /// Lists damaged files that cold storage has set aside.
@@ -430,11 +472,16 @@ mod tests {
 
     impl PartialService for Few {
         fn get(&self, params: request::Get, _: &Caller) -> Result<AtomReply, RpcError> {
-            Err(RpcError::missing(&params.id.parse().unwrap()))
+            Err(RpcError::missing(&params.id))
         }
 
-        fn connect(&self, params: request::Connect, _: &Caller) -> Result<String, RpcError> {
-            Ok(params.address.repeat(MAX_MESSAGE_BYTES))
+        fn eval(&self, params: request::Eval, _: &Caller) -> Result<EvalReply, RpcError> {
+            Ok(EvalReply {
+                text: params.source.repeat(MAX_MESSAGE_BYTES),
+                expr: Value::Null,
+                used: 0,
+                is_error: false,
+            })
         }
 
         fn withdraw(&self, _: request::Withdraw, _: &Caller) -> Result<bool, RpcError> {
@@ -469,7 +516,7 @@ mod tests {
         );
         let missing = asked("get", &json!({"id": id.to_string()}));
         assert_eq!(missing["error"]["data"]["missing"], id.to_string());
-        let long = asked("connect", &json!({"address": "xx"}));
+        let long = asked("eval", &json!({"source": "xx"}));
         assert_eq!(long["error"]["code"], -32_002, "{long}");
     }
 
@@ -482,6 +529,9 @@ mod tests {
             ("stop", json!([]), -32_602),
             ("get", json!({}), -32_602),
             ("get", json!({"id": 7}), -32_602),
+            ("get", json!({"id": "00"}), -32_602),
+            ("block", json!({"at": "tail"}), -32_602),
+            ("account", json!({"account": "you"}), -32_602),
         ] {
             let reply = asked(method, &params);
             assert_eq!(reply["error"]["code"], code, "{reply}");

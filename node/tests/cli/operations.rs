@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use astreum_node::query::QueryError;
 use astreum_node::rpc::{
-    Caller, ErrorKind, PartialService, RpcError, Server, Service, TransactionStatusReply, request,
+    Caller, ErrorKind, PartialService, RpcError, Server, Service, TransactionStanding,
+    TransactionStatusReply, request,
 };
 use serde_json::Value;
 
@@ -288,11 +289,8 @@ impl PartialService for Stopping {
             let message = QueryError::Stopping.to_string();
             return Err(RpcError::new(ErrorKind::Stopping, message));
         }
-        let reply = serde_json::json!({
-            "id": params.id, "state": "pending", "block": null, "height": null, "index": null,
-            "receipt": null, "cost": null, "head": null,
-        });
-        Ok(serde_json::from_value(reply).unwrap())
+        let standing = TransactionStanding::Pending;
+        Ok(TransactionStatusReply::new(params.id, standing, None))
     }
 }
 

@@ -351,10 +351,15 @@ fn the_control_socket_takes_any_bytes() {
         ("get", "{}", -32_602, "missing field `id`"),
         ("get", "{\"id\":7}", -32_602, "invalid type"),
         ("get", "{\"id\":\"ID\",\"id\":\"ID\"}", -32_602, "duplicate"),
-        ("get", "{\"id\":\"xyz\"}", 1, "xyz"),
-        ("get", "{\"id\":\"\u{1F980}\"}", 1, "\u{1F980}"),
-        ("put", "{\"atoms\":[\"0\"]}", 1, "atom 0: not hexadecimal"),
-        ("put", "{\"atoms\":[\"00\"]}", 1, "atom 0: "),
+        ("get", "{\"id\":\"xyz\"}", -32_602, "xyz"),
+        ("get", "{\"id\":\"\u{1F980}\"}", -32_602, "\u{1F980}"),
+        (
+            "put",
+            "{\"atoms\":[\"0\"]}",
+            -32_602,
+            "atom 0: not hexadecimal",
+        ),
+        ("put", "{\"atoms\":[\"00\"]}", -32_602, "atom 0: "),
         ("put", "{\"atoms\":\"00\"}", -32_602, "invalid type"),
         (
             "advertise",
@@ -384,7 +389,12 @@ fn the_control_socket_takes_any_bytes() {
             -32_602,
             "invalid value",
         ),
-        ("providers", "{\"id\":\"\"}", 1, ""),
+        (
+            "providers",
+            "{\"id\":\"\"}",
+            -32_602,
+            "64 hexadecimal digits",
+        ),
     ] {
         let params = params.replace("ID", &id);
         let message = request(method, &params);

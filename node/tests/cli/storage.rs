@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use astreum_core::atom::{Atom, AtomId, AtomSource as _, MemoryStore};
 use astreum_node::rpc::{
     AtomReply, Caller, ErrorKind, ListReply, PartialService, PeerReply, PutReply, RpcError, Server,
-    Service, StatusReply, hex, request, unhex,
+    Service, StatusReply, request,
 };
 
 use crate::harness::Home;
@@ -16,7 +16,7 @@ use crate::harness::Home;
 #[derive(Default)]
 struct Atoms {
     atoms: Mutex<MemoryStore>,
-    advertised: Mutex<Vec<(String, bool)>>,
+    advertised: Mutex<Vec<(AtomId, bool)>>,
     too_large: Mutex<bool>,
 }
 
@@ -28,23 +28,19 @@ impl Atoms {
         found.map_err(|_| RpcError::missing(id))
     }
 
-    fn list(&self, id: &str) -> Result<ListReply, RpcError> {
-        let (mut atoms, mut next) = (Vec::new(), id.parse().unwrap());
+    fn list(&self, id: AtomId) -> Result<ListReply, RpcError> {
+        let (mut atoms, mut next) = (Vec::new(), id);
         while next != AtomId::ZERO && atoms.len() < ATOMS_A_REPLY {
             let atom = self.atom(&next)?;
-            atoms.push(hex(&atom.to_bytes()));
             next = atom.next();
+            atoms.push(atom);
         }
-        let next = next.to_string();
         Ok(ListReply { atoms, next })
     }
 
-    fn store(&self, atoms: &[String]) -> PutReply {
-        let put = |text: &String| {
-            let atom = Atom::from_bytes(&unhex(text).unwrap()).unwrap();
-            self.atoms.lock().unwrap().insert(atom).to_string()
-        };
-        let ids = atoms.iter().map(put).collect();
+    fn store(&self, atoms: Vec<Atom>) -> PutReply {
+        let put = |atom| self.atoms.lock().unwrap().insert(atom);
+        let ids = atoms.into_iter().map(put).collect();
         PutReply {
             ids,
             durable: false,
@@ -54,7 +50,7 @@ impl Atoms {
 
 impl PartialService for Atoms {
     fn get(&self, params: request::Get, _: &Caller) -> Result<AtomReply, RpcError> {
-        let atom = self.atom(&params.id.parse().unwrap())?;
+        let atom = self.atom(&params.id)?;
         Ok(AtomReply::from(&atom))
     }
 
@@ -63,11 +59,11 @@ impl PartialService for Atoms {
             let message = format!("{} is too large", params.id);
             return Err(RpcError::new(ErrorKind::TooLarge, message));
         }
-        self.list(&params.id)
+        self.list(params.id)
     }
 
     fn put(&self, params: request::Put, _: &Caller) -> Result<PutReply, RpcError> {
-        Ok(self.store(&params.atoms))
+        Ok(self.store(params.atoms))
     }
 
     fn advertise(&self, params: request::Advertise, _: &Caller) -> Result<(), RpcError> {
@@ -142,7 +138,10 @@ fn put_says_what_it_stored_and_that_it_is_not_durable() {
         (&2.into(), &4_000.into())
     );
     let id = reply["id"].as_str().unwrap().to_owned();
-    assert_eq!(*atoms.advertised.lock().unwrap(), [(id, true)]);
+    assert_eq!(
+        *atoms.advertised.lock().unwrap(),
+        [(id.parse().unwrap(), true)]
+    );
     home.run(&["put", "none"]).fails(1, &["none: No such file"]);
     // The first piece alone is not taken for the file.
     let id = reply["id"].as_str().unwrap();

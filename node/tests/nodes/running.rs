@@ -2,24 +2,22 @@
 
 use crate::support::{PATIENCE, address, alone, eventually, node};
 use astreum_core::atom::{Atom, AtomId};
-use astreum_node::rpc::{
-    AtomReply, Client, ClientError, EvalReply, ListReply, Method, PeerReply, ProviderReply,
-    PutReply, StatusReply, hex, request, unhex,
-};
+use astreum_node::rpc::{Client, ClientError, ErrorKind, Hex, Method, request};
 use serde_json::Value;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-struct Running {
+/// Node in a process of its own.
+pub(crate) struct Running {
     child: Child,
     directory: PathBuf,
     client: Client,
 }
 
 impl Running {
-    fn start(name: &str, flags: &[&str]) -> Self {
+    pub(crate) fn start(name: &str, flags: &[&str]) -> Self {
         let name = format!("astreum-running-{name}-{}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         let _ = std::fs::remove_dir_all(&directory);
@@ -44,7 +42,12 @@ impl Running {
         running
     }
 
-    fn ask<M: Method>(&self, request: &M) -> M::Reply {
+    /// Returns the path of its control socket.
+    pub(crate) fn socket(&self) -> &Path {
+        self.client.socket()
+    }
+
+    pub(crate) fn ask<M: Method>(&self, request: &M) -> M::Reply {
         self.client.request(request).unwrap()
     }
 
@@ -112,7 +115,7 @@ fn stopping_does_not_wait_for_an_evaluation_or_a_fetch() {
     running.ask(&request::Connect { address });
     let client = running.client.clone();
     let waiting = std::thread::spawn(move || {
-        let id = AtomId::new([1; 32]).to_string();
+        let id = AtomId::new([1; 32]);
         client.request(&request::Get { id })
     });
     let client = running.client.clone();
@@ -135,40 +138,42 @@ fn stopping_does_not_wait_for_an_evaluation_or_a_fetch() {
 fn the_control_socket_does_what_the_commands_need() {
     let running = Running::start("commands", &[]);
     let peer = node(alone());
-    let there = address(&peer).to_string();
-    running.ask(&request::Connect {
-        address: there.clone(),
+    let there = address(&peer);
+    let resolved = running.ask(&request::Connect {
+        address: there.to_string(),
     });
+    assert_eq!(resolved, there);
     eventually("the peer is listed", || {
-        let peers: Vec<PeerReply> = running.ask(&request::Peers {});
+        let peers = running.ask(&request::Peers {});
         peers
             .iter()
             .any(|peer| peer.address == there && peer.proven)
     });
 
-    let remote = peer.put(Atom::bytes(*b"remote")).unwrap().id.to_string();
-    let atom: AtomReply = running.ask(&request::Get { id: remote.clone() });
-    assert_eq!((atom.id, atom.data), (remote, hex(b"remote")));
+    let remote = peer.put(Atom::bytes(*b"remote")).unwrap().id;
+    let atom = running.ask(&request::Get { id: remote });
+    assert_eq!((atom.id, atom.data), (remote, Hex(b"remote".to_vec())));
 
     let local = Atom::bytes(*b"local");
-    let atoms = vec![hex(&local.to_bytes())];
-    let put: PutReply = running.ask(&request::Put { atoms });
-    assert_eq!(put.ids, [local.id().to_string()]);
+    let atoms = vec![local.clone()];
+    let put = running.ask(&request::Put { atoms });
+    assert_eq!(put.ids, [local.id()]);
     assert!(!put.durable);
     assert_eq!(peer.get_atom(local.id()).unwrap(), Some(local.clone()));
 
-    let missing = AtomId::new([0xcc; 32]).to_string();
+    let missing = AtomId::new([0xcc; 32]);
     let error = running
         .client
-        .request(&request::Get {
-            id: missing.clone(),
-        })
+        .request(&request::Get { id: missing })
         .unwrap_err();
-    assert!(matches!(error, ClientError::Refused(_)), "{error}");
-    assert!(error.to_string().contains(&missing), "{error}");
+    assert!(error.to_string().contains(&missing.to_string()), "{error}");
+    let ClientError::Refused(refused) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(refused.kind, ErrorKind::Missing(missing));
 
     let source = "(1 2 ((a b (($0 $1 add) sk)) (a b) fn))".to_owned();
-    let sum: EvalReply = running.ask(&request::Eval {
+    let sum = running.ask(&request::Eval {
         source,
         limit: None,
         fetch_seconds: None,
@@ -176,14 +181,14 @@ fn the_control_socket_does_what_the_commands_need() {
     assert_eq!((sum.text.as_str(), sum.is_error), ("3", false));
     assert_eq!(sum.expr, serde_json::json!({"bytes": "03"}));
 
-    let id = local.id().to_string();
+    let id = local.id();
     running.ask(&request::Advertise {
-        id: id.clone(),
+        id,
         list: false,
         expires_seconds: Some(60),
     });
-    let _: Vec<ProviderReply> = running.ask(&request::Providers { id });
-    let status: StatusReply = running.ask(&request::Status {});
+    running.ask(&request::Providers { id });
+    let status = running.ask(&request::Status {});
     assert_eq!((status.peers, status.advertisements), (1, 1));
     assert_eq!(status.hot_atoms, 2);
     assert!(status.counters["objects_served"] >= 1);
@@ -204,14 +209,9 @@ fn a_list_larger_than_a_reply_comes_in_parts() {
     let mut next = peer.put_list(&values).unwrap().id;
     let (mut got, mut parts) = (Vec::new(), 0);
     while !next.is_zero() {
-        let reply: ListReply = running.ask(&request::GetList {
-            id: next.to_string(),
-        });
-        for atom in &reply.atoms {
-            let atom = Atom::from_bytes(&unhex(atom).unwrap()).unwrap();
-            got.push(atom.data().to_vec());
-        }
-        next = reply.next.parse().unwrap();
+        let reply = running.ask(&request::GetList { id: next });
+        got.extend(reply.atoms.iter().map(|atom| atom.data().to_vec()));
+        next = reply.next;
         parts += 1;
     }
     assert_eq!(got, values);
@@ -222,7 +222,7 @@ fn a_list_larger_than_a_reply_comes_in_parts() {
 fn a_value_whose_json_would_be_too_deep_is_still_shown_as_text() {
     let running = Running::start("deep", &[]);
     let source = format!("{}1{}", "(1 ".repeat(80), ")".repeat(80));
-    let reply: EvalReply = running.ask(&request::Eval {
+    let reply = running.ask(&request::Eval {
         source,
         limit: None,
         fetch_seconds: None,
@@ -240,12 +240,12 @@ fn a_validator_is_a_flag_away() {
     let flags = ["--validation-secret-key", &secret, "--chain-dir", chain_dir];
     let running = Running::start("validator", &flags);
     eventually("two blocks are made", || {
-        let status: StatusReply = running.ask(&request::Status {});
+        let status = running.ask(&request::Status {});
         let validator = status.validator.unwrap();
         assert!(!validator.halted, "{}", validator.activity);
         validator.blocks_made >= 2 && status.latest_block.is_some()
     });
-    let status: StatusReply = running.ask(&request::Status {});
+    let status = running.ask(&request::Status {});
     // The disk of the machine may be nearly full.
     let warnings = status.warnings.iter();
     let of_the_node = warnings.filter(|warning| !warning.starts_with("the disk of "));

@@ -69,7 +69,7 @@ fn serves_all(environment: &Environment, path: &Path) -> Outcome {
     ours.wait_for_peer(&reference.key)?;
     for (id, atom) in all.iter().step_by(all.len() / ASKED) {
         let got = ours.get(&id.to_string())?.ok_or("we did not get it")?;
-        ensure_eq!(got.data, hex(atom.data()), "what we got");
+        ensure_eq!(got.data.to_string(), hex(atom.data()), "what we got");
     }
     Ok(())
 }
@@ -121,7 +121,11 @@ pub(crate) fn we_serve_what_a_reference_wrote(environment: &Environment) -> Outc
     let all = atoms();
     for (id, atom) in &all {
         let got = ours.get(&id.to_string())?.ok_or("we do not have it")?;
-        ensure_eq!(got.data, hex(atom.data()), "what we have under {id}");
+        ensure_eq!(
+            got.data.to_string(),
+            hex(atom.data()),
+            "what we have under {id}"
+        );
     }
     let mut asker = Reference::start(
         environment,

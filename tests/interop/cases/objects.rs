@@ -4,7 +4,7 @@ use crate::environment::Environment;
 use crate::ours::Ours;
 use crate::reference::{Reference, Start, nearer_to};
 use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
-use astreum_core::atom::{Atom, bytes_list};
+use astreum_core::atom::{Atom, AtomKind, bytes_list};
 use astreum_core::text;
 use astreum_node::rpc::hex;
 use serde_json::{Value, json};
@@ -42,8 +42,8 @@ pub(crate) fn a_value_is_put_there_and_got_here(environment: &Environment) -> Ou
     let id = reference.put(&Atom::bytes(*b"from there"))?;
     let atom = ours.get(&id)?.ok_or("we did not get it")?;
     ensure_eq!(
-        (&*atom.data, &*atom.kind),
-        (&*hex(b"from there"), "bytes"),
+        (&atom.data.0[..], atom.kind),
+        (&b"from there"[..], AtomKind::Bytes),
         "what we got"
     );
     ensure!(
@@ -111,7 +111,7 @@ pub(crate) fn the_largest_atom_travels_both_ways(environment: &Environment) -> O
     let data = vec![0xa5; LARGEST_ATOM_BYTES];
     let id = reference.put(&Atom::bytes(data.clone()))?;
     let atom = ours.get(&id)?.ok_or("we did not get it")?;
-    ensure_eq!(atom.data, hex(&data), "what we got");
+    ensure_eq!(atom.data.to_string(), hex(&data), "what we got");
     Ok(())
 }
 
@@ -163,7 +163,7 @@ pub(crate) fn a_reference_redirects_us_to_one_that_provides(environment: &Enviro
     let ours = Ours::with_seeds(environment, &[index.address()])?;
     ours.wait_for_peer(&index.key)?;
     let got = ours.get(&id)?.ok_or("we did not get it")?;
-    ensure_eq!(got.data, hex(atom.data()), "what we got");
+    ensure_eq!(got.data.to_string(), hex(atom.data()), "what we got");
     ensure!(
         provider.count("Handling OBJECT_GET")? >= 1,
         "the provider was asked"
