@@ -13,6 +13,7 @@ use astreum_core::chain::{
     Account, Address, BURN, Block, Body, Builder, Genesis, Header, MAX_BLOCK_TRANSACTIONS, Miner,
     StakeTable, TREASURY, Unsigned, difficulty, write_atoms,
 };
+use astreum_core::consensus::HeadState;
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::{Scalar, Trie};
@@ -253,7 +254,7 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
     let follows = [follow, often, cold].concat();
     let follower = Node::start_with(settings, "blocks-follower", &follows);
     let fresh = Node::start_with(settings, "blocks-fresh", &[often, cold].concat());
-    let is_verified = |node: &Node| node.status().chain.state.as_deref() == Some("verified");
+    let is_verified = |node: &Node| node.status().chain.state == Some(HeadState::Verified);
     let follows = wait(Duration::from_secs(60), || is_verified(&follower));
     assert!(follows, "the follower has a chain");
     let atom = raw_peer::large_atom(1);
@@ -337,7 +338,7 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
             made - before
         ),
         "at most 3 behind, and it advances",
-        behind <= 3 && made > before && followed.state.as_deref() == Some("verified"),
+        behind <= 3 && made > before && followed.state == Some(HeadState::Verified),
     );
     let fresh_chain = fresh.status().chain;
     let shown = followed.bad_blocks.len().min(fresh_chain.bad_blocks.len());
@@ -369,8 +370,7 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
     // A new peer offers heads that are known to be bad: none of them is fetched.
     let newcomer = connected_peer(20, &follower);
     let served = newcomer.engine.stats().objects_served;
-    let known = followed.bad_blocks.iter();
-    let known: Vec<AtomId> = known.filter_map(|block| block.id.parse().ok()).collect();
+    let known: Vec<AtomId> = followed.bad_blocks.iter().map(|block| block.id).collect();
     let end = Instant::now() + Duration::from_secs(4);
     let newcomer = offer(newcomer, &known, || Instant::now() >= end);
     let asked = newcomer.engine.stats().objects_served - served;

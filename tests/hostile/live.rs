@@ -399,11 +399,10 @@ pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
         "none",
         beyond_handshakes == 0,
     );
-    let name = own.to_string();
     let peers = node.peers();
-    let at_home = peers.iter().any(|peer| {
-        peer.public_key == name && peer.proven && peer.address == honest.address().to_string()
-    });
+    let at_home = peers
+        .iter()
+        .any(|peer| peer.public_key == own && peer.proven && peer.address == honest.address());
     figures.bar(
         "the address of the owner is unchanged",
         at_home,

@@ -128,7 +128,7 @@ impl Peer {
         let (address, key) = (node.address, node.key);
         let now = self.now();
         self.engine.connect(now, address);
-        let own = self.engine.public_key().to_string();
+        let own = *self.engine.public_key();
         let connected = self.run(Duration::from_secs(5), |engine| {
             engine.peer(&key).is_some_and(|peer| peer.is_validated)
         });

@@ -4,10 +4,7 @@ use crate::Settings;
 use astreum_core::atom::Atom;
 use astreum_core::chain::Transaction;
 use astreum_core::crypto::PublicKey;
-use astreum_node::rpc::{
-    Client, PeerReply, PutReply, Request, SendReply, StatusReply, TransactionStatusReply, hex,
-    unhex,
-};
+use astreum_node::rpc::{Client, PeerReply, StatusReply, request};
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs;
@@ -77,24 +74,23 @@ impl Node {
         let client = Client::new(&socket, TIMEOUT);
         let status = (0..200).find_map(|_| {
             thread::sleep(Duration::from_millis(50));
-            client.request::<StatusReply>(&Request::Status {}).ok()
+            client.request(&request::Status {}).ok()
         });
         let status = status.expect("the node does not answer within ten seconds");
         let port = status.listen_address.rsplit(':').next().unwrap();
-        let key = unhex(&status.public_key).unwrap();
         Self {
             child,
             home: directory,
             socket,
             client,
-            key: PublicKey::from_slice(&key).unwrap(),
+            key: status.public_key,
             address: SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())),
         }
     }
 
     pub(crate) fn status(&self) -> StatusReply {
         self.client
-            .request(&Request::Status {})
+            .request(&request::Status {})
             .expect("the node does not answer")
     }
 
@@ -108,34 +104,29 @@ impl Node {
 
     pub(crate) fn peers(&self) -> Vec<PeerReply> {
         self.client
-            .request(&Request::Peers {})
+            .request(&request::Peers {})
             .expect("the node does not answer")
     }
 
     /// Makes it start a handshake with this address.
     pub(crate) fn connect(&self, address: &str) {
         let address = address.to_owned();
-        let asked = self
-            .client
-            .request::<serde_json::Value>(&Request::Connect { address });
+        let asked = self.client.request(&request::Connect { address });
         asked.expect("the node does not answer");
     }
 
     pub(crate) fn put(&self, atom: &Atom) {
-        let atoms = vec![hex(&atom.to_bytes())];
-        let kept: PutReply = self.client.request(&Request::Put { atoms }).unwrap();
-        assert_eq!(kept.ids, [atom.id().to_string()]);
+        let atoms = vec![atom.clone()];
+        let kept = self.client.request(&request::Put { atoms }).unwrap();
+        assert_eq!(kept.ids, [atom.id()]);
     }
 
     /// Sends a transaction as the node's own user.
     pub(crate) fn send(&self, transaction: &Transaction) {
         let atoms = transaction.to_atoms();
-        let sent = self.client.request::<SendReply>(&Request::SendTransaction {
-            id: transaction.id().to_string(),
-            atoms: atoms
-                .iter()
-                .map(|(_, atom)| hex(&atom.to_bytes()))
-                .collect(),
+        let sent = self.client.request(&request::SendTransaction {
+            id: transaction.id(),
+            atoms: atoms.into_iter().map(|(_, atom)| atom).collect(),
             dry_run: false,
             force: false,
         });
@@ -144,18 +135,12 @@ impl Node {
 
     /// Returns the height of the block that has a transaction, if one has it within this time.
     pub(crate) fn height_of(&self, transaction: &Transaction, wait_seconds: u64) -> Option<u64> {
-        let status = self
-            .client
-            .request::<TransactionStatusReply>(&Request::TransactionStatus {
-                id: transaction.id().to_string(),
-                wait_seconds,
-                until_safe: false,
-            });
-        status
-            .expect("the node does not answer")
-            .height?
-            .parse()
-            .ok()
+        let status = self.client.request(&request::TransactionStatus {
+            id: transaction.id(),
+            wait_seconds,
+            until_safe: false,
+        });
+        status.expect("the node does not answer").height?.0.to_u64()
     }
 
     /// Returns the resident memory, in bytes.

@@ -3,7 +3,8 @@
 use crate::Settings;
 use crate::figures::Figures;
 use crate::process::Node;
-use astreum_node::rpc::{Client, MAX_CONNECTIONS, PeerReply, Request, StatusReply};
+use astreum_node::rpc::codec::encode_message;
+use astreum_node::rpc::{Client, MAX_CONNECTIONS, Request, request};
 use core::time::Duration;
 use std::fs::{self, Permissions};
 use std::io::Write as _;
@@ -89,22 +90,23 @@ pub(crate) fn abandoned_evaluations(settings: &Settings, figures: &mut Figures) 
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let client = Client::new(&node.socket, Duration::from_secs(60));
     let address = silent.local_addr().unwrap().to_string();
-    let _: String = client.request(&Request::Connect { address }).unwrap();
+    client.request(&request::Connect { address }).unwrap();
     let ask = |number: usize| {
         let references = (0..REFERENCES).map(|at| format!("(0x{number:032x}{at:032x} ref)"));
-        let request = Request::Eval {
+        let request = request::Eval {
             source: format!("({} list)", references.collect::<Vec<_>>().join(" ")),
             limit: None,
             fetch_seconds: Some(3_600),
         };
         let mut stream = UnixStream::connect(&node.socket).unwrap();
-        let line = serde_json::to_string(&request).unwrap() + "\n";
-        stream.write_all(line.as_bytes()).unwrap();
+        let message = Request::Eval(request).to_message(1).unwrap();
+        let frame = encode_message(&message).unwrap();
+        stream.write_all(&frame).unwrap();
         stream
     };
     let open: Vec<UnixStream> = (0..MAX_CONNECTIONS).map(ask).collect();
     thread::sleep(Duration::from_millis(500));
-    let peers = || client.request::<Vec<PeerReply>>(&Request::Peers {});
+    let peers = || client.request(&request::Peers {});
     figures.bar(
         "busy connections, result of another request",
         format!(
@@ -115,7 +117,7 @@ pub(crate) fn abandoned_evaluations(settings: &Settings, figures: &mut Figures) 
         peers().is_err(),
     );
     let started = Instant::now();
-    let status = client.request::<StatusReply>(&Request::Status {});
+    let status = client.request(&request::Status {});
     let took = started.elapsed();
     figures.bar(
         "time until the status is answered",

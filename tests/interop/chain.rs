@@ -1,7 +1,7 @@
 //! Chains of ours for the cases: their start, their funded accounts, and transactions.
 
 use crate::environment::Environment;
-use crate::ours::{Home, Ours};
+use crate::ours::{Home, Ours, parsed};
 use crate::reference::{Process, Reference, Start};
 use crate::suite::wait_for;
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
@@ -11,9 +11,7 @@ use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
 use astreum_node::chain_service::dir::{ChainDir, begin_chain};
 use astreum_node::config::ColdStorageSync;
-use astreum_node::rpc::{
-    AccountReply, BlockReply, Request, SendReply, TransactionStatusReply, hex, unhex,
-};
+use astreum_node::rpc::{AccountReply, BlockReply, TransactionStatusReply, hex, request, unhex};
 use astreum_node::store::cold::{ColdOptions, ColdStore};
 use core::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
@@ -200,7 +198,8 @@ impl Replay {
         let mut nodes = Vec::new();
         while self.next_height <= height {
             let block = ours.block(&self.next_height.to_string())?;
-            self.process.send(&json!({"block": block.id}).to_string())?;
+            self.process
+                .send(&json!({"block": block.id.to_string()}).to_string())?;
             let reply = self.process.receive()?;
             let verdict = &reply["ok"];
             if verdict["verified"] != json!(true) {
@@ -240,17 +239,13 @@ impl Ours {
     ) -> Result<String, String> {
         let transaction = signed(number, to, amount, data);
         let atoms = transaction.to_atoms();
-        let request = Request::SendTransaction {
-            id: transaction.id().to_string(),
-            atoms: atoms
-                .iter()
-                .map(|(_, atom)| hex(&atom.to_bytes()))
-                .collect(),
+        let request = request::SendTransaction {
+            id: transaction.id(),
+            atoms: atoms.into_iter().map(|(_, atom)| atom).collect(),
             dry_run: false,
             force: false,
         };
-        let reply: SendReply = self.request(&request)?;
-        Ok(reply.id)
+        Ok(self.request(&request)?.id.to_string())
     }
 
     /// Sends two transfers of which the sender can pay one. The second is sent before a block has
@@ -274,8 +269,8 @@ impl Ours {
     /// Returns the status of a transaction, once it is in a block.
     pub(crate) fn settled(&self, id: &str) -> Result<TransactionStatusReply, String> {
         wait_for("a block includes the transaction", || {
-            let status: TransactionStatusReply = self.request(&Request::TransactionStatus {
-                id: id.to_owned(),
+            let status = self.request(&request::TransactionStatus {
+                id: parsed(id)?,
                 wait_seconds: 2,
                 until_safe: false,
             })?;
@@ -286,8 +281,8 @@ impl Ours {
 
     /// Returns a block, by `head`, a height, or an id.
     pub(crate) fn block(&self, at: &str) -> Result<BlockReply, String> {
-        self.request(&Request::Block {
-            at: at.to_owned(),
+        self.request(&request::Block {
+            at: parsed(at)?,
             transactions: 100,
             skip: 0,
         })
@@ -295,14 +290,14 @@ impl Ours {
 
     /// Returns an account as of the head.
     pub(crate) fn account(&self, account: &str) -> Result<AccountReply, String> {
-        self.request(&Request::Account {
-            account: account.to_owned(),
+        self.request(&request::Account {
+            account: parsed(account)?,
         })
     }
 
     /// Returns the balance of an account.
     pub(crate) fn balance(&self, account: &str) -> Result<String, String> {
-        Ok(self.account(account)?.balance)
+        Ok(self.account(account)?.balance.to_string())
     }
 
     /// Runs a command of the program on this node and returns its output.

@@ -5,9 +5,10 @@ use crate::suite::wait_for;
 use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
 use astreum_core::expr::Expr;
 use astreum_node::rpc::{
-    AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
-    Request, StatusReply, hex, unhex,
+    AtomReply, Client, ClientError, EvalReply, Method, PeerReply, ProviderReply, StatusReply,
+    request,
 };
+use core::str::FromStr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::path::{Path, PathBuf};
@@ -131,7 +132,7 @@ impl Ours {
         };
         let status = wait_for("our node answers", || ours.started())?;
         ours.port = port_of(&status.listen_address)?;
-        ours.key = status.public_key;
+        ours.key = status.public_key.to_string();
         Ok(ours)
     }
 
@@ -140,7 +141,7 @@ impl Ours {
         if let Ok(Some(status)) = self.child.try_wait() {
             return Err(format!("our node exited with {status}: {}", self.output()));
         }
-        Ok(self.client.request(&Request::Status {}).ok())
+        Ok(self.client.request(&request::Status {}).ok())
     }
 
     /// Returns its terminal output.
@@ -158,17 +159,14 @@ impl Ours {
         self.client.socket()
     }
 
-    pub(crate) fn request<T: serde::de::DeserializeOwned>(
-        &self,
-        request: &Request,
-    ) -> Result<T, String> {
+    pub(crate) fn request<M: Method>(&self, request: &M) -> Result<M::Reply, String> {
         self.client
             .request(request)
             .map_err(|error| format!("our node: {error}"))
     }
 
     pub(crate) fn status(&self) -> Result<StatusReply, String> {
-        self.request(&Request::Status {})
+        self.request(&request::Status {})
     }
 
     /// Returns the number of datagrams that it has received since it started.
@@ -181,7 +179,7 @@ impl Ours {
     }
 
     pub(crate) fn peers(&self) -> Result<Vec<PeerReply>, String> {
-        self.request(&Request::Peers {})
+        self.request(&request::Peers {})
     }
 
     /// Returns its entry of the peer with this key, once the peer's address is validated. Only then
@@ -191,44 +189,39 @@ impl Ours {
             "our node registers the peer with a validated address",
             || {
                 let mut peers = self.peers()?.into_iter();
-                Ok(peers.find(|peer| peer.public_key == key && peer.proven))
+                Ok(peers.find(|peer| peer.public_key.to_string() == key && peer.proven))
             },
         )
     }
 
     pub(crate) fn connect(&self, address: &str) -> Result<(), String> {
-        let request = Request::Connect {
+        let request = request::Connect {
             address: address.to_owned(),
         };
-        self.request::<String>(&request).map(drop)
+        self.request(&request).map(drop)
     }
 
     /// Gets an atom; `None` if it was not found.
     pub(crate) fn get(&self, id: &str) -> Result<Option<AtomReply>, String> {
-        let request = Request::Get { id: id.to_owned() };
+        let request = request::Get { id: parsed(id)? };
         match self.client.request(&request) {
             Ok(atom) => Ok(Some(atom)),
-            Err(ClientError::Refused(reply)) if reply.missing.is_some() => Ok(None),
+            Err(ClientError::Refused(reply)) if reply.is_missing() => Ok(None),
             Err(error) => Err(format!("our node: {error}")),
         }
     }
 
     /// Returns the data of a list's atoms.
     pub(crate) fn get_list(&self, id: &str) -> Result<Vec<Vec<u8>>, String> {
-        let list: ListReply = self.request(&Request::GetList { id: id.to_owned() })?;
-        let atoms = list.atoms.iter().map(|stored| {
-            let bytes = unhex(stored).ok_or("not hex")?;
-            let atom = Atom::from_bytes(&bytes).map_err(|error| error.to_string())?;
-            Ok(atom.data().to_vec())
-        });
-        atoms.collect()
+        let list = self.request(&request::GetList { id: parsed(id)? })?;
+        Ok(list.atoms.iter().map(|atom| atom.data().to_vec()).collect())
     }
 
     /// Stores atoms and returns their ids.
     pub(crate) fn put(&self, atoms: &[Atom]) -> Result<Vec<String>, String> {
-        let atoms = atoms.iter().map(|atom| hex(&atom.to_bytes())).collect();
-        let reply: PutReply = self.request(&Request::Put { atoms })?;
-        Ok(reply.ids)
+        let atoms = atoms.to_vec();
+        let reply = self.request(&request::Put { atoms })?;
+        Ok(reply.ids.iter().map(AtomId::to_string).collect())
     }
 
     pub(crate) fn advertise(
@@ -237,19 +230,19 @@ impl Ours {
         list: bool,
         expires_seconds: Option<u64>,
     ) -> Result<(), String> {
-        self.request(&Request::Advertise {
-            id: id.to_owned(),
+        self.request(&request::Advertise {
+            id: parsed(id)?,
             list,
             expires_seconds,
         })
     }
 
     pub(crate) fn providers(&self, id: &str) -> Result<Vec<ProviderReply>, String> {
-        self.request(&Request::Providers { id: id.to_owned() })
+        self.request(&request::Providers { id: parsed(id)? })
     }
 
     pub(crate) fn eval(&self, source: &str) -> Result<EvalReply, String> {
-        self.request(&Request::Eval {
+        self.request(&request::Eval {
             source: source.to_owned(),
             limit: None,
             fetch_seconds: None,
@@ -263,25 +256,21 @@ impl Ours {
     }
 }
 
+/// Parses an id, a key or a reference to a block.
+pub(crate) fn parsed<T>(text: &str) -> Result<T, String>
+where
+    T: FromStr<Err: core::fmt::Display>,
+{
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
 impl AtomSource for Ours {
     type Error = String;
 
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<String>> {
         let found = self.get(&id.to_string()).map_err(SourceError::Failed)?;
         let reply = found.ok_or(SourceError::Missing(*id))?;
-        let parts = || {
-            let kind = match &*reply.kind {
-                "symbol" => astreum_core::atom::AtomKind::Symbol,
-                "bytes" => astreum_core::atom::AtomKind::Bytes,
-                _ => astreum_core::atom::AtomKind::List,
-            };
-            Some(Atom::new(
-                kind,
-                unhex(&reply.data)?,
-                reply.next.parse().ok()?,
-            ))
-        };
-        parts().ok_or_else(|| SourceError::Failed(format!("{reply:?} is not an atom")))
+        reply.atom().map_err(SourceError::Failed)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::node::{Node, Role};
 use crate::world::World;
-use astreum_node::rpc::{Request, StatusReply};
+use astreum_node::rpc::{StatusReply, request};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fs;
@@ -212,7 +212,7 @@ pub(crate) fn mib(bytes: u64) -> f64 {
 /// Returns the size of the index of a node's cold storage; `None` if the node does not answer, for
 /// example while it is being stopped.
 fn index_bytes(node: &Node) -> Option<u64> {
-    let status: StatusReply = node.request(&Request::Status {}).ok()?;
+    let status: StatusReply = node.request(&request::Status {}).ok()?;
     status.counters.get("cold_memory_bytes").copied()
 }
 

@@ -1,12 +1,11 @@
 //! Node of ours: the real program, which can be stopped, killed and restarted in its directories.
 
 use astreum_core::atom::AtomId;
-use astreum_node::rpc::{Client, ClientError, Request, StatusReply, hex};
+use astreum_node::rpc::{Client, ClientError, Method, StatusReply, hex, request};
 use astreum_node::store::cold::ColdStore;
 use astreum_tests::wait::wait_within;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use core::time::Duration;
-use serde::de::DeserializeOwned;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -171,7 +170,7 @@ impl Node {
                     self.last_output()
                 ));
             }
-            Ok(self.client.request(&Request::Status {}).ok())
+            Ok(self.client.request(&request::Status {}).ok())
         })
         .map_err(|error| format!("node {}: {error}", self.number))?;
         let port = status.listen_address.rsplit(':').next();
@@ -227,7 +226,7 @@ impl Node {
     pub(crate) fn end(&self, how: End) -> Result<Duration, String> {
         let began = Instant::now();
         if matches!(how, End::Asked) {
-            let asked = self.client.request::<serde_json::Value>(&Request::Stop {});
+            let asked = self.client.request(&request::Stop {});
             asked.map_err(|error| {
                 format!(
                     "node {} does not accept the stop request: {error}",
@@ -278,7 +277,7 @@ impl Node {
     }
 
     /// Sends it a request.
-    pub(crate) fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {
+    pub(crate) fn request<M: Method>(&self, request: &M) -> Result<M::Reply, ClientError> {
         self.client.request(request)
     }
 

@@ -10,7 +10,7 @@ use crate::measured::{Operation, Pace};
 use crate::transfers::reference_recipient;
 use crate::world::World;
 use astreum_core::atom::AtomId;
-use astreum_node::rpc::{Request, TransactionStatusReply, hex};
+use astreum_node::rpc::{TransactionStanding, hex, request};
 use astreum_tests::random::Random;
 use astreum_tests::reference::{Environment, Reference, Start};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -85,8 +85,11 @@ fn start(world: &World, environment: &Environment, number: usize) -> Result<Refe
             ..Start::default()
         },
     )?;
-    let status = validator.request::<astreum_node::rpc::StatusReply>(&Request::Status {});
-    let key = status.map_err(|error| error.to_string())?.public_key;
+    let status = validator.request(&request::Status {});
+    let key = status
+        .map_err(|error| error.to_string())?
+        .public_key
+        .to_string();
     reference.wait_for_peer(&key)?;
     Ok(reference)
 }
@@ -216,8 +219,11 @@ fn read_head(world: &World, reference: &mut Reference) -> Result<(), String> {
 /// Announces a transaction to our validator and waits until a block has it.
 fn send(world: &World, reference: &mut Reference) -> Result<(), String> {
     let validator = world.validator()?;
-    let status = validator.request::<astreum_node::rpc::StatusReply>(&Request::Status {});
-    let key = status.map_err(|error| error.to_string())?.public_key;
+    let status = validator.request(&request::Status {});
+    let key = status
+        .map_err(|error| error.to_string())?
+        .public_key
+        .to_string();
     let operation = Operation::ReferenceSend;
     let began = Instant::now();
     let arguments = json!({
@@ -238,20 +244,20 @@ fn send(world: &World, reference: &mut Reference) -> Result<(), String> {
         }
     };
     while began.elapsed() < INCLUSION_TIMEOUT && !world.is_over() {
-        let request = Request::TransactionStatus {
-            id: id.to_string(),
+        let request = request::TransactionStatus {
+            id,
             wait_seconds: 5,
             until_safe: false,
         };
-        match validator.request::<TransactionStatusReply>(&request) {
-            Ok(status) if status.state == "success" => {
+        match validator.request(&request) {
+            Ok(status) if status.state == TransactionStanding::Success => {
                 world.measured.done(operation, began);
                 return Ok(());
             }
             Ok(status) if status.is_final() => {
                 world
                     .measured
-                    .failed(operation, &status.state, &format!("{status:?}"));
+                    .failed(operation, &status.state.to_string(), &format!("{status:?}"));
                 return Ok(());
             }
             _ => {}

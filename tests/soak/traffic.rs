@@ -4,10 +4,9 @@ use crate::catalogue::{ADVERTISED_SECONDS, Holder, Item, random_object};
 use crate::measured::{Measured, Operation, Pace};
 use crate::node::Node;
 use crate::world::World;
-use astreum_core::atom::{Atom, AtomId, AtomKind};
-use astreum_node::rpc::{AtomReply, ClientError, ListReply, PutReply, Request, hex, unhex};
+use astreum_core::atom::{Atom, AtomId};
+use astreum_node::rpc::{ClientError, request};
 use core::time::Duration;
-use serde_json::Value;
 use std::thread;
 use std::time::Instant;
 
@@ -49,18 +48,14 @@ pub(crate) fn put(world: &World, pace: &Pace, thread: u64) {
 /// Stores atoms at a node; acknowledged ones must never be lost.
 fn keep(node: &Node, atoms: &[Atom]) -> Result<(), String> {
     let ids: Vec<AtomId> = atoms.iter().map(Atom::id).collect();
-    let atoms = atoms.iter().map(|atom| hex(&atom.to_bytes())).collect();
-    let reply: PutReply = node
-        .request(&Request::Put { atoms })
+    let atoms = atoms.to_vec();
+    let reply = node
+        .request(&request::Put { atoms })
         .map_err(|error| error.to_string())?;
     if !reply.durable {
         return Err("the put is not durable".to_owned());
     }
-    if !reply
-        .ids
-        .iter()
-        .eq(ids.iter().map(AtomId::to_string).collect::<Vec<_>>().iter())
-    {
+    if reply.ids != ids {
         return Err(format!("it names {:?}", reply.ids));
     }
     node.keeps(&ids);
@@ -69,12 +64,12 @@ fn keep(node: &Node, atoms: &[Atom]) -> Result<(), String> {
 
 /// Advertises an object from a node.
 pub(crate) fn advertise(node: &Node, item: &Item) -> Result<(), String> {
-    let request = Request::Advertise {
-        id: item.id.to_string(),
+    let request = request::Advertise {
+        id: item.id,
         list: item.is_list(),
         expires_seconds: Some(ADVERTISED_SECONDS),
     };
-    node.request::<Value>(&request)
+    node.request(&request)
         .map(drop)
         .map_err(|error| error.to_string())
 }
@@ -157,34 +152,25 @@ fn fetch(node: &Node, item: &Item) -> Result<bool, String> {
 
 /// Gets an atom; `false` if it was not found.
 pub(crate) fn fetch_atom(node: &Node, id: &AtomId) -> Result<bool, String> {
-    let request = Request::Get { id: id.to_string() };
-    let reply: AtomReply = match node.request(&request) {
+    let request = request::Get { id: *id };
+    let reply = match node.request(&request) {
         Ok(reply) => reply,
         Err(error) => return missing(error),
     };
-    let kind = match reply.kind.as_str() {
-        "symbol" => AtomKind::Symbol,
-        "bytes" => AtomKind::Bytes,
-        _ => AtomKind::List,
-    };
-    let data = unhex(&reply.data).ok_or("data is not hex")?;
-    let next = reply.next.parse().map_err(|_| "link is not an id")?;
-    match Atom::new(kind, data, next).id() == *id {
+    match reply.atom()?.id() == *id {
         true => Ok(true),
         false => Err("the reply is another atom".to_owned()),
     }
 }
 
 fn fetch_list(node: &Node, id: &AtomId, count: usize) -> Result<bool, String> {
-    let request = Request::GetList { id: id.to_string() };
-    let reply: ListReply = match node.request(&request) {
+    let request = request::GetList { id: *id };
+    let reply = match node.request(&request) {
         Ok(reply) => reply,
         Err(error) => return missing(error),
     };
     let mut next = *id;
-    for stored in &reply.atoms {
-        let bytes = unhex(stored).ok_or("an atom is not hex")?;
-        let atom = Atom::from_bytes(&bytes).map_err(|error| error.to_string())?;
+    for atom in &reply.atoms {
         if atom.id() != next {
             return Err("the list has another atom".to_owned());
         }
@@ -198,7 +184,7 @@ fn fetch_list(node: &Node, id: &AtomId, count: usize) -> Result<bool, String> {
 
 fn missing(error: ClientError) -> Result<bool, String> {
     match error {
-        ClientError::Refused(reply) if reply.missing.is_some() => Ok(false),
+        ClientError::Refused(reply) if reply.is_missing() => Ok(false),
         error => Err(error.to_string()),
     }
 }

@@ -7,9 +7,7 @@ use crate::node::Node;
 use crate::world::World;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::Transaction;
-use astreum_node::rpc::{
-    AccountReply, Request, SendReply, TransactionReply, TransactionStatusReply, hex,
-};
+use astreum_node::rpc::{AccountName, TransactionStanding, TransactionStatusReply, request};
 use astreum_tests::random::Random;
 use core::time::Duration;
 use std::thread;
@@ -58,16 +56,13 @@ pub(crate) fn send(world: &World, pace: &Pace, thread: u64) {
 
 fn submit(node: &Node, transaction: &Transaction) -> Result<(), String> {
     let atoms = transaction.to_atoms();
-    let request = Request::SendTransaction {
-        id: transaction.id().to_string(),
-        atoms: atoms
-            .iter()
-            .map(|(_, atom)| hex(&atom.to_bytes()))
-            .collect(),
+    let request = request::SendTransaction {
+        id: transaction.id(),
+        atoms: atoms.into_iter().map(|(_, atom)| atom).collect(),
         dry_run: false,
         force: false,
     };
-    node.request::<SendReply>(&request)
+    node.request(&request)
         .map(drop)
         .map_err(|error| error.to_string())
 }
@@ -87,7 +82,7 @@ fn wait_for_inclusion(
     let mut times = 1;
     while began.elapsed() < GIVE_UP {
         match status(asked, &id, WAIT_SECONDS) {
-            Ok(status) if status.state == "success" => {
+            Ok(status) if status.state == TransactionStanding::Success => {
                 world.ledger.included(&id);
                 match times {
                     1 => world.measured.done(Operation::Land, began),
@@ -105,7 +100,7 @@ fn wait_for_inclusion(
                 let detail = format!("{id} at node {}: {status:?}", asked.number);
                 world
                     .measured
-                    .failed(Operation::Land, &status.state, &detail);
+                    .failed(Operation::Land, &status.state.to_string(), &detail);
                 return None;
             }
             Ok(_) => {}
@@ -133,8 +128,8 @@ fn wait_for_inclusion(
 }
 
 fn status(node: &Node, id: &AtomId, wait_seconds: u64) -> Result<TransactionStatusReply, String> {
-    node.request(&Request::TransactionStatus {
-        id: id.to_string(),
+    node.request(&request::TransactionStatus {
+        id: *id,
         wait_seconds,
         until_safe: false,
     })
@@ -149,15 +144,15 @@ fn read_elsewhere(world: &World, seen_at: usize, sent: &Transaction, random: &mu
     else {
         return;
     };
-    let id = sent.id().to_string();
+    let id = sent.id();
     let began = Instant::now();
     let operation = Operation::ReadTransaction;
-    match node.request::<TransactionReply>(&Request::Transaction { id }) {
+    match node.request(&request::Transaction { id }) {
         Ok(read) => {
             let is_equal = read.signature_holds
-                && read.amount == sent.amount.to_string()
-                && read.recipient == sent.recipient.to_string()
-                && read.sender == sent.sender().to_string();
+                && read.amount == sent.amount
+                && read.recipient == sent.recipient
+                && read.sender == *sent.sender();
             match is_equal {
                 true => world.measured.done(operation, began),
                 false => world
@@ -190,7 +185,8 @@ pub(crate) fn settle(world: &World) -> Result<Account, String> {
     let node = world.validator()?;
     loop {
         for id in world.ledger.missing(true) {
-            if status(node, &id, 0).is_ok_and(|status| status.state == "success") {
+            if status(node, &id, 0).is_ok_and(|status| status.state == TransactionStanding::Success)
+            {
                 world.ledger.included(&id);
             }
         }
@@ -206,12 +202,12 @@ pub(crate) fn settle(world: &World) -> Result<Account, String> {
         ..Account::default()
     };
     for (recipient, expected) in world.ledger.expected() {
-        let request = Request::Account {
-            account: recipient.to_string(),
+        let request = request::Account {
+            account: AccountName::Key(recipient),
         };
-        let reply: AccountReply = node.request(&request).map_err(|error| error.to_string())?;
-        account.height = reply.head.height.parse().unwrap_or_default();
-        if reply.balance != expected.to_string() {
+        let reply = node.request(&request).map_err(|error| error.to_string())?;
+        account.height = reply.head.height.0.to_u64().unwrap_or_default();
+        if reply.balance != expected {
             let line = format!("{recipient} has {} of {expected}", reply.balance);
             account.wrong.push(line);
         }

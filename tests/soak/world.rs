@@ -6,7 +6,7 @@ use crate::measured::Measured;
 use crate::node::{Node, Role};
 use crate::references::ReferenceSlot;
 use crate::{Arguments, ledger};
-use astreum_node::rpc::{PeerReply, Request, StatusReply};
+use astreum_node::rpc::request;
 use astreum_tests::random::Random;
 use astreum_tests::wait::wait_within;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -97,10 +97,10 @@ impl World {
             if self.is_over() {
                 return Ok(Some(()));
             }
-            let Ok(status) = node.request::<StatusReply>(&Request::Status {}) else {
+            let Ok(status) = node.request(&request::Status {}) else {
                 return Ok(None);
             };
-            let Ok(peers) = node.request::<Vec<PeerReply>>(&Request::Peers {}) else {
+            let Ok(peers) = node.request(&request::Peers {}) else {
                 return Ok(None);
             };
             let proven = peers.iter().filter(|peer| peer.proven).count();

@@ -2,7 +2,9 @@
 
 use std::io::Write as _;
 
-use crate::rpc::{AccountReply, HeadReply, Request};
+use astreum_core::atom::AtomId;
+
+use crate::rpc::{AccountReply, HeadReply, request};
 
 use super::block::time;
 use super::chain_args::{AccountArgs, AccountCommand, AccountShowArgs};
@@ -12,11 +14,8 @@ use super::parse;
 
 pub(super) fn account(args: AccountArgs, out: &mut Output) -> Result<(), Failure> {
     let AccountCommand::Show(AccountShowArgs { account, json, at }) = args.command;
-    let named = parse::account("the account", &account)?;
-    let request = Request::Account {
-        account: named.word(),
-    };
-    let reply: AccountReply = client(&at)?.request(&request)?;
+    let account = parse::account("the account", &account)?;
+    let reply = client(&at)?.request(&request::Account { account })?;
     if json {
         return json_line(out, &reply);
     }
@@ -24,22 +23,26 @@ pub(super) fn account(args: AccountArgs, out: &mut Output) -> Result<(), Failure
 }
 
 fn text(reply: &AccountReply) -> String {
-    let root = |id: &str| match id.bytes().all(|digit| digit == b'0') {
-        true => "none".to_owned(),
-        false => id.to_owned(),
-    };
     let rows = [
-        ("account", reply.account.clone()),
-        ("balance", reply.balance.clone()),
-        ("stake", reply.stake.clone()),
-        ("counter", reply.counter.clone()),
-        ("code", root(&reply.code)),
-        ("data", root(&reply.data)),
-        ("channels", root(&reply.channels)),
-        ("record", reply.id.clone()),
+        ("account", reply.account.to_string()),
+        ("balance", reply.balance.to_string()),
+        ("stake", reply.stake.to_string()),
+        ("counter", reply.counter.to_string()),
+        ("code", root(reply.code)),
+        ("data", root(reply.data)),
+        ("channels", root(reply.channels)),
+        ("record", reply.id.to_string()),
         ("at block", at_head(&reply.head)),
     ];
     table(&rows)
+}
+
+/// Formats the first atom of a list or the root of a trie.
+pub(super) fn root(id: AtomId) -> String {
+    match id.is_zero() {
+        true => "none".to_owned(),
+        false => id.to_string(),
+    }
 }
 
 /// Formats names and values in two columns.
@@ -60,30 +63,33 @@ pub(super) fn at_head(head: &HeadReply) -> String {
         timestamp,
         state,
     } = head;
-    format!("{height} ({}, {state}), {id}", time(timestamp))
+    format!("{height} ({}, {state}), {id}", time(&timestamp.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use astreum_core::chain::Address;
+    use astreum_core::consensus::HeadState;
+    use astreum_core::integer::Natural;
 
     #[test]
     fn account_text_states_its_block() {
         let reply = AccountReply {
-            account: "ab".repeat(32),
+            account: Address::new([0xab; 32]),
             head: HeadReply {
-                id: "cd".repeat(32),
-                height: "7".to_owned(),
-                timestamp: "1767225600".to_owned(),
-                state: "verified".to_owned(),
+                id: AtomId::new([0xcd; 32]),
+                height: 7_u64.into(),
+                timestamp: 1_767_225_600_u64.into(),
+                state: HeadState::Verified,
             },
-            id: "ef".repeat(32),
-            balance: "340282366920938463463374607431768211456".to_owned(),
-            counter: "0".to_owned(),
-            stake: "3".to_owned(),
-            code: "00".repeat(32),
-            data: "00".repeat(32),
-            channels: "12".repeat(32),
+            id: AtomId::new([0xef; 32]),
+            balance: "340282366920938463463374607431768211456".parse().unwrap(),
+            counter: Natural::ZERO,
+            stake: Natural::from(3_u64),
+            code: AtomId::ZERO,
+            data: AtomId::ZERO,
+            channels: AtomId::new([0x12; 32]),
         };
         let shown = text(&reply);
         let line = |name: &str| shown.lines().find(|line| line.starts_with(name)).unwrap();

@@ -3,7 +3,9 @@
 use core::num::NonZeroU64;
 use std::io::Write as _;
 
-use crate::rpc::{AdvertisementReply, Request};
+use astreum_core::atom::AtomId;
+
+use crate::rpc::{AdvertisementReply, request};
 
 use super::args::{AdvertiseArgs, AdvertiseCommand};
 use super::client::duration;
@@ -22,7 +24,7 @@ pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Fa
             let ids = checked(ids)?;
             let client = client(at)?;
             for id in ids {
-                let request = Request::Advertise {
+                let request = request::Advertise {
                     id,
                     list: *list,
                     expires_seconds: expires.map(NonZeroU64::get),
@@ -32,8 +34,7 @@ pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Fa
             Ok(())
         }
         AdvertiseCommand::List { json, at } => {
-            let advertised: Vec<AdvertisementReply> =
-                client(at)?.request(&Request::Advertised {})?;
+            let advertised = client(at)?.request(&request::Advertised {})?;
             for advertisement in &advertised {
                 if *json {
                     json_line(out, advertisement)?;
@@ -58,9 +59,9 @@ pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Fa
             let client = client(at)?;
             let mut missing = Vec::new();
             for id in ids {
-                let request = Request::Withdraw { id: id.clone() };
-                if !client.request::<bool>(&request)? {
-                    missing.push(id);
+                let request = request::Withdraw { id };
+                if !client.request(&request)? {
+                    missing.push(id.to_string());
                 }
             }
             if missing.is_empty() {
@@ -75,7 +76,7 @@ pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Fa
 }
 
 /// Parses all ids before any request is sent.
-fn checked(ids: &[String]) -> Result<Vec<String>, Failure> {
-    let id = |text: &String| Ok(parse::id("the object", text)?.to_string());
+fn checked(ids: &[String]) -> Result<Vec<AtomId>, Failure> {
+    let id = |text: &String| parse::id("the object", text);
     ids.iter().map(id).collect()
 }

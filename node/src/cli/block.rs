@@ -2,14 +2,19 @@
 
 use std::io::Write as _;
 
-use crate::log::utc_text;
-use crate::rpc::{BlockReply, MAX_BLOCKS_REPLY, MAX_TRANSACTIONS_REPLY, Request};
+use astreum_core::integer::Natural;
 
-use super::account::table;
+use crate::log::utc_text;
+use crate::query::BlockAt;
+use crate::rpc::{
+    BlockReply, MAX_BLOCKS_REPLY, MAX_TRANSACTIONS_REPLY, TransactionStanding, request,
+};
+
+use super::account::{root, table};
 use super::chain_args::{BlockArgs, BlockCommand, BlockListArgs, BlockShowArgs};
 use super::eval_session::client;
 use super::output::{Failure, Output, json_line};
-use super::parse::{self, At};
+use super::parse;
 
 pub(super) fn block(args: BlockArgs, out: &mut Output) -> Result<(), Failure> {
     match args.command {
@@ -27,12 +32,12 @@ fn show(args: &BlockShowArgs, out: &mut Output) -> Result<(), Failure> {
              shown at once; continue with --skip"
         )));
     }
-    let request = Request::Block {
-        at: at.word(),
+    let request = request::Block {
+        at,
         transactions: args.transactions,
         skip: args.skip,
     };
-    let reply: BlockReply = client(&args.at)?.request(&request)?;
+    let reply = client(&args.at)?.request(&request)?;
     if args.json {
         return json_line(out, &reply);
     }
@@ -40,36 +45,33 @@ fn show(args: &BlockShowArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn text(block: &BlockReply, skip: u32) -> String {
-    let none = |id: &str| match id.bytes().all(|digit| digit == b'0') {
-        true => "none".to_owned(),
-        false => id.to_owned(),
-    };
     let count = block.transaction_count.unwrap_or_default();
     let rows = [
-        ("block", block.id.clone()),
-        ("height", block.height.clone()),
-        ("time", time(&block.timestamp)),
-        ("chain id", block.chain_id.clone()),
-        ("previous", none(&block.previous)),
-        ("validator", block.validator.clone()),
+        ("block", block.id.to_string()),
+        ("height", block.height.to_string()),
+        ("time", time(&block.timestamp.0)),
+        ("chain id", block.chain_id.to_string()),
+        ("previous", root(block.previous)),
+        ("validator", block.validator.to_string()),
         ("signature", signature(block)),
-        ("difficulty", block.difficulty.clone()),
-        ("nonce", block.nonce.clone()),
-        ("accounts", none(&block.accounts)),
+        ("difficulty", block.difficulty.to_string()),
+        ("nonce", block.nonce.to_string()),
+        ("accounts", root(block.accounts)),
         (
             "transactions",
-            format!("{count}, {}", none(&block.transactions)),
+            format!("{count}, {}", root(block.transactions)),
         ),
-        ("receipts", none(&block.receipts)),
-        ("cumulative stake", block.cumulative_stake.clone()),
-        ("cumulative burn", block.cumulative_burn.clone()),
-        ("cumulative mint", block.cumulative_mint.clone()),
-        ("fees", block.total_fees.clone()),
-        ("cumulative fees", block.cumulative_total_fees.clone()),
+        ("receipts", root(block.receipts)),
+        ("cumulative stake", block.cumulative_stake.to_string()),
+        ("cumulative burn", block.cumulative_burn.to_string()),
+        ("cumulative mint", block.cumulative_mint.to_string()),
+        ("fees", block.total_fees.to_string()),
+        ("cumulative fees", block.cumulative_total_fees.to_string()),
     ];
     let mut text = table(&rows);
     for one in &block.included {
-        text.push_str(&format!("{:>6}  {}  {}\n", one.index, one.id, one.status));
+        let status = TransactionStanding::from(one.status);
+        text.push_str(&format!("{:>6}  {}  {status}\n", one.index, one.id));
     }
     let shown = u64::from(skip).saturating_add(block.included.len() as u64);
     if shown < count && !block.included.is_empty() {
@@ -99,11 +101,8 @@ fn list(args: &BlockListArgs, out: &mut Output) -> Result<(), Failure> {
     }
     while left > 0 {
         let count = left.min(MAX_BLOCKS_REPLY);
-        let request = Request::Blocks {
-            from: from.word(),
-            count,
-        };
-        let blocks: Vec<BlockReply> = client.request(&request)?;
+        let request = request::Blocks { from, count };
+        let blocks = client.request(&request)?;
         let Some(last) = blocks.last() else {
             return Ok(());
         };
@@ -115,10 +114,10 @@ fn list(args: &BlockListArgs, out: &mut Output) -> Result<(), Failure> {
             }
         }
         left = left.saturating_sub(u32::try_from(blocks.len()).unwrap_or(u32::MAX));
-        match parse::block(&last.previous)? {
-            At::Id(id) if id.is_zero() => return Ok(()),
-            previous => from = previous,
+        if last.previous.is_zero() {
+            return Ok(());
         }
+        from = BlockAt::Id(last.previous);
     }
     Ok(())
 }
@@ -127,51 +126,54 @@ fn line(block: &BlockReply) -> String {
     let count = block
         .transaction_count
         .map_or_else(|| "?".to_owned(), |count| count.to_string());
-    let (height, time) = (&block.height, time(&block.timestamp));
+    let (height, time) = (&block.height, time(&block.timestamp.0));
     format!("{height:>8}  {time:<23}  {count:>5}  {}", block.id)
 }
 
 /// Returns a human-readable form of seconds since 1970; years after 9999 stay a number.
-pub(super) fn time(seconds: &str) -> String {
-    match seconds.parse() {
-        Ok(seconds) => utc_text(seconds),
-        Err(_) => format!("{seconds} s after 1970"),
+pub(super) fn time(seconds: &Natural) -> String {
+    match seconds.to_u64() {
+        Some(seconds) => utc_text(seconds),
+        None => format!("{seconds} s after 1970"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::IncludedReply;
+    use crate::rpc::{Hex, IncludedReply};
+    use astreum_core::atom::AtomId;
+    use astreum_core::chain::{Address, Status};
 
     fn reply() -> BlockReply {
-        let number = |text: &str| text.to_owned();
+        let id = |byte| AtomId::new([byte; 32]);
+        let amount = |amount: u64| Natural::from(amount);
         BlockReply {
-            id: "ab".repeat(32),
-            chain_id: number("0"),
-            height: number("12"),
-            previous: "cd".repeat(32),
-            timestamp: number("1767225601"),
-            difficulty: number("3"),
-            validator: "ef".repeat(32),
-            nonce: number("77"),
-            cumulative_stake: number("1"),
-            cumulative_burn: number("2"),
-            cumulative_mint: number("3"),
-            cumulative_total_fees: number("4"),
-            total_fees: number("0"),
-            accounts: "12".repeat(32),
-            transactions: "34".repeat(32),
-            receipts: "56".repeat(32),
-            signature: "78".repeat(64),
+            id: id(0xab),
+            chain_id: 0_u64.into(),
+            height: 12_u64.into(),
+            previous: id(0xcd),
+            timestamp: 1_767_225_601_u64.into(),
+            difficulty: 3_u64.into(),
+            validator: Address::new([0xef; 32]),
+            nonce: amount(77),
+            cumulative_stake: amount(1),
+            cumulative_burn: amount(2),
+            cumulative_mint: amount(3),
+            cumulative_total_fees: amount(4),
+            total_fees: amount(0),
+            accounts: id(0x12),
+            transactions: id(0x34),
+            receipts: id(0x56),
+            signature: Hex(vec![0x78; 64]),
             signature_holds: Some(true),
             transaction_count: Some(9),
             included: vec![IncludedReply {
                 index: 4,
-                id: "9a".repeat(32),
-                receipt: "bc".repeat(32),
-                status: "failed".to_owned(),
-                cost: number("1"),
+                id: id(0x9a),
+                receipt: id(0xbc),
+                status: Status::Failed,
+                cost: amount(1),
             }],
         }
     }
@@ -189,9 +191,9 @@ mod tests {
             assert!(shown.contains(part), "no {part:?} in {shown}");
         }
         let genesis = BlockReply {
-            previous: "0".repeat(64),
-            transactions: "0".repeat(64),
-            signature: String::new(),
+            previous: AtomId::ZERO,
+            transactions: AtomId::ZERO,
+            signature: Hex::default(),
             signature_holds: None,
             transaction_count: Some(0),
             included: vec![],
@@ -219,8 +221,8 @@ mod tests {
 
     #[test]
     fn times_beyond_the_calendar_stay_numbers() {
-        assert_eq!(time("0"), "1970-01-01 00:00:00 UTC");
+        assert_eq!(time(&Natural::ZERO), "1970-01-01 00:00:00 UTC");
         let late = "99999999999999999999999999";
-        assert_eq!(time(late), format!("{late} s after 1970"));
+        assert_eq!(time(&late.parse().unwrap()), format!("{late} s after 1970"));
     }
 }

@@ -182,7 +182,7 @@ fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
         (
             "head",
             head.map_or_else(none, |head| {
-                let at = time(&head.timestamp.to_string());
+                let at = time(&head.timestamp.into());
                 format!("{} ({at}, {}), {}", head.height, head.state, head.id)
             }),
         ),
@@ -198,7 +198,7 @@ fn last_signed(record: &SigningRecord) -> String {
         Some(block) => format!(
             "last block {} ({}), {}",
             block.height,
-            time(&block.timestamp.to_string()),
+            time(&block.timestamp.into()),
             block.block
         ),
         None => "nothing signed".to_owned(),

@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::thread;
 use std::time::Instant;
 
-use serde_json::Value;
+use astreum_core::crypto::PublicKey;
 
 use crate::config::Seed;
-use crate::rpc::{Client, PeerReply, ProducerReply, Request, StatusReply};
+use crate::rpc::{Client, PeerReply, ProducerReply, StatusReply, request};
 
 use super::args::{PeersArgs, StatusArgs};
 use super::eval_session::client;
@@ -22,22 +22,26 @@ const HELLO_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
+    let status = client.request(&request::Status {})?;
     if args.json {
-        let status: Value = client.request(&Request::Status {})?;
-        json_line(out, &status)?;
-        let status: StatusReply = serde_json::from_value(status).map_err(Failure::failed)?;
+        // The fields are sorted by name.
+        json_line(
+            out,
+            &serde_json::to_value(&status).map_err(Failure::failed)?,
+        )?;
         return verdict(args, &status);
     }
-    let status: StatusReply = client.request(&Request::Status {})?;
     let verdict = verdict(args, &status);
     let none = || "unknown".to_owned();
     let rows = [
         ("version", status.version),
-        ("public key", status.public_key),
+        ("public key", status.public_key.to_string()),
         ("listen address", status.listen_address),
         (
             "public address",
-            status.advertised_address.unwrap_or_else(none),
+            status
+                .advertised_address
+                .map_or_else(none, |address| address.to_string()),
         ),
         ("uptime", duration(status.uptime_seconds)),
         ("chain id", status.chain_id.to_string()),
@@ -62,7 +66,12 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
             }
             .to_owned(),
         ),
-        ("latest block", status.latest_block.unwrap_or_else(none)),
+        (
+            "latest block",
+            status
+                .latest_block
+                .map_or_else(none, |block| block.to_string()),
+        ),
         (
             "head age",
             status.head_age_seconds.map_or_else(none, duration),
@@ -147,7 +156,10 @@ pub(super) fn duration(seconds: u64) -> String {
 
 pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
-    let key = |text: &String| Ok::<_, Failure>(parse::id("the public key", text)?.to_string());
+    let key = |text: &String| {
+        let key = parse::id("the public key", text)?;
+        Ok::<_, Failure>(PublicKey::new(*key.as_bytes()))
+    };
     let changes = [
         args.remove.as_ref().map(|it| (it, Some(false))),
         args.ban.as_ref().map(|it| (it, Some(true))),
@@ -155,11 +167,10 @@ pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
     ];
     if let Some((text, removal)) = changes.into_iter().flatten().next() {
         let key = key(text)?;
-        let request = match removal {
-            Some(ban) => Request::RemovePeer { key, ban },
-            None => Request::UnbanPeer { key },
+        let was_known = match removal {
+            Some(ban) => client.request(&request::RemovePeer { key, ban })?,
+            None => client.request(&request::UnbanPeer { key })?,
         };
-        let was_known: bool = client.request(&request)?;
         // Bans also apply to unknown keys.
         return match removal {
             Some(false) if !was_known => Err(Failure::Failed(format!(
@@ -171,7 +182,7 @@ pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
     }
     let (peers, failure) = match &args.connect {
         Some(address) => connect(&client, address)?,
-        None => (client.request(&Request::Peers {})?, None),
+        None => (client.request(&request::Peers {})?, None),
     };
     list(&peers, args.json, out)?;
     failure.map_or(Ok(()), Err)
@@ -184,13 +195,13 @@ fn connect(client: &Client, address: &str) -> Result<(Vec<PeerReply>, Option<Fai
         let text = format!("invalid value {address:?} for --connect: {error}");
         return Err(Failure::Usage(text));
     }
-    let request = Request::Connect {
+    let request = request::Connect {
         address: address.to_owned(),
     };
-    let resolved: String = client.request(&request)?;
+    let resolved = client.request(&request)?;
     let deadline = Instant::now() + HELLO_TIMEOUT;
     loop {
-        let peers: Vec<PeerReply> = client.request(&Request::Peers {})?;
+        let peers = client.request(&request::Peers {})?;
         if peers.iter().any(|peer| peer.address == resolved) {
             return Ok((peers, None));
         }

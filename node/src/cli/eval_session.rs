@@ -11,9 +11,7 @@ use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Evaluation, Machine, Progress, Reason};
 
 use crate::WaitLimit;
-use crate::rpc::{
-    AtomReply, Client, ClientError, EVAL_FETCH_SECONDS, PutReply, Request, hex, unhex,
-};
+use crate::rpc::{Client, ClientError, EVAL_FETCH_SECONDS, request};
 
 use super::args::NodeArgs;
 use super::language_args::LimitArgs;
@@ -42,7 +40,7 @@ impl Session {
         });
         if let Some(node) = &node {
             // Reports a missing node now rather than as a missing atom later.
-            node.request::<serde_json::Value>(&Request::Status {})?;
+            node.request(&request::Status {})?;
         }
         let store = Store {
             memory: MemoryStore::new(),
@@ -149,9 +147,8 @@ impl Store {
     }
 }
 
-/// Decodes the atom of a reply, and checks that it is the requested one.
-pub(super) fn checked_atom(id: &AtomId, stored: &[u8]) -> Result<Atom, String> {
-    let atom = Atom::from_bytes(stored).map_err(|error| error.to_string())?;
+/// Checks that the atom of a reply is the requested one.
+pub(super) fn checked_atom(id: &AtomId, atom: Atom) -> Result<Atom, String> {
     if atom.id() == *id {
         Ok(atom)
     } else {
@@ -163,29 +160,17 @@ pub(super) fn checked_atom(id: &AtomId, stored: &[u8]) -> Result<Atom, String> {
 pub(super) fn fetch(node: &Client, id: &AtomId) -> Result<Option<Atom>, ClientError> {
     match get(node, id) {
         Ok(atom) => Ok(Some(atom)),
-        Err(ClientError::Refused(refused)) if refused.missing.is_some() => Ok(None),
+        Err(ClientError::Refused(refused)) if refused.is_missing() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 /// Requests one atom from the node. If it is not found, the node's error contains advice.
 pub(super) fn get(node: &Client, id: &AtomId) -> Result<Atom, ClientError> {
-    let request = Request::Get { id: id.to_string() };
-    let reply: AtomReply = node.request(&request)?;
     let bad = |message: String| ClientError::BadReply { message };
-    let kind = match reply.kind.as_str() {
-        "symbol" => 0,
-        "bytes" => 1,
-        "list" => 2,
-        other => return Err(bad(format!("unknown kind {other:?}"))),
-    };
-    let next: AtomId = reply
-        .next
-        .parse()
-        .map_err(|_| bad("malformed next id".to_owned()))?;
-    let data = unhex(&reply.data).ok_or_else(|| bad("data is not hex".to_owned()))?;
-    let stored = [next.as_bytes().as_slice(), &[kind], &data].concat();
-    checked_atom(id, &stored).map_err(bad)
+    let reply = node.request(&request::Get { id: *id })?;
+    let atom = reply.atom().map_err(bad)?;
+    checked_atom(id, atom).map_err(bad)
 }
 
 impl AtomSource for Store {
@@ -211,8 +196,8 @@ impl AtomSink for Store {
 
     fn put(&mut self, _: AtomId, atom: Atom) -> Result<(), String> {
         if let Some(node) = &self.node {
-            let atoms = vec![hex(&atom.to_bytes())];
-            let kept: Result<PutReply, ClientError> = node.request(&Request::Put { atoms });
+            let atoms = vec![atom.clone()];
+            let kept = node.request(&request::Put { atoms });
             kept.map_err(|error| self.failed(&error))?;
         }
         self.memory.insert(atom);

@@ -2,9 +2,11 @@
 
 use std::io::Write as _;
 
+use astreum_core::chain::fork_choice::Cause;
+use astreum_core::integer::Natural;
 use clap::Args;
 
-use crate::rpc::{ClientError, ForkReply, ForksReply, Request, SideReply};
+use crate::rpc::{ClientError, ForkReply, ForksReply, Method, SideReply, request};
 
 use super::account::table;
 use super::args::NodeArgs;
@@ -33,20 +35,23 @@ pub(super) struct DecisionArgs {
 }
 
 pub(super) fn forks(args: &ForksArgs, out: &mut Output) -> Result<(), Failure> {
-    show(&ask(&args.at, &Request::Forks {})?, args.json, out)
+    show(&ask(&args.at, &request::Forks {})?, args.json, out)
 }
 
 pub(super) fn adopt(args: &DecisionArgs, out: &mut Output) -> Result<(), Failure> {
-    let id = parse::id("the block", &args.id)?.to_string();
-    show(&ask(&args.at, &Request::AdoptFork { id })?, args.json, out)
+    let id = parse::id("the block", &args.id)?;
+    show(&ask(&args.at, &request::AdoptFork { id })?, args.json, out)
 }
 
 pub(super) fn avoid(args: &DecisionArgs, out: &mut Output) -> Result<(), Failure> {
-    let id = parse::id("the block", &args.id)?.to_string();
-    show(&ask(&args.at, &Request::AvoidBlock { id })?, args.json, out)
+    let id = parse::id("the block", &args.id)?;
+    show(&ask(&args.at, &request::AvoidBlock { id })?, args.json, out)
 }
 
-fn ask(at: &NodeArgs, request: &Request) -> Result<ForksReply, Failure> {
+fn ask<M>(at: &NodeArgs, request: &M) -> Result<ForksReply, Failure>
+where
+    M: Method<Reply = ForksReply>,
+{
     client(at)?.request(request).map_err(|error| match error {
         ClientError::NotRunning { .. } => Failure::Failed(format!(
             "{error}; only a running node knows forks: `astreum chain show` and `astreum chain \
@@ -69,18 +74,14 @@ fn text(reply: &ForksReply) -> String {
         _ => "none".to_owned(),
     };
     let mut rows = vec![("head", head)];
-    rows.extend(reply.adopted.iter().map(|id| ("adopted", id.clone())));
-    rows.extend(reply.avoided.iter().map(|id| ("avoided", id.clone())));
+    rows.extend(reply.adopted.iter().map(|id| ("adopted", id.to_string())));
+    rows.extend(reply.avoided.iter().map(|id| ("avoided", id.to_string())));
     let is_contested = |fork: &&ForkReply| !reply.contests.iter().any(|it| it.block == fork.block);
     let others = reply.forks.iter().filter(is_contested);
     for fork in reply.contests.iter().chain(others) {
         rows.push(("fork", format!("{}, {}", fork.height, fork.block)));
-        rows.extend(
-            fork.cause
-                .as_deref()
-                .map(|cause| ("", why(cause).to_owned())),
-        );
-        let total = fork.total_stake.as_deref();
+        rows.extend(fork.cause.map(|cause| ("", why(cause).to_owned())));
+        let total = fork.total_stake.as_ref();
         rows.extend(
             fork.ours
                 .iter()
@@ -99,8 +100,8 @@ fn text(reply: &ForksReply) -> String {
     text
 }
 
-fn side_text(side: &SideReply, total: Option<&str>) -> String {
-    let stake = match (side.stake.as_deref(), total) {
+fn side_text(side: &SideReply, total: Option<&Natural>) -> String {
+    let stake = match (&side.stake, total) {
         (Some(stake), Some(total)) => format!("produced by a stake of {stake} of {total}"),
         (Some(stake), None) => format!("produced by a stake of {stake}"),
         (None, _) => "stake unknown".to_owned(),
@@ -111,49 +112,49 @@ fn side_text(side: &SideReply, total: Option<&str>) -> String {
     )
 }
 
-fn why(cause: &str) -> &str {
+const fn why(cause: Cause) -> &'static str {
     match cause {
-        "needs_operator" => {
+        Cause::NeedsOperator => {
             "waiting for a decision: the other branch is preferred but too deep to follow \
              automatically; `astreum chain adopt` or `avoid` with a first block decides"
         }
-        "needs_first_decision" => {
+        Cause::NeedsFirstDecision => {
             "waiting for a decision: two long branches are announced; `astreum chain adopt` or \
              `avoid` with a first block decides"
         }
-        "light" => {
+        Cause::Light => {
             "keeping the head: the other branch is longer, but too little stake has produced it"
         }
-        other => other,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use astreum_core::atom::AtomId;
 
     #[test]
     fn contested_fork_is_listed_once_with_branches_and_commands() {
-        let side = |byte: &str| SideReply {
-            first: byte.repeat(32),
-            tip: "ff".repeat(32),
+        let side = |byte| SideReply {
+            first: AtomId::new([byte; 32]),
+            tip: AtomId::new([0xff; 32]),
             blocks: 2_000,
-            stake: Some("7".to_owned()),
+            stake: Some(Natural::from(7_u64)),
         };
         let fork = ForkReply {
-            block: "aa".repeat(32),
+            block: AtomId::new([0xaa; 32]),
             height: 12,
-            total_stake: Some("10".to_owned()),
-            ours: Some(side("bb")),
-            others: vec![side("cc")],
+            total_stake: Some(Natural::from(10_u64)),
+            ours: Some(side(0xbb)),
+            others: vec![side(0xcc)],
             cause: None,
         };
         let contest = ForkReply {
-            cause: Some("needs_operator".to_owned()),
+            cause: Some(Cause::NeedsOperator),
             ..fork.clone()
         };
         let mut reply = ForksReply {
-            head: Some("ee".repeat(32)),
+            head: Some(AtomId::new([0xee; 32])),
             height: Some(2_012),
             forks: vec![fork],
             contests: vec![contest],
@@ -171,7 +172,7 @@ mod tests {
             assert!(shown.contains(part), "no {part:?} in {shown}");
         }
         (reply.forks, reply.contests) = (Vec::new(), Vec::new());
-        reply.avoided = vec!["dd".repeat(32)];
+        reply.avoided = vec![AtomId::new([0xdd; 32])];
         let shown = text(&reply);
         assert!(shown.contains("no known forks") && shown.contains(&"dd".repeat(32)));
     }

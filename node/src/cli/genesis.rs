@@ -19,7 +19,7 @@ use crate::chain_service::dir::{
 use crate::clock;
 use crate::config::{Config, Loaded, Paths};
 use crate::node::chain_start::trace;
-use crate::rpc::{Client, ClientError, Request, number};
+use crate::rpc::{Client, ClientError, number, request};
 use crate::store::Store;
 use crate::store::cold::{ColdOptions, ColdStore};
 
@@ -160,7 +160,7 @@ fn warnings(genesis: &Genesis, config: &Config) -> Vec<String> {
         }
     }
     if genesis.timestamp > clock::unix_time().as_secs() {
-        let time = time(&genesis.timestamp.to_string());
+        let time = time(&genesis.timestamp);
         warnings.push(format!("the chain starts in the future, at {time}"));
     }
     if let Some(seed) = &config.default_seed {
@@ -249,7 +249,7 @@ pub(super) fn refused(error: &ChainDirError, options: &str) -> Failure {
 
 pub(super) fn check_not_running(paths: &Paths) -> Result<(), Failure> {
     let client = Client::new(&paths.control_socket, PROBE_TIMEOUT);
-    let status: Result<serde_json::Value, _> = client.request(&Request::Status {});
+    let status = client.request(&request::Status {});
     match status {
         Ok(_) => Err(Failure::Failed(format!(
             "a node is running at {}; stop it first: a running node does not pick up changes of \
@@ -292,7 +292,7 @@ fn text(genesis: &Genesis, block: &Block, dry_run: bool) -> String {
     let mut text = table(&[
         ("block", block.id().to_string()),
         ("chain id", block.chain_id.to_string()),
-        ("time", time(&block.timestamp.to_string())),
+        ("time", time(&block.timestamp)),
         ("validator", block.validator.to_string()),
         ("accounts", block.accounts.to_string()),
         ("transfer cost", cost.to_string()),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_core::expr::Expr;
 
-use crate::rpc::{AtomReply, Client, ClientError, ListReply, Request, unhex};
+use crate::rpc::{AtomReply, Client, ClientError, ErrorKind, request};
 
 use super::args::GetArgs;
 use super::eval_session::{checked_atom, client, get as get_atom};
@@ -50,11 +50,8 @@ fn walk(
     }
     let mut next = id;
     while !next.is_zero() {
-        let request = Request::GetList {
-            id: next.to_string(),
-        };
-        let reply: ListReply = match client.request(&request) {
-            Err(ClientError::Refused(refused)) if refused.too_large => {
+        let reply = match client.request(&request::GetList { id: next }) {
+            Err(ClientError::Refused(refused)) if refused.kind == ErrorKind::TooLarge => {
                 return walk_singly(client, next, take);
             }
             reply => reply?,
@@ -62,11 +59,8 @@ fn walk(
         if reply.atoms.is_empty() {
             return Err(not_found(&next));
         }
-        for stored in &reply.atoms {
-            let stored = unhex(stored).ok_or_else(|| {
-                Failure::Failed("invalid reply of the node: an atom is not hex".to_owned())
-            })?;
-            let atom = checked_atom(&next, &stored).map_err(Failure::Failed)?;
+        for atom in reply.atoms {
+            let atom = checked_atom(&next, atom).map_err(Failure::Failed)?;
             take(&atom)?;
             next = atom.next();
         }

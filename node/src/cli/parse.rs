@@ -3,9 +3,11 @@
 
 use core::num::IntErrorKind;
 
+use astreum_core::chain::Address;
 use astreum_core::integer::{Natural, NaturalError};
 
-use crate::rpc::{hex, unhex};
+use crate::query::BlockAt;
+use crate::rpc::{AccountName, unhex};
 
 use super::output::Failure;
 
@@ -14,30 +16,11 @@ const TREASURY: [u8; 32] = [1; 32];
 /// Account that holds the storage contracts.
 const BURN: [u8; 32] = [0; 32];
 
-/// Account given by the user.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Named {
-    /// Account of the node's validation key.
-    Me,
-    /// Account with this key.
-    Key([u8; 32]),
-}
-
-impl Named {
-    /// Returns its form in requests to a node.
-    pub(super) fn word(self) -> String {
-        match self {
-            Self::Me => "me".to_owned(),
-            Self::Key(key) => hex(&key),
-        }
-    }
-}
-
 /// Parses an account: a key, `me`, or an account that every chain has.
-pub(super) fn account(what: &str, text: &str) -> Result<Named, Failure> {
+pub(super) fn account(what: &str, text: &str) -> Result<AccountName, Failure> {
     match text {
-        "me" => Ok(Named::Me),
-        _ => account_key(what, text).map(Named::Key),
+        "me" => Ok(AccountName::Me),
+        _ => account_key(what, text).map(|key| AccountName::Key(Address::new(key))),
     }
 }
 
@@ -118,30 +101,8 @@ pub(super) fn bytes(what: &str, text: &str) -> Result<Vec<u8>, Failure> {
     })
 }
 
-/// Block given by the user.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum At {
-    /// Newest block.
-    Head,
-    /// Block at this height.
-    Height(u64),
-    /// Block with this id.
-    Id(astreum_core::atom::AtomId),
-}
-
-impl At {
-    /// Returns its form in requests to a node.
-    pub(super) fn word(self) -> String {
-        match self {
-            Self::Head => "head".to_owned(),
-            Self::Height(height) => height.to_string(),
-            Self::Id(id) => id.to_string(),
-        }
-    }
-}
-
 /// Parses a block: `head`, a height or an id.
-pub(super) fn block(text: &str) -> Result<At, Failure> {
+pub(super) fn block(text: &str) -> Result<BlockAt, Failure> {
     let wrong = |problem: &str| {
         Failure::Usage(format!(
             "invalid value {text:?} for a block: {problem}; expected head, a height, or an id of \
@@ -149,15 +110,15 @@ pub(super) fn block(text: &str) -> Result<At, Failure> {
         ))
     };
     if text == "head" || text == "latest" {
-        return Ok(At::Head);
+        return Ok(BlockAt::Head);
     }
     // An id may consist of decimal digits only; no height is that long.
     if let Ok(id) = text.parse() {
-        return Ok(At::Id(id));
+        return Ok(BlockAt::Id(id));
     }
     let digits = without_groups(text).unwrap_or_default();
     match digits.parse() {
-        Ok(height) => Ok(At::Height(height)),
+        Ok(height) => Ok(BlockAt::Height(height)),
         Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
             Err(wrong("the height is too large"))
         }
@@ -180,12 +141,24 @@ mod tests {
     #[test]
     fn parses_account_keys_and_names() {
         let hex = "ab".repeat(32);
-        assert_eq!(account("x", &hex).unwrap(), Named::Key([0xab; 32]));
+        assert_eq!(
+            account("x", &hex).unwrap(),
+            AccountName::Key(Address::new([0xab; 32]))
+        );
         let prefixed = format!("0x{}", hex.to_uppercase());
-        assert_eq!(account("x", &prefixed).unwrap(), Named::Key([0xab; 32]));
-        assert_eq!(account("x", "treasury").unwrap(), Named::Key([1; 32]));
-        assert_eq!(account("x", "burn").unwrap(), Named::Key([0; 32]));
-        assert_eq!(account("x", "me").unwrap(), Named::Me);
+        assert_eq!(
+            account("x", &prefixed).unwrap(),
+            AccountName::Key(Address::new([0xab; 32]))
+        );
+        assert_eq!(
+            account("x", "treasury").unwrap(),
+            AccountName::Key(Address::new([1; 32]))
+        );
+        assert_eq!(
+            account("x", "burn").unwrap(),
+            AccountName::Key(Address::new([0; 32]))
+        );
+        assert_eq!(account("x", "me").unwrap(), AccountName::Me);
         for (text, problem) in [
             ("", "it has 0 digits"),
             ("ab", "it has 2 digits"),
@@ -237,11 +210,11 @@ mod tests {
 
     #[test]
     fn parses_blocks_by_name_height_or_id() {
-        assert_eq!(block("head").unwrap(), At::Head);
-        assert_eq!(block("12").unwrap(), At::Height(12));
+        assert_eq!(block("head").unwrap(), BlockAt::Head);
+        assert_eq!(block("12").unwrap(), BlockAt::Height(12));
         let id = "12".repeat(32);
-        assert_eq!(block(&id).unwrap(), At::Id(id.parse().unwrap()));
-        assert_eq!(block(&id).unwrap().word(), id);
+        assert_eq!(block(&id).unwrap(), BlockAt::Id(id.parse().unwrap()));
+        assert_eq!(block(&id).unwrap().to_string(), id);
         for (text, problem) in [
             ("-1", "is negative"),
             ("99999999999999999999", "too large"),

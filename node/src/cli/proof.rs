@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use serde_json::json;
 
 use crate::query::{AccountProof, Proven};
-use crate::rpc::{Request, hex, number};
+use crate::rpc::{hex, number, request};
 
 use super::account::table;
 use super::block::time;
@@ -29,8 +29,8 @@ pub(super) fn proof(args: ProofArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn account(args: &ProofAccountArgs, out: &mut Output) -> Result<(), Failure> {
-    let account = parse::account("the account", &args.account)?.word();
-    let reply: AccountProof = client(&args.at)?.request(&Request::ProveAccount { account })?;
+    let account = parse::account("the account", &args.account)?;
+    let reply = client(&args.at)?.request(&request::ProveAccount { account })?;
     // The queried node may be wrong; the receiver of the proof makes the same check.
     let proven = reply
         .verify()
@@ -150,7 +150,7 @@ fn text(proven: &Proven) -> String {
     rows.extend([
         ("at block", block.id().to_string()),
         ("height", block.height.to_string()),
-        ("time", time(&block.timestamp.to_string())),
+        ("time", time(&block.timestamp)),
         ("chain id", block.chain_id.to_string()),
         ("signature", signed),
     ]);

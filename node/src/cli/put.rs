@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, Write as _};
 
 use astreum_core::atom::{Atom, AtomId, HEADER_BYTES, bytes_list};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::rpc::{Client, MAX_LINE_BYTES, PutReply, Request, hex};
+use crate::rpc::{Client, MAX_MESSAGE_BYTES, request};
 
 use super::args::{PutArgs, PutKind};
 use super::eval_session::{client, fetch};
@@ -19,7 +19,7 @@ const PIECE_BYTES: usize = 3_900;
 /// Maximum size in bytes of a file; all of it is held in memory. `--help` states the number.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Maximum number of stored bytes of atoms in one request; in hex they stay below the longest line.
-const REQUEST_BYTES: usize = MAX_LINE_BYTES / 4;
+const REQUEST_BYTES: usize = MAX_MESSAGE_BYTES / 4;
 /// Maximum number of data bytes of an atom that the network can carry.
 const MAX_ATOM_BYTES: usize = crate::store::MAX_ATOM_DATA_BYTES;
 
@@ -44,12 +44,12 @@ pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
         check_kept(&client, &atoms)?;
     }
     if args.advertise {
-        let advertise = Request::Advertise {
-            id: id.to_string(),
+        let advertise = request::Advertise {
+            id,
             list: atoms.len() > 1,
             expires_seconds: None,
         };
-        client.request::<Value>(&advertise)?;
+        client.request(&advertise)?;
     }
     if !durable {
         complain("note: the node has no cold storage: the data is lost when it stops");
@@ -148,9 +148,8 @@ fn send(client: &Client, atoms: &[Atom]) -> Result<bool, Failure> {
         };
         let count = rest.iter().rev().take_while(fits).count().max(1);
         let (before, batch) = rest.split_at(rest.len().saturating_sub(count));
-        let atoms = batch.iter().rev().map(|atom| hex(&atom.to_bytes()));
-        let atoms = atoms.collect();
-        let reply: PutReply = client.request(&Request::Put { atoms })?;
+        let atoms = batch.iter().rev().cloned().collect();
+        let reply = client.request(&request::Put { atoms })?;
         if reply.ids.len() != batch.len() {
             return Err(Failure::Failed(
                 "the node has not stored every atom".to_owned(),
@@ -163,7 +162,7 @@ fn send(client: &Client, atoms: &[Atom]) -> Result<bool, Failure> {
 }
 
 const _: () =
-    assert!(PIECE_BYTES + HEADER_BYTES < MAX_ATOM_BYTES && 2 * REQUEST_BYTES < MAX_LINE_BYTES);
+    assert!(PIECE_BYTES + HEADER_BYTES < MAX_ATOM_BYTES && 2 * REQUEST_BYTES < MAX_MESSAGE_BYTES);
 
 #[cfg(test)]
 mod tests {

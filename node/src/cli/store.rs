@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::config::Config;
-use crate::rpc::{Client, ClientError, DEFAULT_TIMEOUT, Request, SetAsideReply};
+use crate::rpc::{Client, ClientError, DEFAULT_TIMEOUT, SetAsideReply, request};
 use crate::store::cold::{
     ColdError, ColdOptions, ColdStats, ColdStore, Progress, Transferred, Verified,
 };
@@ -126,7 +126,7 @@ fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), F
         Err(error @ ColdError::Locked { .. }) => {
             let client = Client::new(loaded.paths().control_socket, DEFAULT_TIMEOUT);
             let directory = real_path(&path).to_string_lossy().into_owned();
-            match client.request(&Request::Damaged { directory, clear }) {
+            match client.request(&request::Damaged { directory, clear }) {
                 // The directory is locked, but not by the node.
                 Err(ClientError::NotRunning { .. }) => return Err(Failure::failed(error)),
                 asked => asked?,

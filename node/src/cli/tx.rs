@@ -13,9 +13,10 @@ use serde_json::json;
 use crate::clock;
 use crate::config::{Config, Secret};
 use crate::key_file::{self, KeyKind};
+use crate::query::BlockAt;
 use crate::rpc::{
-    BlockReply, Client, ClientError, MAX_WAIT_SECONDS, Request, SendReply, TransactionReply,
-    TransactionStatusReply, hex, unhex,
+    Client, ClientError, ConfirmationLevel, ErrorKind, MAX_WAIT_SECONDS, Number, SendReply,
+    TransactionReply, TransactionStanding, TransactionStatusReply, hex, request,
 };
 
 use super::account::{at_head, table};
@@ -61,14 +62,13 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
     }
     .sign(&SigningKey::from_seed(key.expose()));
     let atoms = transaction.to_atoms();
-    let atoms = atoms.iter().map(|(_, atom)| hex(&atom.to_bytes()));
-    let request = Request::SendTransaction {
-        id: transaction.id().to_string(),
-        atoms: atoms.collect(),
+    let request = request::SendTransaction {
+        id: transaction.id(),
+        atoms: atoms.into_iter().map(|(_, atom)| atom).collect(),
         dry_run: args.dry_run,
         force: args.force,
     };
-    let reply: SendReply = client.request(&request)?;
+    let reply = client.request(&request)?;
     for warning in &reply.warnings {
         complain(&format!("warning: {warning}"));
     }
@@ -79,7 +79,7 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
                 write!(out, "{}", sent(&transaction, &reply, args.dry_run))?;
                 out.flush()?;
             }
-            Some(wait(&client, &reply.id, until, &args.at, true)?)
+            Some(wait(&client, reply.id, until, &args.at, true)?)
         }
     };
     if args.json {
@@ -188,15 +188,13 @@ fn refuse_relay_key(recipient: &Address, sender: &Secret, config: &Config) -> Re
 }
 
 fn head_chain_id(client: &Client) -> Result<Natural, Failure> {
-    let request = Request::Block {
-        at: "head".to_owned(),
+    let request = request::Block {
+        at: BlockAt::Head,
         transactions: 0,
         skip: 0,
     };
-    let head: BlockReply = client.request(&request)?;
-    head.chain_id.parse().map_err(|_| {
-        Failure::Failed("invalid reply of the node: its chain id is not a number".to_owned())
-    })
+    let Number(chain_id) = client.request(&request)?.chain_id;
+    Ok(chain_id)
 }
 
 /// Returns a counter that grows with time and distinguishes otherwise equal transactions.
@@ -212,13 +210,13 @@ fn sent(transaction: &Transaction, reply: &SendReply, dry_run: bool) -> String {
     let costs = &reply.costs;
     let fee = format!("{}, plus at most {} for storage", costs.fee, costs.storage);
     table(&[
-        ("transaction", reply.id.clone()),
+        ("transaction", reply.id.to_string()),
         ("sender", transaction.sender().to_string()),
         ("recipient", transaction.recipient.to_string()),
         ("amount", transaction.amount.to_string()),
         ("counter", transaction.counter.to_string()),
         ("fee", fee),
-        ("sender balance", costs.balance.clone()),
+        ("sender balance", costs.balance.to_string()),
         ("sent to", to),
     ])
 }
@@ -239,16 +237,16 @@ fn sent_json(
     status: Option<&TransactionStatusReply>,
 ) -> serde_json::Value {
     json!({
-        "id": reply.id,
+        "id": reply.id.to_string(),
         "chain_id": crate::rpc::number(&transaction.chain_id.to_string()),
         "sender": transaction.sender().to_string(),
         "recipient": transaction.recipient.to_string(),
         "amount": transaction.amount.to_string(),
         "counter": transaction.counter.to_string(),
         "data": hex(&transaction.data),
-        "fee": reply.costs.fee,
-        "storage": reply.costs.storage,
-        "balance": reply.costs.balance,
+        "fee": reply.costs.fee.to_string(),
+        "storage": reply.costs.storage.to_string(),
+        "balance": reply.costs.balance.to_string(),
         "own_pool": reply.own_pool,
         "validators": reply.validators,
         "durable": reply.durable,
@@ -260,16 +258,16 @@ fn sent_json(
 
 /// Announces a transaction again.
 fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
-    let id = parse::id("the transaction", &args.id)?.to_string();
+    let id = parse::id("the transaction", &args.id)?;
     let client = client(&args.at)?;
-    let reply: SendReply = client.request(&Request::ResendTransaction { id })?;
+    let reply = client.request(&request::ResendTransaction { id })?;
     let status = match args.wait {
         None => None,
-        Some(until) => Some(wait(&client, &reply.id, until, &args.at, true)?),
+        Some(until) => Some(wait(&client, reply.id, until, &args.at, true)?),
     };
     if args.json {
         let value = json!({
-            "id": reply.id,
+            "id": reply.id.to_string(),
             "own_pool": reply.own_pool,
             "validators": reply.validators,
             "status": status,
@@ -277,7 +275,7 @@ fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
         json_line(out, &value)?;
     } else {
         let rows = [
-            ("transaction", reply.id.clone()),
+            ("transaction", reply.id.to_string()),
             ("sent to", sent_to(&reply)),
         ];
         write!(out, "{}", table(&rows))?;
@@ -292,7 +290,7 @@ fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
 /// the node waits, not this process. `is_connected` states whether the node has answered before.
 fn wait(
     client: &Client,
-    id: &str,
+    id: AtomId,
     until: Wait,
     at: &NodeArgs,
     mut is_connected: bool,
@@ -305,12 +303,12 @@ fn wait(
         let left = deadline.saturating_duration_since(Instant::now());
         // Rounded up, so that a remainder below one second does not become a query without waiting.
         let left = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        let request = Request::TransactionStatus {
-            id: id.to_owned(),
+        let request = request::TransactionStatus {
+            id,
             wait_seconds: left.min(max_wait),
             until_safe: until.until_safe,
         };
-        let status: TransactionStatusReply = match client.request(&request) {
+        let status = match client.request(&request) {
             Err(error) if is_lost(&error, is_connected) => {
                 return Err(Failure::Failed(format!(
                     "lost the connection to the node; state unknown: {error}; `astreum tx status \
@@ -341,17 +339,17 @@ const fn is_lost(error: &ClientError, was_connected: bool) -> bool {
     match error {
         ClientError::NotRunning { .. } | ClientError::Unreachable { .. } => was_connected,
         ClientError::Io { .. } => true,
-        ClientError::Refused(reply) => reply.stopping,
-        ClientError::BadReply { .. } => false,
+        ClientError::Refused(reply) => matches!(reply.kind, ErrorKind::Stopping),
+        ClientError::OldNode { .. } | ClientError::BadReply { .. } => false,
     }
 }
 
 fn status(args: &TxStatusArgs, out: &mut Output) -> Result<(), Failure> {
-    let id = parse::id("the transaction", &args.id)?.to_string();
+    let id = parse::id("the transaction", &args.id)?;
     let client = client(&args.at)?;
     let status = match args.wait {
-        Some(until) => wait(&client, &id, until, &args.at, false)?,
-        None => client.request(&Request::TransactionStatus {
+        Some(until) => wait(&client, id, until, &args.at, false)?,
+        None => client.request(&request::TransactionStatus {
             id,
             wait_seconds: 0,
             until_safe: false,
@@ -367,33 +365,35 @@ fn status(args: &TxStatusArgs, out: &mut Output) -> Result<(), Failure> {
 
 /// Returns the result of the command.
 fn verdict(status: &TransactionStatusReply, waited: Option<Wait>) -> Result<(), Failure> {
-    match status.state.as_str() {
-        "success" if waited.is_some_and(|until| until.until_safe && !status.is_safe()) => {
+    match status.state {
+        TransactionStanding::Success
+            if waited.is_some_and(|until| until.until_safe && !status.is_safe()) =>
+        {
             Err(Failure::Failed(format!(
                 "timed out waiting for the block of the transaction to be safe; `astreum tx status \
                  {}` queries it again",
                 status.id
             )))
         }
-        "success" => Ok(()),
-        "failed" => Err(Failure::Failed(
+        TransactionStanding::Success => Ok(()),
+        TransactionStanding::Failed => Err(Failure::Failed(
             "the transaction failed in its block: the fee and storage were charged, the amount was \
              not transferred"
                 .to_owned(),
         )),
-        "unknown" => Err(Failure::Failed(format!(
+        TransactionStanding::Unknown => Err(Failure::Failed(format!(
             "transaction {} was not found locally or at any peer",
             status.id
         ))),
-        "refused" => Err(Failure::Failed(format!(
+        TransactionStanding::Refused => Err(Failure::Failed(format!(
             "the mempool refused the transaction: {}",
             status.reason.as_deref().unwrap_or("no reason given")
         ))),
-        "expired" => Err(Failure::Failed(format!(
+        TransactionStanding::Expired => Err(Failure::Failed(format!(
             "the transaction expired before inclusion; `astreum tx resend {}` sends it again",
             status.id
         ))),
-        "abandoned" => Err(Failure::Failed(format!(
+        TransactionStanding::Abandoned => Err(Failure::Failed(format!(
             "the transaction was in an abandoned branch and could not return to the mempool: {}",
             status.reason.as_deref().unwrap_or("no reason given")
         ))),
@@ -405,74 +405,85 @@ fn verdict(status: &TransactionStatusReply, waited: Option<Wait>) -> Result<(), 
 }
 
 fn status_text(status: &TransactionStatusReply) -> String {
-    let state = match status.state.as_str() {
-        "success" => "succeeded",
-        "failed" => "failed",
-        "pending" => "in this node's mempool, ready to be included",
-        "waiting" => "in this node's mempool, waiting for data",
-        "fetching" => "being fetched",
-        "announced" => "announced to validators, not included yet",
-        "unheld" => "not announced to any validator yet; it is announced when one connects",
-        "refused" => "refused by this node's mempool",
-        "expired" => "expired before inclusion; `astreum tx resend` sends it again",
-        "abandoned" => "in an abandoned branch, not returned to the mempool",
-        "stored" => {
+    let state = match status.state {
+        TransactionStanding::Success => "succeeded",
+        TransactionStanding::Failed => "failed",
+        TransactionStanding::Pending => "in this node's mempool, ready to be included",
+        TransactionStanding::Waiting => "in this node's mempool, waiting for data",
+        TransactionStanding::Fetching => "being fetched",
+        TransactionStanding::Announced => "announced to validators, not included yet",
+        TransactionStanding::Unheld => {
+            "not announced to any validator yet; it is announced when one connects"
+        }
+        TransactionStanding::Refused => "refused by this node's mempool",
+        TransactionStanding::Expired => {
+            "expired before inclusion; `astreum tx resend` sends it again"
+        }
+        TransactionStanding::Abandoned => "in an abandoned branch, not returned to the mempool",
+        TransactionStanding::Stored => {
             "known, but not in a block or in this node's mempool; `astreum tx resend` \
              announces it"
         }
-        "unknown" => "unknown",
-        other => other,
+        TransactionStanding::Unknown => "unknown",
     };
     let mut rows = vec![
-        ("transaction", status.id.clone()),
+        ("transaction", status.id.to_string()),
         ("state", state.to_owned()),
     ];
-    let own = |text: &Option<String>| text.clone();
-    rows.extend(own(&status.reason).map(|reason| ("reason", reason)));
+    rows.extend(status.reason.clone().map(|reason| ("reason", reason)));
     if let (Some(place), Some(count)) = (status.pool_place, status.pool_transactions) {
         rows.push(("queue position", format!("{place} of {count}")));
     }
-    rows.extend(own(&status.waits_for).map(|data| ("waiting for", data)));
+    rows.extend(
+        status
+            .waits_for
+            .map(|data| ("waiting for", data.to_string())),
+    );
     rows.extend(
         status
             .validators
             .map(|count| ("validators", count.to_string())),
     );
-    if let (Some(block), Some(height)) = (own(&status.abandoned_block), status.abandoned_height) {
+    if let (Some(block), Some(height)) = (status.abandoned_block, status.abandoned_height) {
         rows.push(("abandoned block", format!("{height}, {block}")));
     }
-    if let (Some(block), Some(height)) = (own(&status.block), own(&status.height)) {
+    if let (Some(block), Some(height)) = (status.block, &status.height) {
         rows.push(("in block", format!("{height}, {block}")));
     }
     rows.extend(confirmation_text(status).map(|text| ("confirmation", text)));
     if let Some(index) = status.index {
         rows.push(("index", index.to_string()));
     }
-    rows.extend(own(&status.receipt).map(|receipt| ("receipt", receipt)));
-    rows.extend(own(&status.cost).map(|cost| ("fee", cost)));
+    rows.extend(
+        status
+            .receipt
+            .map(|receipt| ("receipt", receipt.to_string())),
+    );
+    rows.extend(status.cost.iter().map(|cost| ("fee", cost.to_string())));
     rows.extend(status.head.iter().map(|head| ("at block", at_head(head))));
     table(&rows)
 }
 
 fn confirmation_text(status: &TransactionStatusReply) -> Option<String> {
-    let text = match (status.confirmation.as_deref()?, &status.undo_stake) {
-        ("included", Some(stake)) => {
+    let text = match (status.confirmation?, &status.undo_stake) {
+        (ConfirmationLevel::Included, Some(stake)) => {
             format!("included: a branch with a stake of about {stake} can undo it")
         }
-        ("safe", _) => "safe: a branch with less than half of the stake cannot undo it".to_owned(),
-        ("settled", _) => {
+        (ConfirmationLevel::Included, None) => "included".to_owned(),
+        (ConfirmationLevel::Safe, _) => {
+            "safe: a branch with less than half of the stake cannot undo it".to_owned()
+        }
+        (ConfirmationLevel::Settled, _) => {
             "settled: undoing it requires a third of the stake to produce on both branches"
                 .to_owned()
         }
-        (other, _) => other.to_owned(),
     };
     Some(text)
 }
 
 fn show(args: &TxShowArgs, out: &mut Output) -> Result<(), Failure> {
-    let id: AtomId = parse::id("the transaction", &args.id)?;
-    let request = Request::Transaction { id: id.to_string() };
-    let reply: TransactionReply = client(&args.at)?.request(&request)?;
+    let id = parse::id("the transaction", &args.id)?;
+    let reply = client(&args.at)?.request(&request::Transaction { id })?;
     if args.json {
         return json_line(out, &reply);
     }
@@ -480,12 +491,12 @@ fn show(args: &TxShowArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn transaction_text(reply: &TransactionReply) -> String {
-    let data = match (reply.data.as_str(), unhex(&reply.data)) {
-        ("", _) => "none".to_owned(),
-        (digits, None) => digits.to_owned(),
-        (_, Some(bytes)) => {
-            let shown = astreum_core::text::to_text(&astreum_core::expr::Expr::bytes(bytes), 400);
-            format!("{} bytes, {shown}", reply.data.len() / 2)
+    let data = match &reply.data.0[..] {
+        [] => "none".to_owned(),
+        bytes => {
+            let expr = astreum_core::expr::Expr::bytes(bytes);
+            let shown = astreum_core::text::to_text(&expr, 400);
+            format!("{} bytes, {shown}", bytes.len())
         }
     };
     let signature = match reply.signature_holds {
@@ -493,12 +504,12 @@ fn transaction_text(reply: &TransactionReply) -> String {
         false => "INVALID",
     };
     table(&[
-        ("transaction", reply.id.clone()),
-        ("chain id", reply.chain_id.clone()),
-        ("sender", reply.sender.clone()),
-        ("recipient", reply.recipient.clone()),
-        ("amount", reply.amount.clone()),
-        ("counter", reply.counter.clone()),
+        ("transaction", reply.id.to_string()),
+        ("chain id", reply.chain_id.to_string()),
+        ("sender", reply.sender.to_string()),
+        ("recipient", reply.recipient.to_string()),
+        ("amount", reply.amount.to_string()),
+        ("counter", reply.counter.to_string()),
         ("data", data),
         ("signature", format!("{signature}, {}", reply.signature)),
     ])
@@ -510,24 +521,11 @@ mod tests {
 
     #[test]
     fn status_text_explains_each_pending_state() {
+        let id = AtomId::new([0xab; 32]);
         let mut reply = TransactionStatusReply {
-            id: "ab".repeat(32),
-            state: "pending".to_owned(),
-            reason: None,
-            waits_for: None,
-            validators: None,
-            abandoned_block: None,
-            abandoned_height: None,
             pool_place: Some(3),
             pool_transactions: Some(10),
-            block: None,
-            height: None,
-            confirmation: None,
-            undo_stake: None,
-            index: None,
-            receipt: None,
-            cost: None,
-            head: None,
+            ..TransactionStatusReply::new(id, TransactionStanding::Pending, None)
         };
         let text = status_text(&reply);
         assert!(
@@ -536,22 +534,22 @@ mod tests {
         );
         assert!(!reply.is_final());
         (reply.pool_place, reply.pool_transactions) = (None, None);
-        reply.state = "waiting".to_owned();
-        reply.waits_for = Some("cd".repeat(32));
+        reply.state = TransactionStanding::Waiting;
+        reply.waits_for = Some(AtomId::new([0xcd; 32]));
         let text = status_text(&reply);
         assert!(
             text.contains("waiting for data") && text.contains(&"cd".repeat(32)),
             "{text}"
         );
         reply.waits_for = None;
-        reply.state = "unheld".to_owned();
+        reply.state = TransactionStanding::Unheld;
         let text = status_text(&reply);
         assert!(text.contains("not announced to any validator"), "{text}");
-        reply.state = "expired".to_owned();
+        reply.state = TransactionStanding::Expired;
         assert!(reply.is_final() && verdict(&reply, None).is_err());
-        reply.state = "abandoned".to_owned();
+        reply.state = TransactionStanding::Abandoned;
         reply.reason = Some("insufficient balance".to_owned());
-        (reply.abandoned_block, reply.abandoned_height) = (Some("ef".repeat(32)), Some(7));
+        (reply.abandoned_block, reply.abandoned_height) = (Some(AtomId::new([0xef; 32])), Some(7));
         let text = status_text(&reply);
         assert!(
             text.contains("in an abandoned branch") && text.contains("7, efef"),
@@ -562,15 +560,20 @@ mod tests {
 
     #[test]
     fn safe_wait_ends_when_the_block_is_safe() {
-        let text = |confirmation: &str, undo_stake: Option<&str>| {
-            let reply = serde_json::json!({
-                "id": "ab", "state": "success", "block": "cd", "height": "7", "index": 0,
-                "receipt": null, "cost": null, "head": null,
-                "confirmation": confirmation, "undo_stake": undo_stake,
-            });
-            serde_json::from_value::<TransactionStatusReply>(reply).unwrap()
+        let status = |confirmation, undo_stake: Option<u64>| {
+            let id = AtomId::new([0xab; 32]);
+            TransactionStatusReply {
+                block: Some(AtomId::new([0xcd; 32])),
+                height: Some(7_u64.into()),
+                confirmation: Some(confirmation),
+                undo_stake: undo_stake.map(Natural::from),
+                ..TransactionStatusReply::new(id, TransactionStanding::Success, None)
+            }
         };
-        let (included, safe) = (text("included", Some("5")), text("safe", None));
+        let (included, safe) = (
+            status(ConfirmationLevel::Included, Some(5)),
+            status(ConfirmationLevel::Safe, None),
+        );
         let [until_included, until_safe]: [Wait; 2] =
             ["included", "safe"].map(|text| text.parse().unwrap());
         assert!(status_text(&included).contains("a stake of about 5 can undo it"));

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::rpc::{MAX_SLOTS_REPLY, Request, ValidatorsReply};
+use crate::rpc::{MAX_SLOTS_REPLY, ValidatorsReply, request};
 
 use super::account::at_head;
 use super::block::time;
@@ -17,7 +17,7 @@ pub(super) fn validators(args: &ValidatorsArgs, out: &mut Output) -> Result<(), 
             "invalid value \"{slots}\" for --slots: expected an integer from 0 to {MAX_SLOTS_REPLY}"
         )));
     }
-    let reply: ValidatorsReply = client(&args.at)?.request(&Request::Validators { slots })?;
+    let reply = client(&args.at)?.request(&request::Validators { slots })?;
     if args.json {
         return json_line(out, &reply);
     }
@@ -57,30 +57,34 @@ fn percent(ppm: u64) -> String {
 mod tests {
     use super::*;
     use crate::rpc::{HeadReply, SlotReply, ValidatorReply};
+    use astreum_core::atom::AtomId;
+    use astreum_core::chain::Address;
+    use astreum_core::consensus::HeadState;
+    use astreum_core::integer::Natural;
 
     fn reply() -> ValidatorsReply {
-        let (one, two) = ("ab".repeat(32), "cd".repeat(32));
-        let validator = |key: &str, stake: &str, share_ppm, own| ValidatorReply {
-            key: key.to_owned(),
-            stake: stake.to_owned(),
+        let (one, two) = (Address::new([0xab; 32]), Address::new([0xcd; 32]));
+        let validator = |key, stake: u64, share_ppm, own| ValidatorReply {
+            key,
+            stake: stake.into(),
             share_ppm,
             own,
         };
         ValidatorsReply {
             head: HeadReply {
-                id: "ef".repeat(32),
-                height: "3".to_owned(),
-                timestamp: "0".to_owned(),
-                state: "own".to_owned(),
+                id: AtomId::new([0xef; 32]),
+                height: 3_u64.into(),
+                timestamp: 0_u64.into(),
+                state: HeadState::Own,
             },
-            total: "3".to_owned(),
+            total: Natural::from(3_u64),
             validators: vec![
-                validator(&one, "2", 666_667, true),
-                validator(&two, "1", 333_333, false),
+                validator(one, 2, 666_667, true),
+                validator(two, 1, 333_333, false),
             ],
             slots: vec![SlotReply {
-                from: "1767225600".to_owned(),
-                to: "1767225601".to_owned(),
+                from: Natural::from(1_767_225_600_u64),
+                to: Natural::from(1_767_225_601_u64),
                 validator: two,
             }],
         }

@@ -10,11 +10,11 @@ pub(super) fn chain_reply(status: &ChainStatus) -> ChainReply {
     let sync = &status.sync;
     let dropped = sync.dropped.as_ref();
     ChainReply {
-        head: head.map(|head| head.id().to_string()),
+        head: head.map(Head::id),
         height: head.map(Head::height),
         timestamp: head.map(Head::timestamp),
-        state: head.map(|head| head.state().to_string()),
-        root: status.root.map(|root| root.to_string()),
+        state: head.map(Head::state),
+        root: status.root,
         behind: status.is_behind,
         syncs: sync.syncs.iter().map(sync_reply).collect(),
         candidates: sync.candidates as u64,
@@ -25,7 +25,7 @@ pub(super) fn chain_reply(status: &ChainStatus) -> ChainReply {
             .bad_blocks
             .iter()
             .map(|(id, reason)| BadBlockReply {
-                id: id.to_string(),
+                id: *id,
                 reason: reason.clone(),
             })
             .collect(),
@@ -34,7 +34,7 @@ pub(super) fn chain_reply(status: &ChainStatus) -> ChainReply {
 
 fn sync_reply(sync: &SyncProgress) -> SyncReply {
     SyncReply {
-        head: sync.head.to_string(),
+        head: sync.head,
         height: sync.height,
         headers_done: sync.headers_done,
         headers_total: sync.headers_total,

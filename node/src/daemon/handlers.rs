@@ -9,24 +9,26 @@ use crate::chain_service::producer::ValidatorStatus;
 use crate::clock;
 use crate::net::{NetworkStatus, SeedState};
 use crate::node::{Node, NodeError, Peer, Status};
+use crate::query::AccountProof;
 use crate::rpc::{
-    AdvertisementReply, AtomReply, EVAL_FETCH_SECONDS, ErrorReply, EvalReply, Handler, ListReply,
-    MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, Reply,
-    Request, SeedReply, SetAsideReply, StatusReply, hex, unhex,
+    AccountReply, AdvertisementReply, AtomReply, BlockReply, Caller, EVAL_FETCH_SECONDS, ErrorKind,
+    EvalReply, ForksReply, ListReply, MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply,
+    ProviderReply, PutReply, RefusalReply, RpcError, SeedReply, SendReply, Service, SetAsideReply,
+    StatusReply, TransactionReply, TransactionStatusReply, ValidatorsReply, hex, request,
 };
 use crate::store::Durability;
 use crate::store::cold::{ColdStats, SetAside};
 use crate::store::disk::real_path;
 use crate::store::hot::HotStats;
 use astreum_core::atom::{Atom, AtomId};
+use astreum_core::chain::Address;
 use astreum_core::consensus::mempool::{MempoolStatus, Outcome, Refusal};
-use astreum_core::crypto::PublicKey;
 use astreum_core::engine::FetchError;
 use astreum_core::expr::Expr;
 use astreum_core::machine::Env;
 use astreum_core::text;
 use astreum_core::wire::object::PayloadType;
-use core::sync::atomic::AtomicBool;
+use core::net::SocketAddr;
 use core::time::Duration;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -53,7 +55,7 @@ impl NodeHandler {
         Self { node, stop }
     }
 
-    fn peers(&self) -> Reply {
+    fn list_peers(&self) -> Result<Vec<PeerReply>, RpcError> {
         let own = self.node.public_key();
         let peers = self.node.peers()?;
         let offenders = self.node.chain().status().sync.offenders;
@@ -61,33 +63,32 @@ impl NodeHandler {
             let known = offenders.iter().find(|(key, _)| *key == peer.public_key);
             peer_reply(peer, own.as_bytes(), known.map_or(0, |(_, count)| *count))
         });
-        to_reply(&replies.collect::<Vec<_>>())
+        Ok(replies.collect())
     }
 
-    fn get(&self, id: &str) -> Reply {
-        let id = parse_id(id)?;
+    fn atom(&self, id: AtomId) -> Result<AtomReply, RpcError> {
         let atom = self.node.get_atom(id)?;
         let atom = atom.ok_or_else(|| self.missing(&id))?;
-        to_reply(&AtomReply::from(&atom))
+        Ok(AtomReply::from(&atom))
     }
 
     /// Returns the error for an atom that was not found, with advice.
-    fn missing(&self, id: &AtomId) -> ErrorReply {
-        let mut reply = ErrorReply::missing(id);
+    fn missing(&self, id: &AtomId) -> RpcError {
+        let mut reply = RpcError::missing(id);
         let has_peers = self.node.peers().is_ok_and(|peers| !peers.is_empty());
         if !has_peers {
-            reply.error +=
+            reply.message +=
                 ": this node has no peers; `astreum peers --connect HOST:PORT` contacts one";
         } else if !self.node.waits() {
-            reply.error += " yet: the request was sent to peers, and this node does not wait for \
+            reply.message += " yet: the request was sent to peers, and this node does not wait for \
                             answers (atom_fetch_interval or atom_fetch_retries is 0); try again";
         }
         reply
     }
 
     /// Returns as many atoms of the list as fit into one reply; only missing atoms are fetched.
-    fn get_list(&self, id: &str) -> Reply {
-        let mut next = parse_id(id)?;
+    fn list(&self, id: AtomId) -> Result<ListReply, RpcError> {
+        let mut next = id;
         let (mut atoms, mut bytes) = (Vec::new(), 0);
         let mut fetched = VecDeque::new();
         while !next.is_zero() {
@@ -96,14 +97,13 @@ impl NodeHandler {
             if bytes > MAX_LIST_REPLY_BYTES && !atoms.is_empty() {
                 break;
             }
-            atoms.push(hex(&atom.to_bytes()));
             next = atom.next();
+            atoms.push(atom);
         }
-        let next = next.to_string();
-        to_reply(&ListReply { atoms, next })
+        Ok(ListReply { atoms, next })
     }
 
-    fn list_atom(&self, id: AtomId, fetched: &mut VecDeque<Atom>) -> Result<Atom, ErrorReply> {
+    fn list_atom(&self, id: AtomId, fetched: &mut VecDeque<Atom>) -> Result<Atom, RpcError> {
         if let Some(atom) = fetched.pop_front().or_else(|| self.node.store().get(&id)) {
             return Ok(atom);
         }
@@ -112,56 +112,23 @@ impl NodeHandler {
         fetched.pop_front().ok_or_else(|| self.missing(&id))
     }
 
-    fn put(&self, atoms: &[String]) -> Reply {
-        let decoded: Vec<Atom> = atoms
-            .iter()
-            .enumerate()
-            .map(|(at, text)| parse_atom(text).map_err(|error| format!("atom {at}: {error}")))
-            .collect::<Result<_, _>>()?;
-        let (ids, durability) = self.node.put_atoms(decoded)?;
-        let ids = ids.iter().map(AtomId::to_string).collect();
+    fn store(&self, atoms: Vec<Atom>) -> Result<PutReply, RpcError> {
+        let (ids, durability) = self.node.put_atoms(atoms)?;
         let durable = durability != Durability::Memory;
-        to_reply(&PutReply { ids, durable })
+        Ok(PutReply { ids, durable })
     }
 
-    fn advertise(&self, id: &str, list: bool, expires_seconds: Option<u64>) -> Reply {
-        let kind = if list {
-            PayloadType::LIST
-        } else {
-            PayloadType::ATOM
-        };
-        let lifetime = expires_seconds.map(Duration::from_secs);
-        self.node.advertise(parse_id(id)?, kind, lifetime)?;
-        Ok(Value::Null)
-    }
-
-    fn advertised(&self) -> Reply {
-        let advertised = self.node.advertised();
-        let replies = advertised.iter().map(|advertisement| AdvertisementReply {
-            id: advertisement.id.to_string(),
-            list: advertisement.kind == PayloadType::LIST,
-            expires_seconds: advertisement.lifetime.map(|left| left.as_secs()),
-        });
-        to_reply(&replies.collect::<Vec<_>>())
-    }
-
-    fn eval(
-        &self,
-        source: &str,
-        limit: Option<u64>,
-        fetch_seconds: Option<u64>,
-        gone: &Arc<AtomicBool>,
-    ) -> Reply {
+    fn evaluate(&self, params: &request::Eval, caller: &Caller) -> Result<EvalReply, RpcError> {
         let mut budget = MAX_VALUE_BYTES;
-        let expr = text::parse(source).map_err(|error| error.to_string())?;
+        let expr = text::parse(&params.source).map_err(|error| error.to_string())?;
         let mut machine = self.node.machine();
-        machine.set_meter_limit(limit);
-        machine.set_interrupt(Arc::clone(gone));
-        let fetch_seconds = fetch_seconds.unwrap_or(EVAL_FETCH_SECONDS);
+        machine.set_meter_limit(params.limit);
+        machine.set_interrupt(caller.gone());
+        let fetch_seconds = params.fetch_seconds.unwrap_or(EVAL_FETCH_SECONDS);
         let wait_limit = WaitLimit::NONE.within(Duration::from_secs(fetch_seconds));
         let evaluation = wait_limit.scope(|| machine.eval(&expr, &mut Env::new()));
         let value = evaluation.value();
-        to_reply(&EvalReply {
+        Ok(EvalReply {
             text: text::to_text(value, MAX_VALUE_BYTES),
             expr: expr_json(value, MAX_JSON_DEPTH, &mut budget).unwrap_or_default(),
             used: evaluation.used(),
@@ -169,9 +136,9 @@ impl NodeHandler {
         })
     }
 
-    fn connect(&self, address: &str) -> Reply {
+    fn contact(&self, address: &str) -> Result<SocketAddr, RpcError> {
         match self.node.contact(address) {
-            Ok(resolved) => Ok(resolved.to_string().into()),
+            Ok(resolved) => Ok(resolved),
             Err(NodeError::Resolve(error)) if error.kind() == io::ErrorKind::InvalidInput => {
                 let expected = "expected host:port or [ipv6]:port";
                 Err(format!("invalid address {address:?}: {expected}").into())
@@ -184,9 +151,9 @@ impl NodeHandler {
         }
     }
 
-    fn damaged(&self, directory: &str, clear: bool) -> Reply {
+    fn set_aside(&self, directory: &str, clear: bool) -> Result<Vec<SetAsideReply>, RpcError> {
         let Some(cold) = self.node.store().cold() else {
-            return Err("this node has no cold storage".to_owned().into());
+            return Err("this node has no cold storage".into());
         };
         // The socket may belong to another node than the one that has the directory open.
         let own = real_path(cold.path());
@@ -203,94 +170,176 @@ impl NodeHandler {
         } else {
             cold.stats().set_aside
         };
-        to_reply(
-            &incidents
-                .into_iter()
-                .map(SetAsideReply::from)
-                .collect::<Vec<_>>(),
-        )
+        Ok(incidents.into_iter().map(SetAsideReply::from).collect())
+    }
+}
+
+impl Service for NodeHandler {
+    fn status(&self, _: request::Status, _: &Caller) -> Result<StatusReply, RpcError> {
+        Ok(status_reply(&self.node))
     }
 
-    fn providers(&self, id: &str) -> Reply {
-        let providers = self.node.providers(parse_id(id)?)?;
+    fn peers(&self, _: request::Peers, _: &Caller) -> Result<Vec<PeerReply>, RpcError> {
+        self.list_peers()
+    }
+
+    fn get(&self, params: request::Get, _: &Caller) -> Result<AtomReply, RpcError> {
+        self.atom(params.id)
+    }
+
+    fn get_list(&self, params: request::GetList, _: &Caller) -> Result<ListReply, RpcError> {
+        self.list(params.id)
+    }
+
+    fn put(&self, params: request::Put, _: &Caller) -> Result<PutReply, RpcError> {
+        self.store(params.atoms)
+    }
+
+    fn advertise(&self, params: request::Advertise, _: &Caller) -> Result<(), RpcError> {
+        let kind = match params.list {
+            true => PayloadType::LIST,
+            false => PayloadType::ATOM,
+        };
+        let lifetime = params.expires_seconds.map(Duration::from_secs);
+        let advertised = self.node.advertise(params.id, kind, lifetime);
+        Ok(advertised.map(drop)?)
+    }
+
+    fn advertised(
+        &self,
+        _: request::Advertised,
+        _: &Caller,
+    ) -> Result<Vec<AdvertisementReply>, RpcError> {
+        let advertised = self.node.advertised();
+        let replies = advertised.iter().map(|advertisement| AdvertisementReply {
+            id: advertisement.id,
+            list: advertisement.kind == PayloadType::LIST,
+            expires_seconds: advertisement.lifetime.map(|left| left.as_secs()),
+        });
+        Ok(replies.collect())
+    }
+
+    fn withdraw(&self, params: request::Withdraw, _: &Caller) -> Result<bool, RpcError> {
+        Ok(self.node.withdraw(params.id)?)
+    }
+
+    fn remove_peer(&self, params: request::RemovePeer, _: &Caller) -> Result<bool, RpcError> {
+        let removed = match params.ban {
+            true => self.node.ban(params.key),
+            false => self.node.remove_peer(params.key),
+        };
+        Ok(removed?)
+    }
+
+    fn unban_peer(&self, params: request::UnbanPeer, _: &Caller) -> Result<bool, RpcError> {
+        Ok(self.node.unban(params.key)?)
+    }
+
+    fn connect(&self, params: request::Connect, _: &Caller) -> Result<SocketAddr, RpcError> {
+        self.contact(&params.address)
+    }
+
+    fn eval(&self, params: request::Eval, caller: &Caller) -> Result<EvalReply, RpcError> {
+        self.evaluate(&params, caller)
+    }
+
+    fn providers(
+        &self,
+        params: request::Providers,
+        _: &Caller,
+    ) -> Result<Vec<ProviderReply>, RpcError> {
+        let providers = self.node.providers(params.id)?;
         let replies = providers.iter().map(|provider| ProviderReply {
-            public_key: provider.key.to_string(),
-            address: provider.address.to_string(),
+            public_key: provider.key,
+            address: provider.address,
             expires_seconds: provider.expires_in.as_secs(),
         });
-        to_reply(&replies.collect::<Vec<_>>())
+        Ok(replies.collect())
     }
-}
 
-impl Handler for NodeHandler {
-    fn handle(&self, request: Request, gone: &Arc<AtomicBool>) -> Reply {
-        let wait_limit = WaitLimit::NONE.until(Arc::clone(gone));
-        wait_limit.scope(|| self.answer(request, gone))
+    fn block(&self, params: request::Block, _: &Caller) -> Result<BlockReply, RpcError> {
+        chain_handlers::block(&self.node, &params)
     }
-}
 
-impl NodeHandler {
-    fn answer(&self, request: Request, gone: &Arc<AtomicBool>) -> Reply {
-        match request {
-            Request::Status {} => to_reply(&status_reply(&self.node)),
-            Request::Peers {} => self.peers(),
-            Request::Get { id } => self.get(&id),
-            Request::GetList { id } => self.get_list(&id),
-            Request::Put { atoms } => self.put(&atoms),
-            Request::Advertise {
-                id,
-                list,
-                expires_seconds,
-            } => self.advertise(&id, list, expires_seconds),
-            Request::Advertised {} => self.advertised(),
-            Request::Withdraw { id } => to_reply(&self.node.withdraw(parse_id(&id)?)?),
-            Request::RemovePeer { key, ban: true } => to_reply(&self.node.ban(parse_key(&key)?)?),
-            Request::RemovePeer { key, ban: false } => {
-                to_reply(&self.node.remove_peer(parse_key(&key)?)?)
-            }
-            Request::UnbanPeer { key } => to_reply(&self.node.unban(parse_key(&key)?)?),
-            Request::Connect { address } => self.connect(&address),
-            Request::Eval {
-                source,
-                limit,
-                fetch_seconds,
-            } => self.eval(&source, limit, fetch_seconds, gone),
-            Request::Providers { id } => self.providers(&id),
-            Request::Block {
-                at,
-                transactions,
-                skip,
-            } => chain_handlers::block(&self.node, &at, transactions, skip),
-            Request::Blocks { from, count } => chain_handlers::blocks(&self.node, &from, count),
-            Request::Account { account } => chain_handlers::account(&self.node, &account),
-            Request::Validators { slots } => chain_handlers::validators(&self.node, slots),
-            Request::SendTransaction {
-                id,
-                atoms,
-                dry_run,
-                force,
-            } => chain_handlers::send_transaction(&self.node, &id, &atoms, dry_run, force),
-            Request::ResendTransaction { id } => {
-                chain_handlers::resend_transaction(&self.node, &id)
-            }
-            Request::Transaction { id } => chain_handlers::transaction(&self.node, &id),
-            Request::TransactionStatus {
-                id,
-                wait_seconds,
-                until_safe,
-            } => chain_handlers::transaction_status(&self.node, &id, wait_seconds, until_safe),
-            Request::Forks {} => fork_handlers::forks(&self.node),
-            Request::AdoptFork { id } => fork_handlers::adopt(&self.node, &id),
-            Request::AvoidBlock { id } => fork_handlers::avoid(&self.node, &id),
-            Request::ProveAccount { account } => {
-                chain_handlers::prove_account(&self.node, &account)
-            }
-            Request::Damaged { directory, clear } => self.damaged(&directory, clear),
-            Request::Stop {} => {
-                self.stop.stop();
-                Ok(Value::Null)
-            }
-        }
+    fn blocks(&self, params: request::Blocks, _: &Caller) -> Result<Vec<BlockReply>, RpcError> {
+        chain_handlers::blocks(&self.node, &params)
+    }
+
+    fn account(&self, params: request::Account, _: &Caller) -> Result<AccountReply, RpcError> {
+        chain_handlers::account(&self.node, params.account)
+    }
+
+    fn validators(
+        &self,
+        params: request::Validators,
+        _: &Caller,
+    ) -> Result<ValidatorsReply, RpcError> {
+        chain_handlers::validators(&self.node, params.slots)
+    }
+
+    fn send_transaction(
+        &self,
+        params: request::SendTransaction,
+        _: &Caller,
+    ) -> Result<SendReply, RpcError> {
+        chain_handlers::send_transaction(&self.node, params)
+    }
+
+    fn resend_transaction(
+        &self,
+        params: request::ResendTransaction,
+        _: &Caller,
+    ) -> Result<SendReply, RpcError> {
+        chain_handlers::resend_transaction(&self.node, params.id)
+    }
+
+    fn transaction(
+        &self,
+        params: request::Transaction,
+        _: &Caller,
+    ) -> Result<TransactionReply, RpcError> {
+        chain_handlers::transaction(&self.node, params.id)
+    }
+
+    fn transaction_status(
+        &self,
+        params: request::TransactionStatus,
+        _: &Caller,
+    ) -> Result<TransactionStatusReply, RpcError> {
+        chain_handlers::transaction_status(&self.node, &params)
+    }
+
+    fn forks(&self, _: request::Forks, _: &Caller) -> Result<ForksReply, RpcError> {
+        Ok(fork_handlers::forks(&self.node))
+    }
+
+    fn adopt_fork(&self, params: request::AdoptFork, _: &Caller) -> Result<ForksReply, RpcError> {
+        fork_handlers::adopt(&self.node, params.id)
+    }
+
+    fn avoid_block(&self, params: request::AvoidBlock, _: &Caller) -> Result<ForksReply, RpcError> {
+        fork_handlers::avoid(&self.node, params.id)
+    }
+
+    fn prove_account(
+        &self,
+        params: request::ProveAccount,
+        _: &Caller,
+    ) -> Result<AccountProof, RpcError> {
+        chain_handlers::prove_account(&self.node, params.account)
+    }
+
+    fn damaged(
+        &self,
+        params: request::Damaged,
+        _: &Caller,
+    ) -> Result<Vec<SetAsideReply>, RpcError> {
+        self.set_aside(&params.directory, params.clear)
+    }
+
+    fn stop(&self, _: request::Stop, _: &Caller) -> Result<(), RpcError> {
+        self.stop.stop();
+        Ok(())
     }
 }
 
@@ -315,44 +364,26 @@ impl From<SetAside> for SetAsideReply {
     }
 }
 
-impl From<NodeError> for ErrorReply {
+impl From<NodeError> for RpcError {
     fn from(error: NodeError) -> Self {
-        Self {
-            too_large: matches!(error, NodeError::Fetch(FetchError::TooLarge)),
-            ..error.to_string().into()
-        }
+        let kind = match error {
+            NodeError::Fetch(FetchError::TooLarge) => ErrorKind::TooLarge,
+            _ => ErrorKind::Failed,
+        };
+        Self::new(kind, error.to_string())
     }
-}
-
-pub(super) fn to_reply(result: &impl serde::Serialize) -> Reply {
-    serde_json::to_value(result).map_err(|error| error.to_string().into())
-}
-
-pub(super) fn parse_id(text: &str) -> Result<AtomId, ErrorReply> {
-    let error = |error| format!("{text}: {error}").into();
-    text.parse().map_err(error)
-}
-
-/// Parses a public key, which is written like an id.
-fn parse_key(text: &str) -> Result<PublicKey, ErrorReply> {
-    parse_id(text).map(|id| PublicKey::new(*id.as_bytes()))
-}
-
-pub(super) fn parse_atom(text: &str) -> Result<Atom, String> {
-    let bytes = unhex(text).ok_or("expected hex digits in pairs")?;
-    Atom::from_bytes(&bytes).map_err(|error| error.to_string())
 }
 
 fn peer_reply(peer: &Peer, own: &[u8; 32], offences: u64) -> PeerReply {
     PeerReply {
-        public_key: peer.public_key.to_string(),
-        address: peer.address.to_string(),
+        public_key: peer.public_key,
+        address: peer.address,
         bucket: shared_bits(peer.public_key.as_bytes(), own),
         last_seen_seconds: peer.last_heard.as_secs(),
         proven: peer.is_validated,
         is_validator: peer.is_validator,
         difficulty: peer.difficulty,
-        latest_block: peer.head.map(|id| id.to_string()),
+        latest_block: peer.head,
         bad_blocks: offences,
     }
 }
@@ -395,11 +426,9 @@ fn status_reply(node: &Node) -> StatusReply {
     let (problems, halted) = conditions::problems(&chain, cold.as_ref(), now);
     StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        public_key: public_key.to_string(),
+        public_key,
         listen_address: port.map(|port| format!("{any}:{port}")).unwrap_or_default(),
-        advertised_address: network
-            .and_then(|network| network.advertised_address)
-            .map(|address| address.to_string()),
+        advertised_address: network.and_then(|network| network.advertised_address),
         uptime_seconds: network.map_or(0, |network| network.uptime.as_secs()),
         chain_id: config.chain_id(),
         peers: network.map_or(0, |network| network.peers as u64),
@@ -410,9 +439,7 @@ fn status_reply(node: &Node) -> StatusReply {
         refuses_writes,
         advertisements: network.map_or(0, |network| network.advertisements as u64),
         difficulty: network.map_or(0, |network| network.difficulty),
-        latest_block: network
-            .and_then(|network| network.head)
-            .map(|id| id.to_string()),
+        latest_block: network.and_then(|network| network.head),
         seeds: network.map_or_else(Vec::new, seed_replies),
         head_age_seconds: chain
             .head
@@ -454,7 +481,7 @@ fn validator_reply(
         Outcome::Abandoned { .. } => None,
     });
     ProducerReply {
-        public_key: hex(&status.validator),
+        public_key: Address::new(status.validator),
         activity: conditions::activity_text(&status.activity, now),
         halted,
         blocks_made: status.blocks_made,
@@ -464,10 +491,7 @@ fn validator_reply(
         pool_bytes: mempool.bytes as u64,
         refused: mempool.refused,
         refusals: refusals
-            .map(|(id, reason)| RefusalReply {
-                id: id.to_string(),
-                reason,
-            })
+            .map(|(id, reason)| RefusalReply { id: *id, reason })
             .collect(),
     }
 }

@@ -6,6 +6,8 @@ use astreum_core::chain::{Account, Address, Block, MAX_LIST_ATOMS, Receipt};
 use astreum_core::integer::Natural;
 use astreum_core::trie;
 use core::convert::Infallible;
+use core::fmt;
+use core::str::FromStr;
 
 /// Reference to a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +18,43 @@ pub enum BlockAt {
     Height(u64),
     /// Block with this id, on any chain.
     Id(AtomId),
+}
+
+/// Formats the reference as `head`, a height or an id.
+impl fmt::Display for BlockAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Head => f.write_str("head"),
+            Self::Height(height) => height.fmt(f),
+            Self::Id(id) => id.fmt(f),
+        }
+    }
+}
+
+/// Error for text that is not a [`BlockAt`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ParseBlockAtError;
+
+impl fmt::Display for ParseBlockAtError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("neither head, a height nor an id")
+    }
+}
+
+impl core::error::Error for ParseBlockAtError {}
+
+impl FromStr for BlockAt {
+    type Err = ParseBlockAtError;
+
+    fn from_str(text: &str) -> Result<Self, ParseBlockAtError> {
+        if text == "head" {
+            return Ok(Self::Head);
+        }
+        // An id may consist of decimal digits only; no height is that long.
+        let id = text.parse().map(Self::Id).ok();
+        let height = || text.parse().map(Self::Height).ok();
+        id.or_else(height).ok_or(ParseBlockAtError)
+    }
 }
 
 /// Returns the block that `at` refers to on the chain that ends in `head`.

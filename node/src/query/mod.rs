@@ -11,7 +11,10 @@ mod proof;
 mod stakes;
 mod status;
 
-pub use blocks::{BlockAt, Included, account, block, blocks, included, previous_at, transactions};
+pub use blocks::{
+    BlockAt, Included, ParseBlockAtError, account, block, blocks, included, previous_at,
+    transactions,
+};
 pub use confirmation::confirmation;
 pub use costs::{Costs, costs};
 pub use proof::{AccountProof, ProofProblem, Proven};

@@ -1,63 +1,75 @@
 //! Chain part of the `status` reply.
 
-use serde::{Deserialize, Serialize};
+use super::schema::record;
+use super::text;
+use astreum_core::atom::AtomId;
+use astreum_core::consensus::HeadState;
 
-/// Chain of a node, as of now.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct ChainReply {
-    /// Id of the head in hex, if there is one.
-    pub head: Option<String>,
-    /// Height: number of blocks before the head.
-    pub height: Option<u64>,
-    /// Timestamp of the head, in seconds since 1970.
-    pub timestamp: Option<u64>,
-    /// `trusted` (named by the default seed or the configuration, nothing was checked), `verified`
-    /// or `own`.
-    pub state: Option<String>,
-    /// Id of the block that verification started from: the genesis, or `verified_up_to`.
-    pub root: Option<String>,
-    /// `true` if the node syncs to a longer chain.
-    pub behind: bool,
-    /// Sync targets.
-    pub syncs: Vec<SyncReply>,
-    /// Number of heads that peers offer.
-    pub candidates: u64,
-    /// Number of chain fetches in progress.
-    pub fetches: u64,
-    /// Data that the start, or the default seed's head, waits for.
-    pub waits: Option<String>,
-    /// Reason the most recently dropped head is not followed.
-    pub dropped: Option<String>,
-    /// Bad blocks found most recently.
-    pub bad_blocks: Vec<BadBlockReply>,
+record! {
+    /// Chain of a node, as of now.
+    #[derive(Default)]
+    pub struct ChainReply {
+        /// Id of the head, if there is one.
+        #[serde(with = "text")]
+        pub head: Option<AtomId>,
+        /// Height: number of blocks before the head.
+        pub height: Option<u64>,
+        /// Timestamp of the head, in seconds since 1970.
+        pub timestamp: Option<u64>,
+        /// `trusted` (named by the default seed or the configuration, nothing was checked), `verified`
+        /// or `own`.
+        #[serde(with = "text")]
+        pub state: Option<HeadState>,
+        /// Id of the block that verification started from: the genesis, or `verified_up_to`.
+        #[serde(with = "text")]
+        pub root: Option<AtomId>,
+        /// `true` if the node syncs to a longer chain.
+        pub behind: bool,
+        /// Sync targets.
+        pub syncs: Vec<SyncReply>,
+        /// Number of heads that peers offer.
+        pub candidates: u64,
+        /// Number of chain fetches in progress.
+        pub fetches: u64,
+        /// Data that the start, or the default seed's head, waits for.
+        pub waits: Option<String>,
+        /// Reason the most recently dropped head is not followed.
+        pub dropped: Option<String>,
+        /// Bad blocks found most recently.
+        pub bad_blocks: Vec<BadBlockReply>,
+    }
 }
 
-/// Sync progress of one target.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct SyncReply {
-    /// Id of the target in hex.
-    pub head: String,
-    /// Height of the target; 0 until its header is available.
-    pub height: u64,
-    /// Number of available headers.
-    pub headers_done: u64,
-    /// Number of required headers, as far as known.
-    pub headers_total: u64,
-    /// Number of verified blocks.
-    pub blocks_done: u64,
-    /// Number of blocks to verify.
-    pub blocks_total: u64,
-    /// Data that it waits for.
-    pub waits: Option<String>,
+record! {
+    /// Sync progress of one target.
+    pub struct SyncReply {
+        /// Id of the target.
+        #[serde(with = "text")]
+        pub head: AtomId,
+        /// Height of the target; 0 until its header is available.
+        pub height: u64,
+        /// Number of available headers.
+        pub headers_done: u64,
+        /// Number of required headers, as far as known.
+        pub headers_total: u64,
+        /// Number of verified blocks.
+        pub blocks_done: u64,
+        /// Number of blocks to verify.
+        pub blocks_total: u64,
+        /// Data that it waits for.
+        pub waits: Option<String>,
+    }
 }
 
-/// Block that breaks a rule.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct BadBlockReply {
-    /// Id of the block in hex.
-    pub id: String,
-    /// Rule that it breaks.
-    pub reason: String,
+record! {
+    /// Block that breaks a rule.
+    pub struct BadBlockReply {
+        /// Id of the block.
+        #[serde(with = "text")]
+        pub id: AtomId,
+        /// Rule that it breaks.
+        pub reason: String,
+    }
 }
 
 impl ChainReply {
@@ -65,10 +77,10 @@ impl ChainReply {
     #[must_use]
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = Vec::new();
-        if let (Some(height), Some(state)) = (self.height, &self.state) {
-            let state = match state.as_str() {
-                "trusted" => "trusted, not verified",
-                state => state,
+        if let (Some(height), Some(state)) = (self.height, self.state) {
+            let state = match state {
+                HeadState::Trusted => "trusted, not verified",
+                HeadState::Verified | HeadState::Own => state.name(),
             };
             lines.push(("height", format!("{height} ({state})")));
         }
@@ -76,7 +88,7 @@ impl ChainReply {
             lines.push(("head time", crate::log::utc_text(timestamp)));
         }
         if let Some(root) = &self.root {
-            lines.push(("verified from", root.clone()));
+            lines.push(("verified from", root.to_string()));
         }
         for sync in &self.syncs {
             let SyncReply {
@@ -118,7 +130,7 @@ mod tests {
     #[test]
     fn people_are_told_what_is_not_verified_and_what_is_waited_for() {
         let sync = SyncReply {
-            head: "aa".to_owned(),
+            head: AtomId::new([0xaa; 32]),
             height: 9,
             headers_done: 3,
             headers_total: 10,
@@ -127,23 +139,24 @@ mod tests {
             waits: Some("atom bb".to_owned()),
         };
         let bad = BadBlockReply {
-            id: "cc".to_owned(),
+            id: AtomId::new([0xcc; 32]),
             reason: "wrong".to_owned(),
         };
         let reply = ChainReply {
             height: Some(7),
-            state: Some("trusted".to_owned()),
+            state: Some(HeadState::Trusted),
             syncs: vec![sync],
             bad_blocks: vec![bad],
             ..ChainReply::default()
         };
         let lines: Vec<String> = reply.lines().into_iter().map(|(_, line)| line).collect();
+        let (head, bad) = ("aa".repeat(32), "cc".repeat(32));
         assert_eq!(
             lines,
             [
                 "7 (trusted, not verified)",
-                "aa at 9: 3 of 10 headers, 0 of 0 blocks; waiting for atom bb",
-                "cc: wrong"
+                &format!("{head} at 9: 3 of 10 headers, 0 of 0 blocks; waiting for atom bb"),
+                &format!("{bad}: wrong"),
             ]
         );
         assert!(ChainReply::default().lines().is_empty());

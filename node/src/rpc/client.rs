@@ -2,18 +2,24 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
-
-use super::protocol::{ErrorReply, MAX_LINE_BYTES, Request, parse_reply};
+use super::codec::{Frame, FrameError, FrameReader, MAX_MESSAGE_BYTES, encode_message};
+use super::error::RpcError;
+use super::message::{parse_reply, request_message};
 use super::server::{is_locked, too_long};
+use super::service::Method;
 use crate::WaitLimit;
 
 /// Default time limit of a reply: longer than a node searches for an atom at many peers.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Id of the only request of a connection.
+const REQUEST_ID: u64 = 1;
+/// Size in bytes of the buffer for reading.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// Reason a request has no result.
 #[derive(Debug)]
@@ -36,13 +42,18 @@ pub enum ClientError {
         /// Error of the system.
         error: io::Error,
     },
+    /// The node speaks the protocol before frames.
+    OldNode {
+        /// Path of the socket.
+        socket: PathBuf,
+    },
     /// The reply is malformed.
     BadReply {
         /// Description of the error.
         message: String,
     },
     /// The node refused the request.
-    Refused(ErrorReply),
+    Refused(RpcError),
 }
 
 impl fmt::Display for ClientError {
@@ -71,11 +82,17 @@ impl fmt::Display for ClientError {
             Self::Io { socket, error } => {
                 write!(f, "control socket {}: {error}", socket.display())
             }
+            Self::OldNode { socket } => write!(
+                f,
+                "the node at {} is of an older version, with another protocol of the control \
+                 socket; use its own program, or restart the node with this one",
+                socket.display()
+            ),
             Self::BadReply { message } => write!(
                 f,
                 "invalid reply of the node: {message}; it may run another version"
             ),
-            Self::Refused(reply) => f.write_str(&reply.error),
+            Self::Refused(error) => error.fmt(f),
         }
     }
 }
@@ -86,6 +103,13 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
     )
 }
 
@@ -116,18 +140,18 @@ impl Client {
     ///
     /// # Errors
     /// Fails if no node is running, if the connection fails or times out, or if the node refuses.
-    pub fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {
-        let line = self.exchange(request)?;
+    pub fn request<M: Method>(&self, request: &M) -> Result<M::Reply, ClientError> {
         let bad = |error: serde_json::Error| ClientError::BadReply {
             message: error.to_string(),
         };
-        let result = parse_reply(&line)
+        let message = request_message(REQUEST_ID, M::NAME, request).map_err(bad)?;
+        let reply = self.exchange(&message)?;
+        parse_reply(REQUEST_ID, &reply)
             .map_err(bad)?
-            .map_err(ClientError::Refused)?;
-        serde_json::from_value(result).map_err(bad)
+            .map_err(ClientError::Refused)
     }
 
-    fn exchange(&self, request: &Request) -> Result<Vec<u8>, ClientError> {
+    fn exchange(&self, message: &[u8]) -> Result<Vec<u8>, ClientError> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 let socket = self.socket.clone();
@@ -146,9 +170,11 @@ impl Client {
                 error,
             },
         };
-        let bad = |message: String| ClientError::BadReply { message };
-        let mut line = serde_json::to_vec(request).map_err(|error| bad(error.to_string()))?;
-        line.push(b'\n');
+        let frame = encode_message(message).ok_or_else(|| {
+            failed(io::Error::other(format!(
+                "the request is longer than {MAX_MESSAGE_BYTES} bytes"
+            )))
+        })?;
         if WaitLimit::in_force().is_over() {
             return Err(failed(io::ErrorKind::TimedOut.into()));
         }
@@ -156,45 +182,59 @@ impl Client {
         stream
             .set_write_timeout(Some(self.timeout))
             .map_err(failed)?;
-        stream.write_all(&line).map_err(failed)?;
-        let mut reply = Vec::new();
+        let written = match stream.write_all(&frame) {
+            Err(error) if !is_closed(&error) => return Err(failed(error)),
+            // A node that refuses a connection states the reason without reading the request.
+            written => written,
+        };
         let wait_limit = WaitLimit::NONE.within(self.timeout);
-        wait_limit
-            .scope(|| read_line(&stream, &mut reply))
-            .map_err(failed)?;
-        match reply.pop() {
-            Some(b'\n') => Ok(reply),
-            None => {
-                let error = io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the node closed the connection",
-                );
-                Err(failed(error))
-            }
-            Some(_) => Err(bad(format!(
-                "truncated or longer than {MAX_LINE_BYTES} bytes"
-            ))),
+        let read = wait_limit.scope(|| read_message(&stream));
+        match read {
+            Ok(Ok(message)) => Ok(message),
+            Ok(Err(FrameError::OldProtocol)) => Err(ClientError::OldNode {
+                socket: self.socket.clone(),
+            }),
+            Ok(Err(error)) => Err(ClientError::BadReply {
+                message: error.to_string(),
+            }),
+            Err(error) => Err(failed(written.err().unwrap_or(error))),
         }
     }
 }
 
-/// Reads up to a newline or [`MAX_LINE_BYTES`], within the thread's [`WaitLimit`].
-fn read_line(stream: &UnixStream, line: &mut Vec<u8>) -> io::Result<()> {
+/// Reads one message, within the thread's [`WaitLimit`].
+fn read_message(mut stream: &UnixStream) -> io::Result<Result<Vec<u8>, FrameError>> {
     let wait_limit = WaitLimit::in_force();
-    let mut reader = BufReader::new(stream.take(MAX_LINE_BYTES as u64));
+    let mut reader = FrameReader::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let time = wait_limit.next_check();
         stream.set_read_timeout(time.map(|time| time.max(Duration::from_millis(1))))?;
-        // Bytes read before a timeout stay in `line`.
-        match reader.read_until(b'\n', line) {
-            Err(error) if is_timeout(&error) && !wait_limit.is_over() => {}
-            read => return read.map(drop),
+        let mut input = match stream.read(&mut buffer) {
+            Ok(0) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the node closed the connection",
+                ));
+            }
+            Ok(len) => buffer.get(..len).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if is_timeout(&error) && !wait_limit.is_over() => continue,
+            Err(error) => return Err(error),
+        };
+        match reader.read(&mut input) {
+            Ok(Some(Frame::Message(message))) => return Ok(Ok(message)),
+            // A node sends no transfer that was not asked for.
+            Ok(Some(Frame::Transfer { .. })) => return Ok(Err(FrameError::UnknownKind(1))),
+            Ok(None) => {}
+            Err(error) => return Ok(Err(error)),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::request;
     use super::*;
     use std::fs::File;
 
@@ -204,7 +244,7 @@ mod tests {
         let socket = scratch.path().join("sock");
         let ask = || {
             let client = Client::new(&socket, DEFAULT_TIMEOUT);
-            let asked = client.request::<serde_json::Value>(&Request::Status {});
+            let asked = client.request(&request::Status {});
             asked.unwrap_err().to_string()
         };
         assert!(ask().starts_with("no node is running at"), "{}", ask());

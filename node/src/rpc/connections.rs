@@ -11,13 +11,16 @@
 //! - When the client closes a connection, the flag of the current request is set, and its waits and
 //!   computations end. A client that only shuts down its sending side still gets its reply.
 
-use super::protocol::{ErrorReply, Handler, MAX_LINE_BYTES, Request, answer_line, reply_line};
+use super::codec::{Frame, FrameError, FrameReader, encode_message};
+use super::error::{ErrorKind, RpcError};
+use super::message::{CallId, reply_message};
+use super::service::{Caller, Request, Service, answer_if};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
@@ -36,6 +39,18 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const DISPLACED_AFTER: Duration = Duration::from_secs(2);
 /// Maximum idle time of a reserved connection.
 const RESERVED_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Size in bytes of the buffer for reading.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Maximum number of bytes that are read and ignored before a connection is closed: the longest
+/// request of the protocol before frames.
+const DRAIN_BYTES: usize = 4 << 20;
+/// Maximum time for reading them.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// Reply to a client of the protocol before frames, in the form that it reads.
+const OLD_PROTOCOL_REPLY: &str = "{\"ok\":false,\"error\":\"the protocol of the control socket \
+changed: this node takes JSON-RPC 2.0 messages in length-prefixed frames; use the program of the \
+same version as the node\"}\n";
 
 /// Kind of requests that a connection may send.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,7 +100,7 @@ impl Connections {
         self: &Arc<Self>,
         registry: &Registry,
         stream: UnixStream,
-        handler: &Arc<dyn Handler>,
+        service: &Arc<dyn Service>,
     ) {
         if !is_allowed(&stream) {
             return;
@@ -97,8 +112,7 @@ impl Connections {
             MAX_CONNECTIONS..ALL_CONNECTIONS => Place::Reserved,
             _ => {
                 drop(open);
-                let reply = reply_line(&Err(no_place()));
-                let _ = (&stream).write_all((reply + "\n").as_bytes());
+                let _ = send(&stream, &refusal(no_place()));
                 return;
             }
         };
@@ -111,14 +125,15 @@ impl Connections {
         // Without registration a request only outlives its connection.
         let _ = registry.register(&mut source, Token(id), Interest::READABLE);
         let gone = Arc::new(AtomicBool::new(self.is_interrupted.load(Ordering::Relaxed)));
-        let (handler, shared, flag) = (Arc::clone(handler), Arc::clone(self), Arc::clone(&gone));
+        let (service, shared) = (Arc::clone(service), Arc::clone(self));
+        let caller = Caller::new(Arc::clone(&gone));
         let idle_since = Arc::new(Mutex::new(Some(Instant::now())));
         let idle = Arc::clone(&idle_since);
         // The map is locked, so the thread cannot remove its entry before it is inserted.
         let spawned = thread::Builder::new()
             .name("control-connection".to_owned())
             .spawn(move || {
-                serve(&stream, handler.as_ref(), place, (&flag, &idle));
+                serve(&stream, service.as_ref(), place, (&caller, &idle));
                 shared.open().remove(&id);
             });
         if let Ok(thread) = spawned {
@@ -181,12 +196,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn no_place() -> ErrorReply {
-    format!(
+fn no_place() -> RpcError {
+    let message = format!(
         "{MAX_CONNECTIONS} connections are open, and only `status` and `stop` are answered until \
          one of them ends; try again"
-    )
-    .into()
+    );
+    RpcError::new(ErrorKind::Busy, message)
 }
 
 fn prepare(stream: &UnixStream, place: Place) -> io::Result<()> {
@@ -220,52 +235,98 @@ fn is_allowed(_: &UnixStream) -> bool {
     true
 }
 
+/// Returns the message of an error that is not the answer to a request.
+fn refusal(error: RpcError) -> Vec<u8> {
+    reply_message(&CallId::NULL, &Err::<(), _>(error))
+}
+
+/// Sends a message.
+fn send(mut stream: &UnixStream, message: &[u8]) -> io::Result<()> {
+    // Every message of this module is within the limit.
+    let frame = encode_message(message).ok_or(io::ErrorKind::InvalidInput)?;
+    stream.write_all(&frame)
+}
+
 fn serve(
-    stream: &UnixStream,
-    handler: &dyn Handler,
+    mut stream: &UnixStream,
+    service: &dyn Service,
     place: Place,
-    (gone, idle_since): (&Arc<AtomicBool>, &Mutex<Option<Instant>>),
+    (caller, idle_since): (&Caller, &Mutex<Option<Instant>>),
 ) {
-    let handler = Placed { handler, place };
-    let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
+    let mut reader = FrameReader::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    // Bytes of the buffer that the reader has not taken.
+    let mut rest = 0..0;
     loop {
-        line.clear();
         *lock(idle_since) = Some(Instant::now());
-        let read = reader
-            .by_ref()
-            .take(MAX_LINE_BYTES as u64)
-            .read_until(b'\n', &mut line);
-        *lock(idle_since) = None;
-        let answer = match (read, line.pop()) {
-            (Ok(_), Some(b'\n')) => answer_line(&handler, &line, gone),
-            (Ok(MAX_LINE_BYTES), Some(_)) => {
-                let error = format!("the request is longer than {MAX_LINE_BYTES} bytes");
-                reply_line(&Err(error.into()))
+        let frame = loop {
+            let mut input = buffer.get(rest.clone()).unwrap_or_default();
+            let read = reader.read(&mut input);
+            rest.start = rest.end - input.len();
+            match read {
+                Ok(Some(frame)) => break Ok(frame),
+                Ok(None) => {}
+                Err(error) => break Err(error),
             }
-            _ => return,
+            match stream.read(&mut buffer) {
+                Ok(len @ 1..) => rest = 0..len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return,
+            }
         };
-        let is_last = line.len() + 1 == MAX_LINE_BYTES || place == Place::Reserved;
-        let mut writer = stream;
-        if writer.write_all((answer + "\n").as_bytes()).is_err() || is_last {
+        *lock(idle_since) = None;
+        let message = match frame {
+            Ok(Frame::Message(message)) => message,
+            Ok(Frame::Transfer { number, .. }) => {
+                return refuse(stream, &format!("transfer {number} is not open"));
+            }
+            Err(FrameError::OldProtocol) => {
+                let _ = stream.write_all(OLD_PROTOCOL_REPLY.as_bytes());
+                return drain(stream);
+            }
+            Err(error) => return refuse(stream, &error.to_string()),
+        };
+        let reply = answer_if(service, &message, caller, |request| place.admit(request));
+        let sent = reply.map_or(Ok(()), |reply| send(stream, &reply));
+        if sent.is_err() || place == Place::Reserved {
             return;
         }
     }
 }
 
-/// Handler at a place.
-struct Placed<'h> {
-    handler: &'h dyn Handler,
-    place: Place,
+impl Place {
+    /// Refuses a request that connections of this place do not take.
+    fn admit(self, request: &Request) -> Result<(), RpcError> {
+        match (self, request) {
+            (Self::Any, _) | (Self::Reserved, Request::Status(_) | Request::Stop(_)) => Ok(()),
+            (Self::Reserved, _) => Err(no_place()),
+        }
+    }
 }
 
-impl Handler for Placed<'_> {
-    fn handle(&self, request: Request, gone: &Arc<AtomicBool>) -> super::Reply {
-        let is_always_taken = matches!(request, Request::Status {} | Request::Stop {});
-        if self.place == Place::Reserved && !is_always_taken {
-            return Err(no_place());
+/// States the reason that the connection is closed, and closes it.
+fn refuse(stream: &UnixStream, reason: &str) {
+    let error = RpcError::new(ErrorKind::InvalidFrame, reason);
+    let _ = send(stream, &refusal(error));
+    drain(stream);
+}
+
+/// Reads what the client still sends, up to [`DRAIN_BYTES`] and for at most [`DRAIN_TIME`]: a client
+/// that cannot finish its request would not read the reason.
+fn drain(mut stream: &UnixStream) {
+    let _ = stream.shutdown(Shutdown::Write);
+    let deadline = Instant::now() + DRAIN_TIME;
+    let (mut buffer, mut left) = (vec![0; BUFFER_BYTES], DRAIN_BYTES);
+    while left > 0 {
+        let time = deadline.saturating_duration_since(Instant::now());
+        if time.is_zero() || stream.set_read_timeout(Some(time)).is_err() {
+            return;
         }
-        self.handler.handle(request, gone)
+        match stream.read(&mut buffer) {
+            Ok(len @ 1..) => left = left.saturating_sub(len),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return,
+        }
     }
 }
 

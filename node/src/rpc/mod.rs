@@ -1,13 +1,13 @@
 //! Control socket, through which the other commands reach a running node.
 //!
-//! A Unix domain socket with mode 0600 that takes one JSON [`Request`] per line and answers with
-//! one JSON line: `{"ok":true,"result":…}` or `{"ok":false,"error":"…"}`.
+//! A Unix domain socket with mode 0600 that carries JSON-RPC 2.0 messages in length-prefixed frames
+//! (see [`codec`]). The methods are those of [`Service`], which knows no transport.
 //!
 //! Invariants:
 //! - Only processes of the node's own user, or root, get an answer.
-//! - A line is at most [`MAX_LINE_BYTES`] long in either direction, and at most [`MAX_CONNECTIONS`]
-//!   connections are open, plus [`RESERVED_CONNECTIONS`] for status and stop requests: neither side
-//!   holds more than that.
+//! - A message is at most [`MAX_MESSAGE_BYTES`] long in either direction, and at most
+//!   [`MAX_CONNECTIONS`] connections are open, plus [`RESERVED_CONNECTIONS`] for status and stop
+//!   requests: neither side holds more than that.
 //! - Work for a request ends when its connection is closed.
 //! - Requests are read and answered on separate threads; the event loop never waits for one.
 //! - A socket is replaced only by a process that holds its lock, and only if no process answers on
@@ -16,11 +16,17 @@
 mod chain;
 mod chain_status;
 mod client;
+pub mod codec;
 mod connections;
+mod error;
 mod forks;
+mod message;
 mod number;
 mod protocol;
+mod schema;
 mod server;
+mod service;
+mod text;
 
 pub use chain::{
     AccountReply, BlockReply, CostsReply, HeadReply, IncludedReply, MAX_BLOCKS_REPLY,
@@ -29,13 +35,17 @@ pub use chain::{
 };
 pub use chain_status::{BadBlockReply, ChainReply, SyncReply};
 pub use client::{Client, ClientError, DEFAULT_TIMEOUT};
+pub use codec::MAX_MESSAGE_BYTES;
 pub use connections::{MAX_CONNECTIONS, RESERVED_CONNECTIONS};
-pub use number::number;
-
+pub use error::{ErrorKind, RpcError};
 pub use forks::{ForkReply, ForksReply, SideReply};
+pub use message::MAX_ID_BYTES;
+pub use number::{Number, number};
 pub use protocol::{
-    AdvertisementReply, AtomReply, EVAL_FETCH_SECONDS, ErrorReply, EvalReply, Handler, ListReply,
-    MAX_LINE_BYTES, MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply, ProviderReply, PutReply,
-    RefusalReply, Reply, Request, SeedReply, SetAsideReply, StatusReply, answer_line, hex, unhex,
+    AdvertisementReply, AtomReply, EVAL_FETCH_SECONDS, EvalReply, ListReply, MAX_LIST_REPLY_BYTES,
+    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, SeedReply, SetAsideReply,
+    StatusReply,
 };
 pub use server::{Server, ServerError};
+pub use service::{Caller, Method, PartialService, Request, Service, answer, request, schema};
+pub use text::{AccountName, ConfirmationLevel, Hex, TransactionStanding, hex, unhex};

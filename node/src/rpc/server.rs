@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{self, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -17,7 +17,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::connections::Connections;
-use super::protocol::Handler;
+use super::service::Service;
 
 /// Maximum length in bytes of a socket path. The lowest limit of a system, on BSD, is 103.
 const MAX_PATH_BYTES: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
@@ -210,11 +210,11 @@ fn lock_held(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
 }
 
 impl Server {
-    /// Opens `socket` and answers its requests with `handler`.
+    /// Opens `socket` and answers its requests with `service`.
     ///
     /// # Errors
     /// Fails if another node uses it, if its directory cannot be created, or if the system refuses.
-    pub fn start(socket: &Path, handler: Arc<dyn Handler>) -> Result<Self, ServerError> {
+    pub fn start(socket: &Path, service: Arc<dyn Service>) -> Result<Self, ServerError> {
         let failed = |attempt| {
             move |error| ServerError::Io {
                 socket: socket.to_owned(),
@@ -237,7 +237,7 @@ impl Server {
         let shared = Arc::clone(&connections);
         let thread = thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || listen(poll, endpoint, &handler, &shared))
+            .spawn(move || listen(poll, endpoint, &service, &shared))
             .map_err(failed("served"))?;
         Ok(Self {
             socket: socket.to_owned(),
@@ -274,7 +274,7 @@ impl Drop for Server {
 
 /// Rejects a path that cannot become a socket, before anything is created for it.
 fn check_place(socket: &Path) -> Result<(), ServerError> {
-    if let Err(error) = SocketAddr::from_pathname(socket) {
+    if let Err(error) = net::SocketAddr::from_pathname(socket) {
         let error = too_long(socket).unwrap_or(error);
         return Err(ServerError::Io {
             socket: socket.to_owned(),
@@ -369,7 +369,7 @@ fn remove_stale(socket: &Path) -> Result<(), ServerError> {
 fn listen(
     mut poll: Poll,
     mut endpoint: Endpoint,
-    handler: &Arc<dyn Handler>,
+    service: &Arc<dyn Service>,
     connections: &Arc<Connections>,
 ) {
     let mut events = Events::with_capacity(8);
@@ -393,7 +393,7 @@ fn listen(
         let accepted = acceptor.accept_all(
             Instant::now(),
             || endpoint.listener.accept(),
-            |(stream, _)| connections.admit(poll.registry(), stream, handler),
+            |(stream, _)| connections.admit(poll.registry(), stream, service),
         );
         if let Err(error) = accepted
             && let Some(more) = crate::log::limited("control socket")
@@ -451,45 +451,96 @@ impl Acceptor {
 #[cfg(test)]
 mod tests {
 
+    use super::super::codec::{Frame, FrameReader, encode_message, encode_transfer};
     use super::super::{
-        Client, ClientError, MAX_CONNECTIONS, MAX_LINE_BYTES, RESERVED_CONNECTIONS, Reply, Request,
+        Caller, Client, ClientError, MAX_CONNECTIONS, MAX_MESSAGE_BYTES, PartialService, PeerReply,
+        RESERVED_CONNECTIONS, RpcError, StatusReply, request,
     };
     use super::*;
-    use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+    use core::sync::atomic::{AtomicUsize, Ordering};
+    use std::io::{Read as _, Write as _};
 
-    struct Echo;
+    const VERSION: &str = "of the test";
+    const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-    impl Handler for Echo {
-        fn handle(&self, request: Request, _: &Arc<AtomicBool>) -> Reply {
-            match request {
-                Request::Connect { .. } => {
-                    thread::sleep(Duration::from_millis(300));
-                    Ok("slow".into())
-                }
-                _ => Ok("done".into()),
-            }
+    fn status() -> StatusReply {
+        StatusReply {
+            version: VERSION.to_owned(),
+            ..StatusReply::default()
         }
     }
 
-    /// Handler that answers `Peers` requests once their callers are gone, and counts those in
-    /// progress.
+    /// Service that answers `connect` after a while.
+    struct Slow;
+
+    impl PartialService for Slow {
+        fn status(&self, _: request::Status, _: &Caller) -> Result<StatusReply, RpcError> {
+            Ok(status())
+        }
+
+        fn peers(&self, _: request::Peers, _: &Caller) -> Result<Vec<PeerReply>, RpcError> {
+            Ok(Vec::new())
+        }
+
+        fn connect(&self, _: request::Connect, _: &Caller) -> Result<SocketAddr, RpcError> {
+            thread::sleep(Duration::from_millis(300));
+            Ok(ADDRESS)
+        }
+    }
+
+    /// Service that answers `peers` once its callers are gone, and counts those in progress.
     #[derive(Default)]
     struct Patient {
         under_way: AtomicUsize,
     }
 
-    impl Handler for Patient {
-        fn handle(&self, request: Request, gone: &Arc<AtomicBool>) -> Reply {
-            if let Request::Peers {} = request {
-                self.under_way.fetch_add(1, Ordering::SeqCst);
-                while !gone.load(Ordering::Relaxed) {
-                    thread::yield_now();
-                }
-                self.under_way.fetch_sub(1, Ordering::SeqCst);
-            }
-            Ok("done".into())
+    impl PartialService for Patient {
+        fn status(&self, _: request::Status, _: &Caller) -> Result<StatusReply, RpcError> {
+            Ok(status())
         }
+
+        fn peers(&self, _: request::Peers, caller: &Caller) -> Result<Vec<PeerReply>, RpcError> {
+            self.under_way.fetch_add(1, Ordering::SeqCst);
+            while !caller.is_gone() {
+                thread::yield_now();
+            }
+            self.under_way.fetch_sub(1, Ordering::SeqCst);
+            Ok(Vec::new())
+        }
+
+        fn connect(&self, _: request::Connect, _: &Caller) -> Result<SocketAddr, RpcError> {
+            Ok(ADDRESS)
+        }
+
+        fn stop(&self, _: request::Stop, _: &Caller) -> Result<(), RpcError> {
+            Ok(())
+        }
+    }
+
+    const PEERS: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"peers"}"#;
+
+    fn frame(message: &[u8]) -> Vec<u8> {
+        encode_message(message).unwrap()
+    }
+
+    /// Reads messages from a stream until it ends or there are `count`.
+    fn messages(mut stream: &UnixStream, count: usize) -> Vec<String> {
+        let (mut reader, mut messages) = (FrameReader::new(), Vec::new());
+        let mut byte = [0];
+        while messages.len() < count && stream.read(&mut byte).unwrap() == 1 {
+            if let Some(Frame::Message(message)) = reader.read(&mut &byte[..]).unwrap() {
+                messages.push(String::from_utf8(message).unwrap());
+            }
+        }
+        messages
+    }
+
+    /// Sends bytes; returns all messages up to the end of the connection.
+    fn sent(socket: &Path, bytes: &[u8]) -> Vec<String> {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        stream.write_all(bytes).unwrap();
+        messages(&stream, usize::MAX)
     }
 
     fn wait_for(what: &str, is_met: impl Fn() -> bool) {
@@ -498,12 +549,6 @@ mod tests {
             assert!(Instant::now() < deadline, "{what}");
             thread::sleep(Duration::from_millis(5));
         }
-    }
-
-    fn line_of(stream: &UnixStream) -> String {
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).unwrap();
-        line
     }
 
     /// Error of a process without a free descriptor.
@@ -560,19 +605,20 @@ mod tests {
 
     fn start(directory: &Path) -> (PathBuf, Server) {
         let socket = directory.join("state/control.sock");
-        let server = Server::start(&socket, Arc::new(Echo)).unwrap();
+        let server = Server::start(&socket, Arc::new(Slow)).unwrap();
         (socket, server)
     }
 
     fn ask(socket: &Path) -> Result<String, ClientError> {
-        Client::new(socket, Duration::from_secs(5)).request(&Request::Status {})
+        let client = Client::new(socket, Duration::from_secs(5));
+        client.request(&request::Status {}).map(|it| it.version)
     }
 
     #[test]
     fn answers_keeps_others_out_and_cleans_up() {
         let directory = tempfile::tempdir().unwrap();
         let (socket, server) = start(directory.path());
-        assert_eq!(ask(&socket).unwrap(), "done");
+        assert_eq!(ask(&socket).unwrap(), VERSION);
         let mode = fs::symlink_metadata(&socket).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(
@@ -602,7 +648,7 @@ mod tests {
             let mode = |path: &Path| fs::symlink_metadata(path).unwrap().mode() & 0o777;
             assert_eq!(mode(&socket), 0o600);
             assert_eq!(mode(socket.parent().unwrap()), 0o700);
-            let second = Server::start(&socket, Arc::new(Echo));
+            let second = Server::start(&socket, Arc::new(Slow));
             assert!(matches!(second, Err(ServerError::InUse { .. })));
         }
         server.stop();
@@ -613,14 +659,14 @@ mod tests {
     fn a_second_node_is_refused_and_a_stale_socket_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let (socket, server) = start(directory.path());
-        let second = Server::start(&socket, Arc::new(Echo));
+        let second = Server::start(&socket, Arc::new(Slow));
         assert!(matches!(second, Err(ServerError::InUse { .. })));
-        assert_eq!(ask(&socket).unwrap(), "done");
+        assert_eq!(ask(&socket).unwrap(), VERSION);
         drop(server);
         drop(UnixListener::bind(&socket).unwrap());
         assert!(matches!(ask(&socket), Err(ClientError::NotRunning { .. })));
         let (socket, _server) = start(directory.path());
-        assert_eq!(ask(&socket).unwrap(), "done");
+        assert_eq!(ask(&socket).unwrap(), VERSION);
     }
 
     #[test]
@@ -628,25 +674,74 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
         let foreign = UnixListener::bind(&socket).unwrap();
-        let refused = Server::start(&socket, Arc::new(Echo));
+        let refused = Server::start(&socket, Arc::new(Slow));
         assert!(matches!(refused, Err(ServerError::InUse { .. })));
         drop(foreign);
         fs::remove_file(&socket).unwrap();
         fs::write(&socket, "precious").unwrap();
-        let refused = Server::start(&socket, Arc::new(Echo));
+        let refused = Server::start(&socket, Arc::new(Slow));
         assert!(matches!(refused, Err(ServerError::NotASocket { .. })));
         assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
     }
 
     #[test]
-    fn an_endless_line_is_cut_off() {
+    fn input_that_is_not_frames_is_answered_with_an_error_and_the_end() {
         let directory = tempfile::tempdir().unwrap();
         let (socket, _server) = start(directory.path());
-        let mut stream = UnixStream::connect(&socket).unwrap();
-        let _ = stream.write_all(&vec![b'x'; MAX_LINE_BYTES]);
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.contains("longer than"), "{answer}");
+        for (input, reason) in [
+            (vec![0; 5], "its length is 0"),
+            (
+                vec![b'x'; MAX_MESSAGE_BYTES],
+                "its length is 2021161080 bytes",
+            ),
+            (b"\0\0\0\x02\x09a".to_vec(), "unknown kind 9"),
+            (b"\0\0\0\x02\x01a".to_vec(), "shorter than the number"),
+            (encode_transfer(7, b"a").unwrap(), "transfer 7 is not open"),
+        ] {
+            let answers = sent(&socket, &[frame(PEERS), input].concat());
+            assert_eq!(answers.len(), 2, "{answers:?}");
+            assert!(answers[1].contains("\"code\":-32000"), "{answers:?}");
+            assert!(answers[1].contains(reason), "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_of_the_old_protocol_is_told_that_it_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (socket, _server) = start(directory.path());
+        for len in [0, MAX_MESSAGE_BYTES - 100] {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            let line = format!("{{\"cmd\":\"eval\",\"source\":\"{}\"}}\n", "1".repeat(len));
+            stream.write_all(line.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer.matches('\n').count(), 1, "{answer}");
+            let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+            assert_eq!(answer["ok"], false);
+            let said = answer["error"].as_str().unwrap();
+            assert!(
+                said.contains("protocol of the control socket changed"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_node_of_the_old_protocol_is_recognized() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("control.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let node = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut byte = [0];
+            while stream.read(&mut byte).unwrap() == 1 && byte != *b"\n" {}
+            let answer = "{\"error\":\"not a request: expected value\",\"ok\":false}\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let error = ask(&socket).unwrap_err();
+        assert!(matches!(error, ClientError::OldNode { .. }), "{error}");
+        assert!(error.to_string().contains("older version"), "{error}");
+        node.join().unwrap();
     }
 
     #[test]
@@ -656,51 +751,54 @@ mod tests {
         let held: Vec<UnixStream> = (0..MAX_CONNECTIONS)
             .map(|_| UnixStream::connect(&socket).unwrap())
             .collect();
-        let mut one_more = UnixStream::connect(&socket).unwrap();
-        one_more.write_all(b"{\"cmd\":\"peers\"}\n").unwrap();
-        let answer = line_of(&one_more);
-        assert!(answer.contains("connections are open"), "{answer}");
+        let answers = sent(&socket, &frame(PEERS));
+        assert!(answers[0].contains("connections are open"), "{answers:?}");
+        assert!(answers[0].contains("\"code\":-32001"), "{answers:?}");
         let mut first = held.first().unwrap();
-        first.write_all(b"{\"cmd\":\"peers\"}\nnonsense\n").unwrap();
-        let mut lines = BufReader::new(first).lines();
-        assert!(lines.next().unwrap().unwrap().contains("done"));
-        assert!(lines.next().unwrap().unwrap().contains("not a request"));
+        let notification = frame(br#"{"jsonrpc":"2.0","method":"peers"}"#);
+        let input = [frame(PEERS), notification, frame(b"nonsense"), frame(PEERS)].concat();
+        // One byte at a time, then all at once.
+        for bytes in input.chunks(1).chain([&input[..]]) {
+            first.write_all(bytes).unwrap();
+        }
+        let answers = messages(first, 6);
+        for answers in answers.chunks(3) {
+            assert!(answers[0].contains("\"result\":[]"), "{answers:?}");
+            assert!(answers[1].contains("not a request"), "{answers:?}");
+            assert!(answers[2].contains("\"result\":[]"), "{answers:?}");
+        }
     }
 
     #[test]
     fn status_and_stop_are_answered_while_every_connection_is_at_work() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
-        let handler = Arc::new(Patient::default());
-        let _server = Server::start(&socket, Arc::clone(&handler) as Arc<dyn Handler>).unwrap();
+        let service = Arc::new(Patient::default());
+        let _server = Server::start(&socket, Arc::clone(&service) as Arc<dyn Service>).unwrap();
         let at_work: Vec<UnixStream> = (0..MAX_CONNECTIONS)
             .map(|_| {
                 let mut stream = UnixStream::connect(&socket).unwrap();
-                stream.write_all(b"{\"cmd\":\"peers\"}\n").unwrap();
+                stream.write_all(&frame(PEERS)).unwrap();
                 stream
             })
             .collect();
-        let under_way = || handler.under_way.load(Ordering::SeqCst);
+        let under_way = || service.under_way.load(Ordering::SeqCst);
         wait_for("all are at work", || under_way() == MAX_CONNECTIONS);
         let client = Client::new(&socket, Duration::from_secs(60));
         for _ in 0..2 * RESERVED_CONNECTIONS {
-            for request in [Request::Status {}, Request::Stop {}] {
-                assert_eq!(client.request::<String>(&request).unwrap(), "done");
-            }
+            client.request(&request::Status {}).unwrap();
+            client.request(&request::Stop {}).unwrap();
         }
         // Silent reserved connections end soon.
         let silent: Vec<UnixStream> = (0..RESERVED_CONNECTIONS)
             .map(|_| UnixStream::connect(&socket).unwrap())
             .collect();
         wait_for("silent connections end", || {
-            client.request::<String>(&Request::Status {}).is_ok()
+            client.request(&request::Status {}).is_ok()
         });
         drop((silent, at_work));
         wait_for("abandoned requests end", || under_way() == 0);
-        assert_eq!(
-            client.request::<String>(&Request::Status {}).unwrap(),
-            "done"
-        );
+        client.request(&request::Status {}).unwrap();
     }
 
     #[test]
@@ -711,7 +809,7 @@ mod tests {
         // The listener is gone permanently, but the lock is held.
         let held = lock_held(&server.held).lock.try_clone().unwrap();
         server.stop();
-        let asked = || client.request::<String>(&Request::Status {});
+        let asked = || client.request(&request::Status {});
         assert!(matches!(asked(), Err(ClientError::Unreachable { .. })));
         drop(held);
         assert!(matches!(asked(), Err(ClientError::NotRunning { .. })));
@@ -721,15 +819,15 @@ mod tests {
     fn idle_connections_give_their_places_to_new_ones() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
-        let handler = Arc::new(Patient::default());
-        let _server = Server::start(&socket, Arc::clone(&handler) as Arc<dyn Handler>).unwrap();
+        let service = Arc::new(Patient::default());
+        let _server = Server::start(&socket, Arc::clone(&service) as Arc<dyn Service>).unwrap();
         let idle: Vec<UnixStream> = (0..MAX_CONNECTIONS)
             .map(|_| UnixStream::connect(&socket).unwrap())
             .collect();
         let client = Client::new(&socket, Duration::from_secs(60));
         let connect = || {
             let address = "127.0.0.1:1".to_owned();
-            client.request::<String>(&Request::Connect { address })
+            client.request(&request::Connect { address })
         };
         wait_for("any request is answered again", || connect().is_ok());
         drop(idle);
@@ -739,12 +837,12 @@ mod tests {
     fn requests_end_when_their_connection_is_closed_and_not_when_its_input_ends() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
-        let handler = Arc::new(Patient::default());
-        let server = Server::start(&socket, Arc::clone(&handler) as Arc<dyn Handler>).unwrap();
-        let under_way = || handler.under_way.load(Ordering::SeqCst);
+        let service = Arc::new(Patient::default());
+        let server = Server::start(&socket, Arc::clone(&service) as Arc<dyn Service>).unwrap();
+        let under_way = || service.under_way.load(Ordering::SeqCst);
         let ask = || {
             let mut stream = UnixStream::connect(&socket).unwrap();
-            stream.write_all(b"{\"cmd\":\"peers\"}\n").unwrap();
+            stream.write_all(&frame(PEERS)).unwrap();
             stream
         };
         let (closed, half_closed) = (ask(), ask());
@@ -753,7 +851,7 @@ mod tests {
         drop(closed);
         wait_for("the closed one ends", || under_way() == 1);
         server.interrupt();
-        assert!(line_of(&half_closed).contains("done"));
+        assert!(messages(&half_closed, 1)[0].contains("\"result\":[]"));
         assert_eq!(under_way(), 0);
     }
 
@@ -764,12 +862,11 @@ mod tests {
         let mut idle = UnixStream::connect(&socket).unwrap();
         let slow = thread::spawn(move || {
             let address = "a:1".to_owned();
-            Client::new(socket, Duration::from_secs(5))
-                .request::<String>(&Request::Connect { address })
+            Client::new(socket, Duration::from_secs(5)).request(&request::Connect { address })
         });
         thread::sleep(Duration::from_millis(100));
         server.stop();
-        assert_eq!(slow.join().unwrap().unwrap(), "slow");
+        assert_eq!(slow.join().unwrap().unwrap(), ADDRESS);
         assert_eq!(idle.read(&mut [0; 9]).unwrap(), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! Operations on a validator as described in `node/docs/operating.md`, with real processes.
 
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use astreum_node::query::QueryError;
-use astreum_node::rpc::{ErrorReply, Handler, Reply, Request, Server};
+use astreum_node::rpc::{
+    Caller, ErrorKind, PartialService, RpcError, Server, Service, TransactionStanding,
+    TransactionStatusReply, request,
+};
 use serde_json::Value;
 
 use crate::harness::{Home, Ran};
@@ -273,33 +276,29 @@ fn transaction_survives_crash_of_its_validator() {
     assert_eq!(node.interrupt().0, Some(0));
 }
 
-/// Handler of a node that stops while a client waits for a transaction.
+/// Service of a node that stops while a client waits for a transaction.
 struct Stopping(AtomicUsize);
 
-impl Handler for Stopping {
-    fn handle(&self, request: Request, _: &Arc<AtomicBool>) -> Reply {
-        let Request::TransactionStatus { id, .. } = request else {
-            return Err("not expected".into());
-        };
+impl PartialService for Stopping {
+    fn transaction_status(
+        &self,
+        params: request::TransactionStatus,
+        _: &Caller,
+    ) -> Result<TransactionStatusReply, RpcError> {
         if self.0.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
-            return Err(ErrorReply {
-                stopping: true,
-                ..QueryError::Stopping.to_string().into()
-            });
+            let message = QueryError::Stopping.to_string();
+            return Err(RpcError::new(ErrorKind::Stopping, message));
         }
-        Ok(serde_json::json!({
-            "id": id, "state": "pending", "block": null, "height": null, "index": null,
-            "receipt": null, "cost": null, "head": null,
-        }))
+        let standing = TransactionStanding::Pending;
+        Ok(TransactionStatusReply::new(params.id, standing, None))
     }
 }
 
 #[test]
 fn wait_distinguishes_timeout_from_stopped_node() {
     let home = Home::new("lost");
-    let handler = Arc::new(Stopping(AtomicUsize::new(0)));
-    let handled = Arc::clone(&handler) as Arc<dyn Handler>;
-    let server = Server::start(&home.control_socket(), handled).unwrap();
+    let service = Arc::new(Stopping(AtomicUsize::new(0))) as Arc<dyn Service>;
+    let server = Server::start(&home.control_socket(), service).unwrap();
     let id = "ab".repeat(32);
     home.run(&["tx", "status", &id, "--wait", "1"])
         .fails(1, &["timed out waiting for inclusion"]);

@@ -8,7 +8,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use astreum_node::rpc::codec::{Frame, FrameReader, encode_message};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::harness::{Home, finish};
 use crate::node::{QUIET, run};
@@ -114,11 +116,12 @@ fn secrets_never_appear_in_output_or_files() {
             }
         }
         for wrong in [
-            "{\"cmd\":\"secret\"}\n",
-            "{\"cmd\":\"eval\",\"source\":\"(\"}\n",
-            "\n",
+            &encode_message(&request("secret", "{}")).unwrap()[..],
+            &encode_message(&request("eval", "{\"source\":\"(\"}")).unwrap(),
+            b"{\"cmd\":\"secret\"}\n",
+            b"\n",
         ] {
-            output.extend(ask(&home.control_socket(), wrong.as_bytes()));
+            output.extend(ask(&home.control_socket(), wrong));
         }
         output.extend(stop(child, Signal::INT));
     }
@@ -301,86 +304,143 @@ fn node_ignores_sighup_under_nohup() {
     stop(child, Signal::TERM);
 }
 
-/// Any bytes sent to the control socket: each line gets one line back, or the connection ends; the
-/// node continues.
+/// Returns the message of a request.
+fn request(method: &str, params: &str) -> Vec<u8> {
+    format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#).into_bytes()
+}
+
+/// Returns the messages in a node's answer.
+fn messages(answer: &[u8]) -> Vec<Value> {
+    let (mut reader, mut input, mut messages) = (FrameReader::new(), answer, Vec::new());
+    while let Some(frame) = reader.read(&mut input).unwrap() {
+        let Frame::Message(message) = frame else {
+            panic!("{frame:?}");
+        };
+        messages.push(serde_json::from_slice(&message).unwrap());
+    }
+    assert!(reader.is_between_frames());
+    messages
+}
+
+/// Any bytes sent to the control socket: each frame is answered by one frame, or the connection
+/// ends; the node continues.
 #[test]
 fn control_socket_survives_arbitrary_bytes() {
     let home = Home::new("socket");
     let node = run(&home, &[]);
     let socket = home.control_socket();
     let id = "00".repeat(32);
-    for (line, expected) in [
-        ("", "not a request"),
-        ("{", "not a request"),
-        ("null", "not a request"),
-        ("[[]]", "not a request"),
-        ("{\"cmd\":\"status\",\"cmd\":\"peers\"}", "not a request"),
-        ("{\"cmd\":\"status\"} {\"cmd\":\"stop\"}", "not a request"),
-        ("{\"cmd\":\"Status\"}", "unknown variant"),
-        ("{\"cmd\":\"get\"}", "missing field `id`"),
-        ("{\"cmd\":\"get\",\"id\":7}", "invalid type"),
-        ("{\"cmd\":\"get\",\"id\":\"xyz\"}", "xyz"),
-        ("{\"cmd\":\"get\",\"id\":\"\u{1F980}\"}", "\u{1F980}"),
+    for (message, code, expected) in [
+        ("", -32_700, "not a request"),
+        ("{", -32_700, "not a request"),
+        ("null", -32_600, "not a request"),
+        ("[[]]", -32_600, "batches are not supported"),
         (
-            "{\"cmd\":\"put\",\"atoms\":[\"0\"]}",
-            "atom 0: expected hex digits in pairs",
-        ),
-        ("{\"cmd\":\"put\",\"atoms\":[\"00\"]}", "atom 0: "),
-        ("{\"cmd\":\"put\",\"atoms\":\"00\"}", "invalid type"),
-        (
-            "{\"cmd\":\"advertise\",\"id\":\"ID\",\"expires_seconds\":-1}",
-            "invalid value",
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\",\"method\":\"peers\"}",
+            -32_600,
+            "duplicate field",
         ),
         (
-            "{\"cmd\":\"advertise\",\"id\":\"ID\",\"expires_seconds\":1e99}",
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"} {}",
+            -32_700,
             "not a request",
         ),
-        ("{\"cmd\":\"connect\",\"address\":\"\"}", "invalid address"),
+        ("{\"cmd\":\"status\"}", -32_600, "unknown field"),
+    ] {
+        let answer = ask(&socket, &encode_message(message.as_bytes()).unwrap());
+        let answers = messages(&answer);
+        assert_eq!(answers.len(), 1, "{message}: {answers:?}");
+        let error = &answers[0]["error"];
+        assert_eq!(error["code"], code, "{message}: {error}");
+        assert!(
+            error["message"].as_str().unwrap().contains(expected),
+            "{error}"
+        );
+    }
+    for (method, params, code, expected) in [
+        ("Status", "{}", -32_601, "unknown method \"Status\""),
+        ("status", "{\"now\":true}", -32_602, "unknown field"),
+        ("status", "[]", -32_602, "expected an object"),
+        ("get", "{}", -32_602, "missing field `id`"),
+        ("get", "{\"id\":7}", -32_602, "invalid type"),
+        ("get", "{\"id\":\"ID\",\"id\":\"ID\"}", -32_602, "duplicate"),
+        ("get", "{\"id\":\"xyz\"}", -32_602, "xyz"),
+        ("get", "{\"id\":\"\u{1F980}\"}", -32_602, "\u{1F980}"),
         (
-            "{\"cmd\":\"connect\",\"address\":\"127.0.0.1:99999\"}",
-            "invalid address",
+            "put",
+            "{\"atoms\":[\"0\"]}",
+            -32_602,
+            "atom 0: expected hex digits in pairs",
         ),
-        ("{\"cmd\":\"eval\",\"source\":\"((\"}", "closed"),
-        ("{\"cmd\":\"eval\",\"source\":\"\"}", "\"ok\":false"),
+        ("put", "{\"atoms\":[\"00\"]}", -32_602, "atom 0: "),
+        ("put", "{\"atoms\":\"00\"}", -32_602, "invalid type"),
         (
-            "{\"cmd\":\"eval\",\"source\":\"1\",\"limit\":-1}",
+            "advertise",
+            "{\"id\":\"ID\",\"expires_seconds\":-1}",
+            -32_602,
             "invalid value",
         ),
-        ("{\"cmd\":\"providers\",\"id\":\"\"}", "\"ok\":false"),
+        (
+            "advertise",
+            "{\"id\":\"ID\",\"expires_seconds\":1e99}",
+            -32_602,
+            "invalid",
+        ),
+        ("connect", "{\"address\":\"\"}", 1, "invalid address"),
+        (
+            "connect",
+            "{\"address\":\"127.0.0.1:99999\"}",
+            1,
+            "invalid address",
+        ),
+        ("eval", "{\"source\":\"((\"}", 1, "closed"),
+        ("eval", "{\"source\":\"\"}", 1, ""),
+        ("eval", "{\"source\":\"(\\u0000 \\ud800)\"}", -32_602, ""),
+        (
+            "eval",
+            "{\"source\":\"1\",\"limit\":-1}",
+            -32_602,
+            "invalid value",
+        ),
+        ("providers", "{\"id\":\"\"}", -32_602, "64 hex digits"),
     ] {
-        let line = line.replace("ID", &id);
-        let answer = ask(&socket, format!("{line}\n").as_bytes());
-        let answer = String::from_utf8(answer).unwrap();
+        let params = params.replace("ID", &id);
+        let message = request(method, &params);
+        let answers = messages(&ask(&socket, &encode_message(&message).unwrap()));
+        assert_eq!(answers.len(), 1, "{method} {params}: {answers:?}");
+        let error = &answers[0]["error"];
+        assert_eq!(error["code"], code, "{method} {params}: {error}");
         assert!(
-            answer.contains(expected) && answer.contains("\"ok\":false"),
-            "{line}: {answer}"
+            error["message"].as_str().unwrap().contains(expected),
+            "{error}"
         );
-        assert_eq!(answer.lines().count(), 1, "{line}: {answer}");
     }
-    for (bytes, lines) in [
-        ("[".repeat(100_000).into_bytes(), 0),
-        ([&"[".repeat(100_000).into_bytes()[..], b"\n"].concat(), 1),
-        (b"\xff\xfe\x00\n\xff\n".to_vec(), 2),
-        ("\n".repeat(50).into_bytes(), 50),
-        (b"{\"cmd\":\"status\"}".to_vec(), 0),
+    let nested = "[".repeat(100_000).into_bytes();
+    let source = format!("{{\"source\":\"{}\"}}", "(".repeat(1 << 20));
+    let status = encode_message(&request("status", "{}")).unwrap();
+    for (bytes, count) in [
+        (encode_message(&nested).unwrap(), 1),
         (
-            [
-                &b"{\"cmd\":\"eval\",\"source\":\""[..],
-                &vec![b'('; 1 << 20],
-                b"\"}\n",
-            ]
-            .concat(),
+            encode_message(&request("get", &"[".repeat(100_000))).unwrap(),
             1,
         ),
-        (
-            b"{\"cmd\":\"eval\",\"source\":\"(\\u0000 \\ud800)\"}\n".to_vec(),
-            1,
-        ),
+        (encode_message(b"\xff\xfe\x00").unwrap(), 1),
+        (encode_message(b"").unwrap().repeat(50), 50),
+        (encode_message(&request("eval", &source)).unwrap(), 1),
+        // The input ends within a frame.
+        (status[..status.len() - 1].to_vec(), 0),
+        ([&status[..], &status[..4]].concat(), 1),
+        // The last answer states why the connection ends.
+        ([&status[..], b"\n\n\n\n\n"].concat(), 2),
+        (nested, 1),
     ] {
-        let answer = ask(&socket, &bytes);
-        let ended = answer.iter().filter(|byte| **byte == b'\n').count();
-        assert_eq!(ended, lines, "{}", String::from_utf8_lossy(&answer));
+        assert_eq!(messages(&ask(&socket, &bytes)).len(), count);
     }
+    let line = String::from_utf8(ask(&socket, b"{\"cmd\":\"status\"}\n")).unwrap();
+    assert!(
+        line.contains("\"ok\":false") && line.contains("changed") && line.ends_with("}\n"),
+        "{line}"
+    );
     home.run(&["status"]).lines();
     assert_eq!(node.interrupt().0, Some(0));
 }

@@ -1,52 +1,46 @@
 //! Commands `put`, `get`, `status`, `peers` and `eval --node` over a control socket with a store of
 //! atoms.
 
-use core::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use astreum_core::atom::{Atom, AtomId, AtomSource as _, MemoryStore};
 use astreum_node::rpc::{
-    AtomReply, ErrorReply, Handler, ListReply, PutReply, Reply, Request, Server, StatusReply, hex,
-    unhex,
+    AtomReply, Caller, ErrorKind, ListReply, PartialService, PeerReply, PutReply, RpcError, Server,
+    Service, StatusReply, request,
 };
-use serde_json::{Value, json};
 
 use crate::harness::Home;
 
-/// Handler that answers like a node without peers; replies to lists are short, so that they have to
+/// Service that answers like a node without peers; replies to lists are short, so that they have to
 /// be joined.
 #[derive(Default)]
 struct Atoms {
     atoms: Mutex<MemoryStore>,
-    advertised: Mutex<Vec<(String, bool)>>,
+    advertised: Mutex<Vec<(AtomId, bool)>>,
     too_large: Mutex<bool>,
 }
 
 const ATOMS_A_REPLY: usize = 3;
 
 impl Atoms {
-    fn atom(&self, id: &AtomId) -> Result<Atom, ErrorReply> {
+    fn atom(&self, id: &AtomId) -> Result<Atom, RpcError> {
         let found = self.atoms.lock().unwrap().atom(id);
-        found.map_err(|_| ErrorReply::missing(id))
+        found.map_err(|_| RpcError::missing(id))
     }
 
-    fn list(&self, id: &str) -> Result<ListReply, ErrorReply> {
-        let (mut atoms, mut next) = (Vec::new(), id.parse().unwrap());
+    fn list(&self, id: AtomId) -> Result<ListReply, RpcError> {
+        let (mut atoms, mut next) = (Vec::new(), id);
         while next != AtomId::ZERO && atoms.len() < ATOMS_A_REPLY {
             let atom = self.atom(&next)?;
-            atoms.push(hex(&atom.to_bytes()));
             next = atom.next();
+            atoms.push(atom);
         }
-        let next = next.to_string();
         Ok(ListReply { atoms, next })
     }
 
-    fn put(&self, atoms: &[String]) -> PutReply {
-        let put = |text: &String| {
-            let atom = Atom::from_bytes(&unhex(text).unwrap()).unwrap();
-            self.atoms.lock().unwrap().insert(atom).to_string()
-        };
-        let ids = atoms.iter().map(put).collect();
+    fn store(&self, atoms: Vec<Atom>) -> PutReply {
+        let put = |atom| self.atoms.lock().unwrap().insert(atom);
+        let ids = atoms.into_iter().map(put).collect();
         PutReply {
             ids,
             durable: false,
@@ -54,38 +48,46 @@ impl Atoms {
     }
 }
 
-impl Handler for Atoms {
-    fn handle(&self, request: Request, _: &Arc<AtomicBool>) -> Reply {
-        let value = |value| Ok(serde_json::to_value(value).unwrap());
-        match request {
-            Request::Get { id } => {
-                let atom = self.atom(&id.parse().unwrap())?;
-                value(json!(AtomReply::from(&atom)))
-            }
-            Request::GetList { id } if *self.too_large.lock().unwrap() => Err(ErrorReply {
-                too_large: true,
-                ..format!("{id} is too large").into()
-            }),
-            Request::GetList { id } => value(json!(self.list(&id)?)),
-            Request::Put { atoms } => value(json!(self.put(&atoms))),
-            Request::Advertise { id, list, .. } => {
-                self.advertised.lock().unwrap().push((id, list));
-                Ok(Value::Null)
-            }
-            Request::Status {} => value(json!(StatusReply {
-                version: "9.9".to_owned(),
-                ..StatusReply::default()
-            })),
-            Request::Peers {} => Ok(json!([])),
-            other => Err(format!("{other:?} is not for tests").into()),
+impl PartialService for Atoms {
+    fn get(&self, params: request::Get, _: &Caller) -> Result<AtomReply, RpcError> {
+        let atom = self.atom(&params.id)?;
+        Ok(AtomReply::from(&atom))
+    }
+
+    fn get_list(&self, params: request::GetList, _: &Caller) -> Result<ListReply, RpcError> {
+        if *self.too_large.lock().unwrap() {
+            let message = format!("{} is too large", params.id);
+            return Err(RpcError::new(ErrorKind::TooLarge, message));
         }
+        self.list(params.id)
+    }
+
+    fn put(&self, params: request::Put, _: &Caller) -> Result<PutReply, RpcError> {
+        Ok(self.store(params.atoms))
+    }
+
+    fn advertise(&self, params: request::Advertise, _: &Caller) -> Result<(), RpcError> {
+        let mut advertised = self.advertised.lock().unwrap();
+        advertised.push((params.id, params.list));
+        Ok(())
+    }
+
+    fn status(&self, _: request::Status, _: &Caller) -> Result<StatusReply, RpcError> {
+        Ok(StatusReply {
+            version: "9.9".to_owned(),
+            ..StatusReply::default()
+        })
+    }
+
+    fn peers(&self, _: request::Peers, _: &Caller) -> Result<Vec<PeerReply>, RpcError> {
+        Ok(Vec::new())
     }
 }
 
 fn serve(home: &Home) -> (Arc<Atoms>, Server) {
     let atoms = Arc::new(Atoms::default());
-    let handler: Arc<dyn Handler> = Arc::clone(&atoms) as Arc<dyn Handler>;
-    let server = Server::start(&home.control_socket(), handler).unwrap();
+    let service = Arc::clone(&atoms) as Arc<dyn Service>;
+    let server = Server::start(&home.control_socket(), service).unwrap();
     (atoms, server)
 }
 
@@ -136,7 +138,10 @@ fn put_reports_stored_atoms_and_missing_durability() {
         (&2.into(), &4_000.into())
     );
     let id = reply["id"].as_str().unwrap().to_owned();
-    assert_eq!(*atoms.advertised.lock().unwrap(), [(id, true)]);
+    assert_eq!(
+        *atoms.advertised.lock().unwrap(),
+        [(id.parse().unwrap(), true)]
+    );
     home.run(&["put", "none"]).fails(1, &["none: No such file"]);
     // The first piece alone is not taken for the file.
     let id = reply["id"].as_str().unwrap();

@@ -14,5 +14,6 @@ mod port_handling;
 #[path = "../../examples/quickstart.rs"]
 #[expect(dead_code, reason = "`main` is not called")]
 mod quickstart;
+mod rpc;
 mod running;
 mod support;

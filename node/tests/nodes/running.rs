@@ -2,17 +2,16 @@
 
 use crate::support::{WAIT_TIMEOUT, address, alone, eventually, node};
 use astreum_core::atom::{Atom, AtomId};
-use astreum_node::rpc::{
-    AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
-    Request, StatusReply, hex, unhex,
-};
+use astreum_node::rpc::{Client, ClientError, ErrorKind, Hex, Method, request};
 use serde_json::Value;
 use std::io::Read as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 use tempfile::TempDir;
 
-struct Running {
+/// Node in a process of its own.
+pub(crate) struct Running {
     child: Child,
     /// Removed with its files at the end.
     _directory: TempDir,
@@ -20,7 +19,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(name: &str, flags: &[&str]) -> Self {
+    pub(crate) fn start(name: &str, flags: &[&str]) -> Self {
         let directory = TempDir::with_prefix(format!("ast-{name}-")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_astreum"))
             .args(["run", "--incoming-port", "0", "--default-seed", ""])
@@ -37,15 +36,17 @@ impl Running {
             client,
         };
         eventually("the node answers", || {
-            running
-                .client
-                .request::<StatusReply>(&Request::Status {})
-                .is_ok()
+            running.client.request(&request::Status {}).is_ok()
         });
         running
     }
 
-    fn ask<T: serde::de::DeserializeOwned>(&self, request: &Request) -> T {
+    /// Returns the path of its control socket.
+    pub(crate) fn socket(&self) -> &Path {
+        self.client.socket()
+    }
+
+    pub(crate) fn ask<M: Method>(&self, request: &M) -> M::Reply {
         self.client.request(request).unwrap()
     }
 
@@ -99,7 +100,7 @@ fn sigint_and_stop_request_stop_the_node() {
     running.signal("-INT");
     assert_eq!(running.finish().0.code(), Some(0));
     let running = Running::start("stop", &[]);
-    running.ask::<Value>(&Request::Stop {});
+    running.ask(&request::Stop {});
     assert_eq!(running.finish().0.code(), Some(0));
 }
 
@@ -109,16 +110,16 @@ fn shutdown_does_not_wait_for_evaluations_or_fetches() {
     // A peer that never answers keeps a fetch waiting.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
-    running.ask::<Value>(&Request::Connect { address });
+    running.ask(&request::Connect { address });
     let client = running.client.clone();
     let waiting = std::thread::spawn(move || {
-        let id = AtomId::new([1; 32]).to_string();
-        client.request::<AtomReply>(&Request::Get { id })
+        let id = AtomId::new([1; 32]);
+        client.request(&request::Get { id })
     });
     let client = running.client.clone();
     let looping = std::thread::spawn(move || {
         let source = "(1 ((0 jump) sk))".to_owned();
-        client.request::<EvalReply>(&Request::Eval {
+        client.request(&request::Eval {
             source,
             limit: None,
             fetch_seconds: None,
@@ -135,40 +136,42 @@ fn shutdown_does_not_wait_for_evaluations_or_fetches() {
 fn control_socket_serves_the_commands() {
     let running = Running::start("commands", &[]);
     let peer = node(alone());
-    let there = address(&peer).to_string();
-    running.ask::<Value>(&Request::Connect {
-        address: there.clone(),
+    let there = address(&peer);
+    let resolved = running.ask(&request::Connect {
+        address: there.to_string(),
     });
+    assert_eq!(resolved, there);
     eventually("the peer is listed", || {
-        let peers: Vec<PeerReply> = running.ask(&Request::Peers {});
+        let peers = running.ask(&request::Peers {});
         peers
             .iter()
             .any(|peer| peer.address == there && peer.proven)
     });
 
-    let remote = peer.put(Atom::bytes(*b"remote")).unwrap().id.to_string();
-    let atom: AtomReply = running.ask(&Request::Get { id: remote.clone() });
-    assert_eq!((atom.id, atom.data), (remote, hex(b"remote")));
+    let remote = peer.put(Atom::bytes(*b"remote")).unwrap().id;
+    let atom = running.ask(&request::Get { id: remote });
+    assert_eq!((atom.id, atom.data), (remote, Hex(b"remote".to_vec())));
 
     let local = Atom::bytes(*b"local");
-    let atoms = vec![hex(&local.to_bytes())];
-    let put: PutReply = running.ask(&Request::Put { atoms });
-    assert_eq!(put.ids, [local.id().to_string()]);
+    let atoms = vec![local.clone()];
+    let put = running.ask(&request::Put { atoms });
+    assert_eq!(put.ids, [local.id()]);
     assert!(!put.durable);
     assert_eq!(peer.get_atom(local.id()).unwrap(), Some(local.clone()));
 
-    let missing = AtomId::new([0xcc; 32]).to_string();
+    let missing = AtomId::new([0xcc; 32]);
     let error = running
         .client
-        .request::<AtomReply>(&Request::Get {
-            id: missing.clone(),
-        })
+        .request(&request::Get { id: missing })
         .unwrap_err();
-    assert!(matches!(error, ClientError::Refused(_)), "{error}");
-    assert!(error.to_string().contains(&missing), "{error}");
+    assert!(error.to_string().contains(&missing.to_string()), "{error}");
+    let ClientError::Refused(refused) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(refused.kind, ErrorKind::Missing(missing));
 
     let source = "(1 2 ((a b (($0 $1 add) sk)) (a b) fn))".to_owned();
-    let sum: EvalReply = running.ask(&Request::Eval {
+    let sum = running.ask(&request::Eval {
         source,
         limit: None,
         fetch_seconds: None,
@@ -176,14 +179,14 @@ fn control_socket_serves_the_commands() {
     assert_eq!((sum.text.as_str(), sum.is_error), ("3", false));
     assert_eq!(sum.expr, serde_json::json!({"bytes": "03"}));
 
-    let id = local.id().to_string();
-    running.ask::<Value>(&Request::Advertise {
-        id: id.clone(),
+    let id = local.id();
+    running.ask(&request::Advertise {
+        id,
         list: false,
         expires_seconds: Some(60),
     });
-    let _: Vec<ProviderReply> = running.ask(&Request::Providers { id });
-    let status: StatusReply = running.ask(&Request::Status {});
+    running.ask(&request::Providers { id });
+    let status = running.ask(&request::Status {});
     assert_eq!((status.peers, status.advertisements), (1, 1));
     assert_eq!(status.hot_atoms, 2);
     assert!(status.counters["objects_served"] >= 1);
@@ -194,9 +197,9 @@ fn list_larger_than_a_reply_is_sent_in_parts() {
     let running = Running::start("parts", &[]);
     let peer = node(alone());
     let there = address(&peer).to_string();
-    running.ask::<Value>(&Request::Connect { address: there });
+    running.ask(&request::Connect { address: there });
     eventually("the peer is known", || {
-        !running.ask::<Vec<PeerReply>>(&Request::Peers {}).is_empty()
+        !running.ask(&request::Peers {}).is_empty()
     });
     let values: Vec<Vec<u8>> = (0..400u32)
         .map(|number| number.to_be_bytes().repeat(975))
@@ -204,14 +207,9 @@ fn list_larger_than_a_reply_is_sent_in_parts() {
     let mut next = peer.put_list(&values).unwrap().id;
     let (mut got, mut parts) = (Vec::new(), 0);
     while !next.is_zero() {
-        let reply: ListReply = running.ask(&Request::GetList {
-            id: next.to_string(),
-        });
-        for atom in &reply.atoms {
-            let atom = Atom::from_bytes(&unhex(atom).unwrap()).unwrap();
-            got.push(atom.data().to_vec());
-        }
-        next = reply.next.parse().unwrap();
+        let reply = running.ask(&request::GetList { id: next });
+        got.extend(reply.atoms.iter().map(|atom| atom.data().to_vec()));
+        next = reply.next;
         parts += 1;
     }
     assert_eq!(got, values);
@@ -222,7 +220,7 @@ fn list_larger_than_a_reply_is_sent_in_parts() {
 fn deeply_nested_value_is_returned_as_text() {
     let running = Running::start("deep", &[]);
     let source = format!("{}1{}", "(1 ".repeat(80), ")".repeat(80));
-    let reply: EvalReply = running.ask(&Request::Eval {
+    let reply = running.ask(&request::Eval {
         source,
         limit: None,
         fetch_seconds: None,
@@ -239,12 +237,12 @@ fn validation_key_flag_starts_a_validator() {
     let flags = ["--validation-secret-key", &secret, "--chain-dir", chain_dir];
     let running = Running::start("validator", &flags);
     eventually("two blocks are produced", || {
-        let status: StatusReply = running.ask(&Request::Status {});
+        let status = running.ask(&request::Status {});
         let validator = status.validator.unwrap();
         assert!(!validator.halted, "{}", validator.activity);
         validator.blocks_made >= 2 && status.latest_block.is_some()
     });
-    let status: StatusReply = running.ask(&Request::Status {});
+    let status = running.ask(&request::Status {});
     // The disk of the machine may be nearly full.
     let warnings = status.warnings.iter();
     let of_the_node = warnings.filter(|warning| !warning.starts_with("the disk of "));

@@ -62,13 +62,18 @@ pub(crate) fn advertisement_of_the_reference_is_indexed(environment: &Environmen
         let providers = ours.providers(&id)?;
         Ok((!providers.is_empty()).then_some(providers))
     })?;
-    let found: Vec<(&str, &str)> = providers
+    let found: Vec<(String, String)> = providers
         .iter()
-        .map(|provider| (&*provider.public_key, &*provider.address))
+        .map(|provider| {
+            (
+                provider.public_key.to_string(),
+                provider.address.to_string(),
+            )
+        })
         .collect();
     ensure_eq!(
         found,
-        [(&*reference.key, &*reference.address())],
+        [(reference.key.clone(), reference.address())],
         "provider in our index"
     );
     ensure!(

@@ -54,22 +54,25 @@ pub(crate) fn reference_adopts_our_heads_and_accepts_our_headers(
         let theirs = reference.call("block", json!({"block": next}))?;
         let block = ours.block(&next)?;
         for (name, value) in [
-            ("chain_id", &block.chain_id),
-            ("height", &block.height),
-            ("previous_block_hash", &block.previous),
-            ("timestamp", &block.timestamp),
-            ("difficulty", &block.difficulty),
-            ("cumulative_stake", &block.cumulative_stake),
-            ("cumulative_burn", &block.cumulative_burn),
-            ("cumulative_mint", &block.cumulative_mint),
-            ("cumulative_total_fees", &block.cumulative_total_fees),
-            ("total_fees", &block.total_fees),
-            ("accounts_hash", &block.accounts),
-            ("transactions_hash", &block.transactions),
-            ("receipts_hash", &block.receipts),
-            ("validator_public_key_bytes", &block.validator),
-            ("nonce", &block.nonce),
-            ("signature", &block.signature),
+            ("chain_id", block.chain_id.to_string()),
+            ("height", block.height.to_string()),
+            ("previous_block_hash", block.previous.to_string()),
+            ("timestamp", block.timestamp.to_string()),
+            ("difficulty", block.difficulty.to_string()),
+            ("cumulative_stake", block.cumulative_stake.to_string()),
+            ("cumulative_burn", block.cumulative_burn.to_string()),
+            ("cumulative_mint", block.cumulative_mint.to_string()),
+            (
+                "cumulative_total_fees",
+                block.cumulative_total_fees.to_string(),
+            ),
+            ("total_fees", block.total_fees.to_string()),
+            ("accounts_hash", block.accounts.to_string()),
+            ("transactions_hash", block.transactions.to_string()),
+            ("receipts_hash", block.receipts.to_string()),
+            ("validator_public_key_bytes", block.validator.to_string()),
+            ("nonce", block.nonce.to_string()),
+            ("signature", block.signature.to_string()),
         ] {
             ensure_eq!(
                 text(&theirs[name]),
@@ -86,21 +89,21 @@ pub(crate) fn reference_adopts_our_heads_and_accepts_our_headers(
             block.height
         );
         heights.push(block.height.clone());
-        if block.height == "0" {
+        if block.height.0.is_zero() {
             break;
         }
-        let time: u64 = block.timestamp.parse().map_err(|_| "no time")?;
+        let time = block.timestamp.0.to_u64().ok_or("no time")?;
         let scheduled = reference.call(
             "validator_for",
-            json!({"block": block.previous, "time": time}),
+            json!({"block": block.previous.to_string(), "time": time}),
         )?;
         ensure_eq!(
             text(&scheduled),
-            block.validator,
+            block.validator.to_string(),
             "validator that it schedules for block {}",
             block.height
         );
-        next = block.previous;
+        next = block.previous.to_string();
     }
     ensure!(
         heights.len() as u64 > BLOCKS,
@@ -125,9 +128,13 @@ pub(crate) fn reference_reads_our_accounts_and_receipts(environment: &Environmen
     let mut last = 0;
     for (id, state) in sent.iter().zip(states) {
         let settled = ours.settled(id)?;
-        ensure_eq!(settled.state, state, "result of transaction {id}");
-        let height = settled.height.as_deref().unwrap_or_default();
-        let block = settled.block.as_deref().unwrap_or_default();
+        ensure_eq!(
+            settled.state.to_string(),
+            state,
+            "result of transaction {id}"
+        );
+        let height = settled.height.ok_or("no height")?.to_string();
+        let block = settled.block.ok_or("no block")?.to_string();
         let receipts = reference.call("receipts", json!({"block": block}))?;
         let receipts = receipts.as_array().ok_or("no receipts")?;
         let own: Vec<&Value> = receipts

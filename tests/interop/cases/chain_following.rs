@@ -8,7 +8,9 @@ use crate::ours::Ours;
 use crate::reference::Reference;
 use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
 use astreum_core::chain::TREASURY;
-use astreum_node::rpc::{ChainReply, hex};
+use astreum_core::consensus::HeadState;
+use astreum_core::integer::Natural;
+use astreum_node::rpc::{ChainReply, Hex, hex};
 use serde_json::json;
 
 /// Validation secret of the reference.
@@ -40,7 +42,7 @@ pub(crate) fn reference_validator_is_followed_as_trusted_and_reported(
     let ours = Ours::start(environment, &[("default-seed", &reference.address())])?;
     for height in [2, 4] {
         let chain = followed(&ours, height)?;
-        ensure_eq!(chain.state.as_deref(), Some("trusted"), "state of the head");
+        ensure_eq!(chain.state, Some(HeadState::Trusted), "state of the head");
         ensure_eq!(chain.root, None, "block from which it was verified");
         ensure!(
             chain.bad_blocks.is_empty(),
@@ -53,32 +55,43 @@ pub(crate) fn reference_validator_is_followed_as_trusted_and_reported(
         ours.account(&validator)?,
         ours.account(&TREASURY.to_string())?,
     );
-    ensure_eq!(treasury.balance, "1", "balance of the treasury");
-    let at = json!({"address": validator, "block": account.head.id});
+    ensure_eq!(treasury.balance, Natural::ONE, "balance of the treasury");
+    let at = json!({"address": validator, "block": account.head.id.to_string()});
     let theirs = reference.call("account", at)?;
     ensure_eq!(
-        json!(account.balance),
+        json!(account.balance.to_string()),
         theirs["balance"],
         "balance of the validator at block {}",
         account.head.height
     );
-    ensure_eq!(account.head.state, "trusted", "the state of that block");
-    ensure!(account.balance != "0", "the validator has claimed rewards");
-    let block = ours.block(&account.head.id)?;
-    let theirs = reference.call("block", json!({"block": block.id}))?;
+    ensure_eq!(
+        account.head.state,
+        HeadState::Trusted,
+        "the state of that block"
+    );
+    ensure!(
+        !account.balance.is_zero(),
+        "the validator has claimed rewards"
+    );
+    let block = ours.block(&account.head.id.to_string())?;
+    let theirs = reference.call("block", json!({"block": block.id.to_string()}))?;
     for (name, value) in [
-        ("height", &block.height),
-        ("previous_block_hash", &block.previous),
-        ("timestamp", &block.timestamp),
-        ("difficulty", &block.difficulty),
-        ("accounts_hash", &block.accounts),
-        ("validator_public_key_bytes", &block.validator),
-        ("nonce", &block.nonce),
+        ("height", block.height.to_string()),
+        ("previous_block_hash", block.previous.to_string()),
+        ("timestamp", block.timestamp.to_string()),
+        ("difficulty", block.difficulty.to_string()),
+        ("accounts_hash", block.accounts.to_string()),
+        ("validator_public_key_bytes", block.validator.to_string()),
+        ("nonce", block.nonce.to_string()),
     ] {
         ensure_eq!(theirs[name], json!(value), "{name} of a block");
     }
-    ensure_eq!(block.validator, validator, "producer of the block");
-    ensure_eq!(block.signature, "", "its signature");
+    ensure_eq!(
+        block.validator.to_string(),
+        validator,
+        "producer of the block"
+    );
+    ensure_eq!(block.signature, Hex::default(), "its signature");
     // The printed status reports it as well.
     let status = ours.command(environment, &["status"])?;
     ensure!(
@@ -90,7 +103,7 @@ pub(crate) fn reference_validator_is_followed_as_trusted_and_reported(
         shown.contains(", trusted), "),
         "unexpected output of account show: {shown}"
     );
-    let shown = ours.command(environment, &["block", "show", &block.id])?;
+    let shown = ours.command(environment, &["block", "show", &block.id.to_string()])?;
     ensure!(
         shown.contains(&validator),
         "unexpected output of block show: {shown}"
@@ -118,15 +131,15 @@ pub(crate) fn chain_of_a_reference_validator_cannot_be_verified(
     );
     let chain = ours.status()?.chain;
     ensure_eq!(chain.head, None, "our head");
-    let verdict = reference.call("verify_head", json!({"block": bad.id}))?;
+    let verdict = reference.call("verify_head", json!({"block": bad.id.to_string()}))?;
     ensure_eq!(
         verdict["verified"],
         json!(false),
         "verdict of the reference on its own header"
     );
-    let block = reference.call("block", json!({"block": bad.id}))?;
+    let block = reference.call("block", json!({"block": bad.id.to_string()}))?;
     ensure_eq!(block["signature"], json!(""), "its signature");
-    let verdict = reference.call("verify_body", json!({"block": bad.id}))?;
+    let verdict = reference.call("verify_body", json!({"block": bad.id.to_string()}))?;
     ensure_eq!(
         verdict,
         json!(false),
@@ -162,21 +175,23 @@ pub(crate) fn chain_that_a_reference_serves_is_verified(environment: &Environmen
         let ping = json!({"key": ours.key, "head": block(height)});
         reference.call("ping", ping)?;
         let chain = followed(&ours, u64::try_from(height).unwrap_or(0))?;
-        ensure_eq!(json!(chain.head), block(height), "the head");
-        ensure_eq!(chain.state.as_deref(), Some("verified"), "its state");
-        ensure_eq!(
-            json!(chain.root),
-            block(0),
-            "block from which it was verified"
-        );
+        let head = chain.head.map(|id| id.to_string());
+        let root = chain.root.map(|id| id.to_string());
+        ensure_eq!(json!(head), block(height), "the head");
+        ensure_eq!(chain.state, Some(HeadState::Verified), "its state");
+        ensure_eq!(json!(root), block(0), "block from which it was verified");
         for role in ["sender", "recipient"] {
             let key = made[role].as_str().unwrap_or_default();
             let account = ours.account(key)?;
-            ensure_eq!(account.head.state, "verified", "the state of the head");
-            let at = json!({"address": key, "block": account.head.id});
+            ensure_eq!(
+                account.head.state,
+                HeadState::Verified,
+                "the state of the head"
+            );
+            let at = json!({"address": key, "block": account.head.id.to_string()});
             let theirs = reference.call("account", at)?;
             ensure_eq!(
-                json!(account.balance),
+                json!(account.balance.to_string()),
                 theirs["balance"],
                 "balance of the {role} at block {height}"
             );
@@ -184,10 +199,6 @@ pub(crate) fn chain_that_a_reference_serves_is_verified(environment: &Environmen
     }
     // Two transfers of 1 in each of eight blocks, in addition to 5.
     let recipient = made["recipient"].as_str().unwrap_or_default();
-    ensure_eq!(
-        ours.account(recipient)?.balance,
-        "21",
-        "balance of the recipient"
-    );
+    ensure_eq!(ours.balance(recipient)?, "21", "balance of the recipient");
     Ok(())
 }

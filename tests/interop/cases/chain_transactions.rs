@@ -3,7 +3,7 @@
 use crate::chain::{ALICE, BOB, FUNDS, account, follower, validator};
 use crate::environment::Environment;
 use crate::suite::{Outcome, ensure_eq, wait_for};
-use astreum_node::rpc::hex;
+use astreum_node::rpc::{TransactionStanding, hex};
 use serde_json::json;
 
 pub(crate) fn transaction_of_the_reference_is_included_in_our_block(
@@ -21,16 +21,16 @@ pub(crate) fn transaction_of_the_reference_is_included_in_our_block(
     let settled = ours.settled(id)?;
     ensure_eq!(
         settled.state,
-        "success",
+        TransactionStanding::Success,
         "transaction state according to our node"
     );
-    let block = settled.block.ok_or("no block")?;
+    let block = settled.block.ok_or("no block")?.to_string();
     // The reference finds the transaction there, with its effects.
     wait_for("the reference adopts the block or one after it", || {
         let head = reference.ask("status")?["head"].clone();
         let theirs = reference.call("block", json!({"block": head}))?;
         let height = theirs["height"].as_str().and_then(|at| at.parse().ok());
-        let own: Option<u64> = settled.height.as_deref().and_then(|at| at.parse().ok());
+        let own = settled.height.as_ref().and_then(|at| at.0.to_u64());
         Ok((height >= own).then_some(()))
     })?;
     let receipts = reference.call("receipts", json!({"block": block}))?;

@@ -126,8 +126,12 @@ fn settled(ours: &Ours, sent: &[(String, &str)]) -> Result<u64, String> {
     let mut last = 0;
     for (number, (id, state)) in sent.iter().enumerate() {
         let settled = ours.settled(id)?;
-        ensure_eq!(settled.state, *state, "result of transaction {number}");
-        let height = settled.height.as_deref().and_then(|at| at.parse().ok());
+        ensure_eq!(
+            settled.state.to_string(),
+            *state,
+            "result of transaction {number}"
+        );
+        let height = settled.height.and_then(|at| at.0.to_u64());
         last = last.max(height.unwrap_or(0));
     }
     Ok(last)
@@ -171,7 +175,7 @@ pub(crate) fn reference_verifier_adopts_all_blocks_that_it_can_check(
 /// Compares the chain that the reference adopted with the sent transactions and our own answers.
 fn compare(ours: &Ours, reference: &mut Reference, head: &str, sent: &[(String, &str)]) -> Outcome {
     for (number, (id, state)) in sent.iter().enumerate() {
-        let block = ours.settled(id)?.block;
+        let block = ours.settled(id)?.block.map(|id| id.to_string());
         let receipts = reference.call("receipts", json!({"block": block}))?;
         let receipts = receipts.as_array().ok_or("no receipts")?;
         let of = |receipt: &&Value| receipt["of"] == json!(id);
@@ -226,7 +230,7 @@ pub(crate) fn reference_verifier_rejects_an_honest_block_without_the_lost_trie_n
     let mut reference = verifier(environment, &ours)?;
     for height in 1..=last {
         let block = ours.block(&height.to_string())?;
-        let at = json!({"block": block.id});
+        let at = json!({"block": block.id.to_string()});
         let head = reference.call("verify_head", at.clone())?;
         ensure_eq!(
             head["verified"],
@@ -251,7 +255,7 @@ pub(crate) fn reference_verifier_rejects_a_block_that_claims_the_reward(
     let height = settled(&ours, &[(id, "success")])?;
     let mut reference = verifier(environment, &ours)?;
     let block = ours.block(&height.to_string())?;
-    let at = json!({"block": block.id});
+    let at = json!({"block": block.id.to_string()});
     let head = reference.call("verify_head", at.clone())?;
     ensure_eq!(
         head["verified"],
@@ -281,7 +285,7 @@ pub(crate) fn reference_verifier_cannot_open_the_first_channel_of_an_account(
         let id = ours.send(key, address(key), 5, &update)?;
         let height = settled(&ours, &[(id, "success")])?;
         let block = ours.block(&height.to_string())?;
-        let at = json!({"block": block.id});
+        let at = json!({"block": block.id.to_string()});
         let head = reference.call("verify_head", at.clone())?;
         ensure_eq!(
             head["verified"],

@@ -71,7 +71,11 @@ fn serves_all(environment: &Environment, path: &Path) -> Outcome {
         let got = ours
             .get(&id.to_string())?
             .ok_or("our node did not receive it")?;
-        ensure_eq!(got.data, hex(atom.data()), "atom received by our node");
+        ensure_eq!(
+            got.data.to_string(),
+            hex(atom.data()),
+            "atom received by our node"
+        );
     }
     Ok(())
 }
@@ -132,7 +136,11 @@ pub(crate) fn we_serve_atoms_that_a_reference_wrote(environment: &Environment) -
         let got = ours
             .get(&id.to_string())?
             .ok_or("our node does not have it")?;
-        ensure_eq!(got.data, hex(atom.data()), "our atom with id {id}");
+        ensure_eq!(
+            got.data.to_string(),
+            hex(atom.data()),
+            "our atom with id {id}"
+        );
     }
     let mut asker = Reference::start(
         environment,

@@ -25,7 +25,7 @@ pub(crate) fn we_connect(environment: &Environment) -> Outcome {
     ensure_eq!(*route, json!([ours.key]), "the reference's route");
     let seen = ours.wait_for_peer(&reference.key)?;
     ensure_eq!(
-        seen.address,
+        seen.address.to_string(),
         reference.address(),
         "address of the reference at our node"
     );
@@ -47,7 +47,7 @@ pub(crate) fn reference_connects(environment: &Environment) -> Outcome {
     );
     let seen = ours.wait_for_peer(&reference.key)?;
     ensure_eq!(
-        seen.address,
+        seen.address.to_string(),
         reference.address(),
         "address of the reference at our node"
     );
@@ -100,8 +100,8 @@ pub(crate) fn ping_of_the_reference_is_read(environment: &Environment) -> Outcom
         Ok((peer.difficulty == 5).then_some(peer))
     })?;
     ensure_eq!(
-        peer.latest_block.as_deref(),
-        Some(HEAD),
+        peer.latest_block.map(|id| id.to_string()),
+        Some(HEAD.to_owned()),
         "the head in its ping"
     );
     ensure!(peer.is_validator, "the reference claims to be a validator");
@@ -160,7 +160,7 @@ pub(crate) fn another_key_takes_over_an_address(environment: &Environment) -> Ou
     ours.wait_for_peer(&second.key)?;
     wait_for("our node removes the old key", || {
         let peers = ours.peers()?;
-        Ok((!peers.iter().any(|peer| peer.public_key == old)).then_some(()))
+        Ok((!peers.iter().any(|peer| peer.public_key.to_string() == old)).then_some(()))
     })?;
     let id = ours
         .put(&[astreum_core::atom::Atom::bytes(*b"still here")])?
@@ -209,7 +209,9 @@ pub(crate) fn idle_reference_stays_past_its_timeout(environment: &Environment) -
         thread::sleep(Duration::from_millis(500));
         let peers = ours.peers()?;
         ensure!(
-            peers.iter().any(|peer| peer.public_key == reference.key),
+            peers
+                .iter()
+                .any(|peer| peer.public_key.to_string() == reference.key),
             "the idle reference left our table"
         );
     }
@@ -224,6 +226,6 @@ pub(crate) fn idle_reference_stays_past_its_timeout(environment: &Environment) -
     drop(reference);
     wait_for("the dead reference leaves our table", || {
         let peers = ours.peers()?;
-        Ok((!peers.iter().any(|peer| peer.public_key == key)).then_some(()))
+        Ok((!peers.iter().any(|peer| peer.public_key.to_string() == key)).then_some(()))
     })
 }

@@ -4,7 +4,7 @@ use crate::environment::Environment;
 use crate::ours::Ours;
 use crate::reference::{Reference, Start, nearer_to};
 use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
-use astreum_core::atom::{Atom, bytes_list};
+use astreum_core::atom::{Atom, AtomKind, bytes_list};
 use astreum_core::text;
 use astreum_node::rpc::hex;
 use serde_json::{Value, json};
@@ -42,8 +42,8 @@ pub(crate) fn value_put_there_is_fetched_here(environment: &Environment) -> Outc
     let id = reference.put(&Atom::bytes(*b"from there"))?;
     let atom = ours.get(&id)?.ok_or("our node did not receive it")?;
     ensure_eq!(
-        (&*atom.data, &*atom.kind),
-        (&*hex(b"from there"), "bytes"),
+        (&atom.data.0[..], atom.kind),
+        (&b"from there"[..], AtomKind::Bytes),
         "value received by our node"
     );
     ensure!(
@@ -111,7 +111,11 @@ pub(crate) fn largest_atom_is_fetched_in_both_directions(environment: &Environme
     let data = vec![0xa5; LARGEST_ATOM_BYTES];
     let id = reference.put(&Atom::bytes(data.clone()))?;
     let atom = ours.get(&id)?.ok_or("our node did not receive it")?;
-    ensure_eq!(atom.data, hex(&data), "value received by our node");
+    ensure_eq!(
+        atom.data.to_string(),
+        hex(&data),
+        "value received by our node"
+    );
     Ok(())
 }
 
@@ -163,7 +167,11 @@ pub(crate) fn reference_redirects_us_to_a_provider(environment: &Environment) ->
     let ours = Ours::with_seeds(environment, &[index.address()])?;
     ours.wait_for_peer(&index.key)?;
     let got = ours.get(&id)?.ok_or("our node did not receive it")?;
-    ensure_eq!(got.data, hex(atom.data()), "value received by our node");
+    ensure_eq!(
+        got.data.to_string(),
+        hex(atom.data()),
+        "value received by our node"
+    );
     ensure!(
         provider.count("Handling OBJECT_GET")? >= 1,
         "the provider received a request"

@@ -1,0 +1,573 @@
+//! Methods of the control socket: one table of requests and results, from which the request types,
+//! the [`Service`] trait and the dispatch are made.
+
+use super::chain::{
+    AccountReply, BlockReply, SendReply, TransactionReply, TransactionStatusReply, ValidatorsReply,
+};
+use super::error::{ErrorKind, RpcError};
+use super::forks::ForksReply;
+use super::message::{Call, CallId, parse_call, reply_message, request_message};
+use super::protocol::{
+    AdvertisementReply, AtomReply, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
+    SetAsideReply, StatusReply,
+};
+use super::schema::{Field, MethodSchema, Schema, Types, document};
+use super::text::{self, AccountName};
+use crate::WaitLimit;
+use crate::query::{AccountProof, BlockAt};
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::crypto::PublicKey;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Request of one method, by its parameters.
+pub trait Method: Serialize + DeserializeOwned {
+    /// Name of the method.
+    const NAME: &'static str;
+    /// Result of the method.
+    type Reply: Serialize + DeserializeOwned;
+}
+
+/// Caller of a method.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    gone: Arc<AtomicBool>,
+}
+
+impl Caller {
+    /// Creates a caller; it is gone once the flag is set.
+    #[must_use]
+    pub const fn new(gone: Arc<AtomicBool>) -> Self {
+        Self { gone }
+    }
+
+    /// Returns whether the answer is not needed: the caller has closed its connection, or the node
+    /// stops.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Returns the flag that is set once the caller is gone.
+    #[must_use]
+    pub fn gone(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.gone)
+    }
+}
+
+macro_rules! methods {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident: $variant:ident {
+            $(
+                $(#[doc = $field_doc:literal])+
+                $(#[serde($($attribute:tt)*)])?
+                $field:ident: $type:ty,
+            )*
+        } -> $reply:ty;
+    )+) => {
+        /// Requests, one type for each method.
+        pub mod request {
+            use super::*;
+
+            $(
+                $(#[doc = $doc])+
+                #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+                #[serde(deny_unknown_fields)]
+                pub struct $variant {
+                    $(
+                        $(#[doc = $field_doc])+
+                        $(#[serde($($attribute)*)])?
+                        pub $field: $type,
+                    )*
+                }
+
+                impl Method for $variant {
+                    const NAME: &'static str = stringify!($name);
+                    type Reply = $reply;
+                }
+            )+
+        }
+
+        /// Request of any method.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub enum Request {
+            $(
+                $(#[doc = $doc])+
+                $variant(request::$variant),
+            )+
+        }
+
+        impl Request {
+            fn parse(call: &Call<'_>) -> Result<Self, RpcError> {
+                match &*call.method {
+                    $(request::$variant::NAME => call.params().map(Self::$variant),)+
+                    other => Err(unknown_method(other)),
+                }
+            }
+
+            /// Returns the name of its method.
+            #[must_use]
+            pub const fn method(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => request::$variant::NAME,)+
+                }
+            }
+
+            /// Returns its message.
+            ///
+            /// # Errors
+            /// Fails if a parameter cannot be written as JSON.
+            pub fn to_message(&self, id: u64) -> Result<Vec<u8>, serde_json::Error> {
+                match self {
+                    $(Self::$variant(params) => request_message(id, self.method(), params),)+
+                }
+            }
+
+            /// Calls its method and returns the message that answers it.
+            fn answer(self, service: &dyn Service, id: &CallId, caller: &Caller) -> Vec<u8> {
+                match self {
+                    $(Self::$variant(params) => reply_message(id, &service.$name(params, caller)),)+
+                }
+            }
+        }
+
+        /// Returns the OpenRPC document of all methods and types.
+        #[must_use]
+        pub fn schema() -> serde_json::Value {
+            let types = &mut Types::new();
+            let methods = vec![$(MethodSchema {
+                name: request::$variant::NAME,
+                doc: concat!($($doc),+),
+                params: vec![$(Field {
+                    name: stringify!($field),
+                    doc: concat!($($field_doc),+),
+                    is_required: !concat!($(stringify!($($attribute)*))?).contains("default"),
+                    schema: <$type as Schema>::schema(types),
+                }),*],
+                result: <$reply as Schema>::schema(types),
+            }),+];
+            document(methods, core::mem::take(types))
+        }
+
+        /// Methods of a node, independent of the transport. Called on several threads at a time.
+        ///
+        /// A method may wait for a bounded time; once its caller is gone, the answer is not needed.
+        pub trait Service: Send + Sync {
+            $(
+                $(#[doc = $doc])+
+                ///
+                /// # Errors
+                /// Fails if the node does not or cannot do it.
+                fn $name(
+                    &self,
+                    params: request::$variant,
+                    caller: &Caller,
+                ) -> Result<$reply, RpcError>;
+            )+
+        }
+
+        /// [`Service`] with some of the methods; the others are refused as unknown.
+        pub trait PartialService: Send + Sync {
+            $(
+                $(#[doc = $doc])+
+                ///
+                /// # Errors
+                /// Fails if the node does not or cannot do it.
+                fn $name(
+                    &self,
+                    _params: request::$variant,
+                    _caller: &Caller,
+                ) -> Result<$reply, RpcError> {
+                    Err(unknown_method(request::$variant::NAME))
+                }
+            )+
+        }
+
+        impl<T: PartialService> Service for T {
+            $(
+                fn $name(
+                    &self,
+                    params: request::$variant,
+                    caller: &Caller,
+                ) -> Result<$reply, RpcError> {
+                    PartialService::$name(self, params, caller)
+                }
+            )+
+        }
+    };
+}
+
+methods! {
+    /// Returns the status of the node.
+    status: Status {} -> StatusReply;
+
+    /// Lists known peers.
+    peers: Peers {} -> Vec<PeerReply>;
+
+    /// Returns one atom, fetched if necessary.
+    get: Get {
+        /// Id of the atom.
+        #[serde(with = "text")]
+        id: AtomId,
+    } -> AtomReply;
+
+    /// Returns as many atoms of a list as fit.
+    get_list: GetList {
+        /// Id of the first atom.
+        #[serde(with = "text")]
+        id: AtomId,
+    } -> ListReply;
+
+    /// Stores atoms.
+    put: Put {
+        /// Stored forms of the atoms in hex.
+        #[serde(with = "text")]
+        atoms: Vec<Atom>,
+    } -> PutReply;
+
+    /// Advertises an atom to the closest peers periodically.
+    advertise: Advertise {
+        /// Id of the atom.
+        #[serde(with = "text")]
+        id: AtomId,
+        /// `true` to advertise the whole list that starts with the atom.
+        #[serde(default)]
+        list: bool,
+        /// Seconds until the advertisement ends; indefinite if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_seconds: Option<u64>,
+    } -> ();
+
+    /// Lists the objects that users advertise.
+    advertised: Advertised {} -> Vec<AdvertisementReply>;
+
+    /// Ends an advertisement: `true` if there was one.
+    withdraw: Withdraw {
+        /// Id of the atom.
+        #[serde(with = "text")]
+        id: AtomId,
+    } -> bool;
+
+    /// Removes a peer: `true` if it was known.
+    remove_peer: RemovePeer {
+        /// Public key of the peer.
+        #[serde(with = "text")]
+        key: PublicKey,
+        /// `true` to drop its packets from now on.
+        #[serde(default)]
+        ban: bool,
+    } -> bool;
+
+    /// Ends a ban: `true` if there was one.
+    unban_peer: UnbanPeer {
+        /// Public key of the peer.
+        #[serde(with = "text")]
+        key: PublicKey,
+    } -> bool;
+
+    /// Starts a handshake with an address: the resolved address.
+    connect: Connect {
+        /// `host:port` or `[ipv6]:port`.
+        address: String,
+    } -> SocketAddr;
+
+    /// Evaluates one expression over the node's storage.
+    eval: Eval {
+        /// Text of the expression.
+        source: String,
+        /// Limit of the meter; no limit if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
+        /// Maximum of seconds for all fetches together; 30 if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fetch_seconds: Option<u64>,
+    } -> EvalReply;
+
+    /// Lists known providers of an atom.
+    providers: Providers {
+        /// Id of the atom.
+        #[serde(with = "text")]
+        id: AtomId,
+    } -> Vec<ProviderReply>;
+
+    /// Returns a block.
+    block: Block {
+        /// `head`, a height, or an id.
+        #[serde(with = "text")]
+        at: BlockAt,
+        /// Number of its transactions to list.
+        #[serde(default)]
+        transactions: u32,
+        /// Number of its transactions to skip.
+        #[serde(default)]
+        skip: u32,
+    } -> BlockReply;
+
+    /// Returns blocks from one backwards.
+    blocks: Blocks {
+        /// First block: `head`, a height, or an id.
+        #[serde(with = "text")]
+        from: BlockAt,
+        /// Number of blocks.
+        count: u32,
+    } -> Vec<BlockReply>;
+
+    /// Returns an account as of the head.
+    account: Account {
+        /// Key of the account, or `me`.
+        #[serde(with = "text")]
+        account: AccountName,
+    } -> AccountReply;
+
+    /// Returns validators and proposer schedule.
+    validators: Validators {
+        /// Number of slots of the schedule.
+        slots: u32,
+    } -> ValidatorsReply;
+
+    /// Stores, advertises and announces a signed transaction.
+    send_transaction: SendTransaction {
+        /// Id of the transaction.
+        #[serde(with = "text")]
+        id: AtomId,
+        /// Its atoms in stored form in hex.
+        #[serde(with = "text")]
+        atoms: Vec<Atom>,
+        /// `true` to only check it.
+        #[serde(default)]
+        dry_run: bool,
+        /// `true` to send it even to a public key that is known as a relay key.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        force: bool,
+    } -> SendReply;
+
+    /// Advertises and announces a transaction again that this node or a peer has.
+    resend_transaction: ResendTransaction {
+        /// Id of the transaction.
+        #[serde(with = "text")]
+        id: AtomId,
+    } -> SendReply;
+
+    /// Returns the contents of a transaction.
+    transaction: Transaction {
+        /// Id of the transaction.
+        #[serde(with = "text")]
+        id: AtomId,
+    } -> TransactionReply;
+
+    /// Returns the state of a transaction.
+    transaction_status: TransactionStatus {
+        /// Id of the transaction.
+        #[serde(with = "text")]
+        id: AtomId,
+        /// Maximum of seconds to wait until it is in a block, or until that block is safe.
+        #[serde(default)]
+        wait_seconds: u64,
+        /// `true` to wait until its block is safe.
+        #[serde(default)]
+        until_safe: bool,
+    } -> TransactionStatusReply;
+
+    /// Returns forks of the chain, and the operator's decisions.
+    forks: Forks {} -> ForksReply;
+
+    /// Prefers the branch through a block to all others.
+    adopt_fork: AdoptFork {
+        /// Id of the block.
+        #[serde(with = "text")]
+        id: AtomId,
+    } -> ForksReply;
+
+    /// Rejects all branches through a block.
+    avoid_block: AvoidBlock {
+        /// Id of the block.
+        #[serde(with = "text")]
+        id: AtomId,
+    } -> ForksReply;
+
+    /// Returns a proof of an account as of the head, in the format of `astreum proof verify`.
+    prove_account: ProveAccount {
+        /// Key of the account, or `me`.
+        #[serde(with = "text")]
+        account: AccountName,
+    } -> AccountProof;
+
+    /// Lists damaged files that cold storage has set aside.
+    damaged: Damaged {
+        /// Absolute path of the cold storage directory. A node with another one refuses.
+        directory: String,
+        /// `true` to remove them, with the lists of atoms lost in them.
+        #[serde(default)]
+        clear: bool,
+    } -> Vec<SetAsideReply>;
+
+    /// Stops the node; answers as soon as the shutdown has begun.
+    stop: Stop {} -> ();
+}
+
+fn unknown_method(name: &str) -> RpcError {
+    let message = format!(
+        "unknown method {:?}",
+        name.chars().take(60).collect::<String>()
+    );
+    RpcError::new(ErrorKind::UnknownMethod, message)
+}
+
+impl Request {
+    /// Parses the message of a request.
+    ///
+    /// # Errors
+    /// Fails if it is not a request, or not of a known method with valid parameters.
+    pub fn from_message(message: &[u8]) -> Result<Self, RpcError> {
+        let call = parse_call(message).map_err(|(_, error)| error)?;
+        Self::parse(&call)
+    }
+}
+
+/// Answers the message of a request; `None` for a notification.
+#[must_use]
+pub fn answer(service: &dyn Service, message: &[u8], caller: &Caller) -> Option<Vec<u8>> {
+    answer_if(service, message, caller, |_| Ok(()))
+}
+
+/// Answers the message of a request that `admit` lets pass.
+pub(super) fn answer_if(
+    service: &dyn Service,
+    message: &[u8],
+    caller: &Caller,
+    admit: impl FnOnce(&Request) -> Result<(), RpcError>,
+) -> Option<Vec<u8>> {
+    let refusal = |id: &CallId, error| reply_message(id, &Err::<(), RpcError>(error));
+    let call = match parse_call(message) {
+        Ok(call) => call,
+        Err((id, error)) => return Some(refusal(&id, error)),
+    };
+    let id = call.id.clone().unwrap_or(CallId::NULL);
+    let request = Request::parse(&call).and_then(|request| admit(&request).map(|()| request));
+    let reply = match request {
+        Ok(request) => {
+            let wait_limit = WaitLimit::NONE.until(caller.gone());
+            wait_limit.scope(|| request.answer(service, &id, caller))
+        }
+        Err(error) => refusal(&id, error),
+    };
+    call.id.is_some().then_some(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MAX_MESSAGE_BYTES;
+    use super::super::message::parse_reply;
+    use super::*;
+    use astreum_core::atom::AtomId;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    /// Service of a few methods.
+    struct Few;
+
+    impl PartialService for Few {
+        fn get(&self, params: request::Get, _: &Caller) -> Result<AtomReply, RpcError> {
+            Err(RpcError::missing(&params.id))
+        }
+
+        fn eval(&self, params: request::Eval, _: &Caller) -> Result<EvalReply, RpcError> {
+            Ok(EvalReply {
+                text: params.source.repeat(MAX_MESSAGE_BYTES),
+                expr: Value::Null,
+                used: 0,
+                is_error: false,
+            })
+        }
+
+        fn withdraw(&self, _: request::Withdraw, _: &Caller) -> Result<bool, RpcError> {
+            Ok(true)
+        }
+
+        fn stop(&self, _: request::Stop, _: &Caller) -> Result<(), RpcError> {
+            Err("no".into())
+        }
+    }
+
+    fn answered(message: &str) -> Value {
+        let reply = answer(&Few, message.as_bytes(), &Caller::default()).unwrap();
+        serde_json::from_slice(&reply).unwrap()
+    }
+
+    fn asked(method: &str, params: &Value) -> Value {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        answered(&message.to_string())
+    }
+
+    #[test]
+    fn a_request_is_answered_by_its_method() {
+        let id = AtomId::new([7; 32]);
+        assert_eq!(
+            asked("withdraw", &json!({"id": id.to_string()})),
+            json!({"jsonrpc": "2.0", "id": 1, "result": true})
+        );
+        assert_eq!(
+            asked("stop", &json!({})),
+            json!({"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "no"}})
+        );
+        let missing = asked("get", &json!({"id": id.to_string()}));
+        assert_eq!(missing["error"]["data"]["missing"], id.to_string());
+        let long = asked("eval", &json!({"source": "xx"}));
+        assert_eq!(long["error"]["code"], -32_002, "{long}");
+    }
+
+    #[test]
+    fn unknown_methods_and_params_have_their_codes() {
+        for (method, params, code) in [
+            ("fly", json!({}), -32_601),
+            ("peers", json!({}), -32_601),
+            ("stop", json!({"x": 1}), -32_602),
+            ("stop", json!([]), -32_602),
+            ("get", json!({}), -32_602),
+            ("get", json!({"id": 7}), -32_602),
+            ("get", json!({"id": "00"}), -32_602),
+            ("block", json!({"at": "tail"}), -32_602),
+            ("account", json!({"account": "you"}), -32_602),
+        ] {
+            let reply = asked(method, &params);
+            assert_eq!(reply["error"]["code"], code, "{reply}");
+        }
+    }
+
+    #[test]
+    fn notifications_are_carried_out_without_an_answer() {
+        let caller = Caller::default();
+        let message = br#"{"jsonrpc":"2.0","method":"stop"}"#;
+        assert_eq!(answer(&Few, message, &caller), None);
+        let message = br#"{"jsonrpc":"2.0","method":"fly"}"#;
+        assert_eq!(answer(&Few, message, &caller), None);
+    }
+
+    #[test]
+    fn absent_optional_params_are_not_written_and_have_defaults() {
+        let request = Request::Eval(request::Eval {
+            source: "1".to_owned(),
+            limit: None,
+            fetch_seconds: None,
+        });
+        let message = request.to_message(1).unwrap();
+        let expected =
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"eval\",\"params\":{\"source\":\"1\"}}\n";
+        assert_eq!(String::from_utf8_lossy(&message), expected);
+        assert_eq!(Request::from_message(&message), Ok(request));
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_has_one_answer(
+            message in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let reply = answer(&Few, &message, &Caller::default());
+            prop_assert!(reply.is_some_and(|reply| parse_reply::<Value>(1, &reply).is_ok()));
+        }
+    }
+}
