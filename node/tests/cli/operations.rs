@@ -235,6 +235,36 @@ fn full_cold_storage_halts_production_until_the_limit_is_raised() {
 }
 
 #[test]
+fn follower_with_full_cold_storage_stops_at_its_last_kept_block_until_there_is_room() {
+    let (a, _) = validator_home("fulla");
+    let b = follower_home("fullb");
+    let node_a = Node::start(&a, &RUN);
+    let node_b = start_with_seed(&b, &address(&a), &[]);
+    wait_until("B follows", &b, || height(&b) >= 4);
+    let used = status(&b)["counters"]["cold_bytes"].as_u64().unwrap();
+    assert_eq!(node_b.interrupt().0, Some(0));
+    let limit = (used + 6_000).to_string();
+    let node_b = start_with_seed(&b, &address(&a), &["--cold-storage-limit", &limit]);
+    wait_until("B reports that it cannot store a block", &b, || {
+        problems(&b).contains("cold storage limit reached")
+    });
+    let full_at = height(&b);
+    wait_until("A is far ahead", &a, || height(&a) >= full_at + 5);
+    // What it does not keep is not verified: it stays, also across a restart.
+    assert!(height(&b) <= full_at + 1, "{}", status(&b));
+    assert_eq!(node_b.interrupt().0, Some(0));
+    let node_b = start_with_seed(&b, &address(&a), &[]);
+    let from = height(&b);
+    wait_until("B continues", &b, || height(&b) >= full_at + 5);
+    assert!(from >= full_at, "it resumes at {from}, not at {full_at}");
+    assert_eq!(problems(&b), "[]");
+    let last = height(&b);
+    assert_eq!(block_id(&a, last), block_id(&b, last));
+    assert_eq!(node_a.interrupt().0, Some(0));
+    assert_eq!(node_b.interrupt().0, Some(0));
+}
+
+#[test]
 fn transaction_survives_crash_of_its_validator() {
     let (home, _) = validator_home("holds");
     let made = home.run(&["keys", "generate", "other.key", "--kind", "validation"]);

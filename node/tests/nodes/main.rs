@@ -14,6 +14,7 @@ mod port_handling;
 #[path = "../../examples/quickstart.rs"]
 #[expect(dead_code, reason = "`main` is not called")]
 mod quickstart;
+mod repl;
 mod rpc;
 mod running;
 mod support;
