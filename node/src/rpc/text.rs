@@ -352,23 +352,13 @@ impl AsText for Hex {
 /// Returns lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    ::hex::encode(bytes)
 }
 
 /// Decodes hex digits of either case; `None` if they are malformed.
 #[must_use]
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let nibble = |digit: u8| char::from(digit).to_digit(16);
-    let byte = |pair: &[u8; 2]| u8::try_from(nibble(pair[0])? * 16 + nibble(pair[1])?).ok();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(byte).collect()
+    ::hex::decode(text).ok()
 }
 
 #[cfg(test)]
