@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_says_why() {
+    fn invalid_numbers_are_errors_with_a_reason() {
         for text in ["", "-", "+", "1_0", " 1", "1 ", "--1", "0x1", "١"] {
             let parsed = text.parse::<Natural>();
             assert_eq!(parsed, Err(NaturalError::NotANumber), "{text:?}");
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_divided_or_subtracted_says_so() {
+    fn division_by_zero_and_underflow_return_none() {
         let large = natural("340282366920938463463374607431768211456");
         assert_eq!(large.div_ceil(&Natural::ZERO), None);
         assert_eq!(Natural::ONE.div_ceil(&Natural::ZERO), None);

@@ -124,7 +124,7 @@ mod tests {
     use core::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn the_first_panic_is_kept_and_stops_everything_once() {
+    fn first_panic_is_kept_and_stops_everything_once() {
         let failure = Failure::default();
         let stopped = Arc::new(AtomicUsize::new(0));
         let count = || {

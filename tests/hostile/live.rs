@@ -400,9 +400,9 @@ pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
         beyond_handshakes == 0,
     );
     let peers = node.peers();
-    let at_home = peers
-        .iter()
-        .any(|peer| peer.public_key == own && peer.proven && peer.address == honest.address());
+    let at_home = peers.iter().any(|peer| {
+        peer.public_key == own && peer.is_validated && peer.address == honest.address()
+    });
     figures.bar(
         "the address of the owner is unchanged",
         at_home,

@@ -135,7 +135,7 @@ impl Peer {
         let is_known = || {
             node.peers()
                 .iter()
-                .any(|peer| peer.public_key == own && peer.proven)
+                .any(|peer| peer.public_key == own && peer.is_validated)
         };
         for _ in 0..50 {
             if connected && is_known() {

@@ -189,7 +189,7 @@ impl Ours {
             "our node registers the peer with a validated address",
             || {
                 let mut peers = self.peers()?.into_iter();
-                Ok(peers.find(|peer| peer.public_key.to_string() == key && peer.proven))
+                Ok(peers.find(|peer| peer.public_key.to_string() == key && peer.is_validated))
             },
         )
     }

@@ -103,7 +103,7 @@ impl World {
             let Ok(peers) = node.request(&request::Peers {}) else {
                 return Ok(None);
             };
-            let proven = peers.iter().filter(|peer| peer.proven).count();
+            let proven = peers.iter().filter(|peer| peer.is_validated).count();
             let height = status.chain.height.unwrap_or_default();
             Ok((proven >= wanted && height > 0 && !status.chain.behind).then_some(()))
         })

@@ -15,10 +15,10 @@ use super::eval_session::client;
 use super::output::{Failure, Output, json_line};
 use super::parse;
 
-/// Maximum time that `peers --connect` waits for the answer.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum time that `peers --connect` waits for the handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval between checks for the answer.
-const HELLO_INTERVAL: Duration = Duration::from_millis(20);
+const HANDSHAKE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
@@ -188,8 +188,8 @@ pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Starts a handshake and waits for the answer for at most [`HELLO_TIMEOUT`]; returns the peers,
-/// and the failure if there was no answer.
+/// Starts a handshake and waits for the answer for at most [`HANDSHAKE_TIMEOUT`]; returns the
+/// peers, and the failure if there was no answer.
 fn connect(client: &Client, address: &str) -> Result<(Vec<PeerReply>, Option<Failure>), Failure> {
     if let Err(error) = address.parse::<Seed>() {
         let text = format!("invalid value {address:?} for --connect: {error}");
@@ -199,21 +199,21 @@ fn connect(client: &Client, address: &str) -> Result<(Vec<PeerReply>, Option<Fai
         address: address.to_owned(),
     };
     let resolved = client.request(&request)?;
-    let deadline = Instant::now() + HELLO_TIMEOUT;
+    let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
     loop {
         let peers = client.request(&request::Peers {})?;
         if peers.iter().any(|peer| peer.address == resolved) {
             return Ok((peers, None));
         }
         if Instant::now() >= deadline {
-            let seconds = HELLO_TIMEOUT.as_secs();
+            let seconds = HANDSHAKE_TIMEOUT.as_secs();
             let message = format!(
                 "{resolved} has not answered within {seconds} s: no node listens there, or its UDP \
                  packets do not arrive; `astreum peers` lists it once it answers"
             );
             return Ok((peers, Some(Failure::Failed(message))));
         }
-        thread::sleep(HELLO_INTERVAL);
+        thread::sleep(HANDSHAKE_POLL_INTERVAL);
     }
 }
 
@@ -226,7 +226,7 @@ fn list(peers: &[PeerReply], json: bool, out: &mut Output) -> Result<(), Failure
     }
     for peer in peers {
         let validator = if peer.is_validator { ", validator" } else { "" };
-        let proven = if peer.proven {
+        let unvalidated = if peer.is_validated {
             ""
         } else {
             ", address not validated"
@@ -237,7 +237,7 @@ fn list(peers: &[PeerReply], json: bool, out: &mut Output) -> Result<(), Failure
         };
         writeln!(
             out,
-            "{}  {}  last seen {} ago{proven}{validator}{bad}",
+            "{}  {}  last seen {} ago{unvalidated}{validator}{bad}",
             peer.public_key,
             peer.address,
             duration(peer.last_seen_seconds)
@@ -259,22 +259,22 @@ mod tests {
         };
         assert_eq!(findings(&good, 10, 2), [""; 0]);
         assert_eq!(findings(&good, 0, 0), [""; 0]);
-        let said = |status: &StatusReply, age, peers| findings(status, age, peers).join("; ");
-        assert!(said(&good, 9, 1).contains("stale: it is 10 s old"));
-        assert!(said(&good, 10, 3).contains("2 of 3"));
+        let report = |status: &StatusReply, age, peers| findings(status, age, peers).join("; ");
+        assert!(report(&good, 9, 1).contains("stale: it is 10 s old"));
+        assert!(report(&good, 10, 3).contains("2 of 3"));
         let alone = StatusReply::default();
-        assert_eq!(said(&alone, 300, 1), "no peers");
-        assert_eq!(said(&alone, 300, 0), "");
+        assert_eq!(report(&alone, 300, 1), "no peers");
+        assert_eq!(report(&alone, 300, 0), "");
         let problem = StatusReply {
             problems: vec!["disk full".to_owned()],
             halted: true,
             ..good
         };
-        assert_eq!(said(&problem, 300, 1), "disk full");
+        assert_eq!(report(&problem, 300, 1), "disk full");
     }
 
     #[test]
-    fn durations_read_well() {
+    fn durations_are_human_readable() {
         assert_eq!(duration(0), "0 s");
         assert_eq!(duration(61), "1 min 1 s");
         assert_eq!(duration(3_660), "1 h 1 min");

@@ -1,4 +1,4 @@
-//! Explanations of evaluation errors: place in the source, calls, probable cause.
+//! Explanations of evaluation errors: location in the source, calls, probable cause.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::input::moved;
 use crate::config::edit_distance;
 
-/// Maximum number of bytes of earlier sources kept for finding places.
+/// Maximum number of bytes of earlier sources kept for finding locations.
 const KEPT_SOURCE_BYTES: usize = 1 << 20;
 /// Number of bytes that a source counts in addition to its text.
 const SOURCE_BYTES: usize = 256;
@@ -31,22 +31,22 @@ struct Loaded<'s> {
     name: String,
     lines_before: usize,
     script: Script<'s>,
-    /// Start and number of the line of the last place, from which the search for the next one
+    /// Start and number of the line of the last location, from which the search for the next one
     /// starts.
     line_start: usize,
     line: usize,
 }
 
-/// Sources for finding the places of errors: the newest one, and earlier ones that may have defined
-/// functions.
+/// Sources for finding the locations of errors: the newest one, and earlier ones that may have
+/// defined functions.
 pub(super) struct Sources<'s> {
     loaded: VecDeque<Loaded<'s>>,
     bytes: usize,
     budget: usize,
 }
 
-/// Place in a source.
-struct Place {
+/// Location in a source.
+struct Location {
     name: String,
     at: Position,
     snippet: String,
@@ -90,12 +90,12 @@ impl<'s> Sources<'s> {
         left.is_some()
     }
 
-    /// Finds a place in the expression with this index of the current source, or elsewhere.
-    fn place(&mut self, index: usize, code: &Expr, path: &[usize]) -> Option<Place> {
+    /// Finds a location in the expression with this index of the current source, or elsewhere.
+    fn location(&mut self, index: usize, code: &Expr, path: &[usize]) -> Option<Location> {
         let current = self.loaded.back()?;
         let whole = match code {
             Expr::List(_) => None,
-            // The expression is not a list, so its address in memory does not identify its place.
+            // It is not a list, so its address in memory does not identify its location.
             _ => current.script.span(index),
         };
         let span = whole.or_else(|| current.script.find_in(index, code, path));
@@ -113,11 +113,11 @@ impl<'s> Sources<'s> {
         if starts_over && !self.spend(offset) {
             return None;
         }
-        Some(self.loaded.get_mut(at)?.place(offset))
+        Some(self.loaded.get_mut(at)?.location(offset))
     }
 
     /// Explains errors of the evaluation of the expression with this index of the current source,
-    /// each with its place, calls and a hint.
+    /// each with its location, calls and a hint.
     pub(super) fn explain(
         &mut self,
         index: usize,
@@ -137,9 +137,9 @@ impl<'s> Sources<'s> {
 
     fn explain_one(&mut self, index: usize, failure: &Failure, env: &Env) -> String {
         let frame = failure.frames().first();
-        let place = frame.and_then(|frame| self.place(index, frame.code(), &failure.path()));
-        let mut text = match &place {
-            Some(Place { name, at, .. }) => format!("{name}:{}:{}: ", at.line, at.column),
+        let location = frame.and_then(|frame| self.location(index, frame.code(), &failure.path()));
+        let mut text = match &location {
+            Some(Location { name, at, .. }) => format!("{name}:{}:{}: ", at.line, at.column),
             None => String::new(),
         };
         text += &format!("{}: {failure}", failure.kind().topic());
@@ -151,8 +151,8 @@ impl<'s> Sources<'s> {
             };
             text += &format!(" ({at}, stack depth {})", stack.depth);
         }
-        if let Some(place) = &place {
-            text += &format!("\n{}", place.snippet);
+        if let Some(location) = &location {
+            text += &format!("\n{}", location.snippet);
         }
         if let Some(hint) = self.hint(failure, env) {
             text += &format!("\n  hint: {hint}");
@@ -177,9 +177,9 @@ impl<'s> Sources<'s> {
                 Some(name) => format!("in '{}'", Escaped(name)),
                 None => "in a function".to_owned(),
             };
-            let place = self.place(index, caller.code(), &caller.path());
-            calls.push(match place {
-                Some(Place { name: file, at, .. }) => {
+            let location = self.location(index, caller.code(), &caller.path());
+            calls.push(match location {
+                Some(Location { name: file, at, .. }) => {
                     format!("{name}, called at {file}:{}:{}", at.line, at.column)
                 }
                 None => name,
@@ -224,7 +224,7 @@ impl<'s> Sources<'s> {
         Some(format!("did you mean '{}'?", Escaped(nearest)))
     }
 
-    /// Returns the errors of an evaluation as JSON, with the same places and hints.
+    /// Returns the errors of an evaluation as JSON, with the same locations and hints.
     pub(super) fn json(&mut self, index: usize, evaluation: &Evaluation, env: &Env) -> Value {
         let failures = evaluation.failures().iter();
         failures
@@ -235,13 +235,15 @@ impl<'s> Sources<'s> {
     fn json_one(&mut self, index: usize, failure: &Failure, env: &Env) -> Value {
         let path = failure.path();
         let frames = failure.frames();
-        let place = frames
+        let location = frames
             .first()
-            .and_then(|frame| self.place(index, frame.code(), &path));
+            .and_then(|frame| self.location(index, frame.code(), &path));
         let mut calls = Vec::new();
         for (callee, caller) in frames.iter().zip(frames.iter().skip(1)) {
-            let place = self.place(index, caller.code(), &caller.path());
-            calls.push(json!({"name": callee.name(), "at": place.map(|place| place.json())}));
+            let location = self.location(index, caller.code(), &caller.path());
+            calls.push(
+                json!({"name": callee.name(), "at": location.map(|location| location.json())}),
+            );
         }
         let stack = failure.stack();
         json!({
@@ -249,7 +251,7 @@ impl<'s> Sources<'s> {
             "message": failure.kind().message(),
             "symbol": failure.symbol(),
             "is_call": failure.is_call(),
-            "at": place.map(|place| place.json()),
+            "at": location.map(|location| location.json()),
             "token": stack.map(|stack| stack.token),
             "opcode": stack.and_then(|stack| stack.opcode).map(Opcode::name),
             "stack_depth": stack.map(|stack| stack.depth),
@@ -265,7 +267,7 @@ impl Loaded<'_> {
         self.script.source().len() + SOURCE_BYTES
     }
 
-    fn place(&mut self, offset: usize) -> Place {
+    fn location(&mut self, offset: usize) -> Location {
         let source = self.script.source();
         if self.line_start > offset {
             (self.line_start, self.line) = (0, 1);
@@ -282,7 +284,7 @@ impl Loaded<'_> {
             column: in_line.column,
         };
         let at = moved(at, self.lines_before);
-        Place {
+        Location {
             name: self.name.clone(),
             at,
             snippet: at.snippet(source).to_string(),
@@ -290,7 +292,7 @@ impl Loaded<'_> {
     }
 }
 
-impl Place {
+impl Location {
     fn json(&self) -> Value {
         json!({
             "source": self.name,
@@ -388,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_stack_program_names_place_token_depth_and_the_misspelled_opcode() {
+    fn failed_stack_program_reports_location_token_depth_and_misspelled_opcode() {
         assert_eq!(
             explain("(1 2 (($0 $1 sub) sk))"),
             [
@@ -409,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unbound_symbol_names_place_calls_and_a_similar_name() {
+    fn unbound_symbol_reports_location_calls_and_a_similar_name() {
         let source = "(((a b (($0 $1 add) sk)) (a b) fn) int.add def)\n\
                       (((1 x int.ad) (x) fn) f def)\n(((x f) (x) fn) g def)\n(2 g)";
         assert_eq!(
@@ -427,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_of_earlier_sources_have_places_within_a_bound() {
+    fn functions_of_earlier_sources_have_locations_within_a_bound() {
         let mut sources = Sources::new();
         let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
         let define = "\n(((x nope) (x) fn) f def)";
@@ -456,23 +458,23 @@ mod tests {
     }
 
     #[test]
-    fn places_are_found_in_any_order() {
+    fn locations_are_found_in_any_order() {
         let mut sources = Sources::new();
         let source = "(((x\n  nope) (x) fn) f def)\n\n(1 f)\nbeyond\n(1\n f)";
         sources.add("file", 0, Script::parse(source).unwrap());
         let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
-        let mut places = Vec::new();
+        let mut locations = Vec::new();
         for index in 0..4 {
             let evaluation = machine.eval(&sources.expr(index).unwrap(), &mut env);
             let json = sources.json(index, &evaluation, &env);
             for error in json.as_array().unwrap() {
                 let (at, call) = (&error["at"], &error["calls"][0]["at"]);
-                places.push([&at["line"], &at["column"], &call["line"]].map(Value::as_u64));
+                locations.push([&at["line"], &at["column"], &call["line"]].map(Value::as_u64));
             }
         }
         let (in_f, beyond) = ((Some(2), Some(3)), [Some(5), Some(1), None]);
         let called = |line| [in_f.0, in_f.1, Some(line)];
-        assert_eq!(places, [called(4), beyond, called(7)]);
+        assert_eq!(locations, [called(4), beyond, called(7)]);
     }
 
     #[test]

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instance_id_is_the_start_of_the_hash_of_the_path() {
+    fn instance_id_is_the_start_of_the_hash_of_the_path() {
         let expected = blake3::hash(b"/no/such/file").to_hex();
         assert_eq!(instance_id(Path::new("/no/such/file")), expected[..16]);
     }

@@ -168,7 +168,7 @@ fn flags_override_environment_file_and_defaults_in_this_order() {
 }
 
 #[test]
-fn the_environment_can_name_the_file() {
+fn environment_can_name_the_file() {
     let scratch = tempfile::tempdir().unwrap();
     let file = toml_file(&scratch, "incoming_port = 7\n");
     let loaded = environment(&[("ASTREUM_CONFIG", file.to_str().unwrap())]).load();
@@ -207,7 +207,7 @@ fn errors_state_source_key_value_and_expected_values() {
 }
 
 #[test]
-fn an_unknown_key_is_an_error_with_a_suggestion() {
+fn unknown_key_is_an_error_with_a_suggestion() {
     for (error, meant) in [
         (error_text(toml("default_seeds = []")), "default_seed?"),
         (error_text(toml("incomming_port = 1")), "incoming_port?"),

@@ -185,15 +185,15 @@ pub(super) fn transaction_status(
     let head = head.as_ref().map(head_reply);
     let mut reply = TransactionStatusReply::new(id, TransactionStanding::Unknown, head);
     reply.state = match &state {
-        TransactionState::Included(place) => {
-            let included = included_reply(&place.included);
+        TransactionState::Included(found) => {
+            let included = included_reply(&found.included);
             // The state of a merely trusted head may not be available here.
-            let confirmation = node.confirmation(&place.block).ok();
+            let confirmation = node.confirmation(&found.block).ok();
             let (level, undo_stake) = confirmation.map(confirmation_level).unzip();
             reply.confirmation = level;
             reply.undo_stake = undo_stake.flatten();
-            reply.block = Some(place.block.id());
-            reply.height = Some(Number(place.block.height.clone()));
+            reply.block = Some(found.block.id());
+            reply.height = Some(Number(found.block.height.clone()));
             reply.index = Some(included.index);
             reply.receipt = Some(included.receipt);
             reply.cost = Some(included.cost);

@@ -380,7 +380,7 @@ fn peer_reply(peer: &Peer, own: &[u8; 32], offences: u64) -> PeerReply {
         address: peer.address,
         bucket: shared_bits(peer.public_key.as_bytes(), own),
         last_seen_seconds: peer.last_heard.as_secs(),
-        proven: peer.is_validated,
+        is_validated: peer.is_validated,
         is_validator: peer.is_validator,
         difficulty: peer.difficulty,
         latest_block: peer.head,

@@ -54,8 +54,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     const DIRECTORY: &str = "ASTREUM_TEST_PANIC_DIRECTORY";
-    const NAME: &str =
-        "daemon::panics::tests::a_panic_of_any_thread_ends_the_process_with_code_101";
+    const NAME: &str = "daemon::panics::tests::panic_of_any_thread_ends_the_process_with_code_101";
 
     /// Body of the process under test: logs, then panics in a thread.
     fn panic_in_a_thread(directory: &Path) {
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_any_thread_ends_the_process_with_code_101() {
+    fn panic_of_any_thread_ends_the_process_with_code_101() {
         if let Some(directory) = std::env::var_os(DIRECTORY) {
             return panic_in_a_thread(Path::new(&directory));
         }

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_ahead_and_back_rotates_on_both_jumps_and_at_midnight() {
+    fn clock_that_jumps_ahead_and_back_rotates_on_both_jumps_and_at_midnight() {
         let scratch = tempfile::tempdir().unwrap();
         let mut log = open(&scratch, TODAY);
         log.write(b"before\n", at(TODAY)).unwrap();
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_is_rotated_within_the_day() {
+    fn full_file_is_rotated_within_the_day() {
         let scratch = tempfile::tempdir().unwrap();
         let mut log = LogFile::open(scratch.path(), 10, at(TODAY)).unwrap();
         for line in ["first\n", "second\n", "third\n", "fourth\n", "fifth\n"] {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_an_earlier_day_is_rotated_on_start() {
+    fn file_of_an_earlier_day_is_rotated_on_start() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join(CURRENT);
         fs::write(&path, "old\n").unwrap();
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_on_the_same_day_continues_the_file() {
+    fn restart_on_the_same_day_continues_the_file() {
         let scratch = tempfile::tempdir().unwrap();
         let now = crate::clock::unix_time();
         for line in [b"one\n", b"two\n"] {
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moved_file_or_directory_is_created_again_and_a_directory_has_one_writer() {
+    fn moved_file_or_directory_is_created_again_and_a_directory_has_one_writer() {
         let scratch = tempfile::tempdir().unwrap();
         let directory = scratch.path().join("log");
         let mut log = LogFile::open(&directory, MAX_FILE_BYTES, at(TODAY)).unwrap();

@@ -58,7 +58,7 @@ fn writes_records_in_order() {
 }
 
 #[test]
-fn a_full_queue_drops_records_and_reports_their_number() {
+fn full_queue_drops_records_and_reports_their_number() {
     let scratch = tempfile::tempdir().unwrap();
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     for _ in 0..QUEUE_EVENTS + 3 {
@@ -92,7 +92,7 @@ fn flush_returns_once_the_lines_are_written() {
 }
 
 #[test]
-fn an_unwritable_directory_is_reported_once_and_in_the_status() {
+fn unwritable_directory_is_reported_once_and_in_the_status() {
     static REPORTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let scratch = tempfile::tempdir().unwrap();
     let blocked = scratch.path().join("file");

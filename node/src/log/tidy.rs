@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_from_the_future_ages_from_today() {
+    fn file_from_the_future_ages_from_today() {
         let scratch = tempfile::tempdir().unwrap();
         put(&scratch, &["node-2026-11-22.log", "node-2099-01-01.log.gz"]);
         let doubtful = Retention {
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_compression_leaves_the_plain_file_alone() {
+    fn stopped_compression_leaves_the_plain_file_alone() {
         let scratch = tempfile::tempdir().unwrap();
         put(&scratch, &["node-2026-11-20.log"]);
         let stop = AtomicBool::new(true);

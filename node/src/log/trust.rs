@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_far_from_the_newest_file_is_on_probation() {
+    fn start_far_from_the_newest_file_is_on_probation() {
         let wall = hours(24 * 20_000);
         let today = Date::of(wall);
         let is_trusted =

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_included_then_safe_then_settled() {
+    fn block_is_included_then_safe_then_settled() {
         let mut store = MemoryStore::new();
         let chain = chain(&mut store, 60, 3);
         let of = |head: usize, block: usize| {

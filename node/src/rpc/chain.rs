@@ -276,13 +276,13 @@ record! {
         /// Reason it was rejected, or did not return to the mempool after a reorganization.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub reason: Option<String>,
-        /// Id of the list or atom that it waits for,.
+        /// Id of the list or atom that it waits for.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "text")]
         pub waits_for: Option<AtomId>,
         /// Number of validators that received the last announcement.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub validators: Option<u64>,
-        /// Id of the abandoned block that it was in,.
+        /// Id of the abandoned block that it was in.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "text")]
         pub abandoned_block: Option<AtomId>,
         /// Height of the abandoned block.

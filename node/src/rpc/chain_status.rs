@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_are_told_what_is_not_verified_and_what_is_waited_for() {
+    fn lines_state_unverified_heads_and_missing_data() {
         let sync = SyncReply {
             head: AtomId::new([0xaa; 32]),
             height: 9,

@@ -42,7 +42,7 @@ pub enum ClientError {
         /// Error of the system.
         error: io::Error,
     },
-    /// The node speaks the protocol before frames.
+    /// The node speaks the earlier line-based protocol.
     OldNode {
         /// Path of the socket.
         socket: PathBuf,
@@ -224,7 +224,7 @@ fn read_message(mut stream: &UnixStream) -> io::Result<Result<Vec<u8>, FrameErro
         };
         match reader.read(&mut input) {
             Ok(Some(Frame::Message(message))) => return Ok(Ok(message)),
-            // A node sends no transfer that was not asked for.
+            // A node does not send unsolicited transfers.
             Ok(Some(Frame::Transfer { .. })) => return Ok(Err(FrameError::UnknownKind(1))),
             Ok(None) => {}
             Err(error) => return Ok(Err(error)),
@@ -239,7 +239,7 @@ mod tests {
     use std::fs::File;
 
     #[test]
-    fn a_removed_socket_is_told_from_a_node_that_does_not_run() {
+    fn removed_socket_is_distinguished_from_a_stopped_node() {
         let scratch = tempfile::tempdir().unwrap();
         let socket = scratch.path().join("sock");
         let ask = || {

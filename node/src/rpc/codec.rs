@@ -9,8 +9,8 @@
 //! Invariants:
 //! - A frame that a [`FrameReader`] returns is within [`MAX_MESSAGE_BYTES`] or
 //!   [`MAX_TRANSFER_BYTES`]; [`encode_message`] and [`encode_transfer`] produce no other.
-//! - A reader holds at most the bytes that have arrived, never the length that a header only
-//!   claims.
+//! - The buffer of a reader has at most twice the size of the part of its frame that has arrived,
+//!   or 64 KiB that are kept from an earlier frame; a length that a header claims is not reserved.
 //! - After an error a reader takes no more bytes: the connection has to be closed.
 
 use core::fmt;
@@ -32,7 +32,7 @@ const KEPT_BYTES: usize = 64 << 10;
 
 const MESSAGE: u8 = 0;
 const TRANSFER: u8 = 1;
-/// First byte of every request and reply of the protocol before frames, one JSON object per line.
+/// First byte of every request and reply of the earlier protocol, one JSON object per line.
 const OLD_PROTOCOL: u8 = b'{';
 
 // The first byte of a length is 0, so that a frame cannot be taken for a line of the old protocol.
@@ -67,7 +67,7 @@ pub enum FrameError {
     UnknownKind(u8),
     /// The frame is shorter than the number of its transfer.
     NoTransferNumber,
-    /// The input starts like the protocol before frames.
+    /// The input starts like the earlier line-based protocol.
     OldProtocol,
 }
 
@@ -152,8 +152,8 @@ impl FrameReader {
                         return Ok(None);
                     };
                     *input = rest;
-                    if let Some(place) = self.header.get_mut(have) {
-                        *place = byte;
+                    if let Some(slot) = self.header.get_mut(have) {
+                        *slot = byte;
                     }
                     self.state = self
                         .after_header_byte(have + 1)
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_message_passes_and_a_longer_one_is_not_encoded() {
+    fn longest_message_passes_and_longer_ones_are_not_encoded() {
         let message = vec![b'x'; MAX_MESSAGE_BYTES];
         let input = encode_message(&message).unwrap();
         let (frames, _) = read(&[&input]);
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_the_old_protocol_is_recognized_at_the_start_only() {
+    fn old_protocol_line_is_recognized_at_the_start_only() {
         assert_eq!(
             error_of(b"{\"cmd\":\"status\"}\n"),
             Some(FrameError::OldProtocol)
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_final() {
+    fn frame_errors_are_final() {
         let mut reader = FrameReader::new();
         let mut input = &b"garbage"[..];
         let error = reader.read(&mut input).unwrap_err();
@@ -393,7 +393,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_input_gives_the_same_frames_in_pieces_as_at_once(
+        fn arbitrary_input_reads_the_same_in_pieces_as_at_once(
             input in proptest::collection::vec(prop_oneof![Just(0_u8), any::<u8>(), 0..4_u8], 0..60),
             at in 0..60_usize,
         ) {

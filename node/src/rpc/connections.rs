@@ -7,7 +7,7 @@
 //!   ones take only [`Request::Status`] and [`Request::Stop`], one each and within
 //!   [`RESERVED_TIMEOUT`]: a node whose connections are all busy can still be queried and stopped.
 //! - A connection that has been idle for [`DISPLACED_AFTER`] is closed in favor of a new one if
-//!   there is no other place: idle connections lock no client out.
+//!   there is no free slot: idle connections do not lock out clients.
 //! - When the client closes a connection, the flag of the current request is set, and its waits and
 //!   computations end. A client that only shuts down its sending side still gets its reply.
 
@@ -43,18 +43,18 @@ const RESERVED_TIMEOUT: Duration = Duration::from_secs(2);
 /// Size in bytes of the buffer for reading.
 const BUFFER_BYTES: usize = 64 << 10;
 /// Maximum number of bytes that are read and ignored before a connection is closed: the longest
-/// request of the protocol before frames.
+/// request of the earlier line-based protocol.
 const DRAIN_BYTES: usize = 4 << 20;
 /// Maximum time for reading them.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
-/// Reply to a client of the protocol before frames, in the form that it reads.
+/// Reply to a client of the earlier line-based protocol, in the form that it reads.
 const OLD_PROTOCOL_REPLY: &str = "{\"ok\":false,\"error\":\"the protocol of the control socket \
 changed: this node takes JSON-RPC 2.0 messages in length-prefixed frames; use the program of the \
 same version as the node\"}\n";
 
 /// Kind of requests that a connection may send.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Slot {
     Any,
     Reserved,
 }
@@ -95,7 +95,7 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts to serve a connection if there is a place for it.
+    /// Starts to serve a connection if there is a slot for it.
     pub(super) fn admit(
         self: &Arc<Self>,
         registry: &Registry,
@@ -107,16 +107,16 @@ impl Connections {
         }
         let mut open = self.open();
         while open.len() >= MAX_CONNECTIONS && displace_idle(&mut open) {}
-        let place = match open.len() {
-            ..MAX_CONNECTIONS => Place::Any,
-            MAX_CONNECTIONS..ALL_CONNECTIONS => Place::Reserved,
+        let slot = match open.len() {
+            ..MAX_CONNECTIONS => Slot::Any,
+            MAX_CONNECTIONS..ALL_CONNECTIONS => Slot::Reserved,
             _ => {
                 drop(open);
-                let _ = send(&stream, &refusal(no_place()));
+                let _ = send(&stream, &refusal(all_slots_busy()));
                 return;
             }
         };
-        let (Ok(copy), Ok(())) = (stream.try_clone(), prepare(&stream, place)) else {
+        let (Ok(copy), Ok(())) = (stream.try_clone(), prepare(&stream, slot)) else {
             return;
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -133,7 +133,7 @@ impl Connections {
         let spawned = thread::Builder::new()
             .name("control-connection".to_owned())
             .spawn(move || {
-                serve(&stream, service.as_ref(), place, (&caller, &idle));
+                serve(&stream, service.as_ref(), slot, (&caller, &idle));
                 shared.open().remove(&id);
             });
         if let Ok(thread) = spawned {
@@ -196,7 +196,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn no_place() -> RpcError {
+fn all_slots_busy() -> RpcError {
     let message = format!(
         "{MAX_CONNECTIONS} connections are open, and only `status` and `stop` are answered until \
          one of them ends; try again"
@@ -204,10 +204,10 @@ fn no_place() -> RpcError {
     RpcError::new(ErrorKind::Busy, message)
 }
 
-fn prepare(stream: &UnixStream, place: Place) -> io::Result<()> {
-    let timeout = match place {
-        Place::Any => IDLE_TIMEOUT,
-        Place::Reserved => RESERVED_TIMEOUT,
+fn prepare(stream: &UnixStream, slot: Slot) -> io::Result<()> {
+    let timeout = match slot {
+        Slot::Any => IDLE_TIMEOUT,
+        Slot::Reserved => RESERVED_TIMEOUT,
     };
     // Some systems inherit the listener's mode.
     stream.set_nonblocking(false)?;
@@ -250,7 +250,7 @@ fn send(mut stream: &UnixStream, message: &[u8]) -> io::Result<()> {
 fn serve(
     mut stream: &UnixStream,
     service: &dyn Service,
-    place: Place,
+    slot: Slot,
     (caller, idle_since): (&Caller, &Mutex<Option<Instant>>),
 ) {
     let mut reader = FrameReader::new();
@@ -286,20 +286,20 @@ fn serve(
             }
             Err(error) => return refuse(stream, &error.to_string()),
         };
-        let reply = answer_if(service, &message, caller, |request| place.admit(request));
+        let reply = answer_if(service, &message, caller, |request| slot.admit(request));
         let sent = reply.map_or(Ok(()), |reply| send(stream, &reply));
-        if sent.is_err() || place == Place::Reserved {
+        if sent.is_err() || slot == Slot::Reserved {
             return;
         }
     }
 }
 
-impl Place {
-    /// Refuses a request that connections of this place do not take.
+impl Slot {
+    /// Refuses a request that connections of this slot do not take.
     fn admit(self, request: &Request) -> Result<(), RpcError> {
         match (self, request) {
             (Self::Any, _) | (Self::Reserved, Request::Status(_) | Request::Stop(_)) => Ok(()),
-            (Self::Reserved, _) => Err(no_place()),
+            (Self::Reserved, _) => Err(all_slots_busy()),
         }
     }
 }
@@ -311,8 +311,8 @@ fn refuse(stream: &UnixStream, reason: &str) {
     drain(stream);
 }
 
-/// Reads what the client still sends, up to [`DRAIN_BYTES`] and for at most [`DRAIN_TIME`]: a client
-/// that cannot finish its request would not read the reason.
+/// Reads the rest of the client's input, up to [`DRAIN_BYTES`] and for at most [`DRAIN_TIME`]: a
+/// client that cannot finish its request would not read the reason.
 fn drain(mut stream: &UnixStream) {
     let _ = stream.shutdown(Shutdown::Write);
     let deadline = Instant::now() + DRAIN_TIME;
@@ -334,7 +334,7 @@ fn drain(mut stream: &UnixStream) {
 mod tests {
     #[cfg(target_os = "linux")]
     #[test]
-    fn only_its_own_user_and_the_superuser_control_a_node() {
+    fn only_own_user_and_root_may_control_a_node() {
         use super::may_control;
         let uid = rustix::process::Uid::from_raw;
         assert!(may_control(uid(1000), uid(1000)) && may_control(uid(0), uid(1000)));

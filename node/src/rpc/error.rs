@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// positive ones are answers of the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ErrorKind {
-    /// The node does not or cannot do it.
+    /// The node rejects the request or cannot carry it out.
     Failed,
     /// An atom was found neither here nor at any asked peer.
     Missing(AtomId),

@@ -19,10 +19,10 @@ record! {
         pub forks: Vec<ForkReply>,
         /// Forks that fork choice does not settle, each with its cause.
         pub contests: Vec<ForkReply>,
-        /// Block whose branch is preferred to all others,.
+        /// Block whose branch is preferred to all others.
         #[serde(with = "text")]
         pub adopted: Option<AtomId>,
-        /// Blocks that no branch may contain,.
+        /// Blocks that no branch may contain.
         #[serde(with = "text")]
         pub avoided: Vec<AtomId>,
     }
@@ -31,7 +31,7 @@ record! {
 record! {
     /// Fork with its branches.
     pub struct ForkReply {
-        /// Last block that the branches share,.
+        /// Last block that the branches share.
         #[serde(with = "text")]
         pub block: AtomId,
         /// Height of that block.

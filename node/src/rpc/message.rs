@@ -1,6 +1,6 @@
 //! JSON-RPC 2.0 messages.
 //!
-//! Parameters are passed by name. Batches are refused: requests of one connection are answered in
+//! Parameters are passed by name. Batches are rejected: requests of one connection are answered in
 //! order anyway, and each has a frame of its own. A notification, which has no id, is carried out
 //! and not answered.
 //!
@@ -19,7 +19,7 @@ use std::borrow::Cow;
 /// Maximum length in bytes of the id of a request, as JSON.
 pub const MAX_ID_BYTES: usize = 256;
 const VERSION: &str = "2.0";
-/// End of a message of a client, at which a node of the protocol before frames answers.
+/// End of a message of a client, at which a node of the earlier line-based protocol answers.
 const LINE_END: u8 = b'\n';
 
 /// Id of a request: a string, a number or null, kept as JSON.
@@ -229,12 +229,12 @@ mod tests {
         let reply = reply_message(&id, &Err::<(), _>(error));
         let reply: Value = serde_json::from_slice(&reply).unwrap();
         assert_eq!(reply["jsonrpc"], "2.0");
-        let said = reply["error"]["message"].as_str().unwrap();
-        (reply["error"]["code"].as_i64().unwrap(), said.to_owned())
+        let reason = reply["error"]["message"].as_str().unwrap();
+        (reply["error"]["code"].as_i64().unwrap(), reason.to_owned())
     }
 
     #[test]
-    fn messages_that_are_not_requests_have_the_code_of_their_fault() {
+    fn invalid_requests_have_the_matching_error_code() {
         let long = format!(
             r#"{{"jsonrpc":"2.0","id":"{}","method":"a"}}"#,
             "x".repeat(300)
@@ -285,9 +285,9 @@ mod tests {
                 "unknown field",
             ),
         ] {
-            let (found, said) = refusal(message);
-            assert_eq!(found, code, "{message}: {said}");
-            assert!(said.contains(part), "{message}: {said}");
+            let (found, reason) = refusal(message);
+            assert_eq!(found, code, "{message}: {reason}");
+            assert!(reason.contains(part), "{message}: {reason}");
         }
     }
 
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_bounded_and_belongs_to_its_request() {
+    fn reply_is_bounded_and_matches_its_request() {
         let id = CallId(json!(1));
         let long = reply_message(&id, &Ok("x".repeat(MAX_MESSAGE_BYTES)));
         let reply = parse_reply::<String>(1, &long).unwrap().unwrap_err();
@@ -347,7 +347,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_message_is_a_call_or_has_an_answer(
+        fn arbitrary_message_parses_or_has_an_error_reply(
             message in proptest::collection::vec(any::<u8>(), 0..80),
         ) {
             if let Err((id, error)) = parse_call(&message) {

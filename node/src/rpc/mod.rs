@@ -1,13 +1,13 @@
 //! Control socket, through which the other commands reach a running node.
 //!
 //! A Unix domain socket with mode 0600 that carries JSON-RPC 2.0 messages in length-prefixed frames
-//! (see [`codec`]). The methods are those of [`Service`], which knows no transport.
+//! (see [`codec`]). The methods are those of [`Service`], which is independent of the transport.
 //!
 //! Invariants:
 //! - Only processes of the node's own user, or root, get an answer.
 //! - A message is at most [`MAX_MESSAGE_BYTES`] long in either direction, and at most
 //!   [`MAX_CONNECTIONS`] connections are open, plus [`RESERVED_CONNECTIONS`] for status and stop
-//!   requests: neither side holds more than that.
+//!   requests: the memory of both sides is bounded.
 //! - Work for a request ends when its connection is closed.
 //! - Requests are read and answered on separate threads; the event loop never waits for one.
 //! - A socket is replaced only by a process that holds its lock, and only if no process answers on

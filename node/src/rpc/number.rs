@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_json_numbers_as_long_as_readers_hold_them_exactly() {
+    fn numbers_are_json_numbers_below_the_exact_limit() {
         assert_eq!(number("0"), 0);
         assert_eq!(number("9007199254740991"), 9_007_199_254_740_991_u64);
         assert_eq!(number("9007199254740992"), "9007199254740992");

@@ -10,7 +10,8 @@ use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
 /// Maximum number of bytes of atoms, in stored form, in one [`ListReply`]; the next request starts
-/// at [`ListReply::next`]. In hex they stay well below [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES).
+/// at [`ListReply::next`]. In hex they stay well below
+/// [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES).
 pub const MAX_LIST_REPLY_BYTES: usize = 1 << 20;
 /// Default maximum of seconds for all fetches of an evaluation together.
 pub const EVAL_FETCH_SECONDS: u64 = 30;
@@ -43,7 +44,7 @@ record! {
         pub public_key: PublicKey,
         /// Local address of the socket.
         pub listen_address: String,
-        /// Address that other nodes are told, once it is known.
+        /// Address that this node advertises to peers, once it is known.
         pub advertised_address: Option<SocketAddr>,
         /// Seconds since the start.
         pub uptime_seconds: u64,
@@ -207,12 +208,13 @@ record! {
         /// Seconds since its last sign of life.
         pub last_seen_seconds: u64,
         /// `true` if its address is validated.
-        pub proven: bool,
+        #[serde(rename = "proven")]
+        pub is_validated: bool,
         /// `true` if it states that it validates.
         pub is_validator: bool,
         /// Proof of work that it requires of messages, in leading zero bits.
         pub difficulty: u8,
-        /// Head that it announced last,.
+        /// Head that it announced last.
         #[serde(with = "text")]
         pub latest_block: Option<AtomId>,
         /// Number of bad blocks that it has offered.

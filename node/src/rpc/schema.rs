@@ -27,6 +27,13 @@ pub(super) fn one_line(doc: &str) -> String {
     doc.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Returns the JSON name of a field: that of `rename` in its serde attributes, or its own.
+pub(super) fn json_name(field: &'static str, attributes: &'static str) -> &'static str {
+    let renamed = attributes.split_once("rename = \"");
+    let renamed = renamed.and_then(|(_, rest)| rest.split_once('"'));
+    renamed.map_or(field, |(name, _)| name)
+}
+
 /// Returns the schema of an object, without a name.
 pub(super) fn object(doc: &str, fields: Vec<Field>) -> Value {
     let required = fields.iter().filter(|field| field.is_required);
@@ -90,7 +97,10 @@ macro_rules! record {
             fn schema(types: &mut $crate::rpc::schema::Types) -> serde_json::Value {
                 $crate::rpc::schema::named(types, stringify!($name), |types| {
                     let fields = vec![$($crate::rpc::schema::Field {
-                        name: stringify!($field),
+                        name: $crate::rpc::schema::json_name(
+                            stringify!($field),
+                            concat!($(stringify!($($attribute)*))?),
+                        ),
                         doc: concat!($($field_doc),+),
                         is_required: !concat!($(stringify!($($attribute)*))?).contains("default"),
                         schema: <$type as $crate::rpc::schema::Schema>::schema(types),

@@ -161,7 +161,7 @@ macro_rules! methods {
                 $(#[doc = $doc])+
                 ///
                 /// # Errors
-                /// Fails if the node does not or cannot do it.
+                /// Fails if the node rejects the request or cannot carry it out.
                 fn $name(
                     &self,
                     params: request::$variant,
@@ -176,7 +176,7 @@ macro_rules! methods {
                 $(#[doc = $doc])+
                 ///
                 /// # Errors
-                /// Fails if the node does not or cannot do it.
+                /// Fails if the node rejects the request or cannot carry it out.
                 fn $name(
                     &self,
                     _params: request::$variant,
@@ -282,7 +282,7 @@ methods! {
         /// Limit of the meter; no limit if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
-        /// Maximum of seconds for all fetches together; 30 if absent.
+        /// Maximum number of seconds for all fetches together; 30 if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fetch_seconds: Option<u64>,
     } -> EvalReply;
@@ -364,7 +364,7 @@ methods! {
         /// Id of the transaction.
         #[serde(with = "text")]
         id: AtomId,
-        /// Maximum of seconds to wait until it is in a block, or until that block is safe.
+        /// Maximum number of seconds to wait until it is in a block, or until that block is safe.
         #[serde(default)]
         wait_seconds: u64,
         /// `true` to wait until its block is safe.
@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_answered_by_its_method() {
+    fn requests_are_dispatched_by_method() {
         let id = AtomId::new([7; 32]);
         assert_eq!(
             asked("withdraw", &json!({"id": id.to_string()})),
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn notifications_are_carried_out_without_an_answer() {
+    fn notifications_are_executed_without_a_reply() {
         let caller = Caller::default();
         let message = br#"{"jsonrpc":"2.0","method":"stop"}"#;
         assert_eq!(answer(&Few, message, &caller), None);
@@ -563,7 +563,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_message_has_one_answer(
+        fn arbitrary_message_has_one_reply(
             message in proptest::collection::vec(any::<u8>(), 0..80),
         ) {
             let reply = answer(&Few, &message, &Caller::default());

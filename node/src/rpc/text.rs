@@ -403,13 +403,16 @@ mod tests {
             let read = serde_json::from_value::<Of<AtomId>>(json);
             read.unwrap_err().to_string()
         };
-        let said = error("xyz".to_owned());
-        assert!(said.starts_with("\"xyz\": invalid atom id"), "{said}");
+        let message = error("xyz".to_owned());
+        assert!(message.starts_with("\"xyz\": invalid atom id"), "{message}");
         assert!(error("x".repeat(100_000)).len() < 200);
         let list = json!({ "_it": ["00".repeat(33), "0"] });
         let error = serde_json::from_value::<Of<Vec<Atom>>>(list).unwrap_err();
-        let said = error.to_string();
-        assert!(said.starts_with("atom 1: expected hex digits"), "{said}");
+        let message = error.to_string();
+        assert!(
+            message.starts_with("atom 1: expected hex digits"),
+            "{message}"
+        );
     }
 
     proptest! {

@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn an_atom_larger_than_the_store_is_refused_and_evicts_nothing() {
+    fn atom_larger_than_the_store_is_refused_and_evicts_nothing() {
         let small = atom(1, 2);
         let mut store = HotStore::new(entry_bytes(&small) + 10);
         assert_eq!(store.put(small.id(), small.clone()), Ok(true));

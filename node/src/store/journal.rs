@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn an_atom_beyond_the_largest_record_is_refused() {
+    fn atom_beyond_the_largest_record_is_refused() {
         let (mut bytes, mut records) = (Vec::new(), Vec::new());
         let largest = Atom::bytes(vec![0; MAX_RECORD_BYTES - HEADER_BYTES]);
         assert!(encode(&AtomId::ZERO, &largest, &mut bytes, &mut records));

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_not_an_error() {
+    fn empty_file_is_not_an_error() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("file");
         std::fs::write(&path, b"").unwrap();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_file_falls_back_to_plain_reads() {
+    fn truncated_file_falls_back_to_plain_reads() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("file");
         std::fs::write(&path, vec![7; 100_000]).unwrap();

@@ -23,7 +23,7 @@ fn terminal() -> (File, File) {
 }
 
 #[test]
-fn ctrl_c_in_the_repl_ends_an_evaluation_that_waits_for_the_network() {
+fn ctrl_c_in_repl_interrupts_an_evaluation_waiting_for_the_network() {
     let node = Running::start("repl", &["--atom-fetch-interval", "600"]);
     // A peer that never answers keeps a fetch waiting.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

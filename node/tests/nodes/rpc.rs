@@ -14,7 +14,7 @@ const PAGE: &str = include_str!("../../docs/rpc.md");
 const SCHEMA: &str = include_str!("../../docs/rpc-schema.json");
 
 #[test]
-fn the_schema_file_is_that_of_the_types() {
+fn schema_file_matches_the_types() {
     assert!(
         format!("{:#}\n", schema()) == SCHEMA,
         "docs/rpc-schema.json differs from the types; `cargo run -p astreum-node --example \
@@ -34,7 +34,7 @@ fn type_name(schema: &Value) -> String {
 }
 
 #[test]
-fn the_table_of_methods_is_that_of_the_types() {
+fn method_table_matches_the_types() {
     let schema = schema();
     let methods = schema["methods"].as_array().unwrap();
     let expected: Vec<String> = methods
@@ -60,7 +60,7 @@ fn the_table_of_methods_is_that_of_the_types() {
 }
 
 #[test]
-fn the_example_session_is_what_a_node_does() {
+fn example_session_matches_a_node() {
     let running = Running::start("session", &[]);
     let (_, session) = PAGE.split_once("## Example").unwrap();
     let mut stream = UnixStream::connect(running.socket()).unwrap();

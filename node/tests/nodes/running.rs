@@ -145,7 +145,7 @@ fn control_socket_serves_the_commands() {
         let peers = running.ask(&request::Peers {});
         peers
             .iter()
-            .any(|peer| peer.address == there && peer.proven)
+            .any(|peer| peer.address == there && peer.is_validated)
     });
 
     let remote = peer.put(Atom::bytes(*b"remote")).unwrap().id;

@@ -53,7 +53,7 @@ pub(crate) fn reference_connects(environment: &Environment) -> Outcome {
     );
     let proven = wait_for("our node validates the address of the reference", || {
         let peer = ours.wait_for_peer(&reference.key)?;
-        Ok(peer.proven.then_some(peer))
+        Ok(peer.is_validated.then_some(peer))
     })?;
     ensure_eq!(proven.difficulty, 1, "the reference's difficulty");
     Ok(())

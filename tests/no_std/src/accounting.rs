@@ -1,6 +1,6 @@
 //! Programs whose value, outcome, charge and steps are the same on every target.
 //!
-//! The program on the board and a test on the host (`tests/tests/accounting.rs`) compare them with
+//! The program on the board and a test on the host (`tests/it/accounting.rs`) compare them with
 //! the same expected results, under limits that every kind of count reaches.
 
 use alloc::format;

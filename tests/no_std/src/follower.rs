@@ -1,6 +1,6 @@
 //! Follower that syncs a recorded chain from a peer, in virtual time.
 //!
-//! The program on the board and a test on the host (`tests/tests/follower.rs`) run it and compare
+//! The program on the board and a test on the host (`tests/it/follower.rs`) run it and compare
 //! its [`Report`] with the same text: the trace in it depends on every fetch, stored atom, head and
 //! event, in order, so that an order or a number that depends on the target changes it. The
 //! follower knows the id of the genesis and nothing else.

@@ -1,6 +1,6 @@
 //! Tests of the core whose results do not depend on the target.
 //!
-//! The program on the board runs them; `tests/tests` includes the same modules on a host. The
+//! The program on the board runs them; `tests/it` includes the same modules on a host. The
 //! library also builds for targets on which nothing runs it, such as wasm32.
 
 #![no_std]

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expression_is_refused() {
+    fn malformed_expressions_are_rejected() {
         for text in [
             "3",
             "{}",
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_nested_lists_are_written() {
+    fn million_nested_lists_are_written() {
         let mut expr = Expr::list(vec![]);
         for _ in 0..1_000_000 {
             expr = Expr::list(vec![expr]);

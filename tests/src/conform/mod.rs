@@ -177,7 +177,7 @@ not json
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_skipped() {
+    fn line_that_is_too_long_is_skipped() {
         let mut input = vec![b'x'; MAX_LINE_BYTES + 1];
         input.extend_from_slice(
             b"\n{\"id\":\"a\",\"op\":\"integer_le\",\"in\":{\"value\":\"1\"}}\n",

@@ -71,7 +71,7 @@ fn stored_atoms_survive_every_step_and_every_reopening() {
 }
 
 #[test]
-fn a_second_opener_is_refused_until_the_first_closes() {
+fn second_opener_is_refused_until_the_first_closes() {
     let scratch = tempfile::tempdir().unwrap();
     let store = ColdStore::open(scratch.path(), options()).unwrap();
     let error = ColdStore::open(scratch.path(), options()).unwrap_err();
@@ -81,7 +81,7 @@ fn a_second_opener_is_refused_until_the_first_closes() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
+fn newer_format_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     fs::write(scratch.path().join("FORMAT"), "astreum cold storage 2\n").unwrap();
     let error = ColdStore::open(scratch.path(), options()).unwrap_err();
@@ -109,7 +109,7 @@ fn files_of_a_reference_node_are_read_and_collated() {
 }
 
 #[test]
-fn the_limit_refuses_writes_and_removes_nothing() {
+fn limit_refuses_writes_and_removes_nothing() {
     let scratch = tempfile::tempdir().unwrap();
     // Index and data with the number of entries, and the lengths file.
     let limit_bytes = 20 * (160 + 33 + 20) + 64 + 28 + 12 + 20 * 6;
@@ -132,7 +132,7 @@ fn the_limit_refuses_writes_and_removes_nothing() {
 }
 
 #[test]
-fn a_damaged_atom_is_reported_and_healed_by_storing_it_again() {
+fn damaged_atom_is_reported_and_healed_by_storing_it_again() {
     let scratch = tempfile::tempdir().unwrap();
     let all = atoms(0..10);
     let store = ColdStore::open(scratch.path(), options()).unwrap();
@@ -385,7 +385,7 @@ fn interrupted_writes_are_distinguished_from_damaged_ones() {
 /// Two pairs with the same atoms, each with one damaged atom that is intact in the other: a merge
 /// takes the intact copies, and both damaged files are kept.
 #[test]
-fn a_merge_repairs_damaged_pairs_and_takes_the_intact_copy_of_every_atom() {
+fn merge_repairs_damaged_pairs_and_takes_the_intact_copy_of_every_atom() {
     let scratch = tempfile::tempdir().unwrap();
     let mut all = atoms(0..12);
     all.sort_by_key(|(id, _)| *id);

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_creates_no_lock_and_respects_one() {
+    fn reader_creates_no_lock_and_respects_one() {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("cold");
         fs::create_dir(&root).unwrap();

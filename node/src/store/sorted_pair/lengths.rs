@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_byte_costs_one_block_and_a_cut_the_blocks_behind_it() {
+    fn damaged_byte_costs_one_block_and_a_cut_the_blocks_behind_it() {
         let scratch = tempfile::tempdir().unwrap();
         let bytes = encoded(600);
         for at in (0..bytes.len()).step_by(7) {
@@ -387,7 +387,7 @@ mod tests {
 
     /// A number of atoms that the file has no room for costs neither time nor memory.
     #[test]
-    fn a_crafted_header_is_bounded_by_the_file() {
+    fn crafted_header_is_bounded_by_the_file() {
         let scratch = tempfile::tempdir().unwrap();
         let mut lengths = open(&scratch, &header(u64::MAX, u64::MAX));
         assert_eq!(lengths.atoms(), 0);

@@ -1,17 +1,14 @@
 //! Determinism of evaluation counts: they depend only on the program, the atoms and the limits.
 
-extern crate alloc;
-
-mod support;
 #[path = "../no_std/src/accounting.rs"]
 mod targets;
 
+use crate::support::programs::{bindings, expr, store};
 use astreum_core::expr::{Builder, Expr, Visit};
 use astreum_core::machine::{Env, Limits, Machine, Outcome};
 use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 use std::collections::HashMap;
-use support::programs::{bindings, expr, store};
 
 type Counted = (Expr, Outcome, u64, u64);
 

@@ -1,14 +1,12 @@
 //! Random programs, compared with the models by value, cost, atoms and bindings.
 
-mod support;
-
+use crate::support::programs::{atoms, bindings, code, expr, store};
 use astreum_core::expr::Bytes;
 use astreum_core::machine::{Env, Limits, Machine, Meter};
 use astreum_tests::model::{evaluator, stack};
 use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use support::programs::{atoms, bindings, code, expr, store};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]

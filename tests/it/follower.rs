@@ -1,13 +1,11 @@
 //! Sync of a recorded chain by the follower that also runs on bare metal.
 
-extern crate alloc;
-
 #[path = "../no_std/src/follower.rs"]
-mod follower;
+mod no_std;
 
 use astreum_core::atom::AtomSource;
 use astreum_tests::follower_chain::{HEIGHT, INVALID_HEIGHT, follower_chain};
-use follower::{HEAD_REPORT, INVALID_HEAD_REPORT, RECORDING, Recording, follow};
+use no_std::{HEAD_REPORT, INVALID_HEAD_REPORT, RECORDING, Recording, follow};
 
 fn recording() -> Recording {
     let recording = Recording::read(RECORDING);

@@ -1,8 +1,7 @@
 //! Suspended and resumed evaluations, compared with uninterrupted ones.
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
-mod support;
-
+use crate::support::programs::{atoms, bindings, code, expr, store};
 use astreum_core::atom::{AtomId, AtomSource, MemoryStore};
 use astreum_core::expr::{Bytes, Expr};
 use astreum_core::machine::{
@@ -11,7 +10,6 @@ use astreum_core::machine::{
 use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use support::programs::{atoms, bindings, code, expr, store};
 
 /// Division of an evaluation into pieces; each number is used once, then the sequence repeats.
 #[derive(Clone, Debug)]
