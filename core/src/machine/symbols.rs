@@ -168,41 +168,48 @@ impl Symbols {
 
     /// Returns the bindings that did not come from the environment, only the innermost of each
     /// symbol, in symbol order.
-    pub(super) fn made(&self) -> impl Iterator<Item = (&Symbol, Option<&Expr>)> {
-        self.numbers.iter().filter_map(|(symbol, number)| {
-            let slot = self.slots.get(*number)?;
-            (slot.known && !slot.given).then_some((symbol, slot.value.as_ref()))
-        })
+    pub(super) fn made(&self) -> impl Iterator<Item = (&Symbol, &Slot)> {
+        self.bound().filter(|(_, slot)| !slot.given)
+    }
+
+    /// Returns the bindings that come from the environment and have been called, in symbol order.
+    pub(super) fn called(&self) -> impl Iterator<Item = (&Symbol, Callee)> {
+        let called = |callee| matches!(callee, Callee::Function(_) | Callee::Stack { .. });
+        self.bound()
+            .filter(move |(_, slot)| slot.given && called(slot.callee))
+            .map(|(symbol, slot)| (symbol, slot.callee))
+    }
+
+    fn bound(&self) -> impl Iterator<Item = (&Symbol, &Slot)> {
+        let slot = |number: &usize| self.slots.get(*number).filter(|slot| slot.known);
+        self.numbers
+            .iter()
+            .filter_map(move |(symbol, number)| Some((symbol, slot(number)?)))
     }
 
     /// Restores a binding that [`Symbols::hidden`] returned.
-    pub(super) fn restore_hidden(
-        &mut self,
-        number: usize,
-        known: bool,
-        given: bool,
-        value: Option<Expr>,
-    ) {
-        let slot = Slot {
-            value,
-            known,
-            given,
-            callee: Callee::Unknown,
-        };
+    pub(super) fn restore_hidden(&mut self, number: usize, slot: Slot) {
         self.filled.push(number);
         self.hidden.push((number, slot));
     }
 
     /// Restores a binding that [`Symbols::made`] returned.
-    pub(super) fn restore_made(&mut self, number: usize, value: Option<Expr>) {
+    pub(super) fn restore_made(&mut self, number: usize, value: Option<Expr>, callee: Callee) {
         if let Some(slot) = self.slots.get_mut(number) {
             self.filled.push(number);
             *slot = Slot {
                 value,
                 known: true,
                 given: false,
-                callee: Callee::Unknown,
+                callee,
             };
+        }
+    }
+
+    /// Restores a binding that [`Symbols::called`] returned.
+    pub(super) fn restore_called(&mut self, number: usize, callee: Callee, env: &Env) {
+        if let Some(slot) = self.slot(number, env).filter(|slot| slot.given) {
+            slot.callee = callee;
         }
     }
 }

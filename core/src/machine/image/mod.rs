@@ -3,7 +3,8 @@
 //! An image contains the state of an evaluation and nothing that depends on the machine that wrote
 //! it: expressions (shared ones once), the environment with its parents, the account, and
 //! positions, each as a list and the index of an operation in its code, which every machine
-//! compiles identically. Numbers are LEB128. An expression is the index of a node in a table in
+//! compiles identically. What the evaluation has compiled and looked up is part of its state, because
+//! it counts steps for both once. Numbers are LEB128. An expression is the index of a node in a table in
 //! which items come before the lists that contain them.
 //!
 //! Reading accepts arbitrary bytes: they are checked as far as resuming needs, so that no input
@@ -18,7 +19,7 @@ pub(super) use read::restore;
 use core::fmt;
 
 /// Prefix of an image: its name and the version of the format.
-const MAGIC: [u8; 5] = *b"asti\x01";
+const MAGIC: [u8; 5] = *b"asti\x02";
 
 /// Tags of nodes.
 mod tag {

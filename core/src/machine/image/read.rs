@@ -10,17 +10,17 @@ use super::super::outcome::{Missing, Outcome, Wanted};
 use super::super::program::{Program, Token};
 use super::super::stack::Position;
 use super::super::suspend::{Reason, Suspended};
-use super::super::symbols::Callee;
+use super::super::symbols::{Callee, Slot};
 use super::super::word::Word;
 use super::super::{Env, Meter, Opcode};
 use super::RestoreError::{self, HostFunctions, Malformed};
 use super::{MAGIC, tag};
+use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::expr::{Bytes, Expr, List, Symbol};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 type Result<T> = core::result::Result<T, RestoreError>;
@@ -49,7 +49,7 @@ pub(in super::super) fn restore(
         reader.stack_machine(&mut evaluator, &program, &account.limits)?;
         evaluator.running = Running::Own(program);
     } else {
-        account.code = reader.evaluator(&mut evaluator, &account.limits)?;
+        account.code = reader.evaluator(&mut evaluator, &env, &account.limits)?;
     }
     if !reader.rest.is_empty() {
         return Err(Malformed);
@@ -337,7 +337,7 @@ impl<'b> Reader<'b> {
     }
 
     /// Reads the state of an evaluator; returns the number of bytes that its code counts for.
-    fn evaluator(&mut self, evaluator: &mut Evaluator, limits: &Limits) -> Result<u64> {
+    fn evaluator(&mut self, evaluator: &mut Evaluator, env: &Env, limits: &Limits) -> Result<u64> {
         let (blocks, code) = self.blocks(&mut evaluator.library, limits)?;
         evaluator.current = self.option()?;
         let rest = self.exprs(u64::MAX)?;
@@ -355,7 +355,7 @@ impl<'b> Reader<'b> {
             let tail = self.callee(&blocks)?;
             evaluator.tails.push(tail);
         }
-        self.symbols(&mut evaluator.library, limits)?;
+        self.symbols(&mut evaluator.library, &blocks, env, limits)?;
         let hidden = evaluator.library.symbols.mark();
         let marks = evaluator.frames.iter().filter_map(|frame| frame.scope);
         if !marks.clone().is_sorted() || marks.clone().any(|mark| mark > hidden) {
@@ -392,7 +392,7 @@ impl<'b> Reader<'b> {
                 2 => BlockKind::Stack(self.index()?),
                 _ => return Err(Malformed),
             };
-            let (is_form, is_counted) = (self.flag()?, self.flag()?);
+            let (is_form, is_counted, is_compiled) = (self.flag()?, self.flag()?, self.flag()?);
             let block = if is_form {
                 library
                     .form(&list, kind, max_bytes)
@@ -406,12 +406,16 @@ impl<'b> Reader<'b> {
                 if library.is_first(block) {
                     code = code.saturating_add(weight.code_bytes());
                 }
+                // A machine would have refused to call this much code.
+                if code > max_bytes {
+                    return Err(Malformed);
+                }
+                if is_compiled {
+                    let span = library.compile(block, max_bytes / 8 + 64);
+                    span.map_err(|_| Malformed)?;
+                }
             }
             blocks.push(block);
-        }
-        // A machine would have refused to call this much code.
-        if code > max_bytes {
-            return Err(Malformed);
         }
         Ok((blocks, code))
     }
@@ -451,20 +455,43 @@ impl<'b> Reader<'b> {
         })
     }
 
-    fn symbols(&mut self, library: &mut Library, limits: &Limits) -> Result<()> {
+    /// Reads the callee of a binding; a value that was found not to be callable is looked at again.
+    fn slot_callee(&mut self, blocks: &[usize]) -> Result<Callee> {
+        let callee = self.callee(blocks)?;
+        let is_known = callee != Callee::None;
+        Ok(if is_known { callee } else { Callee::Unknown })
+    }
+
+    fn symbols(
+        &mut self,
+        library: &mut Library,
+        blocks: &[usize],
+        env: &Env,
+        limits: &Limits,
+    ) -> Result<()> {
         let symbols = &mut library.symbols;
         for _ in 0..self.count(limits.stack_items)? {
             let number = symbols.number(&self.symbol()?);
-            let (known, given) = (self.flag()?, self.flag()?);
-            let value = self.option()?;
-            symbols.restore_hidden(number, known, given, value);
+            let slot = Slot {
+                known: self.flag()?,
+                given: self.flag()?,
+                value: self.option()?,
+                callee: self.slot_callee(blocks)?,
+            };
+            symbols.restore_hidden(number, slot);
         }
         let mut made = BTreeMap::new();
         for _ in 0..self.count(u64::MAX)? {
-            made.insert(symbols.number(&self.symbol()?), self.option()?);
+            let number = symbols.number(&self.symbol()?);
+            made.insert(number, (self.option()?, self.slot_callee(blocks)?));
         }
-        for (number, value) in made {
-            symbols.restore_made(number, value);
+        for (number, (value, callee)) in made {
+            symbols.restore_made(number, value, callee);
+        }
+        for _ in 0..self.count(u64::MAX)? {
+            let number = symbols.number(&self.symbol()?);
+            let callee = self.slot_callee(blocks)?;
+            symbols.restore_called(number, callee, env);
         }
         Ok(())
     }

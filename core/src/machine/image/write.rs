@@ -412,6 +412,7 @@ impl Writer {
             }
             self.flag(block.same == Some(index));
             self.flag(block.counted == library.epoch);
+            self.flag(block.counted == library.epoch && block.code.is_some());
         }
     }
 
@@ -446,7 +447,7 @@ impl Writer {
         }
     }
 
-    /// Writes the bindings that do not come from the environment.
+    /// Writes the bindings that do not come from the environment, and the callees of those that do.
     fn symbols(&mut self, evaluator: &Evaluator) {
         let symbols = &evaluator.library.symbols;
         self.count(symbols.hidden().len());
@@ -456,12 +457,19 @@ impl Writer {
                 self.flag(slot.known);
                 self.flag(slot.given);
                 self.option(slot.value.as_ref());
+                self.callee(slot.callee);
             }
         }
         self.count(symbols.made().count());
-        for (symbol, value) in symbols.made() {
+        for (symbol, slot) in symbols.made() {
             self.symbol(symbol);
-            self.option(value);
+            self.option(slot.value.as_ref());
+            self.callee(slot.callee);
+        }
+        self.count(symbols.called().count());
+        for (symbol, callee) in symbols.called() {
+            self.symbol(symbol);
+            self.callee(callee);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tests that suspended evaluations continue where they stopped.
 
+use crate::arc::Arc;
 use crate::atom::{Atom, AtomId, AtomSink, AtomSource, MemoryStore, NoStore, SourceError};
 use crate::expr::{Bytes, Expr};
 use crate::machine::{
@@ -8,7 +9,6 @@ use crate::machine::{
 };
 use crate::text::parse;
 use alloc::string::ToString;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -343,4 +343,45 @@ fn damaged_or_too_large_images_are_rejected() {
     };
     let machine = Machine::with_limits(NoStore, tight);
     assert_eq!(machine.restore(&bytes).err(), Some(RestoreError::Limits));
+}
+
+#[test]
+fn evaluation_that_moves_at_every_step_counts_as_one_that_does_not() {
+    // A symbol of the environment, one that the program defines, and one that a parameter hides,
+    // each called before and after.
+    for source in [
+        "((0 s) (((a s)) (a) fn))",
+        "((0 s) (1 s) (2 s))",
+        "((((($0 1 add) sk)) t def) (0 t) (1 t) (2 t))",
+        "((0 s) (5 (((s s)) (s) fn)) (1 s) (5 (((s s)) (s) fn)))",
+    ] {
+        let expr = parse(source).unwrap();
+        let environment = || {
+            let mut env = Env::new();
+            env.set("s", parse("(($0 1 add) sk)").unwrap());
+            env
+        };
+        let once = Machine::new(MemoryStore::new()).eval(&expr, &mut environment());
+        let (mut machine, mut env) = (Machine::new(MemoryStore::new()), environment());
+        machine.set_slice(Some(1));
+        let mut progress = machine.start(&expr, &mut env);
+        let moved = loop {
+            let suspended = match progress {
+                Progress::Done(evaluation) => break evaluation,
+                Progress::Suspended(suspended) => suspended,
+            };
+            let bytes = suspended.to_bytes(&env);
+            machine = Machine::new(MemoryStore::new());
+            machine.set_slice(Some(1));
+            let (suspended, restored) = machine.restore(&bytes).unwrap();
+            assert_eq!(suspended.to_bytes(&restored), bytes);
+            env = restored;
+            progress = machine.resume(suspended, &mut env);
+        };
+        let counts = |evaluation: &Evaluation| {
+            let value = evaluation.value().to_string();
+            (value, evaluation.steps(), evaluation.used())
+        };
+        assert_eq!(counts(&moved), counts(&once), "{source}");
+    }
 }
