@@ -2,6 +2,8 @@
 
 #[path = "../examples/async_atoms.rs"]
 mod async_atoms;
+#[path = "../examples/light_client.rs"]
+mod light_client;
 #[path = "../examples/plugin_host.rs"]
 mod plugin_host;
 #[path = "../examples/repl.rs"]
@@ -16,6 +18,11 @@ mod trie_proof;
 #[test]
 fn async_host_fetches_missing_atoms() {
     async_atoms::main();
+}
+
+#[test]
+fn light_client_follows_headers_and_rejects_what_is_not_proven() {
+    light_client::main().unwrap();
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! - Amounts are [`Natural`](crate::integer::Natural)s: arithmetic does not wrap.
 
 mod account;
+mod account_proof;
 mod block;
 pub mod channel;
 pub mod confirmations;
@@ -22,6 +23,7 @@ mod fields;
 pub mod fork_choice;
 mod genesis;
 mod growth;
+mod header_verifier;
 mod journal;
 mod leader_election;
 mod pow;
@@ -32,6 +34,7 @@ mod transition;
 mod verify;
 
 pub use account::{Account, Address};
+pub use account_proof::{AccountProof, AccountProofError, ProvenAccount};
 pub use block::{Block, Header};
 pub use execution::{Body, Builder, REWARD};
 pub use genesis::{
@@ -39,6 +42,7 @@ pub use genesis::{
     DEFAULT_TREASURY, EXPENSIVE_TRANSFER_COST, FILLED_BYTES, Genesis, GenesisError, GenesisWarning,
 };
 pub use growth::{Growth, INDEX_ENTRY_BYTES};
+pub use header_verifier::HeaderVerifier;
 pub use journal::StateError;
 pub use leader_election::{
     ELECTION_SEEDS_BYTES, EPOCH_BLOCKS, Election, ElectionCache, ElectionError, ElectionLoader,

@@ -9,10 +9,10 @@ mod batch;
 pub(super) use batch::{Part, write_lists};
 
 use super::MAX_INTEGER_BYTES;
+use crate::arc::Arc;
 use crate::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource, SourceError};
 use crate::integer::Natural;
 use crate::trie::TrieError;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 

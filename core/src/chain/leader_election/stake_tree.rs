@@ -7,9 +7,9 @@
 //! and no set of stakes makes the tree deeper. Only the root has more than [`MAX_PIECES`] children,
 //! one per 131,000 to 262,000 entries.
 
+use crate::arc::Arc;
 use crate::chain::Address;
 use crate::integer::Natural;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Maximum number of entries of a leaf, and of children of a branch below the root.
