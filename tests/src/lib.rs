@@ -1,6 +1,8 @@
 //! Test support for Astreum: oracles that are simple enough to be evidently correct, simulations,
 //! and the bodies of the fuzz targets, which ordinary tests replay on a committed corpus.
 
+extern crate alloc;
+
 pub mod conform;
 pub mod economics;
 pub mod election;

@@ -8,7 +8,12 @@
 extern crate alloc;
 
 mod accounting;
+#[path = "../../src/conform/portable/mod.rs"]
+mod conform;
+mod conformance;
 mod follower;
+
+pub use conformance::conformance;
 
 use alloc::string::{String, ToString};
 use follower::{HEAD_REPORT, INVALID_HEAD_REPORT, RECORDING, Recording};

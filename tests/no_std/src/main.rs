@@ -66,6 +66,7 @@ fn main() -> ! {
     unsafe { HEAP.free.init(HEAP_START, HEAP_BYTES) };
     program();
     counts();
+    conformance();
     atoms();
     messages();
     follower();
@@ -95,6 +96,12 @@ fn counts() {
         "{} scripts have the same accounting as on a host",
         astreum_no_std::accounting()
     );
+}
+
+/// Checks the answers to the conformance cases.
+fn conformance() {
+    let total = astreum_no_std::conformance(|_, _| {});
+    hprintln!("{} conformance cases have the expected answers", total);
 }
 
 /// Checks that a follower verifies a chain of 100 blocks, and stops below an invalid one, with the

@@ -6,61 +6,27 @@
 //! and never stops the run.
 //!
 //! Operations are grouped in modules; each exports a table of names and functions, and
-//! [`answer_line`] searches `TABLES`.
+//! [`answer_line`] searches all tables.
 
-mod address;
-mod apply;
-mod atoms;
-mod chain;
-mod expr_json;
-mod fields;
-mod integers;
-mod language;
-mod messages;
-mod objects;
-mod routes;
+mod portable;
 mod storage;
 
-use core::fmt;
-use fields::Fields;
+use portable::{OpError, OpTable, TABLES};
 use serde_json::Value;
 use std::io::{self, BufRead, Read, Write};
 
 /// Maximum length of a request in bytes; a longer line is answered with an error and skipped.
 pub const MAX_LINE_BYTES: usize = 64 << 20;
 
-/// Operation: converts its input to the JSON text of its output.
-type Op = fn(&Fields<'_>) -> Result<String, OpError>;
-/// Operations of one module, by name.
-type OpTable = &'static [(&'static str, Op)];
-
-/// Tables of all operations.
-const TABLES: &[OpTable] = &[
-    language::OPS,
-    atoms::OPS,
-    messages::OPS,
-    objects::OPS,
-    routes::OPS,
-    integers::OPS,
-    storage::OPS,
-    apply::OPS,
-    chain::OPS,
-];
-
-/// Reason an operation has no output. The text is informational: only its presence is compared.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct OpError(String);
-
-impl OpError {
-    fn new(error: impl fmt::Display) -> Self {
-        Self(error.to_string())
-    }
+/// Returns the tables of all operations.
+fn tables() -> impl Iterator<Item = &'static OpTable> {
+    const STORAGE: &OpTable = &storage::OPS;
+    TABLES.iter().chain([STORAGE])
 }
 
 /// Returns the names of all operations, in the order of their tables.
 pub fn op_names() -> impl Iterator<Item = &'static str> {
-    let all = TABLES.iter().copied().flatten();
-    all.map(|(name, _)| *name)
+    tables().copied().flatten().map(|(name, _)| *name)
 }
 
 /// Answers one request, given without its line end.
@@ -69,7 +35,7 @@ pub fn answer_line(line: &str) -> String {
     let (id, out) = match serde_json::from_str::<Value>(line) {
         Ok(request) => {
             let id = request.get("id").cloned().unwrap_or(Value::Null);
-            (id, answer(&request))
+            (id, portable::answer(&request, tables()))
         }
         Err(error) => {
             let error = format!("the request is not JSON: {error}");
@@ -79,18 +45,6 @@ pub fn answer_line(line: &str) -> String {
     let out =
         out.unwrap_or_else(|OpError(error)| serde_json::json!({ "error": error }).to_string());
     format!("{{\"id\":{id},\"out\":{out}}}")
-}
-
-fn answer(request: &Value) -> Result<String, OpError> {
-    let fields = Fields::of(request).ok_or_else(|| OpError::new("the request is not an object"))?;
-    let name = fields.text("op")?;
-    let (_, op) = TABLES
-        .iter()
-        .copied()
-        .flatten()
-        .find(|(known, _)| *known == name)
-        .ok_or_else(|| OpError(format!("unknown op {name:?}")))?;
-    op(&fields.object("in")?)
 }
 
 /// Answers each line of `reader` on `writer`, until the reader ends. Blank lines are skipped.

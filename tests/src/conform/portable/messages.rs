@@ -3,6 +3,10 @@
 
 use super::fields::{Fields, hex};
 use super::{OpError, OpTable};
+use alloc::format;
+use alloc::string::String;
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::wire::message::{Body, Envelope, Message, Topic, write_handshake};
 use astreum_core::wire::packet::{Draft, Packet};

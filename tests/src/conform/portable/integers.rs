@@ -2,6 +2,9 @@
 
 use super::fields::{Fields, hex};
 use super::{OpError, OpTable};
+use alloc::string::String;
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
 use astreum_core::integer::Natural;
 use serde_json::json;
 

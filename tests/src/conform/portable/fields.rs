@@ -1,15 +1,19 @@
 //! Typed access to the fields of a JSON object.
 
 use super::OpError;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 use astreum_core::atom::{Atom, AtomId};
 use serde_json::{Map, Value};
 
 /// Fields of a JSON object.
-pub(super) struct Fields<'v>(&'v Map<String, Value>);
+pub(crate) struct Fields<'v>(&'v Map<String, Value>);
 
 impl<'v> Fields<'v> {
     /// Returns the fields of `value`, or `None` if it is not an object.
-    pub(super) fn of(value: &'v Value) -> Option<Self> {
+    pub(crate) fn of(value: &'v Value) -> Option<Self> {
         value.as_object().map(Self)
     }
 
@@ -25,12 +29,12 @@ impl<'v> Fields<'v> {
     }
 
     /// Returns whether the field is missing or null.
-    pub(super) fn is_null(&self, name: &str) -> bool {
+    pub(crate) fn is_null(&self, name: &str) -> bool {
         self.0.get(name).is_none_or(Value::is_null)
     }
 
     /// Reads a field with `read`; returns `None` if it is missing or null.
-    pub(super) fn optional<T>(
+    pub(crate) fn optional<T>(
         &self,
         name: &str,
         read: impl FnOnce(&Self, &str) -> Result<T, OpError>,
@@ -42,28 +46,28 @@ impl<'v> Fields<'v> {
         }
     }
 
-    pub(super) fn object(&self, name: &str) -> Result<Self, OpError> {
+    pub(crate) fn object(&self, name: &str) -> Result<Self, OpError> {
         self.typed(name, "an object", Fields::of)
     }
 
-    pub(super) fn value(&self, name: &str) -> Result<&'v Value, OpError> {
+    pub(crate) fn value(&self, name: &str) -> Result<&'v Value, OpError> {
         self.typed(name, "there", Some)
     }
 
-    pub(super) fn text(&self, name: &str) -> Result<&'v str, OpError> {
+    pub(crate) fn text(&self, name: &str) -> Result<&'v str, OpError> {
         self.typed(name, "a string", Value::as_str)
     }
 
-    pub(super) fn bool(&self, name: &str) -> Result<bool, OpError> {
+    pub(crate) fn bool(&self, name: &str) -> Result<bool, OpError> {
         self.typed(name, "a boolean", Value::as_bool)
     }
 
-    pub(super) fn int(&self, name: &str) -> Result<i64, OpError> {
+    pub(crate) fn int(&self, name: &str) -> Result<i64, OpError> {
         self.typed(name, "an integer of 64 bits", Value::as_i64)
     }
 
     /// Reads a list, each item with `read`.
-    pub(super) fn list_of<T>(
+    pub(crate) fn list_of<T>(
         &self,
         name: &str,
         kind: &str,
@@ -75,56 +79,56 @@ impl<'v> Fields<'v> {
     }
 
     /// Reads a number that fits into `T`.
-    pub(super) fn number<T: TryFrom<i64>>(&self, name: &str) -> Result<T, OpError> {
+    pub(crate) fn number<T: TryFrom<i64>>(&self, name: &str) -> Result<T, OpError> {
         let number = self.int(name)?;
         T::try_from(number)
             .map_err(|_| OpError(format!("field {name:?} is out of range: {number}")))
     }
 
-    pub(super) fn hex(&self, name: &str) -> Result<Vec<u8>, OpError> {
+    pub(crate) fn hex(&self, name: &str) -> Result<Vec<u8>, OpError> {
         self.typed(name, "a hex string", hex_of)
     }
 
     /// Reads a hex string of exactly `N` bytes.
-    pub(super) fn hex_array<const N: usize>(&self, name: &str) -> Result<[u8; N], OpError> {
+    pub(crate) fn hex_array<const N: usize>(&self, name: &str) -> Result<[u8; N], OpError> {
         self.typed(name, &format!("{N} bytes in hex"), |value| {
             hex_of(value)?.try_into().ok()
         })
     }
 
-    pub(super) fn id(&self, name: &str) -> Result<AtomId, OpError> {
+    pub(crate) fn id(&self, name: &str) -> Result<AtomId, OpError> {
         self.hex_array(name).map(AtomId::new)
     }
 
     /// Reads a list of hex strings.
-    pub(super) fn hex_list(&self, name: &str) -> Result<Vec<Vec<u8>>, OpError> {
+    pub(crate) fn hex_list(&self, name: &str) -> Result<Vec<Vec<u8>>, OpError> {
         self.list_of(name, "hex strings", hex_of)
     }
 
     /// Reads a list of atoms in stored form.
-    pub(super) fn atoms(&self, name: &str) -> Result<Vec<Atom>, OpError> {
+    pub(crate) fn atoms(&self, name: &str) -> Result<Vec<Atom>, OpError> {
         let stored = self.hex_list(name)?;
         let atoms = stored.iter().map(|bytes| Atom::from_bytes(bytes));
         atoms.collect::<Result<_, _>>().map_err(OpError::new)
     }
 
     /// Returns the names and values of the fields.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&'v str, &'v Value)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'v str, &'v Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 }
 
 /// Decodes a JSON string of lower- or upper-case hex.
-pub(super) fn hex_of(value: &Value) -> Option<Vec<u8>> {
+pub(crate) fn hex_of(value: &Value) -> Option<Vec<u8>> {
     unhex(value.as_str()?)
 }
 
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     hex::decode(text).ok()
 }
 
 /// Encodes bytes as lower-case hex.
-pub(super) fn hex(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(bytes)
 }
 

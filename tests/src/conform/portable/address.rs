@@ -1,5 +1,9 @@
 //! Textual IP addresses in the forms of the C library, as used by the reference.
 
+use alloc::format;
+use alloc::string::String;
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Parses an IPv4 address like C's `inet_aton`: one to four parts, each decimal, octal (`0…`) or

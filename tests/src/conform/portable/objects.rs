@@ -3,6 +3,10 @@
 use super::address::ipv4_from_text;
 use super::fields::{Fields, hex};
 use super::{OpError, OpTable};
+use alloc::format;
+use alloc::string::String;
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
 use astreum_core::atom::Atom;
 use astreum_core::crypto::PublicKey;
 use astreum_core::wire::object::{

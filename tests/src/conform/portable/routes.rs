@@ -3,6 +3,10 @@
 use super::address::ip_to_text;
 use super::fields::{Fields, hex, hex_of};
 use super::{OpError, OpTable};
+use alloc::format;
+use alloc::string::String;
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
 use astreum_core::crypto::PublicKey;
 use astreum_core::wire::route_message::{AddressFamily, decode_entries, write_entry};
 use astreum_core::wire::routing_table::PeerTable;

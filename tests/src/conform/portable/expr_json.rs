@@ -5,6 +5,10 @@
 
 use super::OpError;
 use super::fields::{hex, hex_of};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 use astreum_core::expr::Expr;
 use serde_json::Value;
 

@@ -3,6 +3,10 @@
 use super::expr_json::{from_json, to_json};
 use super::fields::{Fields, hex};
 use super::{OpError, OpTable};
+use alloc::format;
+use alloc::string::String;
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
 use astreum_core::atom::{Atom, AtomKind, MemoryStore, bytes_list};
 use astreum_core::expr::Expr;
 use serde_json::json;

@@ -2,6 +2,10 @@
 
 use super::fields::{Fields, hex, hex_of};
 use super::{OpError, OpTable};
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::chain::cost::Price;
 use astreum_core::chain::{
@@ -12,7 +16,6 @@ use astreum_core::crypto::Signature;
 use astreum_core::integer::Natural;
 use astreum_core::trie::{Scalar, Trie};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
 pub(super) const OPS: OpTable = &[("apply", apply)];
 

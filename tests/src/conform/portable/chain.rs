@@ -6,6 +6,11 @@
 
 use super::fields::{Fields, hex, hex_of};
 use super::{OpError, OpTable};
+use alloc::borrow::ToOwned as _;
+use alloc::format;
+use alloc::string::String;
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
 use astreum_core::atom::{Atom, AtomId, AtomKind, MemoryStore};
 use astreum_core::chain::{
     Account, Address, Genesis, Header, ProposerSchedule, Receipt, RecordAtoms, StakeTable, Stakes,
@@ -13,7 +18,7 @@ use astreum_core::chain::{
 };
 use astreum_core::crypto::{Signature, SigningKey};
 use astreum_core::integer::Natural;
-use astreum_node::simd::Lanes;
+use astreum_core::trie::Scalar;
 use serde_json::{Value, json};
 
 pub(super) const OPS: OpTable = &[
@@ -254,16 +259,9 @@ fn block_nonce(fields: &Fields<'_>) -> Result<String, OpError> {
     let body: Vec<&[u8]> = body.iter().map(Vec::as_slice).collect();
     let body = body.as_slice().try_into().map_err(OpError::new)?;
     let work = target.into();
-    unsigned_nonce(
-        body,
-        &signature,
-        start,
-        work,
-        MAX_ATTEMPTS,
-        &mut Lanes::new(),
-    )
-    .map(|(nonce, id)| json!({ "nonce": nonce.to_string(), "id": hex(id) }).to_string())
-    .ok_or_else(|| OpError(format!("no valid nonce within {MAX_ATTEMPTS} attempts")))
+    unsigned_nonce(body, &signature, start, work, MAX_ATTEMPTS, &mut Scalar)
+        .map(|(nonce, id)| json!({ "nonce": nonce.to_string(), "id": hex(id) }).to_string())
+        .ok_or_else(|| OpError(format!("no valid nonce within {MAX_ATTEMPTS} attempts")))
 }
 
 /// Answers `block_difficulty`. If one of the timestamps is missing, the difficulty does not change.
@@ -284,7 +282,7 @@ fn genesis(fields: &Fields<'_>) -> Result<String, OpError> {
         natural(fields, "chain_id")?,
         natural(fields, "timestamp")?,
     );
-    let block = genesis.build(&mut Lanes::new(), &mut MemoryStore::new());
+    let block = genesis.build(&mut Scalar, &mut MemoryStore::new());
     let block = block.map_err(OpError::new)?;
     Ok(json!({ "id": hex(block.id()), "accounts_hash": hex(block.accounts) }).to_string())
 }
