@@ -32,6 +32,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod arc;
 pub mod atom;
 #[cfg(feature = "chain")]
 pub mod calendar;

@@ -23,7 +23,7 @@ pub(crate) use source::IdBits;
 pub use source::{AtomSink, AtomSource, MemoryStore, NoStore, SourceError};
 pub use verify::{AtomVerifier, VerifyError};
 
-use alloc::sync::Arc;
+use crate::arc::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;

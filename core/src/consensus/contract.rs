@@ -3,6 +3,7 @@
 use super::mempool::Save;
 use super::producer::{Assembled, AssemblyJob};
 use super::{Event, Head, HeadState, ResumeData, SavedHead, SigningRecord};
+use crate::arc::Arc;
 use crate::atom::{Atom, AtomId, AtomSource};
 use crate::crypto::PublicKey;
 use crate::engine::{FetchError, ListLimit, Recipient};
@@ -13,7 +14,6 @@ use crate::wire::object::PayloadType;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::convert::Infallible;

@@ -1,8 +1,8 @@
 //! Head of a chain: the newest block that a node accepts, and the basis for accepting it.
 
+use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::Block;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 

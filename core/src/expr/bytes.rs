@@ -1,6 +1,6 @@
 //! Byte strings with inline storage for short values.
 
-use alloc::sync::Arc;
+use crate::arc::Arc;
 use core::borrow::Borrow;
 use core::cmp::Ordering;
 use core::fmt;

@@ -1,7 +1,7 @@
 //! Shared lists whose destruction does not use the host stack.
 
 use super::Expr;
-use alloc::sync::Arc;
+use crate::arc::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
 

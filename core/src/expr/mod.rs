@@ -23,8 +23,8 @@ pub use decode::ExprError;
 pub use list::List;
 pub use visit::{Builder, Visit, Visits};
 
+use crate::arc::Arc;
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::borrow::Borrow;
 use core::fmt;

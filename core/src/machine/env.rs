@@ -1,8 +1,8 @@
 //! Environments: bindings of names to values in nested scopes.
 
+use crate::arc::Arc;
 use crate::expr::{Expr, Symbol};
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Names and their values. A name that is not bound here is looked up in the parent.

@@ -9,10 +9,10 @@
 use super::Meter;
 use super::outcome::BoxError;
 use super::special_form::RESERVED;
+use crate::arc::Arc;
 use crate::expr::{Expr, Symbol};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::sync::Arc;
 use core::fmt;
 
 /// Function of the host: takes values, returns a value or the host's error.

@@ -88,11 +88,11 @@ pub use program::{Program, ProgramError, ProgramErrorKind};
 pub use suspend::{Progress, Reason, Suspended};
 pub use task::{Function, Task};
 
+use crate::arc::Arc;
 use crate::atom::{AtomSink, AtomSource};
 use crate::expr::{Bytes, Expr};
 use crate::text::{self, ParseError, ParseErrorKind, Parser};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::AtomicBool;

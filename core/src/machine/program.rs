@@ -8,9 +8,9 @@
 
 use super::opcode::Opcode;
 use super::word::Word;
+use crate::arc::Arc;
 use crate::expr::{Bytes, Expr};
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 

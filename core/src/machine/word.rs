@@ -4,9 +4,9 @@
 //! padded with leading zeros. Therefore `nand` is four limb operations, addition of numbers of up
 //! to eight bytes is one, and two short words are equal if their lengths and limbs are.
 
+use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::expr::Bytes;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 

@@ -43,7 +43,7 @@ impl StoredNode {
         self.value.data()
     }
 
-    pub(super) fn shared_value(&self) -> alloc::sync::Arc<[u8]> {
+    pub(super) fn shared_value(&self) -> crate::arc::Arc<[u8]> {
         self.value.shared_data()
     }
 

@@ -9,6 +9,7 @@
 
 use super::announcements::{Declined, Verdict};
 use super::pool::{Entry, Pool, PoolError};
+use crate::arc::Arc;
 use crate::atom::{AtomId, AtomSource};
 use crate::chain::cost::stored_bytes;
 use crate::chain::{
@@ -18,7 +19,6 @@ use crate::chain::{
 use crate::crypto::SignatureError;
 use crate::engine::FetchError;
 use crate::integer::Natural;
-use alloc::sync::Arc;
 use core::fmt;
 
 /// Maximum stored bytes of a pending transaction beyond those of its data. The part common to all

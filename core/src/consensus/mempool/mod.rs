@@ -43,12 +43,12 @@ pub use saved::{Damage, Save};
 pub use status::{MempoolStatus, Standing};
 
 use super::{Component, Context, Effect, Environment, Event, Head, HeadState, Input};
+use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::engine::Recipient;
 use crate::time::Instant;
 use abandoned::Abandoned;
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use announcements::{Announcements, Announcer};
 use broadcast::{Announcement, Broadcast};

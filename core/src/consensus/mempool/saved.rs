@@ -17,9 +17,9 @@
 //! - A damaged or truncated record ends the reading; the records before it are valid.
 
 use super::admission::{MAX_TRANSACTION_BYTES, Pending};
+use crate::arc::Arc;
 use crate::atom::{Atom, MemoryStore};
 use crate::chain::Transaction;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 

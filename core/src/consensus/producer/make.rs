@@ -5,6 +5,7 @@ use super::{
     ASSEMBLY_TIMEOUT, Assembled, AssemblyError, BEHIND_RESTORED_PER_BLOCK, Draft, MAX_LATENESS,
     MissedSlot, Phase, Problem, Producer, RETRY, Slot, Started, Wait, growth, publish,
 };
+use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::cost::stored_bytes;
 use crate::chain::{Miner, difficulty};
@@ -20,7 +21,6 @@ use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 

@@ -8,6 +8,7 @@ use super::measures::ListMeasures;
 use super::requests::Purpose;
 use super::status::Waiting;
 use super::{ChainSync, MAX_AHEAD_SECONDS, Step, SyncEvent};
+use crate::arc::Arc;
 use crate::atom::{AtomId, AtomSource};
 use crate::chain::{
     Block, Body, Election, MAX_BLOCK_TRANSACTIONS, RecordError, StakeLoader, Transaction,
@@ -19,7 +20,6 @@ use crate::time::Instant;
 use crate::trie::BatchHasher;
 use alloc::collections::BTreeSet;
 use alloc::string::ToString;
-use alloc::sync::Arc;
 use core::convert::Infallible;
 use core::time::Duration;
 

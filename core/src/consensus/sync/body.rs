@@ -17,7 +17,11 @@ use crate::trie::BatchHasher;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::convert::Infallible;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+#[cfg(target_has_atomic = "ptr")]
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicBool, Ordering};
+#[cfg(not(target_has_atomic = "ptr"))]
+use portable_atomic::AtomicU32;
 use spin::{Mutex, Once};
 
 type Result<T> = core::result::Result<T, VerifyError<Infallible>>;

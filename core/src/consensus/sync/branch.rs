@@ -6,11 +6,11 @@ use super::header_path::{HeaderPath, PathLimits};
 use super::measures::ListMeasures;
 use super::requests::Purpose;
 use super::status::Waiting;
+use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::Block;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use core::time::Duration;
 
 /// Maximum number of headers of a short branch, which is given up quickly and does not need a place

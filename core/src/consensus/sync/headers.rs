@@ -8,12 +8,12 @@ use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
 use super::branch::{Branch, Kind, Phase};
 use super::status::{OtherChain, Waiting};
 use super::{ChainSync, DeadEnd, Step};
+use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::{Block, RecordError, VerifyError, verify_link};
 use crate::consensus::{Context, Environment, HeadState};
 use crate::trie::BatchHasher;
 use alloc::string::ToString;
-use alloc::sync::Arc;
 use core::convert::Infallible;
 
 /// Maximum number of headers of a branch read in one call.

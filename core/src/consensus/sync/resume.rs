@@ -6,6 +6,7 @@ use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
 use super::requests::Purpose;
 use super::status::OtherChain;
 use super::{ChainSync, Environment, MissingAtom};
+use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::Block;
 use crate::chain::{Address, ElectionSeeds};
@@ -13,7 +14,6 @@ use crate::consensus::{Context, Head, HeadState};
 use crate::time::Instant;
 use crate::trie::BatchHasher;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use core::fmt;
 
 /// Maximum number of headers of our own chain read back in one call after a start.

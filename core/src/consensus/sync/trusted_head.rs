@@ -9,11 +9,11 @@ use super::block_index::{Basis, Entry};
 use super::branch::{Branch, Kind, Phase};
 use super::resume::StartWait;
 use super::{ChainSync, Environment, Step};
+use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::Block;
 use crate::consensus::{Context, Head, HeadState};
 use crate::trie::BatchHasher;
-use alloc::sync::Arc;
 
 /// Maximum number of blocks linked in one call.
 const BLOCKS_PER_CALL: usize = 32;

@@ -1,11 +1,11 @@
 //! Tests that every limit ends the evaluation with its error, that deeply nested programs do not
 //! use the host stack, and that memory stays within its limit.
 
+use crate::arc::Arc;
 use crate::atom::{AtomSource, MemoryStore, NoStore};
 use crate::expr::{Bytes, Expr};
 use crate::machine::{Env, Limits, Machine};
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,7 @@
 //! Bodies of blocks, as made by a host's worker.
 
 use super::host::{Net, address, config, transfer};
+use crate::arc::Arc;
 use crate::atom::MemoryStore;
 use crate::chain::Election;
 use crate::consensus::producer::{
@@ -9,7 +10,6 @@ use crate::consensus::producer::{
 use crate::time::Instant;
 use crate::trie::Scalar;
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use core::time::Duration;
 
 const SENDER: u8 = 5;

@@ -1,6 +1,7 @@
 //! Validators in virtual time: stores in memory, a clock that mining advances, and a network that
 //! delivers everything at once. The host also does a follower's work: it adopts a longer chain.
 
+use crate::arc::Arc;
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
 use crate::chain::{
     Address, Block, Builder, Election, Genesis, RecordAtoms, Transaction, Unsigned, difficulty,
@@ -20,7 +21,6 @@ use crate::trie::Scalar;
 use crate::wire::network_group::NetworkGroup;
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::convert::Infallible;
