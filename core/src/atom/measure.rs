@@ -84,6 +84,17 @@ impl ListMeasurer {
 
     /// Adds a run that was measured earlier and starts with the expected atom. Returns `false` and
     /// adds nothing if the run is empty or no atom is expected.
+    ///
+    /// ```
+    /// use astreum_core::atom::{ListMeasurer, ListStretch, bytes_list};
+    ///
+    /// // The last two atoms were measured before.
+    /// let (head, atoms) = bytes_list(&["one", "two", "three"]);
+    /// let known = ListStretch { atoms: 2, bytes: 2 * 33 + 8, next: atoms[2].next() };
+    /// let mut measurer = ListMeasurer::new(head, 10, 1_000);
+    /// assert!(measurer.push(head, &atoms[0]) && measurer.skip(known));
+    /// assert_eq!((measurer.wanted(), measurer.stretch().atoms), (None, 3));
+    /// ```
     pub fn skip(&mut self, run: ListStretch) -> bool {
         if run.atoms == 0 || self.wanted().is_none() {
             return false;
@@ -97,6 +108,15 @@ impl ListMeasurer {
     }
 
     /// Returns whether the list is longer than allowed.
+    ///
+    /// ```
+    /// use astreum_core::atom::{ListMeasurer, bytes_list};
+    ///
+    /// let (head, atoms) = bytes_list(&["one", "two"]);
+    /// let mut measurer = ListMeasurer::new(head, 1, 1_000);
+    /// assert!(measurer.push(head, &atoms[0]) && measurer.push(atoms[1].id(), &atoms[1]));
+    /// assert!(measurer.is_too_long());
+    /// ```
     #[must_use]
     pub const fn is_too_long(&self) -> bool {
         self.stretch.atoms > self.max_atoms || self.stretch.bytes > self.max_bytes

@@ -16,6 +16,17 @@ const BLOCK_HEAD_ATOMS: u64 = 4;
 const BLOCK_HEAD_BYTES: u64 = 5 + 1 + 64 + 32;
 
 /// Number of atoms and their stored bytes.
+///
+/// ```
+/// use astreum_core::atom::Atom;
+/// use astreum_core::chain::{Growth, INDEX_ENTRY_BYTES};
+///
+/// let atom = Atom::bytes(*b"abc");
+/// let stored = [(atom.id(), atom.clone()), (atom.id(), atom)];
+/// let growth = Growth::of_atoms(&stored);
+/// assert_eq!((growth.atoms, growth.bytes), (1, 33 + 3));
+/// assert_eq!(growth.pair_bytes(), 33 + 3 + INDEX_ENTRY_BYTES);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Growth {
     /// Number of atoms.

@@ -32,6 +32,21 @@ pub struct Claim<'c> {
 ///
 /// Sets one verdict for each claim. If the slices differ in length, the excess claims or verdicts
 /// are ignored.
+///
+/// ```
+/// use astreum_core::crypto::{Claim, SigningKey, verify_each};
+///
+/// let signer = SigningKey::from_seed(&[1; 32]);
+/// let signature = signer.sign(b"one");
+/// let claims = [b"one", b"two"].map(|message| Claim {
+///     key: Some(signer.verifying_key()),
+///     message,
+///     signature: &signature,
+/// });
+/// let mut verdicts = [false; 2];
+/// verify_each(&claims, &mut verdicts);
+/// assert_eq!(verdicts, [true, false]);
+/// ```
 pub fn verify_each(claims: &[Claim<'_>], verdicts: &mut [bool]) {
     for (claims, verdicts) in claims.chunks(BATCH).zip(verdicts.chunks_mut(BATCH)) {
         let mut points = [EdwardsPoint::identity(); BATCH];

@@ -82,6 +82,15 @@ pub enum TrieError<E> {
 impl<E> TrieError<E> {
     /// Returns the missing atom to fetch before the operation is retried, if the error is a missing
     /// atom.
+    ///
+    /// ```
+    /// use astreum_core::atom::{AtomId, NoStore};
+    /// use astreum_core::trie;
+    ///
+    /// let root = AtomId::new([7; 32]);
+    /// let error = trie::get(&NoStore, root, b"key").unwrap_err();
+    /// assert_eq!(error.missing(), Some(root));
+    /// ```
     #[must_use]
     pub const fn missing(&self) -> Option<AtomId> {
         match self {

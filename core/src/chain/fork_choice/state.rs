@@ -121,6 +121,32 @@ impl<T: StakeView> ForkChoice<T> {
     /// is on one, however deep. Inserted blocks above it are forgotten. A head above it is detected
     /// as far as the index reaches: after a restart, call it again once the chain is indexed.
     /// Returns `false` and does nothing if [`MAX_AVOIDED`] other blocks are avoided.
+    ///
+    /// ```
+    /// use astreum_core::atom::AtomId;
+    /// use astreum_core::chain::fork_choice::{ForkChoice, InsertError, Settings, Tip};
+    /// # use astreum_core::chain::fork_choice::{BlockIndex, IndexedBlock};
+    /// # use astreum_core::chain::{Address, StakeTable};
+    /// # struct Chain;
+    /// # impl BlockIndex for Chain {
+    /// #     fn block(&self, id: &AtomId) -> Option<IndexedBlock> {
+    /// #         let height = u64::from(id.as_bytes()[0].checked_sub(1)?);
+    /// #         let parent = AtomId::new([id.as_bytes()[0] - 1; 32]);
+    /// #         let producer = Address::new([7; 32]);
+    /// #         Some(IndexedBlock { height, parent, producer, timestamp: 2 * height })
+    /// #     }
+    /// # }
+    /// # let index = Chain;
+    /// # let mut choice = ForkChoice::<StakeTable>::new(Settings::default());
+    ///
+    /// let [head, bad] = [4, 5].map(|byte| AtomId::new([byte; 32]));
+    /// choice.set_head(&index, head).unwrap();
+    /// assert!(choice.avoid(&index, bad));
+    /// let inserted = choice.insert(&index, Tip::from(bad), 100);
+    /// assert_eq!(inserted, Err(InsertError::Avoided(bad)));
+    /// assert!(choice.stop_avoiding(&index, &bad));
+    /// assert_eq!(choice.insert(&index, Tip::from(bad), 100), Ok(()));
+    /// ```
     pub fn avoid<I: BlockIndex + ?Sized>(&mut self, index: &I, id: AtomId) -> bool {
         if self.avoided.len() >= MAX_AVOIDED && !self.avoided.contains(&id) {
             return false;

@@ -14,6 +14,29 @@ use crate::trie::{Change, DiffCursor, DiffStep};
 /// difference, and no trie shape is rejected. The state of a block that was not verified may claim
 /// any number of stakes, or of nodes without stakes, because a few dozen nodes can represent 2^256
 /// of them; a host that reads such a state sets a limit ([`StakeLoader::with_max_stakes`]).
+///
+/// ```
+/// use astreum_core::chain::{StakeLoader, StakeTable, Stakes};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// let root = StakeLoader::find_root(&store, parent.accounts)?;
+/// let mut loader = StakeLoader::new(StakeTable::from(&Stakes::new()), root);
+/// let table = loop {
+///     if let Some(table) = loader.run(&store, 100)? {
+///         break table;
+///     }
+/// };
+/// assert_eq!((table.root(), table.len()), (root, 1));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct StakeLoader {
     root: AtomId,

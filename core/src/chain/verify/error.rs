@@ -270,6 +270,24 @@ impl<E> VerifyError<E> {
     }
 
     /// Returns the permanent reason that the block is invalid; `None` for other errors.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Invalid, verify_genesis};
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let error = verify_genesis(&store, &parent, &7_u64.into()).unwrap_err();
+    /// assert!(matches!(error.invalid(), Some(Invalid::ChainId { .. })));
+    /// assert_eq!(error.missing(), None);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn invalid(&self) -> Option<&Invalid> {
         match self {
