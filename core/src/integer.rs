@@ -48,6 +48,13 @@ enum Repr {
 }
 
 /// Reason a text or a byte string is not a [`Natural`].
+///
+/// ```
+/// use astreum_core::integer::{Natural, NaturalError};
+/// assert_eq!("one".parse::<Natural>(), Err(NaturalError::NotANumber));
+/// let digits = "9".repeat(5_000);
+/// assert_eq!(digits.parse::<Natural>(), Err(NaturalError::TooLong { digits: 5_000 }));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NaturalError {
     /// The text is not an optional sign followed by at least one decimal digit.

@@ -30,6 +30,16 @@ pub fn bytes_list<V: AsRef<[u8]>>(values: &[V]) -> (AtomId, Vec<Atom>) {
 }
 
 /// Reason a list could not be read to its end.
+///
+/// ```
+/// use astreum_core::atom::{ListError, MemoryStore, SourceError, bytes_list, collect_list};
+///
+/// // Only the first atom of the list is stored.
+/// let (head, atoms) = bytes_list(&["one", "two"]);
+/// let store: MemoryStore = atoms[..1].iter().cloned().collect();
+/// let missing = SourceError::Missing(atoms[1].id());
+/// assert_eq!(collect_list(&store, head, 10), Err(ListError::Source(missing)));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ListError<E> {
     /// An atom of the list is missing, or the source failed.

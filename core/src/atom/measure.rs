@@ -4,6 +4,16 @@ use super::{Atom, AtomId};
 
 /// Length of a run of list atoms that starts with an atom known by its id, and the id that follows
 /// it. Ids are hashes, so the values never change.
+///
+/// ```
+/// use astreum_core::atom::{AtomId, ListMeasurer, ListStretch, bytes_list};
+///
+/// let (head, atoms) = bytes_list(&["one"]);
+/// let mut measurer = ListMeasurer::new(head, 10, 1_000);
+/// assert!(measurer.push(head, &atoms[0]));
+/// let stretch = ListStretch { atoms: 1, bytes: 33 + 3, next: AtomId::ZERO };
+/// assert_eq!(measurer.stretch(), stretch);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ListStretch {
     /// Number of atoms in the run.

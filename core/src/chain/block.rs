@@ -21,6 +21,26 @@ pub(super) const NONCE_FIELD: usize = FIELDS - 1;
 const MINT_FIELD: usize = 7;
 
 /// Content of a block, without the signature.
+///
+/// ```
+/// use astreum_core::chain::Header;
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// let header: &Header = parent.header();
+/// assert_eq!((header.height.to_u64(), header.previous.is_zero()), (Some(0), true));
+/// // The id commits to every field.
+/// let later = Header { timestamp: 1_700_000_002_u64.into(), ..header.clone() };
+/// assert_ne!(later.signed(None).id(), parent.id());
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Header {
     /// Id of the chain.

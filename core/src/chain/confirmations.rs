@@ -45,6 +45,18 @@ pub const SETTLED_BLOCKS: u64 = 32;
 const EARLIER_SLOTS: u64 = 12;
 
 /// Confirmation state of a block.
+///
+/// ```
+/// use astreum_core::chain::confirmations::Confirmation;
+///
+/// let (majority, total) = (600_u64.into(), 1_000_u64.into());
+/// // More than half of the stake, but too few blocks; then enough of them.
+/// let recent = Confirmation::new(15, &majority, &total, 15);
+/// assert!(matches!(recent, Confirmation::Included { .. }));
+/// assert_eq!(Confirmation::new(16, &majority, &total, 16), Confirmation::Safe);
+/// // Settled needs two thirds of the stake.
+/// assert_eq!(Confirmation::new(90, &majority, &total, 90), Confirmation::Safe);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Confirmation {
     /// The block is in the chain.

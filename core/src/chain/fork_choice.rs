@@ -193,6 +193,16 @@ pub trait BlockIndex {
 }
 
 /// Stakes as of one block.
+///
+/// ```
+/// use astreum_core::chain::fork_choice::StakeView;
+/// use astreum_core::chain::{Address, StakeTable, Stakes};
+///
+/// let validator = Address::new([7; 32]);
+/// let table = StakeTable::from(&Stakes::from([(validator, 5_u64.into())]));
+/// assert_eq!(StakeView::stake(&table, &validator), 5);
+/// assert_eq!(StakeView::total(&table), 5);
+/// ```
 pub trait StakeView {
     /// Returns the stake of a validator; 0 if it has no stake.
     fn stake(&self, validator: &Address) -> Natural;

@@ -224,6 +224,14 @@ impl Genesis {
     /// Blocks without transactions add about 6 KB each and cost nothing. With the height, the price
     /// grows and so does the supply, by the rewards. Growth that prices do not limit is limited by
     /// the bound that producers set on the growth of their blocks.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Address, Genesis};
+    /// // At least a tenth of the supply.
+    /// let genesis = Genesis::new(Address::new([7; 32]), 0_u64.into(), 0_u64.into());
+    /// let cost = genesis.filling_cost(0).unwrap();
+    /// assert!(&cost * &10_u64.into() >= genesis.supply());
+    /// ```
     #[must_use]
     pub fn filling_cost(&self, blocks: u64) -> Option<Natural> {
         let price = self.price(blocks, &Natural::ZERO);
@@ -493,6 +501,19 @@ impl fmt::Display for GenesisWarning {
 }
 
 /// Reason that a genesis is invalid or cannot be written.
+///
+/// ```
+/// use astreum_core::atom::NoStore;
+/// use astreum_core::chain::{Address, Genesis, GenesisError, TREASURY};
+/// use astreum_core::trie::Scalar;
+///
+/// let build = |genesis: &Genesis| genesis.build(&mut Scalar, &mut NoStore).unwrap_err();
+/// let reserved = Genesis::new(TREASURY, 0_u64.into(), 0_u64.into());
+/// assert_eq!(build(&reserved), GenesisError::ReservedValidator);
+/// let mut free = Genesis::new(Address::new([7; 32]), 0_u64.into(), 0_u64.into());
+/// free.cumulative_total_fees = 0_u64.into();
+/// assert_eq!(build(&free), GenesisError::NoFees);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GenesisError<E> {
     /// There is no stake, so no block could be made.

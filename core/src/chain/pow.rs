@@ -128,6 +128,24 @@ impl Miner {
     }
 
     /// Tries up to `count` further nonces; returns the first block with the required proof of work.
+    ///
+    /// ```
+    /// use astreum_core::chain::Miner;
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let mut miner = Miner::new(parent.header().clone(), key, &64_u64.into());
+    /// assert_eq!(miner.try_nonces(20, &mut Scalar), None);
+    /// assert_eq!((miner.attempts(), miner.header().nonce.to_u64()), (20, Some(20)));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn try_nonces(&mut self, count: u64, hasher: &mut impl BatchHasher) -> Option<Block> {
         let signer = Signer::Key(&self.key);
         let found = self.search.run(count, signer, hasher)?;

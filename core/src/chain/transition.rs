@@ -93,6 +93,35 @@ impl Position {
 }
 
 /// Result of a transaction.
+///
+/// ```
+/// use astreum_core::chain::{Election, Outcome, Position, State, Unsigned};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// let transfer = Unsigned {
+///     chain_id: Natural::ZERO,
+///     amount: 900_000_000_u64.into(),
+///     counter: 1_u64.into(),
+///     data: b"".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// let mut state = State::new(&store, Position::after(&parent, &stakes));
+/// match state.admit_and_apply(&transfer.sign(&key))? {
+///     // The sender cannot pay the amount, but it paid for the place in the block.
+///     Outcome::Applied { receipt, .. } => assert_eq!(receipt.status.code(), 1),
+///     Outcome::Rejected(rejection) => panic!("{rejection}"),
+/// }
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// The transaction is part of the block.

@@ -18,6 +18,17 @@ use sha2::{Digest, Sha512};
 const BATCH: usize = 16;
 
 /// Claim that a key signed a message.
+///
+/// ```
+/// use astreum_core::crypto::{Claim, SigningKey, verify_each};
+///
+/// // A claim without a valid key is false.
+/// let signature = SigningKey::from_seed(&[1; 32]).sign(b"message");
+/// let claim = Claim { key: None, message: b"message", signature: &signature };
+/// let mut verdicts = [true];
+/// verify_each(&[claim], &mut verdicts);
+/// assert_eq!(verdicts, [false]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'c> {
     /// Claimed signer, or `None` if its bytes are not a valid key.

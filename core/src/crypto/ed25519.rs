@@ -60,6 +60,13 @@ impl fmt::Debug for SigningKey {
 }
 
 /// Reason a signature is invalid.
+///
+/// ```
+/// use astreum_core::crypto::{SignatureError, VerifyingKey};
+/// let mut bytes = [0; 32];
+/// bytes[0] = 2;
+/// assert_eq!(VerifyingKey::from_bytes(&bytes), Err(SignatureError::BadKey));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SignatureError {
     /// The 32 bytes of the key are not a point of the curve.

@@ -149,6 +149,17 @@ impl Builder {
     /// Closes the innermost open list and returns it if it was the outermost one.
     ///
     /// Without an open list this does nothing and returns `None`.
+    ///
+    /// ```
+    /// use astreum_core::expr::{Builder, Expr};
+    ///
+    /// let mut builder = Builder::new();
+    /// builder.open();
+    /// builder.open();
+    /// assert_eq!(builder.close(), None);
+    /// assert_eq!((builder.depth(), builder.push(Expr::symbol("a"))), (1, None));
+    /// assert_eq!(builder.close().map(|expr| expr.to_string()).as_deref(), Some("(() a)"));
+    /// ```
     pub fn close(&mut self) -> Option<Expr> {
         let start = self.starts.pop()?;
         let list: List = self.items.drain(start..).collect();

@@ -167,6 +167,18 @@ impl fmt::Display for Failure {
 }
 
 /// Open call at the time of an error.
+///
+/// ```
+/// use astreum_core::{atom::NoStore, machine::{Env, Machine}};
+/// let script = "(((x nope) (x) fn) f def) (1 f)";
+/// let evaluation = Machine::new(NoStore).eval_all(script, &mut Env::new())?;
+/// let [inner, outer] = evaluation.failures()[0].frames() else {
+///     panic!("one call and the expression");
+/// };
+/// assert_eq!(inner.code().to_string(), "((x nope) (x) fn)");
+/// assert_eq!((inner.path(), outer.code().to_string()), (vec![0, 1], "(1 f)".to_owned()));
+/// # Ok::<(), astreum_core::text::ParseError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     pub(super) code: Expr,

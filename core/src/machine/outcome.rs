@@ -59,6 +59,21 @@ pub struct Missing {
 }
 
 /// Part of a missing atom that is needed.
+///
+/// ```
+/// use astreum_core::atom::{AtomId, NoStore};
+/// use astreum_core::expr::Bytes;
+/// use astreum_core::machine::{Machine, Outcome, Wanted};
+///
+/// // Loads one byte of an atom.
+/// let id = AtomId::new([7; 32]);
+/// let code = [id.as_bytes().as_slice(), &[0], &[1], b"atom_load"];
+/// let evaluation = Machine::new(NoStore).run(&code.map(Bytes::new));
+/// let Outcome::Missing(missing) = evaluation.outcome() else {
+///     panic!("the store is empty");
+/// };
+/// assert_eq!((missing.id, missing.wanted), (id, Wanted::Atom));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Wanted {
     /// The atom alone.

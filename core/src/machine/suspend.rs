@@ -10,6 +10,17 @@ use alloc::boxed::Box;
 use core::fmt;
 
 /// Progress of an evaluation.
+///
+/// ```
+/// use astreum_core::{atom::NoStore, machine::{Env, Machine, Progress}, text};
+///
+/// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+/// let expr = text::parse("(1 2 (($0 $1 add) sk))").unwrap();
+/// match machine.start(&expr, &mut env) {
+///     Progress::Done(evaluation) => assert_eq!(evaluation.value().as_integer(), Some(3)),
+///     Progress::Suspended(suspended) => panic!("suspended: {:?}", suspended.reason()),
+/// }
+/// ```
 #[derive(Debug)]
 pub enum Progress {
     /// The evaluation ended.
@@ -36,6 +47,25 @@ impl Progress {
 }
 
 /// Reason an evaluation is suspended.
+///
+/// ```
+/// use astreum_core::atom::{AtomId, NoStore};
+/// use astreum_core::machine::{Env, Machine, Progress, Reason};
+///
+/// let id = AtomId::new([7; 32]);
+/// let expr = astreum_core::text::parse(&format!("(0x{id} ref)")).unwrap();
+/// let Progress::Suspended(suspended) = Machine::new(NoStore).start(&expr, &mut Env::new()) else {
+///     panic!("the atom is missing");
+/// };
+/// let wait = match suspended.reason() {
+///     Reason::Slice | Reason::Interrupted => "resume it later".to_owned(),
+///     Reason::Missing(missing) => format!("fetch {}", missing.id),
+///     Reason::Meter { cost } => format!("grant {cost}"),
+///     Reason::HostFunction { name } => format!("answer for {name}"),
+///     _ => "repair the store".to_owned(),
+/// };
+/// assert_eq!(wait, format!("fetch {id}"));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Reason {

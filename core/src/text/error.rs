@@ -87,6 +87,13 @@ impl Position {
     }
 
     /// Returns the line of `source` at this position, with a caret under the position.
+    ///
+    /// ```
+    /// use astreum_core::text::Position;
+    /// let source = "(one two)";
+    /// let snippet = Position::at(source, 5).snippet(source).to_string();
+    /// assert_eq!(snippet, "1 | (one two)\n  |      ^");
+    /// ```
     #[must_use]
     pub const fn snippet(self, source: &str) -> Snippet<'_> {
         Snippet::new(source, self)

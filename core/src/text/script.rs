@@ -87,6 +87,18 @@ impl<'s> Script<'s> {
     ///
     /// Returns `None` if `code` is not a list of this source, that is, not the same list in memory,
     /// or if the path does not exist.
+    ///
+    /// ```
+    /// use astreum_core::text::Script;
+    ///
+    /// let source = "((x 1) f def) (2 f)";
+    /// let script = Script::parse(source).unwrap();
+    /// let definition = script.expr(0).unwrap();
+    /// assert_eq!(script.find(definition, &[0, 1]).map(|span| &source[span]), Some("1"));
+    /// assert_eq!(script.find(definition, &[7]), None);
+    /// // An equal list from elsewhere has no position.
+    /// assert_eq!(script.find(&astreum_core::text::parse("(2 f)").unwrap(), &[0]), None);
+    /// ```
     #[must_use]
     pub fn find(&self, code: &Expr, path: &[usize]) -> Option<Range<usize>> {
         (0..self.exprs.len()).find_map(|index| self.find_in(index, code, path))

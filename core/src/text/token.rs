@@ -4,6 +4,13 @@ use super::{ParseError, ParseErrorKind};
 use alloc::vec::Vec;
 
 /// Kind of a token.
+///
+/// ```
+/// use astreum_core::text::{TokenKind, tokenize};
+/// let tokens = tokenize("(a \"b\")").unwrap();
+/// let kinds: Vec<TokenKind> = tokens.iter().map(|token| token.kind).collect();
+/// assert_eq!(kinds, [TokenKind::Open, TokenKind::Atom, TokenKind::String, TokenKind::Close]);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TokenKind {
     /// `(`

@@ -111,6 +111,16 @@ pub struct DiffCursor {
 }
 
 /// Result of [`DiffCursor::step`].
+///
+/// ```
+/// use astreum_core::atom::{AtomId, NoStore};
+/// use astreum_core::trie::{DiffCursor, DiffStep};
+///
+/// // Two equal roots have nothing to compare, and nothing is read.
+/// let root = AtomId::new([7; 32]);
+/// let step = DiffCursor::new(root, root).step(&NoStore).unwrap();
+/// assert!(matches!(step, DiffStep::Done));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DiffStep {
     /// A node was compared; no key with different values ends there.

@@ -134,6 +134,19 @@ impl Trie {
     /// Returns the value as [`Trie::get`] does and keeps the nodes on the path in memory, for a put
     /// of the same key or for another key that shares them.
     ///
+    /// ```
+    /// use astreum_core::atom::{MemoryStore, NoStore};
+    /// use astreum_core::trie::{Scalar, Trie};
+    ///
+    /// let mut store = MemoryStore::new();
+    /// let root = Trie::from_sorted([("a", "1")])?.commit(&mut Scalar, &mut store)?;
+    /// let mut map = Trie::open(root);
+    /// assert_eq!(map.fetch(&store, b"a")?.as_deref(), Some(b"1".as_slice()));
+    /// // The nodes on the path are in memory now.
+    /// map.put(&NoStore, b"a", b"2")?;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Trie::get`].
     pub fn fetch<S: AtomSource + ?Sized>(

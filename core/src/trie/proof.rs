@@ -92,6 +92,19 @@ impl core::error::Error for ProofError {}
 impl Proof {
     /// Creates a proof of the value of `key`, or of its absence.
     ///
+    /// ```
+    /// use astreum_core::atom::MemoryStore;
+    /// use astreum_core::trie::{Proof, Scalar, Trie};
+    ///
+    /// let mut store = MemoryStore::new();
+    /// let pairs = [("a", "1"), ("b", "2"), ("c", "3")];
+    /// let root = Trie::from_sorted(pairs)?.commit(&mut Scalar, &mut store)?;
+    /// let proof = Proof::prove(&store, root, b"b")?;
+    /// assert_eq!(proof.atoms()[0].id(), root);
+    /// assert!(proof.atoms().len() < store.len());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Fails if a node is missing or malformed, or if the key is too long.
     pub fn prove<S: AtomSource + ?Sized>(

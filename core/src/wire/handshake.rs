@@ -108,6 +108,25 @@ pub struct Block {
 }
 
 /// Authentication of a decoded block.
+///
+/// ```
+/// use astreum_core::crypto::{PublicKey, SharedKey};
+/// use astreum_core::wire::handshake::{Block, authenticate};
+/// use astreum_core::wire::message::{HEADER_BYTES, write_handshake};
+///
+/// let (sender, receiver) = (PublicKey::new([1; 32]), PublicKey::new([2; 32]));
+/// let (key, nonce) = (SharedKey::from_bytes([7; 32]), [3; 12]);
+/// let (mut payload, mut message) = (Vec::new(), Vec::new());
+/// Block::default().write(&mut payload);
+/// write_handshake(&mut message, &sender, 0, &payload);
+/// authenticate(&mut message, &key, &receiver, &nonce);
+///
+/// let (_, authentication) = Block::decode(&message[HEADER_BYTES..]).unwrap();
+/// let authentication = authentication.unwrap();
+/// assert_eq!(authentication.nonce, nonce);
+/// assert!(authentication.is_valid(&message, &key, &receiver));
+/// assert!(!authentication.is_valid(&message, &key, &sender));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Authentication<'b> {
     /// Nonce of the sender's stream.

@@ -312,6 +312,18 @@ pub struct Envelope<'k> {
 impl Envelope<'_> {
     /// Appends a sealed message to `out`; `write` appends the content, and nothing else.
     ///
+    /// ```
+    /// use astreum_core::crypto::{PublicKey, SharedKey};
+    /// use astreum_core::wire::message::{Envelope, Topic};
+    ///
+    /// let key = &SharedKey::from_bytes([7; 32]);
+    /// let envelope = Envelope { sender: PublicKey::new([1; 32]), port: 1, key, nonce: [3; 12] };
+    /// let (mut copied, mut in_place) = (Vec::new(), Vec::new());
+    /// envelope.write(&mut copied, Topic::Ping, b"hello").unwrap();
+    /// envelope.write_with(&mut in_place, Topic::Ping, |out| out.extend(b"hello")).unwrap();
+    /// assert_eq!(copied, in_place);
+    /// ```
+    ///
     /// # Errors
     /// Returns [`SealTooLong`] if the content is longer than the cipher allows; such content does
     /// not fit into a datagram.

@@ -91,6 +91,20 @@ fn take_type_and_id(bytes: &mut &[u8]) -> Result<(u8, AtomId), ObjectError> {
 }
 
 /// Action that a request asks for.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::wire::object::{Action, PayloadType, Request};
+///
+/// // A get may leave out the payload type.
+/// let atom_id = AtomId::new([7; 32]);
+/// let mut content = Vec::new();
+/// Request { action: Action::Get(None), atom_id, data: &[] }.write(&mut content);
+/// assert_eq!((content.len(), content[0]), (33, 0));
+/// content.push(PayloadType::LIST.code());
+/// let action = Request::decode(&content).map(|request| request.action);
+/// assert_eq!(action, Ok(Action::Get(Some(PayloadType::LIST))));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
     /// Send the atom, or refer to a peer that has it. `None` means [`PayloadType::ATOM`].
@@ -331,6 +345,14 @@ pub const FOUND_LENGTH_BYTES: usize = 4;
 ///
 /// The other atoms were not requested by id: their ids are computed from their content, and the
 /// caller checks that they are linked to a list.
+///
+/// ```
+/// use astreum_core::atom::bytes_list;
+/// use astreum_core::wire::object::Found;
+/// let (_, atoms) = bytes_list(&["one", "two"]);
+/// assert_eq!(Found::List(atoms.clone()).atoms(), atoms);
+/// assert_eq!(Found::Atom(atoms[0].clone()).atoms(), &atoms[..1]);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Found {
     /// One atom.

@@ -95,6 +95,17 @@ impl Search {
     }
 
     /// Tries at most `attempts` nonces and returns the state of the search.
+    ///
+    /// ```
+    /// use astreum_core::wire::pow::{Progress, Search, work_bits};
+    ///
+    /// let mut search = Search::new(b"message", 6);
+    /// let Progress::Found(nonce) = search.run(100_000) else {
+    ///     panic!("it takes 64 attempts on average");
+    /// };
+    /// assert!(work_bits(b"message", nonce) >= 6);
+    /// assert!((0..nonce).all(|earlier| work_bits(b"message", earlier) < 6));
+    /// ```
     pub fn run(&mut self, attempts: u64) -> Progress {
         for _ in 0..attempts {
             let Some(nonce) = self.next else {

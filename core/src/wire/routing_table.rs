@@ -262,6 +262,20 @@ impl<V> PeerTable<V> {
     }
 
     /// Returns the peer with this key, with a mutable value.
+    ///
+    /// ```
+    /// use astreum_core::crypto::PublicKey;
+    /// use astreum_core::wire::routing_table::PeerTable;
+    ///
+    /// let mut table = PeerTable::new(PublicKey::new([0; 32]));
+    /// let peer = PublicKey::new([1; 32]);
+    /// table.insert(peer, "127.0.0.1:1".parse()?, 0)?;
+    /// if let Some(entry) = table.get_mut(&peer) {
+    ///     entry.value += 1;
+    /// }
+    /// assert_eq!(table.iter().map(|entry| entry.value).collect::<Vec<_>>(), [1]);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn get_mut(&mut self, key: &PublicKey) -> Option<&mut Entry<V>> {
         let index = self.bucket_index(key);
@@ -340,6 +354,20 @@ impl<V> PeerTable<V> {
     /// Inserts a peer; returns the peer that it replaces. A peer that the table already contains
     /// stays unchanged, including address and value.
     ///
+    /// ```
+    /// use astreum_core::crypto::PublicKey;
+    /// use astreum_core::wire::routing_table::PeerTable;
+    ///
+    /// let mut table = PeerTable::new(PublicKey::new([0; 32]));
+    /// let peer = PublicKey::new([1; 32]);
+    /// assert!(table.insert(peer, "127.0.0.1:1".parse()?, 1)?.is_none());
+    /// // A peer that the table already contains stays unchanged.
+    /// table.insert(peer, "127.0.0.1:2".parse()?, 2)?;
+    /// let kept = table.get(&peer).map(|entry| (entry.address().port(), entry.value));
+    /// assert_eq!(kept, Some((1, 1)));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Fails if the key is our own, or a limit is reached.
     pub fn insert(
@@ -369,6 +397,18 @@ impl<V> PeerTable<V> {
     }
 
     /// Changes the address of a peer.
+    ///
+    /// ```
+    /// use astreum_core::crypto::PublicKey;
+    /// use astreum_core::wire::routing_table::PeerTable;
+    ///
+    /// let mut table = PeerTable::new(PublicKey::new([0; 32]));
+    /// let (peer, moved) = (PublicKey::new([1; 32]), "127.0.0.1:2".parse()?);
+    /// table.insert(peer, "127.0.0.1:1".parse()?, ())?;
+    /// table.set_address(&peer, moved)?;
+    /// assert_eq!(table.get(&peer).map(|entry| entry.address()), Some(moved));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Fails if the table does not contain the peer, or a limit of the network or group of the

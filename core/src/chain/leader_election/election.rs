@@ -93,6 +93,24 @@ impl Election {
 
     /// Returns the proposer schedule for the next block.
     ///
+    /// ```
+    /// use astreum_core::chain::Election;
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let mut schedule = Election::read(&store, &parent)?.schedule()?;
+    /// // The only validator has every slot.
+    /// assert!((1..=10).all(|slot| schedule.validator_of(slot) == Some(validator)));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Fails if there is no stake.
     pub fn schedule(&self) -> Result<ProposerSchedule, ElectionError> {

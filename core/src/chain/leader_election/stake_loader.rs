@@ -70,6 +70,22 @@ impl StakeLoader {
     /// Limits the number of stakes. [`run`](Self::run) fails as malformed once there are more
     /// stakes than `max_stakes`, or once more nodes are compared than that many stakes need,
     /// because nodes without a stake cost work as well.
+    ///
+    /// ```
+    /// use astreum_core::atom::MemoryStore;
+    /// use astreum_core::chain::{StakeLoader, StakeTable, Stakes};
+    /// use astreum_core::trie::{Scalar, Trie};
+    ///
+    /// let mut store = MemoryStore::new();
+    /// let stakes = [([1; 32], [9]), ([2; 32], [9])];
+    /// let root = Trie::from_sorted(stakes)?.commit(&mut Scalar, &mut store)?;
+    /// let empty = StakeTable::from(&Stakes::new());
+    /// let mut limited = StakeLoader::new(empty.clone(), root).with_max_stakes(1);
+    /// assert!(limited.run(&store, 100).is_err());
+    /// let mut loader = StakeLoader::new(empty, root).with_max_stakes(2);
+    /// assert_eq!(loader.run(&store, 100)?.map(|table| table.len()), Some(2));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn with_max_stakes(mut self, max_stakes: u64) -> Self {
         self.max_stakes = max_stakes;

@@ -263,6 +263,23 @@ pub fn verify_body<S: AtomSource>(
 
 /// Checks that all signatures are valid, given the verdicts of [`check_signatures`].
 ///
+/// ```
+/// use astreum_core::chain::{Address, Invalid, Unsigned, check_signatures, check_signed};
+/// use astreum_core::crypto::{Signature, SigningKey};
+///
+/// let transfer = Unsigned {
+///     chain_id: 0_u64.into(),
+///     amount: 100_u64.into(),
+///     counter: 1_u64.into(),
+///     data: b"".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// let sender = Address::from(SigningKey::from_seed(&[1; 32]).verifying_key());
+/// let forged = [transfer.signed(sender, Signature::new([0; 64]))];
+/// let invalid = Invalid::TransactionSignature { index: 0, id: forged[0].id() };
+/// assert_eq!(check_signed(&forged, &check_signatures(&forged)), Err(invalid));
+/// ```
+///
 /// # Errors
 /// Returns [`Invalid::TransactionSignature`] for the first invalid one.
 pub fn check_signed(transactions: &[Transaction], signed: &[bool]) -> Result<(), Invalid> {
@@ -278,6 +295,33 @@ pub fn check_signed(transactions: &[Transaction], signed: &[bool]) -> Result<(),
 /// Executes a block's transactions: the second half of [`verify_body`], for a host that verifies
 /// their signatures in parallel. If a [signature is invalid](check_signed), that is the verdict on
 /// the block, whatever this call returns.
+///
+/// ```
+/// use astreum_core::chain::reexecute_body;
+/// # use astreum_core::chain::{Builder, Election, Miner, SLOT_SECONDS, difficulty};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// # let body = Builder::new(&store, &parent, &stakes).finish(&mut Scalar, Some(validator))?;
+/// # let time = &parent.timestamp + &SLOT_SECONDS.into();
+/// # let asked = difficulty(&parent.timestamp, &time, &parent.difficulty);
+/// # let header = body.header(&parent, validator, time.clone(), asked);
+/// # let mut miner = Miner::new(header, key, &parent.difficulty);
+/// # let block = miner.try_nonces(1 << 20, &mut Scalar).ok_or("no nonce")?;
+/// // The signatures of the transactions can be verified on other threads in the meantime.
+/// let executed = reexecute_body(&store, &parent, &stakes, &[], &mut Scalar)?;
+/// let verified = executed.check(&block, &mut Scalar)?;
+/// assert_eq!(verified.accounts, block.accounts);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// As [`verify_body`].

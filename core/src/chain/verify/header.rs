@@ -185,6 +185,35 @@ impl ProposerCheck {
 
 /// Checks in one call that the block was made in a slot of its producer; see [`ProposerCheck`].
 ///
+/// ```
+/// use astreum_core::chain::{Invalid, StakeTable, Stakes, verify_proposer};
+/// use core::convert::Infallible;
+/// # use astreum_core::chain::{Builder, Election, Miner, SLOT_SECONDS, difficulty};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// # let body = Builder::new(&store, &parent, &stakes).finish(&mut Scalar, Some(validator))?;
+/// # let time = &parent.timestamp + &SLOT_SECONDS.into();
+/// # let asked = difficulty(&parent.timestamp, &time, &parent.difficulty);
+/// # let header = body.header(&parent, validator, time.clone(), asked);
+/// # let mut miner = Miner::new(header, key, &parent.difficulty);
+/// # let block = miner.try_nonces(1 << 20, &mut Scalar).ok_or("no nonce")?;
+/// assert!(verify_proposer::<Infallible>(&block, &parent, &seeds, &stakes).is_ok());
+/// // By other stakes the slot belongs to another producer.
+/// let other = StakeTable::from(&Stakes::from([(Address::new([9; 32]), Natural::ONE)]));
+/// let error = verify_proposer::<Infallible>(&block, &parent, &seeds, &other).unwrap_err();
+/// assert!(matches!(error.invalid(), Some(Invalid::Validator { .. })));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// Returns [`Invalid::Validator`] if another producer was scheduled, otherwise as
 /// [`ProposerCheck::new`].
