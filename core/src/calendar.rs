@@ -10,6 +10,12 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 /// Time in seconds since the Unix epoch. It prints as `2026-11-28 04:04:44 UTC`, and in the
 /// alternate form, without spaces, as `2026-11-28T04:04:44Z`. A time after the year 9999 prints as
 /// its number of seconds after 1970.
+///
+/// ```
+/// use astreum_core::calendar::UtcTime;
+/// assert_eq!(UtcTime(1_700_000_000).to_string(), "2023-11-14 22:13:20 UTC");
+/// assert_eq!(format!("{:#}", UtcTime(1_700_000_000)), "2023-11-14T22:13:20Z");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct UtcTime(pub u64);
 

@@ -23,6 +23,17 @@ pub const MAX_DECIMAL_DIGITS: usize = 4_300;
 const SMALL_BYTES: usize = 16;
 
 /// Unbounded non-negative integer.
+///
+/// ```
+/// use astreum_core::integer::{Natural, NaturalError};
+///
+/// let balance: Natural = "340282366920938463463374607431768211455".parse()?;
+/// let sum = &balance + &Natural::ONE;
+/// assert_eq!(sum.to_string(), "340282366920938463463374607431768211456");
+/// assert_eq!((balance.to_u128(), sum.to_u128()), (Some(u128::MAX), None));
+/// assert_eq!("-1".parse::<Natural>(), Err(NaturalError::Negative));
+/// # Ok::<(), NaturalError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Natural(Repr);
 
@@ -37,6 +48,13 @@ enum Repr {
 }
 
 /// Reason a text or a byte string is not a [`Natural`].
+///
+/// ```
+/// use astreum_core::integer::{Natural, NaturalError};
+/// assert_eq!("one".parse::<Natural>(), Err(NaturalError::NotANumber));
+/// let digits = "9".repeat(5_000);
+/// assert_eq!(digits.parse::<Natural>(), Err(NaturalError::TooLong { digits: 5_000 }));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NaturalError {
     /// The text is not an optional sign followed by at least one decimal digit.
@@ -96,6 +114,12 @@ impl Natural {
     }
 
     /// Returns the shortest little-endian bytes; one zero byte for 0.
+    ///
+    /// ```
+    /// use astreum_core::integer::Natural;
+    /// assert_eq!(Natural::from(258_u64).to_bytes_le(), [2, 1]);
+    /// assert_eq!(Natural::ZERO.to_bytes_le(), [0]);
+    /// ```
     #[must_use]
     pub fn to_bytes_le(&self) -> Vec<u8> {
         match &self.0 {
@@ -109,6 +133,11 @@ impl Natural {
     }
 
     /// Returns the shortest big-endian bytes; one zero byte for 0.
+    ///
+    /// ```
+    /// use astreum_core::integer::Natural;
+    /// assert_eq!(Natural::from(258_u64).to_bytes_be(), [1, 2]);
+    /// ```
     #[must_use]
     pub fn to_bytes_be(&self) -> Vec<u8> {
         let mut bytes = self.to_bytes_le();
@@ -117,6 +146,13 @@ impl Natural {
     }
 
     /// Reads little-endian bytes, which must be in shortest form.
+    ///
+    /// ```
+    /// use astreum_core::integer::{Natural, NaturalError};
+    /// assert_eq!(Natural::from_bytes_le(&[2, 1]), Ok(Natural::from(258_u64)));
+    /// assert_eq!(Natural::from_bytes_le(&[2, 0]), Err(NaturalError::NotShortest));
+    /// assert_eq!(Natural::from_bytes_le(&[]), Err(NaturalError::NotShortest));
+    /// ```
     ///
     /// # Errors
     /// Returns [`NaturalError::NotShortest`] if `bytes` is empty, or if its highest byte is zero
@@ -133,6 +169,12 @@ impl Natural {
 
     /// Reads big-endian bytes, which must be in shortest form.
     ///
+    /// ```
+    /// use astreum_core::integer::{Natural, NaturalError};
+    /// assert_eq!(Natural::from_bytes_be(&[1, 2]), Ok(Natural::from(258_u64)));
+    /// assert_eq!(Natural::from_bytes_be(&[0, 2]), Err(NaturalError::NotShortest));
+    /// ```
+    ///
     /// # Errors
     /// As [`Natural::from_bytes_le`].
     pub fn from_bytes_be(bytes: &[u8]) -> Result<Self, NaturalError> {
@@ -147,6 +189,12 @@ impl Natural {
     }
 
     /// Returns the number if it fits in 64 bits.
+    ///
+    /// ```
+    /// use astreum_core::integer::Natural;
+    /// assert_eq!(Natural::from(7_u64).to_u64(), Some(7));
+    /// assert_eq!(Natural::new(1 << 64).to_u64(), None);
+    /// ```
     #[must_use]
     pub fn to_u64(&self) -> Option<u64> {
         self.to_u128().and_then(|value| value.try_into().ok())
@@ -168,6 +216,12 @@ impl Natural {
     }
 
     /// Returns the number of significant bits; 0 for the number 0.
+    ///
+    /// ```
+    /// use astreum_core::integer::Natural;
+    /// assert_eq!(Natural::from(255_u64).bit_length(), 8);
+    /// assert_eq!(Natural::from(256_u64).bit_length(), 9);
+    /// ```
     #[must_use]
     pub fn bit_length(&self) -> u64 {
         match &self.0 {
@@ -177,6 +231,13 @@ impl Natural {
     }
 
     /// Returns `self - other`, or `None` if the result is below 0.
+    ///
+    /// ```
+    /// use astreum_core::integer::Natural;
+    /// let (five, seven) = (Natural::from(5_u64), Natural::from(7_u64));
+    /// assert_eq!(seven.checked_sub(&five), Some(Natural::from(2_u64)));
+    /// assert_eq!(five.checked_sub(&seven), None);
+    /// ```
     #[must_use]
     pub fn checked_sub(&self, other: &Self) -> Option<Self> {
         if let (Repr::Small(left), Repr::Small(right)) = (&self.0, &other.0) {
@@ -186,12 +247,24 @@ impl Natural {
     }
 
     /// Returns `self - other`, or 0 if the result is below 0.
+    ///
+    /// ```
+    /// use astreum_core::integer::Natural;
+    /// assert_eq!(Natural::from(5_u64).saturating_sub(&Natural::from(7_u64)), 0);
+    /// ```
     #[must_use]
     pub fn saturating_sub(&self, other: &Self) -> Self {
         self.checked_sub(other).unwrap_or(Self::ZERO)
     }
 
     /// Returns `self / divisor` rounded up, or `None` if the divisor is 0.
+    ///
+    /// ```
+    /// use astreum_core::integer::Natural;
+    /// let (seven, two) = (Natural::from(7_u64), Natural::from(2_u64));
+    /// assert_eq!(seven.div_ceil(&two), Some(Natural::from(4_u64)));
+    /// assert_eq!(seven.div_ceil(&Natural::ZERO), None);
+    /// ```
     #[must_use]
     pub fn div_ceil(&self, divisor: &Self) -> Option<Self> {
         if let (Repr::Small(left), Repr::Small(right)) = (&self.0, &divisor.0) {
@@ -207,6 +280,13 @@ impl Natural {
     }
 
     /// Returns `self / divisor` rounded down, or `None` if the divisor is 0.
+    ///
+    /// ```
+    /// use astreum_core::integer::Natural;
+    /// let (seven, two) = (Natural::from(7_u64), Natural::from(2_u64));
+    /// assert_eq!(seven.checked_div(&two), Some(Natural::from(3_u64)));
+    /// assert_eq!(seven.checked_rem(&two), Some(Natural::ONE));
+    /// ```
     #[must_use]
     pub fn checked_div(&self, divisor: &Self) -> Option<Self> {
         if divisor.is_zero() {
@@ -231,6 +311,11 @@ impl Natural {
     }
 
     /// Returns half of the number, rounded down.
+    ///
+    /// ```
+    /// use astreum_core::integer::Natural;
+    /// assert_eq!(Natural::from(7_u64).half(), 3);
+    /// ```
     #[must_use]
     pub fn half(&self) -> Self {
         match &self.0 {

@@ -7,6 +7,17 @@ use core::time::Duration;
 ///
 /// Only differences are meaningful. Arithmetic saturates, so a deadline far in the future is at
 /// most [`Instant::MAX`] and never wraps into the past.
+///
+/// ```
+/// use astreum_core::time::Instant;
+/// use core::time::Duration;
+///
+/// let start = Instant::from_millis(1_500);
+/// let deadline = start + Duration::from_secs(2);
+/// assert!(deadline > start);
+/// assert_eq!(deadline - Duration::from_secs(2), start);
+/// assert_eq!(Instant::MAX + Duration::from_secs(1), Instant::MAX);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Instant {
     micros: u64,
@@ -33,6 +44,12 @@ impl Instant {
     }
 
     /// Creates the instant `secs` seconds after the origin, saturating.
+    ///
+    /// ```
+    /// use astreum_core::time::Instant;
+    /// assert_eq!(Instant::from_secs(2), Instant::from_millis(2_000));
+    /// assert_eq!(Instant::from_secs(u64::MAX), Instant::MAX);
+    /// ```
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self {
@@ -41,12 +58,26 @@ impl Instant {
     }
 
     /// Returns the microseconds since the origin.
+    ///
+    /// ```
+    /// use astreum_core::time::Instant;
+    /// assert_eq!(Instant::from_millis(3).as_micros(), 3_000);
+    /// ```
     #[must_use]
     pub const fn as_micros(self) -> u64 {
         self.micros
     }
 
     /// Returns the duration from `earlier` to `self`, or zero if `earlier` is later.
+    ///
+    /// ```
+    /// use astreum_core::time::Instant;
+    /// use core::time::Duration;
+    ///
+    /// let (early, late) = (Instant::from_secs(1), Instant::from_secs(4));
+    /// assert_eq!(late.since(early), Duration::from_secs(3));
+    /// assert_eq!(early.since(late), Duration::ZERO);
+    /// ```
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.micros.saturating_sub(earlier.micros))

@@ -1,4 +1,5 @@
-//! Documentation: size of the README, links between pages, and the paths and tests that they name.
+//! Documentation: size of the README, links between pages, and the paths, tests and commands that
+//! they name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -229,6 +230,112 @@ fn paths_in_inline_code_exist() {
         }
     }
     assert!(missing.is_empty(), "missing files: {missing:#?}");
+}
+
+/// Returns the directory of a package of the workspace.
+fn package_directory(package: &str) -> Option<PathBuf> {
+    let directory = root().join(package.strip_prefix("astreum-")?);
+    directory.join("Cargo.toml").exists().then_some(directory)
+}
+
+/// Returns whether a package has a target: in the usual place, or under its name in the manifest.
+fn has_target(directory: &Path, folder: &str, name: &str) -> bool {
+    let manifest = read(&directory.join("Cargo.toml"));
+    let folder = directory.join(folder);
+    folder.join(format!("{name}.rs")).exists()
+        || folder.join(name).join("main.rs").exists()
+        || manifest.contains(&format!("name = \"{name}\"\n"))
+}
+
+/// Returns whether a filter of tests matches the path of a function in a file with tests.
+fn has_test(directory: &Path, filter: &str) -> bool {
+    let sources = files("rs").into_iter();
+    let mut sources = sources.filter(|path| path.starts_with(directory));
+    sources.any(|path| {
+        let below = path.strip_prefix(directory).unwrap_or(&path);
+        let module = below.with_extension("").display().to_string();
+        let module = module.trim_end_matches("/mod").replace('/', "::");
+        let source = read(&path);
+        let is_match = |rest: &str| {
+            let end = rest.find('(').unwrap_or(rest.len());
+            let name = rest.get(..end).unwrap_or_default();
+            let inner = format!("{module}::tests::{name}");
+            inner.contains(filter) || format!("{module}::{name}").contains(filter)
+        };
+        source.contains("#[test]") && source.split("fn ").skip(1).any(is_match)
+    })
+}
+
+/// Returns the error in a command of `cargo` for a package, or `None` if everything that it names
+/// exists.
+fn cargo_error(command: &str) -> Option<String> {
+    let mut words = command.split_whitespace().skip(1);
+    let subcommand = words.next()?;
+    let (mut directory, mut filters) = (None, Vec::new());
+    while let Some(word) = words.next() {
+        let folder = match word {
+            "--" => break,
+            "-p" => {
+                let package = words.next()?;
+                directory = package_directory(package);
+                if directory.is_none() {
+                    return Some(format!("unknown package {package}"));
+                }
+                continue;
+            }
+            "--bin" => "src/bin",
+            "--example" => "examples",
+            "--test" => "tests",
+            word if word.starts_with('-') => continue,
+            word => {
+                filters.push(word);
+                continue;
+            }
+        };
+        let name = words.next()?;
+        let directory = directory.as_deref()?;
+        if !has_target(directory, folder, name) {
+            return Some(format!("unknown target {name}"));
+        }
+    }
+    let directory = directory.as_deref()?;
+    if subcommand != "test" {
+        return None;
+    }
+    match filters[..] {
+        [] => None,
+        [filter] if has_test(directory, filter) => None,
+        [filter] => Some(format!("no test matches {filter}")),
+        _ => Some("more than one filter".to_owned()),
+    }
+}
+
+#[test]
+fn cargo_commands_name_targets_and_tests_that_exist() {
+    let (mut commands, mut errors) = (0, Vec::new());
+    for (path, page) in pages() {
+        // A changelog names commands of the past.
+        if path.ends_with("CHANGELOG.md") {
+            continue;
+        }
+        let prose = prose(&page);
+        let inline = inline_code(&prose).into_iter();
+        for command in inline.filter(|code| code.starts_with("cargo ")) {
+            commands += 1;
+            let error = cargo_error(command);
+            errors.extend(error.map(|error| format!("{}: {command}: {error}", path.display())));
+        }
+    }
+    assert!(commands >= 40, "{commands} commands");
+    assert!(errors.is_empty(), "{errors:#?}");
+    for wrong in [
+        "cargo run -p astreum-kore",
+        "cargo run -p astreum-tests --bin nothing",
+        "cargo test -p astreum-core --lib trie::nothing",
+        "cargo test -p astreum-core --lib trie chain",
+    ] {
+        assert!(cargo_error(wrong).is_some(), "{wrong}");
+    }
 }
 
 #[test]

@@ -8,6 +8,15 @@ use core::fmt;
 /// and the atoms, head first.
 ///
 /// Without values, returns [`AtomId::ZERO`] and no atoms.
+///
+/// ```
+/// use astreum_core::atom::bytes_list;
+///
+/// let (head, atoms) = bytes_list(&["one", "two"]);
+/// assert_eq!((atoms[0].id(), atoms[0].data()), (head, b"one".as_slice()));
+/// assert_eq!(atoms[0].next(), atoms[1].id());
+/// assert!(atoms[1].next().is_zero());
+/// ```
 pub fn bytes_list<V: AsRef<[u8]>>(values: &[V]) -> (AtomId, Vec<Atom>) {
     let mut next = AtomId::ZERO;
     let mut atoms = Vec::with_capacity(values.len());
@@ -21,6 +30,16 @@ pub fn bytes_list<V: AsRef<[u8]>>(values: &[V]) -> (AtomId, Vec<Atom>) {
 }
 
 /// Reason a list could not be read to its end.
+///
+/// ```
+/// use astreum_core::atom::{ListError, MemoryStore, SourceError, bytes_list, collect_list};
+///
+/// // Only the first atom of the list is stored.
+/// let (head, atoms) = bytes_list(&["one", "two"]);
+/// let store: MemoryStore = atoms[..1].iter().cloned().collect();
+/// let missing = SourceError::Missing(atoms[1].id());
+/// assert_eq!(collect_list(&store, head, 10), Err(ListError::Source(missing)));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ListError<E> {
     /// An atom of the list is missing, or the source failed.
@@ -46,6 +65,15 @@ impl<E: fmt::Debug + fmt::Display> core::error::Error for ListError<E> {}
 /// Reads the atoms of the list that starts at `head`, in order, at most `max_atoms` of them.
 ///
 /// [`AtomId::ZERO`] as the head is the empty list.
+///
+/// ```
+/// use astreum_core::atom::{ListError, MemoryStore, bytes_list, collect_list};
+///
+/// let (head, atoms) = bytes_list(&["one", "two", "three"]);
+/// let store: MemoryStore = atoms.iter().cloned().collect();
+/// assert_eq!(collect_list(&store, head, 10), Ok(atoms));
+/// assert_eq!(collect_list(&store, head, 2), Err(ListError::TooLong { max: 2 }));
+/// ```
 ///
 /// # Errors
 /// Returns [`ListError::Source`] if an atom is missing or the source fails, and

@@ -4,6 +4,16 @@ use super::{Atom, AtomId};
 
 /// Length of a run of list atoms that starts with an atom known by its id, and the id that follows
 /// it. Ids are hashes, so the values never change.
+///
+/// ```
+/// use astreum_core::atom::{AtomId, ListMeasurer, ListStretch, bytes_list};
+///
+/// let (head, atoms) = bytes_list(&["one"]);
+/// let mut measurer = ListMeasurer::new(head, 10, 1_000);
+/// assert!(measurer.push(head, &atoms[0]));
+/// let stretch = ListStretch { atoms: 1, bytes: 33 + 3, next: AtomId::ZERO };
+/// assert_eq!(measurer.stretch(), stretch);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ListStretch {
     /// Number of atoms in the run.
@@ -84,6 +94,17 @@ impl ListMeasurer {
 
     /// Adds a run that was measured earlier and starts with the expected atom. Returns `false` and
     /// adds nothing if the run is empty or no atom is expected.
+    ///
+    /// ```
+    /// use astreum_core::atom::{ListMeasurer, ListStretch, bytes_list};
+    ///
+    /// // The last two atoms were measured before.
+    /// let (head, atoms) = bytes_list(&["one", "two", "three"]);
+    /// let known = ListStretch { atoms: 2, bytes: 2 * 33 + 8, next: atoms[2].next() };
+    /// let mut measurer = ListMeasurer::new(head, 10, 1_000);
+    /// assert!(measurer.push(head, &atoms[0]) && measurer.skip(known));
+    /// assert_eq!((measurer.wanted(), measurer.stretch().atoms), (None, 3));
+    /// ```
     pub fn skip(&mut self, run: ListStretch) -> bool {
         if run.atoms == 0 || self.wanted().is_none() {
             return false;
@@ -97,6 +118,15 @@ impl ListMeasurer {
     }
 
     /// Returns whether the list is longer than allowed.
+    ///
+    /// ```
+    /// use astreum_core::atom::{ListMeasurer, bytes_list};
+    ///
+    /// let (head, atoms) = bytes_list(&["one", "two"]);
+    /// let mut measurer = ListMeasurer::new(head, 1, 1_000);
+    /// assert!(measurer.push(head, &atoms[0]) && measurer.push(atoms[1].id(), &atoms[1]));
+    /// assert!(measurer.is_too_long());
+    /// ```
     #[must_use]
     pub const fn is_too_long(&self) -> bool {
         self.stretch.atoms > self.max_atoms || self.stretch.bytes > self.max_bytes

@@ -34,6 +34,16 @@ pub const ID_BYTES: usize = 32;
 pub const HEADER_BYTES: usize = ID_BYTES + 1;
 
 /// Identifier of an atom: a BLAKE3 hash of its kind, data hash, link and length.
+///
+/// ```
+/// use astreum_core::atom::{Atom, AtomId};
+///
+/// let id = Atom::bytes(*b"abc").id();
+/// let text = "f794f3fc7bb7251d00d972ed8e16407c1111a671adcdcbf8fae61fc7a9c45e14";
+/// assert_eq!(id.to_string(), text);
+/// assert_eq!(text.parse(), Ok(id));
+/// assert!("f794".parse::<AtomId>().is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct AtomId([u8; ID_BYTES]);
 
@@ -48,6 +58,12 @@ impl AtomId {
     }
 
     /// Creates an id from a slice, or returns `None` if it does not have exactly 32 bytes.
+    ///
+    /// ```
+    /// use astreum_core::atom::AtomId;
+    /// assert_eq!(AtomId::from_slice(&[7; 32]), Some(AtomId::new([7; 32])));
+    /// assert_eq!(AtomId::from_slice(&[7; 31]), None);
+    /// ```
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
@@ -60,6 +76,12 @@ impl AtomId {
     }
 
     /// Returns whether this is [`AtomId::ZERO`].
+    ///
+    /// ```
+    /// use astreum_core::atom::{Atom, AtomId};
+    /// assert!(AtomId::ZERO.is_zero());
+    /// assert!(Atom::bytes(*b"the only item").next().is_zero());
+    /// ```
     #[must_use]
     pub fn is_zero(&self) -> bool {
         *self == Self::ZERO
@@ -118,6 +140,13 @@ impl FromStr for AtomId {
 }
 
 /// Kind of an atom: the meaning of its data.
+///
+/// ```
+/// use astreum_core::atom::{Atom, AtomKind};
+/// assert_eq!(Atom::symbol("add").kind(), AtomKind::Symbol);
+/// assert_eq!(AtomKind::List.code(), 2);
+/// assert_eq!(AtomKind::from_code(3), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum AtomKind {
@@ -153,6 +182,15 @@ impl AtomKind {
 }
 
 /// Reason bytes are not an atom.
+///
+/// ```
+/// use astreum_core::atom::{Atom, AtomError};
+///
+/// let mut bytes = Atom::bytes(*b"abc").to_bytes();
+/// bytes[32] = 9;
+/// assert_eq!(Atom::from_bytes(&bytes), Err(AtomError::UnknownKind { code: 9 }));
+/// assert_eq!(Atom::from_bytes(&bytes[..20]), Err(AtomError::TooShort { len: 20 }));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AtomError {
     /// The bytes are shorter than the 33 bytes of the header.
@@ -189,6 +227,17 @@ impl fmt::Display for AtomError {
 impl core::error::Error for AtomError {}
 
 /// Atom: a kind, a link and data. Cloning is cheap because the data is shared.
+///
+/// ```
+/// use astreum_core::atom::{Atom, AtomKind};
+///
+/// let last = Atom::bytes(*b"two");
+/// let first = Atom::new(AtomKind::Bytes, *b"one", last.id());
+/// assert_eq!((first.kind(), first.data()), (AtomKind::Bytes, b"one".as_slice()));
+/// assert_eq!(first.next(), last.id());
+/// // The id commits to the link: the same data without it is another atom.
+/// assert_ne!(first.id(), Atom::bytes(*b"one").id());
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Atom {
     kind: AtomKind,
@@ -198,6 +247,12 @@ pub struct Atom {
 
 impl Atom {
     /// Creates an atom of any kind.
+    ///
+    /// ```
+    /// use astreum_core::atom::{Atom, AtomId, AtomKind};
+    /// let atom = Atom::new(AtomKind::Symbol, *b"add", AtomId::ZERO);
+    /// assert_eq!(atom, Atom::symbol("add"));
+    /// ```
     #[must_use]
     pub fn new(kind: AtomKind, data: impl Into<Arc<[u8]>>, next: AtomId) -> Self {
         Self {
@@ -208,6 +263,13 @@ impl Atom {
     }
 
     /// Creates a bytes atom without a link.
+    ///
+    /// ```
+    /// use astreum_core::atom::Atom;
+    /// let atom = Atom::bytes(*b"abc");
+    /// assert_eq!(atom.data(), b"abc");
+    /// assert_eq!(atom, Atom::bytes(vec![0x61, 0x62, 0x63]));
+    /// ```
     #[must_use]
     pub fn bytes(data: impl Into<Arc<[u8]>>) -> Self {
         Self::new(AtomKind::Bytes, data, AtomId::ZERO)
@@ -220,12 +282,29 @@ impl Atom {
     }
 
     /// Creates a list atom with the first item `child` and the remaining list `rest`.
+    ///
+    /// ```
+    /// use astreum_core::atom::Atom;
+    ///
+    /// // The list `(a b)`: one list atom for each item.
+    /// let (a, b) = (Atom::symbol("a"), Atom::symbol("b"));
+    /// let rest = Atom::list(b.id(), Atom::empty_list().next());
+    /// let list = Atom::list(a.id(), rest.id());
+    /// assert_eq!(list.data(), a.id().as_bytes());
+    /// assert_eq!(list.next(), rest.id());
+    /// ```
     #[must_use]
     pub fn list(child: AtomId, rest: AtomId) -> Self {
         Self::new(AtomKind::List, *child.as_bytes(), rest)
     }
 
     /// Creates the atom that represents the empty list.
+    ///
+    /// ```
+    /// use astreum_core::{atom::Atom, expr::Expr};
+    /// assert!(Atom::empty_list().data().is_empty());
+    /// assert_eq!(Atom::empty_list().id(), Expr::list([]).id());
+    /// ```
     #[must_use]
     pub fn empty_list() -> Self {
         Self::new(AtomKind::List, [], AtomId::ZERO)
@@ -256,6 +335,12 @@ impl Atom {
     }
 
     /// Returns the id; hashes the data and the header.
+    ///
+    /// ```
+    /// use astreum_core::atom::{Atom, AtomKind, atom_id};
+    /// let atom = Atom::bytes(*b"abc");
+    /// assert_eq!(atom.id(), atom_id(AtomKind::Bytes, b"abc", atom.next()));
+    /// ```
     #[must_use]
     pub fn id(&self) -> AtomId {
         atom_id(self.kind, &self.data, self.next)
@@ -268,6 +353,15 @@ impl Atom {
     }
 
     /// Returns the stored form: next id, kind, data.
+    ///
+    /// ```
+    /// use astreum_core::atom::Atom;
+    ///
+    /// let atom = Atom::bytes(*b"abc");
+    /// let bytes = atom.to_bytes();
+    /// assert_eq!(bytes.len(), atom.stored_len());
+    /// assert_eq!((bytes[32], &bytes[33..]), (1, b"abc".as_slice()));
+    /// ```
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.stored_len());
@@ -276,6 +370,15 @@ impl Atom {
     }
 
     /// Appends the stored form to `out`.
+    ///
+    /// ```
+    /// use astreum_core::atom::Atom;
+    ///
+    /// let mut record = b"header".to_vec();
+    /// let atom = Atom::symbol("x");
+    /// atom.write_to(&mut record);
+    /// assert_eq!(record[6..], atom.to_bytes());
+    /// ```
     pub fn write_to(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.next.as_bytes());
         out.push(self.kind.code());
@@ -283,6 +386,12 @@ impl Atom {
     }
 
     /// Reads the stored form.
+    ///
+    /// ```
+    /// use astreum_core::atom::Atom;
+    /// let atom = Atom::symbol("add");
+    /// assert_eq!(Atom::from_bytes(&atom.to_bytes()), Ok(atom));
+    /// ```
     ///
     /// # Errors
     /// Returns [`AtomError::TooShort`] if the header is incomplete, and [`AtomError::UnknownKind`]
@@ -295,6 +404,12 @@ impl Atom {
 
 /// Splits stored bytes into kind, next id and data without copying the data.
 ///
+/// ```
+/// use astreum_core::atom::{Atom, AtomId, AtomKind, split_stored};
+/// let bytes = Atom::bytes(*b"abc").to_bytes();
+/// assert_eq!(split_stored(&bytes), Ok((AtomKind::Bytes, AtomId::ZERO, b"abc".as_slice())));
+/// ```
+///
 /// # Errors
 /// As [`Atom::from_bytes`].
 pub fn split_stored(bytes: &[u8]) -> Result<(AtomKind, AtomId, &[u8]), AtomError> {
@@ -306,6 +421,12 @@ pub fn split_stored(bytes: &[u8]) -> Result<(AtomKind, AtomId, &[u8]), AtomError
 }
 
 /// Returns the id of the atom with these parts.
+///
+/// ```
+/// use astreum_core::atom::{Atom, AtomId, AtomKind, atom_id};
+/// let id = atom_id(AtomKind::Symbol, b"add", AtomId::ZERO);
+/// assert_eq!(id, Atom::symbol("add").id());
+/// ```
 #[must_use]
 pub fn atom_id(kind: AtomKind, data: &[u8], next: AtomId) -> AtomId {
     let data_hash = *blake3::hash(data).as_bytes();
@@ -315,6 +436,13 @@ pub fn atom_id(kind: AtomKind, data: &[u8], next: AtomId) -> AtomId {
 
 /// Returns the id of the atom whose data has this hash and this length in bytes; the data itself is
 /// not needed.
+///
+/// ```
+/// use astreum_core::atom::{Atom, AtomId, AtomKind, id_from_parts};
+/// let hash = *blake3::hash(b"abc").as_bytes();
+/// let id = id_from_parts(AtomKind::Bytes, &hash, AtomId::ZERO, 3);
+/// assert_eq!(id, Atom::bytes(*b"abc").id());
+/// ```
 #[must_use]
 pub fn id_from_parts(kind: AtomKind, data_hash: &[u8; 32], next: AtomId, len: u64) -> AtomId {
     AtomId(*blake3::hash(&id_preimage(kind, data_hash, next, len)).as_bytes())

@@ -11,6 +11,18 @@ use hashbrown::HashMap;
 ///
 /// "Missing" is not a failure: it carries the id that the caller can fetch elsewhere before it
 /// tries again.
+///
+/// ```
+/// use astreum_core::atom::{AtomId, AtomSource, MemoryStore, SourceError};
+///
+/// let id = AtomId::new([7; 32]);
+/// match MemoryStore::new().atom(&id) {
+///     Ok(atom) => panic!("found {atom:?}"),
+///     // Fetch it elsewhere, insert it, and try again.
+///     Err(SourceError::Missing(missing)) => assert_eq!(missing, id),
+///     Err(SourceError::Failed(error)) => match error {},
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SourceError<E> {
     /// The source works but does not have this atom.
@@ -86,6 +98,30 @@ pub trait AtomSource {
 }
 
 /// Sink of atoms.
+///
+/// A sink that counts what it is given:
+///
+/// ```
+/// use astreum_core::atom::{Atom, AtomId, AtomSink};
+/// use core::convert::Infallible;
+///
+/// #[derive(Default)]
+/// struct Size(usize);
+///
+/// impl AtomSink for Size {
+///     type Error = Infallible;
+///
+///     fn put(&mut self, _: AtomId, atom: Atom) -> Result<(), Infallible> {
+///         self.0 += atom.stored_len();
+///         Ok(())
+///     }
+/// }
+///
+/// let mut size = Size::default();
+/// astreum_core::text::parse("(a a)")?.write_atoms(&mut size)?;
+/// assert_eq!(size.0, 2 * (33 + 1) + 2 * (33 + 32));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub trait AtomSink {
     /// Error of the sink.
     type Error;
@@ -130,6 +166,15 @@ impl<T: AtomSink + ?Sized> AtomSink for &mut T {
 }
 
 /// Unbounded in-memory atom store. Its internal order is not observable.
+///
+/// ```
+/// use astreum_core::atom::{Atom, AtomSource, MemoryStore};
+///
+/// let mut store = MemoryStore::new();
+/// let id = store.insert(Atom::bytes(*b"abc"));
+/// assert_eq!(store.atom(&id), Ok(Atom::bytes(*b"abc")));
+/// assert_eq!(store.len(), 1);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     atoms: HashMap<AtomId, Atom, BuildHasherDefault<IdBits>>,
@@ -164,6 +209,14 @@ impl MemoryStore {
     }
 
     /// Stores `atom` under its own id and returns the id.
+    ///
+    /// ```
+    /// use astreum_core::atom::{Atom, MemoryStore};
+    /// let (mut store, atom) = (MemoryStore::new(), Atom::symbol("add"));
+    /// assert_eq!(store.insert(atom.clone()), atom.id());
+    /// assert_eq!(store.insert(atom.clone()), atom.id());
+    /// assert_eq!(store.len(), 1);
+    /// ```
     pub fn insert(&mut self, atom: Atom) -> AtomId {
         let id = atom.id();
         self.atoms.insert(id, atom);
@@ -171,6 +224,14 @@ impl MemoryStore {
     }
 
     /// Removes an atom and returns it.
+    ///
+    /// ```
+    /// use astreum_core::atom::{Atom, AtomSource, MemoryStore, SourceError};
+    /// let mut store = MemoryStore::new();
+    /// let id = store.insert(Atom::symbol("add"));
+    /// assert_eq!(store.remove(&id), Some(Atom::symbol("add")));
+    /// assert_eq!(store.atom(&id), Err(SourceError::Missing(id)));
+    /// ```
     pub fn remove(&mut self, id: &AtomId) -> Option<Atom> {
         self.atoms.remove(id)
     }
@@ -188,6 +249,13 @@ impl MemoryStore {
     }
 
     /// Returns the atoms in the order of their ids.
+    ///
+    /// ```
+    /// use astreum_core::atom::{Atom, MemoryStore};
+    /// let store: MemoryStore = ["a", "b", "c"].map(Atom::symbol).into_iter().collect();
+    /// assert!(store.iter().is_sorted_by_key(|(id, _)| *id));
+    /// assert!(store.iter().all(|(id, atom)| atom.id() == *id));
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (&AtomId, &Atom)> {
         let mut atoms: Vec<(&AtomId, &Atom)> = self.atoms.iter().collect();
         atoms.sort_unstable_by_key(|(id, _)| *id);
@@ -228,6 +296,15 @@ impl AtomSink for MemoryStore {
 }
 
 /// Store that is always empty and discards every atom.
+///
+/// ```
+/// use astreum_core::atom::{AtomId, AtomSource, NoStore, SourceError};
+/// use astreum_core::expr::Expr;
+///
+/// let mut store = NoStore;
+/// let id = Expr::symbol("add").write_atoms(&mut store).unwrap();
+/// assert_eq!(store.atom(&id), Err(SourceError::Missing(id)));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoStore;
 

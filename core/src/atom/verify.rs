@@ -25,6 +25,16 @@ pub struct AtomVerifier {
 }
 
 /// Reason stored bytes are not the expected atom.
+///
+/// ```
+/// use astreum_core::atom::{Atom, AtomVerifier, VerifyError};
+///
+/// let (asked, received) = (Atom::bytes(*b"abc"), Atom::bytes(*b"abd"));
+/// let mut verifier = AtomVerifier::new(asked.id());
+/// verifier.update(&received.to_bytes());
+/// let error = VerifyError::OtherAtom { actual: received.id() };
+/// assert_eq!(verifier.finish(), Err(error));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VerifyError {
     /// The bytes are not a valid atom.
@@ -70,6 +80,15 @@ impl AtomVerifier {
     }
 
     /// Returns the atom's kind and next id if the bytes are the expected atom.
+    ///
+    /// ```
+    /// use astreum_core::atom::{Atom, AtomId, AtomKind, AtomVerifier};
+    ///
+    /// let atom = Atom::symbol("add");
+    /// let mut verifier = AtomVerifier::new(atom.id());
+    /// verifier.update(&atom.to_bytes());
+    /// assert_eq!(verifier.finish(), Ok((AtomKind::Symbol, AtomId::ZERO)));
+    /// ```
     ///
     /// # Errors
     /// Returns [`VerifyError::Malformed`] if the bytes are not an atom, and

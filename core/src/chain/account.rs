@@ -10,6 +10,16 @@ use core::fmt;
 use core::str::FromStr;
 
 /// Address of an account: an Ed25519 public key, or 32 bytes without a known secret key.
+///
+/// ```
+/// use astreum_core::chain::Address;
+/// use astreum_core::crypto::SigningKey;
+///
+/// let address = Address::from(SigningKey::from_seed(&[1; 32]).verifying_key());
+/// assert_eq!(address.to_string().len(), 64);
+/// assert_eq!(address.to_string().parse(), Ok(address));
+/// assert!("7".parse::<Address>().is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address([u8; 32]);
 
@@ -87,6 +97,16 @@ impl FromStr for Address {
 }
 
 /// Account record. The default value is an unused account.
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::chain::Account;
+///
+/// let account = Account { balance: 5_u64.into(), ..Account::default() };
+/// let mut store = MemoryStore::new();
+/// let id = account.write(&mut store).unwrap();
+/// assert_eq!(Account::read(&store, id).unwrap(), account);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Account {
     /// Amount that the account can spend.
@@ -103,6 +123,14 @@ pub struct Account {
 
 impl Account {
     /// Returns the record's id and its atoms, last atom of the list first.
+    ///
+    /// ```
+    /// use astreum_core::chain::Account;
+    /// let (id, atoms) = Account::default().to_atoms();
+    /// assert!(atoms.iter().all(|(id, atom)| atom.id() == *id));
+    /// // The last one is the head of the list.
+    /// assert_eq!(atoms.last().map(|(id, _)| *id), Some(id));
+    /// ```
     #[must_use]
     pub fn to_atoms(&self) -> (AtomId, RecordAtoms) {
         let list = |id: &AtomId| (AtomKind::List, (*id.as_bytes()).into());
@@ -131,6 +159,24 @@ impl Account {
 
     /// Finds the account at `address` in the accounts trie with the root `accounts`; `None` if the
     /// account is unused.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Account, DEFAULT_BALANCE};
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let account = Account::find(&store, parent.accounts, &validator)?.ok_or("unused")?;
+    /// assert_eq!(account.balance, DEFAULT_BALANCE);
+    /// assert_eq!(Account::find(&store, parent.accounts, &Address::new([7; 32]))?, None);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Fails if an atom is missing, or if the trie or the account record is malformed.

@@ -21,6 +21,26 @@ pub(super) const NONCE_FIELD: usize = FIELDS - 1;
 const MINT_FIELD: usize = 7;
 
 /// Content of a block, without the signature.
+///
+/// ```
+/// use astreum_core::chain::Header;
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// let header: &Header = parent.header();
+/// assert_eq!((header.height.to_u64(), header.previous.is_zero()), (Some(0), true));
+/// // The id commits to every field.
+/// let later = Header { timestamp: 1_700_000_002_u64.into(), ..header.clone() };
+/// assert_ne!(later.signed(None).id(), parent.id());
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Header {
     /// Id of the chain.
@@ -58,6 +78,24 @@ pub struct Header {
 impl Header {
     /// Signs the header as it is, without proof of work; [`Miner`](super::Miner) searches for a
     /// nonce.
+    ///
+    /// ```
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let mut header = parent.header().clone();
+    /// header.validator = Address::from(key.verifying_key());
+    /// let block = header.sign(&key);
+    /// assert_eq!(block.verify_signature(), Ok(()));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn sign(self, key: &SigningKey) -> Block {
         let body_hash = self.atoms(true, &[]).body_list;
@@ -113,6 +151,25 @@ fn signature_bytes(signature: Option<&Signature>) -> &[u8] {
 }
 
 /// Header with its signature. Dereferences to its [`Header`].
+///
+/// ```
+/// use astreum_core::chain::Block;
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// let block = Block::read(&store, parent.id())?;
+/// assert_eq!(block, parent);
+/// assert!(block.is_genesis() && block.height.is_zero());
+/// assert_eq!(block.timestamp.to_u64(), Some(1_700_000_000));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Block {
     header: Header,
@@ -164,6 +221,25 @@ impl Block {
 
     /// Verifies the block producer's signature.
     ///
+    /// ```
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// // A genesis is not signed.
+    /// assert!(parent.verify_signature().is_err());
+    /// let mut header = parent.header().clone().sign(&key).header().clone();
+    /// header.validator = Address::new([2; 32]);
+    /// assert!(header.sign(&key).verify_signature().is_err());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Fails if there is no signature, the producer's address is not a key, or the signature does
     /// not match.
@@ -174,6 +250,23 @@ impl Block {
     }
 
     /// Returns the block's atoms: body, list, signature, version, type.
+    ///
+    /// ```
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let atoms = parent.to_atoms();
+    /// let (id, head) = atoms.last().ok_or("no atoms")?;
+    /// assert_eq!((*id, head.data()), (parent.id(), b"block".as_slice()));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn to_atoms(&self) -> RecordAtoms {
         let signature = signature_bytes(self.signature.as_ref());
@@ -193,6 +286,26 @@ impl Block {
     ///
     /// A body of 14 fields, which omits the minted total, is read as the reference reads it: with a
     /// total of 0. No current implementation writes such a body.
+    ///
+    /// ```
+    /// use astreum_core::chain::Block;
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let mut copy = MemoryStore::new();
+    /// let error = Block::read(&copy, parent.id()).unwrap_err();
+    /// assert_eq!(error.missing(), Some(parent.id()));
+    /// parent.write(&mut copy)?;
+    /// assert_eq!(Block::read(&copy, parent.id())?, parent);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Fails if an atom is missing or the record is malformed.

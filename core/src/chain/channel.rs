@@ -210,6 +210,18 @@ impl<'d> Claim<'d> {
 
 /// Returns the message that a payer signs to let `taker` withdraw `amount`; `None` if the chain id
 /// has more than 64 bits: such a chain has no withdrawals.
+///
+/// ```
+/// use astreum_core::chain::{Address, channel::{WITHDRAW, withdrawal_message}};
+/// use astreum_core::crypto::SigningKey;
+///
+/// let payer = SigningKey::from_seed(&[1; 32]);
+/// let (from, to) = (Address::from(payer.verifying_key()), Address::new([2; 32]));
+/// let message = withdrawal_message(&7_u64.into(), &from, &to, 1, 500).unwrap();
+/// assert_eq!((message[0], message.len()), (WITHDRAW, 89));
+/// let signature = payer.sign(&message);
+/// assert!(payer.verifying_key().verify(&message, &signature).is_ok());
+/// ```
 #[must_use]
 pub fn withdrawal_message(
     chain_id: &Natural,

@@ -45,6 +45,18 @@ pub const SETTLED_BLOCKS: u64 = 32;
 const EARLIER_SLOTS: u64 = 12;
 
 /// Confirmation state of a block.
+///
+/// ```
+/// use astreum_core::chain::confirmations::Confirmation;
+///
+/// let (majority, total) = (600_u64.into(), 1_000_u64.into());
+/// // More than half of the stake, but too few blocks; then enough of them.
+/// let recent = Confirmation::new(15, &majority, &total, 15);
+/// assert!(matches!(recent, Confirmation::Included { .. }));
+/// assert_eq!(Confirmation::new(16, &majority, &total, 16), Confirmation::Safe);
+/// // Settled needs two thirds of the stake.
+/// assert_eq!(Confirmation::new(90, &majority, &total, 90), Confirmation::Safe);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Confirmation {
     /// The block is in the chain.
@@ -65,6 +77,17 @@ impl Confirmation {
     /// `blocks` and `stake` describe the part of the chain from the block up to the head, `total`
     /// is the total stake, both stakes as of the block's parent, and `slots` is the number of slots
     /// since the block was made.
+    ///
+    /// ```
+    /// use astreum_core::chain::confirmations::Confirmation;
+    /// use astreum_core::integer::Natural;
+    ///
+    /// let (stake, total) = (Natural::from(700_u64), Natural::from(1_000_u64));
+    /// assert_eq!(Confirmation::new(32, &stake, &total, 32), Confirmation::Settled);
+    /// assert_eq!(Confirmation::new(16, &stake, &total, 16), Confirmation::Safe);
+    /// let recent = Confirmation::new(3, &stake, &total, 3);
+    /// assert!(matches!(recent, Confirmation::Included { .. }));
+    /// ```
     #[must_use]
     pub fn new(blocks: u64, stake: &Natural, total: &Natural, slots: u64) -> Self {
         let times = |factor: u64, number: &Natural| &Natural::from(factor) * number;
@@ -93,6 +116,12 @@ fn undo_stake(blocks: u64, stake: &Natural, slots: u64) -> Natural {
 }
 
 /// Returns the slots between a block's timestamp and now, both in seconds since the Unix epoch.
+///
+/// ```
+/// use astreum_core::chain::confirmations::slots_since;
+/// assert_eq!(slots_since(1_700_000_000, 1_700_000_020), 10);
+/// assert_eq!(slots_since(1_700_000_000, 1_699_999_999), 0);
+/// ```
 #[must_use]
 pub const fn slots_since(timestamp: u64, now: u64) -> u64 {
     now.saturating_sub(timestamp) / SLOT_SECONDS
@@ -100,6 +129,20 @@ pub const fn slots_since(timestamp: u64, now: u64) -> u64 {
 
 /// Count of the blocks from one block up to the head. Memory is bounded by the number of
 /// validators.
+///
+/// ```
+/// use astreum_core::chain::confirmations::{Confirmation, Confirmations};
+/// use astreum_core::chain::{Address, StakeTable, Stakes};
+///
+/// let validator = Address::new([1; 32]);
+/// let stakes = StakeTable::from(&Stakes::from([(validator, 100_u64.into())]));
+/// let mut seen = Confirmations::new(&stakes);
+/// for _ in 0..32 {
+///     seen.add(validator);
+/// }
+/// assert_eq!((seen.blocks(), seen.stake().to_u64()), (32, Some(100)));
+/// assert_eq!(seen.state(32), Confirmation::Settled);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Confirmations<V> {
     stakes: V,
@@ -160,6 +203,17 @@ impl<V: StakeView> Confirmations<V> {
 }
 
 /// Share of the stake that produced the last blocks.
+///
+/// ```
+/// use astreum_core::chain::confirmations::ActiveStake;
+/// use astreum_core::chain::{Address, StakeTable, Stakes};
+///
+/// let [first, second] = [1, 2].map(|byte| Address::new([byte; 32]));
+/// let stakes = Stakes::from([(first, 40_u64.into()), (second, 60_u64.into())]);
+/// let active = ActiveStake::of(&StakeTable::from(&stakes), [first; 100]);
+/// assert!(active.is_stalled());
+/// assert_eq!((active.blocks, active.inactive_percent()), (100, 60));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ActiveStake {
     /// Number of blocks examined.

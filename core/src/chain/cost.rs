@@ -28,6 +28,14 @@ const TRANSACTION_FIXED_BYTES: u64 = TRANSACTION_ATOMS * ATOM_BYTES + 11 + 1 + 6
 const RESERVED_NUMBER_BYTES: u64 = 24;
 
 /// Price of storage in one block.
+///
+/// ```
+/// use astreum_core::chain::cost::Price;
+///
+/// let price = Price::new(1_u64.into(), 100_u64.into());
+/// assert_eq!(price.of(526).and_then(|cost| cost.to_u64()), Some(6));
+/// assert_eq!(Price::new(1_u64.into(), 0_u64.into()).of(526), None);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Price {
     stake: Natural,
@@ -55,6 +63,13 @@ impl Price {
     /// the amount; `None` as in [`Price::of`].
     ///
     /// The actual cost depends on the length of the transaction's integers and can be more or less.
+    ///
+    /// ```
+    /// use astreum_core::chain::cost::Price;
+    /// // The fee, and one for each of the two stored items.
+    /// let price = Price::new(1_u64.into(), 1_000_000_u64.into());
+    /// assert_eq!(price.reserve(0).and_then(|balance| balance.to_u64()), Some(3));
+    /// ```
     #[must_use]
     pub fn reserve(&self, data_bytes: usize) -> Option<Natural> {
         // A usize has at most 64 bits, and a data length is far below its maximum.
@@ -64,6 +79,24 @@ impl Price {
 }
 
 /// Returns the stored bytes of all atoms of this transaction.
+///
+/// ```
+/// use astreum_core::chain::cost::stored_bytes;
+/// use astreum_core::chain::{Address, Unsigned};
+/// use astreum_core::crypto::SigningKey;
+///
+/// let transfer = Unsigned {
+///     chain_id: 0_u64.into(),
+///     amount: 100_u64.into(),
+///     counter: 1_u64.into(),
+///     data: b"note".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// let transfer = transfer.sign(&SigningKey::from_seed(&[1; 32]));
+/// let atoms = transfer.to_atoms();
+/// let bytes: usize = atoms.iter().map(|(_, atom)| atom.stored_len()).sum();
+/// assert_eq!(stored_bytes(&transfer), bytes as u64);
+/// ```
 #[must_use]
 pub fn stored_bytes(transaction: &Transaction) -> u64 {
     let number_bytes = |number: &Natural| number.bit_length().div_ceil(8).max(1);

@@ -61,6 +61,27 @@ pub struct Body {
 impl Body {
     /// Returns the header of a block with this body after `parent`, with a nonce of 0 and no proof
     /// of work.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Builder, Election};
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+    /// let body = Builder::new(&store, &parent, &stakes).finish(&mut Scalar, Some(validator))?;
+    /// let time = &parent.timestamp + &2_u64.into();
+    /// let header = body.header(&parent, validator, time, Natural::ONE);
+    /// assert_eq!((header.previous, header.height.to_u64()), (parent.id(), Some(1)));
+    /// assert_eq!(header.accounts, body.accounts);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn header(
         &self,
@@ -90,6 +111,34 @@ impl Body {
 }
 
 /// Executor of one block: applies its transactions in order.
+///
+/// ```
+/// use astreum_core::chain::{Builder, Election, Status, Unsigned};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// let transfer = Unsigned {
+///     chain_id: Natural::ZERO,
+///     amount: 100_u64.into(),
+///     counter: 1_u64.into(),
+///     data: b"".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// let mut builder = Builder::new(&store, &parent, &stakes);
+/// assert_eq!(builder.apply(&transfer.sign(&key))?, Ok(Status::Success));
+/// let body = builder.finish(&mut Scalar, Some(validator))?;
+/// assert_eq!((body.transaction_ids.len(), body.receipt_values.len()), (1, 1));
+/// assert!(body.reward_claimed);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub struct Builder<S> {
     state: State<S>,
     parent: ParentTotals,
@@ -153,6 +202,35 @@ impl<S: AtomSource> Builder<S> {
 
     /// Applies a transaction and adds it to the body. The caller has verified the signature. A
     /// rejected transaction is not added and has changed nothing.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Builder, Election, Rejection, Unsigned};
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+    /// let transfer = Unsigned {
+    ///     chain_id: Natural::ZERO,
+    ///     amount: 100_u64.into(),
+    ///     counter: 1_u64.into(),
+    ///     data: b"".as_slice().into(),
+    ///     recipient: Address::new([2; 32]),
+    /// };
+    /// let transfer = transfer.sign(&key);
+    /// let mut builder = Builder::new(&store, &parent, &stakes);
+    /// assert!(builder.apply(&transfer)?.is_ok());
+    /// // A replayed transaction is rejected and changes nothing.
+    /// assert_eq!(builder.apply(&transfer)?, Err(Rejection::Replayed));
+    /// assert_eq!(builder.len(), 1);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Fails if the state cannot be read, for example because an atom is missing. The body is

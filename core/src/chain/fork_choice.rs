@@ -163,12 +163,46 @@ pub struct IndexedBlock {
 }
 
 /// Index of the verified blocks that a host knows.
+///
+/// An index of one chain, in which the block with the id `[n; 32]` has the height `n`:
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::chain::fork_choice::{BlockIndex, ForkChoice, IndexedBlock, Settings};
+/// use astreum_core::chain::{Address, StakeTable};
+///
+/// struct Chain;
+///
+/// impl BlockIndex for Chain {
+///     fn block(&self, id: &AtomId) -> Option<IndexedBlock> {
+///         let height = u64::from(id.as_bytes()[0].checked_sub(1)?);
+///         let parent = AtomId::new([id.as_bytes()[0] - 1; 32]);
+///         let producer = Address::new([7; 32]);
+///         Some(IndexedBlock { height, parent, producer, timestamp: 2 * height })
+///     }
+/// }
+///
+/// let head = AtomId::new([5; 32]);
+/// let mut choice = ForkChoice::<StakeTable>::new(Settings::default());
+/// choice.set_head(&Chain, head).unwrap();
+/// assert_eq!(choice.head(), Some(head));
+/// ```
 pub trait BlockIndex {
     /// Returns a block; `None` if it is not in the index, or no longer.
     fn block(&self, id: &AtomId) -> Option<IndexedBlock>;
 }
 
 /// Stakes as of one block.
+///
+/// ```
+/// use astreum_core::chain::fork_choice::StakeView;
+/// use astreum_core::chain::{Address, StakeTable, Stakes};
+///
+/// let validator = Address::new([7; 32]);
+/// let table = StakeTable::from(&Stakes::from([(validator, 5_u64.into())]));
+/// assert_eq!(StakeView::stake(&table, &validator), 5);
+/// assert_eq!(StakeView::total(&table), 5);
+/// ```
 pub trait StakeView {
     /// Returns the stake of a validator; 0 if it has no stake.
     fn stake(&self, validator: &Address) -> Natural;
@@ -241,6 +275,27 @@ impl From<AtomId> for Tip {
 }
 
 /// Reason that a block was not inserted.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::chain::fork_choice::{
+///     BlockIndex, ForkChoice, IndexedBlock, InsertError, Settings, Tip,
+/// };
+/// use astreum_core::chain::StakeTable;
+///
+/// struct Empty;
+///
+/// impl BlockIndex for Empty {
+///     fn block(&self, _: &AtomId) -> Option<IndexedBlock> {
+///         None
+///     }
+/// }
+///
+/// let id = AtomId::new([7; 32]);
+/// let mut choice = ForkChoice::<StakeTable>::new(Settings::default());
+/// let inserted = choice.insert(&Empty, Tip::from(id), 0);
+/// assert_eq!(inserted, Err(InsertError::NotIndexed(id)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InsertError {
     /// The timestamp is later than accepted. Insert the block again once it is not.
@@ -307,6 +362,16 @@ pub struct Reorganization {
 impl Reorganization {
     /// Returns whether more than [`NEAR_BLOCKS`] blocks are undone, which should be shown to the
     /// operator.
+    ///
+    /// ```
+    /// use astreum_core::atom::AtomId;
+    /// use astreum_core::chain::fork_choice::Reorganization;
+    ///
+    /// let [from, to, fork] = [1, 2, 3].map(|byte| AtomId::new([byte; 32]));
+    /// let moved = Reorganization { from: Some(from), to, height: 90, fork, undone: 2, added: 3 };
+    /// assert!(!moved.is_deep());
+    /// assert!(Reorganization { undone: 17, ..moved }.is_deep());
+    /// ```
     #[must_use]
     pub const fn is_deep(&self) -> bool {
         self.undone > NEAR_BLOCKS

@@ -123,6 +123,15 @@ pub struct Genesis {
 impl Genesis {
     /// Creates the genesis of a usable chain: the validator owns the supply and has the only stake,
     /// and storage has a price. See the module for the values.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Address, DEFAULT_BALANCE, DEFAULT_STAKE, Genesis};
+    ///
+    /// let validator = Address::new([7; 32]);
+    /// let genesis = Genesis::new(validator, 0_u64.into(), 1_700_000_000_u64.into());
+    /// assert_eq!(genesis.supply(), DEFAULT_BALANCE);
+    /// assert_eq!(genesis.stakes[&validator], DEFAULT_STAKE);
+    /// ```
     #[must_use]
     pub fn new(validator: Address, chain_id: Natural, timestamp: Natural) -> Self {
         Self {
@@ -139,6 +148,12 @@ impl Genesis {
 
     /// Creates the genesis that a reference validator creates. The treasury holds 1, the fees are
     /// 1, the validator has a balance of 0: no account can ever pay for a transaction.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Address, Genesis};
+    /// let genesis = Genesis::reference(Address::new([7; 32]), 0_u64.into(), 0_u64.into());
+    /// assert!(genesis.supply().is_zero() && !genesis.warnings().is_empty());
+    /// ```
     #[must_use]
     pub fn reference(validator: Address, chain_id: Natural, timestamp: Natural) -> Self {
         Self {
@@ -158,6 +173,13 @@ impl Genesis {
     }
 
     /// Returns the spendable supply: all balances except the treasury's and the burn account's.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Address, DEFAULT_BALANCE, Genesis};
+    /// let mut genesis = Genesis::new(Address::new([7; 32]), 0_u64.into(), 0_u64.into());
+    /// genesis.balances.insert(Address::new([8; 32]), 50_u64.into());
+    /// assert_eq!(genesis.supply(), DEFAULT_BALANCE + 50);
+    /// ```
     #[must_use]
     pub fn supply(&self) -> Natural {
         let owned = self.balances.iter();
@@ -176,6 +198,14 @@ impl Genesis {
 
     /// Returns the cost of a transfer without data, besides the amount, `blocks` blocks after
     /// genesis if nothing more is staked; `None` if the cumulative fees are 0.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Address, EXPENSIVE_TRANSFER_COST, Genesis, SLOT_SECONDS};
+    /// let genesis = Genesis::new(Address::new([7; 32]), 0_u64.into(), 0_u64.into());
+    /// assert_eq!(genesis.transfer_cost(0).and_then(|cost| cost.to_u64()), Some(3));
+    /// let after_a_year = genesis.transfer_cost(365 * 86_400 / SLOT_SECONDS).unwrap();
+    /// assert!(after_a_year <= EXPENSIVE_TRANSFER_COST);
+    /// ```
     #[must_use]
     pub fn transfer_cost(&self, blocks: u64) -> Option<Natural> {
         self.price(blocks, &Natural::ZERO).reserve(0)
@@ -194,6 +224,14 @@ impl Genesis {
     /// Blocks without transactions add about 6 KB each and cost nothing. With the height, the price
     /// grows and so does the supply, by the rewards. Growth that prices do not limit is limited by
     /// the bound that producers set on the growth of their blocks.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Address, Genesis};
+    /// // At least a tenth of the supply.
+    /// let genesis = Genesis::new(Address::new([7; 32]), 0_u64.into(), 0_u64.into());
+    /// let cost = genesis.filling_cost(0).unwrap();
+    /// assert!(&cost * &10_u64.into() >= genesis.supply());
+    /// ```
     #[must_use]
     pub fn filling_cost(&self, blocks: u64) -> Option<Natural> {
         let price = self.price(blocks, &Natural::ZERO);
@@ -234,6 +272,18 @@ impl Genesis {
     }
 
     /// Writes all atoms of the initial state to `sink` and returns the genesis block.
+    ///
+    /// ```
+    /// use astreum_core::atom::NoStore;
+    /// use astreum_core::chain::{Address, Genesis, GenesisError};
+    /// use astreum_core::trie::Scalar;
+    ///
+    /// let mut genesis = Genesis::new(Address::new([7; 32]), 0_u64.into(), 0_u64.into());
+    /// let block = genesis.build(&mut Scalar, &mut NoStore).unwrap();
+    /// assert!(block.is_genesis() && block.signature().is_none());
+    /// genesis.stakes.clear();
+    /// assert_eq!(genesis.build(&mut Scalar, &mut NoStore), Err(GenesisError::NoStake));
+    /// ```
     ///
     /// # Errors
     /// Fails if there is no stake or there are too many, the cumulative fees are 0, the validator
@@ -390,6 +440,14 @@ fn write_trie<K: AtomSink>(
 }
 
 /// Warning for an operator before starting a chain.
+///
+/// ```
+/// use astreum_core::chain::{Address, DEFAULT_TREASURY, Genesis, GenesisWarning, TREASURY};
+/// let mut genesis = Genesis::new(Address::new([7; 32]), 0_u64.into(), 0_u64.into());
+/// genesis.balances.insert(TREASURY, (1_000 * DEFAULT_TREASURY).into());
+/// let warnings = genesis.warnings();
+/// assert!(matches!(warnings[0], GenesisWarning::ExpensiveTransfers { .. }));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GenesisWarning {
     /// The treasury's balance makes transfers expensive.
@@ -443,6 +501,19 @@ impl fmt::Display for GenesisWarning {
 }
 
 /// Reason that a genesis is invalid or cannot be written.
+///
+/// ```
+/// use astreum_core::atom::NoStore;
+/// use astreum_core::chain::{Address, Genesis, GenesisError, TREASURY};
+/// use astreum_core::trie::Scalar;
+///
+/// let build = |genesis: &Genesis| genesis.build(&mut Scalar, &mut NoStore).unwrap_err();
+/// let reserved = Genesis::new(TREASURY, 0_u64.into(), 0_u64.into());
+/// assert_eq!(build(&reserved), GenesisError::ReservedValidator);
+/// let mut free = Genesis::new(Address::new([7; 32]), 0_u64.into(), 0_u64.into());
+/// free.cumulative_total_fees = 0_u64.into();
+/// assert_eq!(build(&free), GenesisError::NoFees);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GenesisError<E> {
     /// There is no stake, so no block could be made.

@@ -16,6 +16,17 @@ const BLOCK_HEAD_ATOMS: u64 = 4;
 const BLOCK_HEAD_BYTES: u64 = 5 + 1 + 64 + 32;
 
 /// Number of atoms and their stored bytes.
+///
+/// ```
+/// use astreum_core::atom::Atom;
+/// use astreum_core::chain::{Growth, INDEX_ENTRY_BYTES};
+///
+/// let atom = Atom::bytes(*b"abc");
+/// let stored = [(atom.id(), atom.clone()), (atom.id(), atom)];
+/// let growth = Growth::of_atoms(&stored);
+/// assert_eq!((growth.atoms, growth.bytes), (1, 33 + 3));
+/// assert_eq!(growth.pair_bytes(), 33 + 3 + INDEX_ENTRY_BYTES);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Growth {
     /// Number of atoms.
@@ -43,6 +54,28 @@ impl Growth {
     /// as well.
     ///
     /// The nonce need not be final: it changes a few bytes at most.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Builder, Election, Growth};
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+    /// // An empty block adds about 6 KB.
+    /// let body = Builder::new(&store, &parent, &stakes).finish(&mut Scalar, Some(validator))?;
+    /// let time = &parent.timestamp + &2_u64.into();
+    /// let header = body.header(&parent, validator, time, Natural::ONE);
+    /// let growth = Growth::of_block(&header, &body, []);
+    /// assert!(growth.atoms >= 19 && growth.pair_bytes() < 10_000);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn of_block<'t>(
         header: &Header,

@@ -51,6 +51,26 @@ pub enum StateError<E> {
 
 impl<E> StateError<E> {
     /// Returns the atom to fetch before a retry; `None` if no atom is missing.
+    ///
+    /// ```
+    /// use astreum_core::atom::NoStore;
+    /// use astreum_core::chain::{Builder, Election};
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+    /// // A body cannot be made without the accounts: fetch the atom and call again.
+    /// let made = Builder::new(NoStore, &parent, &stakes).finish(&mut Scalar, None);
+    /// assert_eq!(made.err().and_then(|error| error.missing()), Some(parent.accounts));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn missing(&self) -> Option<AtomId> {
         match self {

@@ -22,6 +22,13 @@ const LANES: usize = 16;
 
 /// Returns the difficulty of a block with `timestamp`: one more than the parent's if the gap is at
 /// most 1 second, one less if it is more than 2 seconds, and at least 1.
+///
+/// ```
+/// use astreum_core::chain::difficulty;
+/// use astreum_core::integer::Natural;
+/// let after = |gap: u64| difficulty(&Natural::ZERO, &gap.into(), &5_u64.into());
+/// assert_eq!([1, 2, 3].map(after), [6, 5, 4].map(Natural::new));
+/// ```
 #[must_use]
 pub fn difficulty(
     previous_timestamp: &Natural,
@@ -41,12 +48,48 @@ pub fn difficulty(
 
 /// Returns whether a block id has the proof of work that the parent's difficulty requires: at least
 /// that many leading zero bits, and at least one.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::chain::has_work;
+/// let mut id = [0xff; 32];
+/// id[0] = 0x0f;
+/// let id = AtomId::new(id);
+/// assert!(has_work(&id, &4_u64.into()) && !has_work(&id, &5_u64.into()));
+/// // At least one bit is always needed.
+/// assert!(!has_work(&AtomId::new([0xff; 32]), &0_u64.into()));
+/// ```
 #[must_use]
 pub fn has_work(id: &AtomId, previous_difficulty: &Natural) -> bool {
     *previous_difficulty.max(&Natural::ONE) <= u64::from(leading_zero_bits(id.as_bytes()))
 }
 
 /// Nonce search for one block, with a bounded number of attempts per call.
+///
+/// ```
+/// use astreum_core::chain::{Miner, has_work};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// let header = parent.header().clone();
+/// let mut miner = Miner::new(header, key, &6_u64.into());
+/// let block = loop {
+///     // A bounded number of attempts in each call.
+///     if let Some(block) = miner.try_nonces(64, &mut Scalar) {
+///         break block;
+///     }
+/// };
+/// assert!(has_work(&block.id(), &6_u64.into()) && block.verify_signature().is_ok());
+/// assert!(miner.attempts() > 0);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Miner {
     header: Header,
@@ -85,6 +128,24 @@ impl Miner {
     }
 
     /// Tries up to `count` further nonces; returns the first block with the required proof of work.
+    ///
+    /// ```
+    /// use astreum_core::chain::Miner;
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let mut miner = Miner::new(parent.header().clone(), key, &64_u64.into());
+    /// assert_eq!(miner.try_nonces(20, &mut Scalar), None);
+    /// assert_eq!((miner.attempts(), miner.header().nonce.to_u64()), (20, Some(20)));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn try_nonces(&mut self, count: u64, hasher: &mut impl BatchHasher) -> Option<Block> {
         let signer = Signer::Key(&self.key);
         let found = self.search.run(count, signer, hasher)?;

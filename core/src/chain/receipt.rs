@@ -9,6 +9,12 @@ use alloc::vec;
 const NAME: &[u8] = b"receipt";
 
 /// Result of a transaction that is part of a block. A rejected transaction has no receipt.
+///
+/// ```
+/// use astreum_core::chain::Status;
+/// assert_eq!(Status::from_code(1), Some(Status::Failed));
+/// assert_eq!((Status::Success.code(), Status::from_code(2)), (0, None));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Status {
@@ -48,6 +54,21 @@ impl Status {
 }
 
 /// Receipt of a transaction.
+///
+/// ```
+/// use astreum_core::atom::{AtomId, MemoryStore};
+/// use astreum_core::chain::{Receipt, Status, cost::FEE};
+///
+/// let receipt = Receipt {
+///     transaction: AtomId::new([7; 32]),
+///     status: Status::Success,
+///     cost: FEE,
+///     logs: AtomId::ZERO,
+/// };
+/// let mut store = MemoryStore::new();
+/// let id = receipt.write(&mut store).unwrap();
+/// assert_eq!(Receipt::read(&store, id).unwrap(), receipt);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Receipt {
     /// Id of the transaction.

@@ -23,6 +23,18 @@ pub(super) const VERSION: [u8; 1] = [1];
 pub type RecordAtoms = Vec<(AtomId, Atom)>;
 
 /// Reason that a record could not be read.
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::chain::{Receipt, RecordError, Account};
+///
+/// let mut store = MemoryStore::new();
+/// let id = Account::default().write(&mut store).unwrap();
+/// // An account is not a receipt.
+/// let error = Receipt::read(&store, id).unwrap_err();
+/// assert!(matches!(error, RecordError::Malformed { record, .. } if record == id));
+/// assert_eq!(error.missing(), None);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RecordError<E> {
     /// An atom is missing or the source failed.
@@ -97,6 +109,14 @@ pub struct SignedAtoms {
 ///
 /// A node works with the typed records. This function can also encode records that the types cannot
 /// represent, such as a block without a timestamp.
+///
+/// ```
+/// use astreum_core::chain::signed_atoms;
+/// let record = signed_atoms("block", &[b"only one field"], &[0; 64]);
+/// let (id, head) = record.atoms.last().unwrap();
+/// assert_eq!((*id, head.data()), (record.id, b"block".as_slice()));
+/// assert_ne!(record.body_head, record.body_list);
+/// ```
 #[must_use]
 pub fn signed_atoms(name: &str, fields: &[&[u8]], signature: &[u8]) -> SignedAtoms {
     let fields = fields.iter().map(|&field| (AtomKind::Bytes, field.into()));
@@ -138,6 +158,15 @@ pub(super) fn link(parts: Vec<(AtomKind, Arc<[u8]>)>) -> (AtomId, RecordAtoms) {
 }
 
 /// Writes all atoms to `sink`.
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::chain::{Account, write_atoms};
+/// let (id, atoms) = Account::default().to_atoms();
+/// let mut store = MemoryStore::new();
+/// write_atoms(atoms, &mut store).unwrap();
+/// assert_eq!(Account::read(&store, id).unwrap(), Account::default());
+/// ```
 ///
 /// # Errors
 /// Fails if the sink fails.

@@ -17,6 +17,23 @@ use core::ops::Deref;
 const NAME: &str = "transaction";
 
 /// Content of a transaction, without sender and signature.
+///
+/// ```
+/// use astreum_core::chain::{Address, Unsigned};
+/// use astreum_core::crypto::SigningKey;
+///
+/// let transfer = Unsigned {
+///     chain_id: 0_u64.into(),
+///     amount: 100_u64.into(),
+///     counter: 1_u64.into(),
+///     data: b"invoice 7".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// let key = SigningKey::from_seed(&[1; 32]);
+/// let transaction = transfer.clone().sign(&key);
+/// assert_eq!(*transaction, transfer);
+/// assert_eq!(*transaction.sender(), Address::from(key.verifying_key()));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unsigned {
     /// Id of the chain.
@@ -70,6 +87,26 @@ impl Unsigned {
 }
 
 /// Signed transaction. Dereferences to its [`Unsigned`] content.
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::chain::{Address, Transaction, Unsigned};
+/// use astreum_core::crypto::SigningKey;
+///
+/// let transfer = Unsigned {
+///     chain_id: 0_u64.into(),
+///     amount: 100_u64.into(),
+///     counter: 1_u64.into(),
+///     data: b"".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// let transaction = transfer.sign(&SigningKey::from_seed(&[1; 32]));
+/// let mut store = MemoryStore::new();
+/// transaction.write(&mut store)?;
+/// let read = Transaction::read(&store, transaction.id())?;
+/// assert_eq!((read.verify_signature(), read.amount.to_u64()), (Ok(()), Some(100)));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transaction {
     content: Unsigned,
@@ -114,6 +151,23 @@ impl Transaction {
 
     /// Verifies the sender's signature. This verdict is part of the consensus rules: individual
     /// verification as in OpenSSL.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Address, Unsigned};
+    /// use astreum_core::crypto::{SignatureError, SigningKey};
+    ///
+    /// let transfer = Unsigned {
+    ///     chain_id: 0_u64.into(),
+    ///     amount: 100_u64.into(),
+    ///     counter: 1_u64.into(),
+    ///     data: b"".as_slice().into(),
+    ///     recipient: Address::new([2; 32]),
+    /// };
+    /// let signed = transfer.clone().sign(&SigningKey::from_seed(&[1; 32]));
+    /// let changed = Unsigned { amount: 900_u64.into(), ..transfer };
+    /// let forged = changed.signed(*signed.sender(), *signed.signature());
+    /// assert_eq!(forged.verify_signature(), Err(SignatureError::Mismatch));
+    /// ```
     ///
     /// # Errors
     /// Fails if the sender's address is not a key or the signature does not match.

@@ -57,6 +57,24 @@ pub struct Position {
 
 impl Position {
     /// Returns the position after `parent`, which left these stakes.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Election, Position};
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+    /// let position = Position::after(&parent, &stakes);
+    /// assert_eq!((position.height.to_u64(), position.previous), (Some(1), parent.id()));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn after(parent: &Block, stakes: &StakeTable) -> Self {
         Self {
@@ -75,6 +93,35 @@ impl Position {
 }
 
 /// Result of a transaction.
+///
+/// ```
+/// use astreum_core::chain::{Election, Outcome, Position, State, Unsigned};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// let transfer = Unsigned {
+///     chain_id: Natural::ZERO,
+///     amount: 900_000_000_u64.into(),
+///     counter: 1_u64.into(),
+///     data: b"".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// let mut state = State::new(&store, Position::after(&parent, &stakes));
+/// match state.admit_and_apply(&transfer.sign(&key))? {
+///     // The sender cannot pay the amount, but it paid for the place in the block.
+///     Outcome::Applied { receipt, .. } => assert_eq!(receipt.status.code(), 1),
+///     Outcome::Rejected(rejection) => panic!("{rejection}"),
+/// }
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// The transaction is part of the block.
@@ -98,6 +145,36 @@ pub struct Sealed {
 }
 
 /// State that a block's transactions change, one after another.
+///
+/// ```
+/// use astreum_core::chain::{Election, Outcome, Position, State, Status, Unsigned};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// let transfer = Unsigned {
+///     chain_id: Natural::ZERO,
+///     amount: 100_u64.into(),
+///     counter: 1_u64.into(),
+///     data: b"".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// let mut state = State::new(&store, Position::after(&parent, &stakes));
+/// let Outcome::Applied { receipt, .. } = state.admit_and_apply(&transfer.sign(&key))? else {
+///     panic!("rejected");
+/// };
+/// assert_eq!(receipt.status, Status::Success);
+/// let account = state.account(&Address::new([2; 32]))?.ok_or("unused")?;
+/// assert_eq!(account.balance, 100);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub struct State<S> {
     pub(super) journal: Journal<S>,
     position: Position,
@@ -187,6 +264,32 @@ impl<S: AtomSource> State<S> {
 
     /// Applies a transaction whose signature the caller has verified: [`State::admit`], then
     /// [`State::apply`] with the additional rules of this implementation.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Election, Outcome, Position, Rejection, State, Unsigned};
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+    /// let foreign = Unsigned {
+    ///     chain_id: 7_u64.into(),
+    ///     amount: 100_u64.into(),
+    ///     counter: 1_u64.into(),
+    ///     data: b"".as_slice().into(),
+    ///     recipient: Address::new([2; 32]),
+    /// };
+    /// let mut state = State::new(&store, Position::after(&parent, &stakes));
+    /// let outcome = state.admit_and_apply(&foreign.sign(&key))?;
+    /// assert!(matches!(outcome, Outcome::Rejected(Rejection::ChainId { .. })));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Fails if the state cannot be read, for example because an atom is missing. Nothing has
@@ -601,6 +704,12 @@ impl<S: AtomSource> State<S> {
 ///
 /// So new stakes are always possible, and n of them need at least (1 + 1/1,000,000)^n of the
 /// previous total: 2.7 times as much for a million of them, 22,000 times as much for ten million.
+///
+/// ```
+/// use astreum_core::chain::min_new_stake;
+/// assert_eq!(min_new_stake(&250_000_u64.into()), 1);
+/// assert_eq!(min_new_stake(&1_000_001_u64.into()), 2);
+/// ```
 #[must_use]
 pub fn min_new_stake(total: &Natural) -> Natural {
     let minimum = total.div_ceil(&Natural::from(STAKE_PARTS));

@@ -28,6 +28,17 @@ pub const TAG_BYTES: usize = 16;
 pub type Nonce = [u8; NONCE_BYTES];
 
 /// Encryption key shared by two peers. Overwritten when dropped.
+///
+/// ```
+/// use astreum_core::crypto::SharedKey;
+///
+/// let key = SharedKey::from_bytes([7; 32]);
+/// let mut sealed = b"hello".to_vec();
+/// let tag = key.seal(&[1; 12], &mut sealed)?;
+/// sealed.extend(tag);
+/// assert_eq!(key.open(&[1; 12], &mut sealed)?, b"hello");
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct SharedKey(Zeroizing<[u8; KEY_BYTES]>);
 
@@ -44,6 +55,17 @@ impl fmt::Display for SealTooLong {
 impl core::error::Error for SealTooLong {}
 
 /// Error for a text that was not sealed with this key and nonce, or was modified in transit.
+///
+/// ```
+/// use astreum_core::crypto::{OpenError, SharedKey};
+///
+/// let key = SharedKey::from_bytes([7; 32]);
+/// let mut sealed = b"hello".to_vec();
+/// let tag = key.seal(&[1; 12], &mut sealed).unwrap();
+/// sealed.extend(tag);
+/// sealed[0] ^= 1;
+/// assert_eq!(key.open(&[1; 12], &mut sealed), Err(OpenError));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpenError;
 
@@ -83,6 +105,19 @@ impl SharedKey {
 
     /// Decrypts `sealed` (text, then tag) and appends the text to `out`, which is unchanged on
     /// failure.
+    ///
+    /// ```
+    /// use astreum_core::crypto::SharedKey;
+    ///
+    /// let (key, nonce) = (SharedKey::from_bytes([7; 32]), [1; 12]);
+    /// let mut sealed = b"world".to_vec();
+    /// let tag = key.seal(&nonce, &mut sealed)?;
+    /// sealed.extend(tag);
+    /// let mut text = b"hello ".to_vec();
+    /// key.open_to(&nonce, &sealed, &mut text)?;
+    /// assert_eq!(text, b"hello world");
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Returns [`OpenError`] if `sealed` is not authentic or shorter than a tag.

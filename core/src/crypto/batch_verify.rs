@@ -18,6 +18,17 @@ use sha2::{Digest, Sha512};
 const BATCH: usize = 16;
 
 /// Claim that a key signed a message.
+///
+/// ```
+/// use astreum_core::crypto::{Claim, SigningKey, verify_each};
+///
+/// // A claim without a valid key is false.
+/// let signature = SigningKey::from_seed(&[1; 32]).sign(b"message");
+/// let claim = Claim { key: None, message: b"message", signature: &signature };
+/// let mut verdicts = [true];
+/// verify_each(&[claim], &mut verdicts);
+/// assert_eq!(verdicts, [false]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'c> {
     /// Claimed signer, or `None` if its bytes are not a valid key.
@@ -32,6 +43,21 @@ pub struct Claim<'c> {
 ///
 /// Sets one verdict for each claim. If the slices differ in length, the excess claims or verdicts
 /// are ignored.
+///
+/// ```
+/// use astreum_core::crypto::{Claim, SigningKey, verify_each};
+///
+/// let signer = SigningKey::from_seed(&[1; 32]);
+/// let signature = signer.sign(b"one");
+/// let claims = [b"one", b"two"].map(|message| Claim {
+///     key: Some(signer.verifying_key()),
+///     message,
+///     signature: &signature,
+/// });
+/// let mut verdicts = [false; 2];
+/// verify_each(&claims, &mut verdicts);
+/// assert_eq!(verdicts, [true, false]);
+/// ```
 pub fn verify_each(claims: &[Claim<'_>], verdicts: &mut [bool]) {
     for (claims, verdicts) in claims.chunks(BATCH).zip(verdicts.chunks_mut(BATCH)) {
         let mut points = [EdwardsPoint::identity(); BATCH];

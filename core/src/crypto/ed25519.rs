@@ -15,6 +15,15 @@ use ed25519_dalek::{Signer, Verifier};
 const SIGNATURE_BYTES: usize = 64;
 
 /// Ed25519 signing key, derived from a 32-byte seed. Overwritten when dropped.
+///
+/// ```
+/// use astreum_core::crypto::SigningKey;
+///
+/// let key = SigningKey::from_seed(&[1; 32]);
+/// let signature = key.sign(b"message");
+/// assert!(key.verifying_key().verify(b"message", &signature).is_ok());
+/// assert_eq!(key.sign(b"message"), signature);
+/// ```
 #[derive(Clone)]
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
@@ -51,6 +60,13 @@ impl fmt::Debug for SigningKey {
 }
 
 /// Reason a signature is invalid.
+///
+/// ```
+/// use astreum_core::crypto::{SignatureError, VerifyingKey};
+/// let mut bytes = [0; 32];
+/// bytes[0] = 2;
+/// assert_eq!(VerifyingKey::from_bytes(&bytes), Err(SignatureError::BadKey));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SignatureError {
     /// The 32 bytes of the key are not a point of the curve.
@@ -71,6 +87,14 @@ impl fmt::Display for SignatureError {
 impl core::error::Error for SignatureError {}
 
 /// Ed25519 public key, decoded.
+///
+/// ```
+/// use astreum_core::crypto::{SigningKey, VerifyingKey};
+///
+/// let key = SigningKey::from_seed(&[1; 32]).verifying_key();
+/// assert_eq!(VerifyingKey::from_bytes(key.as_bytes()), Ok(key));
+/// assert_eq!(key.to_string().len(), 64);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct VerifyingKey(ed25519_dalek::VerifyingKey);
 
@@ -98,6 +122,16 @@ impl VerifyingKey {
 
     /// Verifies `signature` over `message` with this key.
     ///
+    /// ```
+    /// use astreum_core::crypto::{SignatureError, SigningKey};
+    ///
+    /// let key = SigningKey::from_seed(&[1; 32]);
+    /// let signature = key.sign(b"message");
+    /// assert_eq!(key.verifying_key().verify(b"message", &signature), Ok(()));
+    /// let verdict = key.verifying_key().verify(b"massage", &signature);
+    /// assert_eq!(verdict, Err(SignatureError::Mismatch));
+    /// ```
+    ///
     /// # Errors
     /// Returns [`SignatureError::Mismatch`] if the signature is invalid.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
@@ -121,6 +155,13 @@ impl fmt::Debug for VerifyingKey {
 }
 
 /// Ed25519 signature: any 64 bytes.
+///
+/// ```
+/// use astreum_core::crypto::{Signature, SigningKey};
+/// let signature = SigningKey::from_seed(&[1; 32]).sign(b"message");
+/// assert_eq!(Signature::from_slice(signature.as_bytes()), Some(signature));
+/// assert_eq!(Signature::from_slice(b"short"), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Signature([u8; SIGNATURE_BYTES]);
 

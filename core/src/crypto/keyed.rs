@@ -5,6 +5,16 @@ use core::fmt;
 use zeroize::Zeroizing;
 
 /// Key for [`HashKey::hash`]. Overwritten when dropped.
+///
+/// ```
+/// use astreum_core::crypto::HashKey;
+///
+/// let cookies = HashKey::derive("example 2026 cookies", b"secret seed");
+/// let tags = HashKey::derive("example 2026 tags", b"secret seed");
+/// assert_ne!(cookies.hash(&[b"peer"]), tags.hash(&[b"peer"]));
+/// // The parts are concatenated.
+/// assert_eq!(cookies.hash(&[b"pe", b"er"]), cookies.hash(&[b"peer"]));
+/// ```
 #[derive(Clone)]
 pub struct HashKey(Zeroizing<[u8; KEY_BYTES]>);
 

@@ -37,12 +37,24 @@ pub use x25519::{AgreeError, PublicKey, SecretKey};
 pub const KEY_BYTES: usize = 32;
 
 /// Returns the BLAKE3 hash of `bytes`.
+///
+/// ```
+/// assert_eq!(astreum_core::crypto::hash(b"abc"), *blake3::hash(b"abc").as_bytes());
+/// ```
 #[must_use]
 pub fn hash(bytes: &[u8]) -> [u8; 32] {
     *blake3::hash(bytes).as_bytes()
 }
 
 /// Returns the number of leading zero bits of a hash.
+///
+/// ```
+/// use astreum_core::crypto::leading_zero_bits;
+/// let mut hash = [0xff; 32];
+/// assert_eq!(leading_zero_bits(&hash), 0);
+/// hash[..2].copy_from_slice(&[0x00, 0x1f]);
+/// assert_eq!(leading_zero_bits(&hash), 11);
+/// ```
 #[must_use]
 pub fn leading_zero_bits(hash: &[u8; 32]) -> u32 {
     let mut bits = 0;

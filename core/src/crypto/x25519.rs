@@ -5,6 +5,17 @@ use core::fmt;
 use x25519_dalek::StaticSecret;
 
 /// X25519 secret key. Overwritten when dropped.
+///
+/// ```
+/// use astreum_core::crypto::SecretKey;
+///
+/// let (ours, theirs) = (SecretKey::from_bytes([1; 32]), SecretKey::from_bytes([2; 32]));
+/// let shared = ours.agree(&theirs.public_key())?;
+/// assert_eq!(shared.as_bytes(), theirs.agree(&ours.public_key())?.as_bytes());
+/// // The debug form does not reveal the key.
+/// assert!(!format!("{ours:?}").contains("01"));
+/// # Ok::<(), astreum_core::crypto::AgreeError>(())
+/// ```
 #[derive(Clone)]
 pub struct SecretKey(StaticSecret);
 
@@ -29,6 +40,13 @@ impl SecretKey {
 
     /// Derives the key shared with the owner of `peer`. Costs tens of microseconds; callers should
     /// cache the result.
+    ///
+    /// ```
+    /// use astreum_core::crypto::{AgreeError, PublicKey, SecretKey};
+    /// let secret = SecretKey::from_bytes([1; 32]);
+    /// assert_eq!(secret.agree(&PublicKey::new([0; 32])).unwrap_err(), AgreeError::LowOrder);
+    /// assert_eq!(secret.agree(&PublicKey::new([255; 32])).unwrap_err(), AgreeError::NotCanonical);
+    /// ```
     ///
     /// # Errors
     /// Returns [`AgreeError::LowOrder`] if `peer` is a point of low order: the result would be all
@@ -76,6 +94,13 @@ impl fmt::Display for AgreeError {
 impl core::error::Error for AgreeError {}
 
 /// X25519 public key: the identity of a peer. Ordered by its bytes.
+///
+/// ```
+/// use astreum_core::crypto::{PublicKey, SecretKey};
+/// let key = SecretKey::from_bytes([1; 32]).public_key();
+/// assert_eq!(PublicKey::from_slice(key.as_bytes()), Some(key));
+/// assert_eq!(PublicKey::new([0xab; 32]).to_string(), "ab".repeat(32));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; KEY_BYTES]);
 
@@ -105,6 +130,12 @@ impl PublicKey {
     /// X25519 also accepts other numbers and uses their remainder without the top bit. With those a
     /// peer would have several identities, and an attacker could replay a recorded packet under
     /// another encoding of its sender's key as if it came from a new peer.
+    ///
+    /// ```
+    /// use astreum_core::crypto::{PublicKey, SecretKey};
+    /// assert!(SecretKey::from_bytes([1; 32]).public_key().is_canonical());
+    /// assert!(!PublicKey::new([255; 32]).is_canonical());
+    /// ```
     #[must_use]
     pub const fn is_canonical(&self) -> bool {
         let [low, middle @ .., high] = &self.0;

@@ -241,6 +241,15 @@ impl Expr {
     /// A list that is shared in memory counts each time it occurs but is visited once, so this is
     /// fast where `to_atoms` is not: sixty lists that each contain the previous one twice are 2^60
     /// atoms.
+    ///
+    /// ```
+    /// use astreum_core::expr::Expr;
+    ///
+    /// // Each list contains the previous one twice.
+    /// let shared = (0..60).fold(Expr::list([]), |list, _| Expr::list([list.clone(), list]));
+    /// assert!(shared.atom_count() > 1 << 60);
+    /// assert_eq!(Expr::list([Expr::symbol("a")]).atom_count(), 2);
+    /// ```
     #[must_use]
     pub fn atom_count(&self) -> u64 {
         infallible(fold(self, &mut Count))
@@ -269,6 +278,17 @@ impl Expr {
     ///
     /// An atom is written after every atom that it references, so that an interrupted write leaves
     /// no atom with missing references. A list that is shared in memory is written once.
+    ///
+    /// ```
+    /// use astreum_core::atom::MemoryStore;
+    /// use astreum_core::expr::Expr;
+    ///
+    /// let expr = Expr::list([Expr::symbol("a"), Expr::symbol("a")]);
+    /// let mut store = MemoryStore::new();
+    /// let id = expr.write_atoms(&mut store).unwrap();
+    /// // The symbol is one atom, each item one more.
+    /// assert_eq!((id, store.len()), (expr.id(), 3));
+    /// ```
     ///
     /// # Errors
     /// Fails if the sink cannot store an atom.

@@ -11,6 +11,14 @@ use core::ops::Deref;
 const INLINE_BYTES: usize = 22;
 
 /// Byte string: stored inline up to 22 bytes, shared between clones above that.
+///
+/// ```
+/// use astreum_core::expr::Bytes;
+///
+/// let bytes = Bytes::new(b"abc");
+/// assert_eq!((&bytes[1..], bytes.len()), (b"bc".as_slice(), 3));
+/// assert_eq!(format!("{bytes:?}"), "0x616263");
+/// ```
 #[derive(Clone)]
 pub struct Bytes(Repr);
 
@@ -41,6 +49,15 @@ impl Bytes {
     }
 
     /// Returns the bytes as shared data; copies them only if they are stored inline.
+    ///
+    /// ```
+    /// use astreum_core::expr::Bytes;
+    /// use std::sync::Arc;
+    ///
+    /// // Long data is shared, not copied.
+    /// let data: Arc<[u8]> = Arc::from([7; 100]);
+    /// assert!(Arc::ptr_eq(&Bytes::from(data.clone()).to_shared(), &data));
+    /// ```
     #[must_use]
     pub fn to_shared(&self) -> Arc<[u8]> {
         match &self.0 {

@@ -6,6 +6,19 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// Reason atoms could not be read as an expression.
+///
+/// ```
+/// use astreum_core::atom::{Atom, AtomId, MemoryStore};
+/// use astreum_core::expr::{Expr, ExprError};
+///
+/// let mut store = MemoryStore::new();
+/// let list = store.insert(Atom::list(Atom::symbol("a").id(), AtomId::ZERO));
+/// let error = Expr::from_atoms(&store, &list, 10).unwrap_err();
+/// assert_eq!(error, ExprError::Missing(Atom::symbol("a").id()));
+/// // Once the atom is available the same call succeeds.
+/// store.insert(Atom::symbol("a"));
+/// assert_eq!(Expr::from_atoms(&store, &list, 10).unwrap().to_string(), "(a)");
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ExprError<E> {
     /// The source does not have this atom; once it is available the same call may succeed.
@@ -134,6 +147,18 @@ impl Expr {
     /// Atoms count each time they occur, so a few atoms that repeatedly reference each other twice
     /// stop at the limit. Items are read in order, and reading stops at the first error. The `next`
     /// field of symbol and bytes atoms is ignored.
+    ///
+    /// ```
+    /// use astreum_core::atom::MemoryStore;
+    /// use astreum_core::expr::{Expr, ExprError};
+    ///
+    /// let expr = astreum_core::text::parse("(1 (2 3))")?;
+    /// let mut store = MemoryStore::new();
+    /// let id = expr.write_atoms(&mut store)?;
+    /// assert_eq!(Expr::from_atoms(&store, &id, 100)?, expr);
+    /// assert_eq!(Expr::from_atoms(&store, &id, 3), Err(ExprError::TooManyAtoms { max: 3 }));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Returns [`ExprError::Missing`] if an atom is missing, [`ExprError::Source`] if the source

@@ -51,6 +51,14 @@ impl Expr {
 
     /// Returns the signed integer encoded by these bytes, of any width up to 16 bytes; the empty
     /// string is 0. Returns `None` for a longer string, a symbol or a list.
+    ///
+    /// ```
+    /// use astreum_core::expr::Expr;
+    /// assert_eq!(Expr::bytes([0xff]).as_integer(), Some(-1));
+    /// assert_eq!(Expr::bytes([0x01, 0x00]).as_integer(), Some(256));
+    /// assert_eq!(Expr::bytes([]).as_integer(), Some(0));
+    /// assert_eq!(Expr::symbol("a").as_integer(), None);
+    /// ```
     #[must_use]
     pub fn as_integer(&self) -> Option<i128> {
         self.as_bytes().and_then(signed)

@@ -6,6 +6,15 @@ use alloc::vec::Vec;
 use core::ops::Deref;
 
 /// Sequence of expressions, shared between clones.
+///
+/// ```
+/// use astreum_core::expr::{Expr, List};
+///
+/// let list: List = ["a", "b"].map(Expr::symbol).into_iter().collect();
+/// assert_eq!(list.len(), 2);
+/// assert_eq!(list.first(), Some(&Expr::symbol("a")));
+/// assert_eq!(Expr::from(list).to_string(), "(a b)");
+/// ```
 #[derive(Clone, Default)]
 pub struct List(Option<Arc<[Expr]>>);
 
@@ -26,6 +35,13 @@ impl List {
     }
 
     /// Returns whether both lists share the same items in memory; equal lists need not.
+    ///
+    /// ```
+    /// use astreum_core::expr::{Expr, List};
+    /// let list = List::from([Expr::symbol("a")]);
+    /// assert!(list.is_same(&list.clone()));
+    /// assert!(!list.is_same(&List::from([Expr::symbol("a")])));
+    /// ```
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {

@@ -34,6 +34,13 @@ use core::ops::Deref;
 pub const ERROR_SYMBOL: &str = "error";
 
 /// Symbol: a name.
+///
+/// ```
+/// use astreum_core::expr::Symbol;
+/// let symbol = Symbol::new("add");
+/// assert_eq!(symbol.as_str(), "add");
+/// assert_eq!(symbol, Symbol::from("add"));
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Symbol(Arc<str>);
 
@@ -110,24 +117,49 @@ pub enum Expr {
 
 impl Expr {
     /// Creates a symbol.
+    ///
+    /// ```
+    /// use astreum_core::expr::Expr;
+    /// assert_eq!(Expr::symbol("add").as_symbol(), Some("add"));
+    /// ```
     #[must_use]
     pub fn symbol(name: &str) -> Self {
         Self::Symbol(Symbol::new(name))
     }
 
     /// Creates a byte string; copies `value`.
+    ///
+    /// ```
+    /// use astreum_core::expr::Expr;
+    /// assert_eq!(Expr::bytes("abc").as_bytes(), Some(b"abc".as_slice()));
+    /// assert_eq!(Expr::bytes([1, 2]), Expr::bytes(vec![1, 2]));
+    /// ```
     #[must_use]
     pub fn bytes(value: impl AsRef<[u8]>) -> Self {
         Self::Bytes(Bytes::new(value.as_ref()))
     }
 
     /// Creates a list.
+    ///
+    /// ```
+    /// use astreum_core::expr::Expr;
+    /// let sum = Expr::list([Expr::integer(1), Expr::integer(2), Expr::symbol("add")]);
+    /// assert_eq!(sum.to_string(), "(1 2 add)");
+    /// assert_eq!(Expr::list([]).to_string(), "()");
+    /// ```
     #[must_use]
     pub fn list(items: impl Into<List>) -> Self {
         Self::List(items.into())
     }
 
     /// Creates an error value, `(error topic message)`, with both texts as bytes.
+    ///
+    /// ```
+    /// use astreum_core::expr::Expr;
+    /// let error = Expr::error("wallet", "not enough");
+    /// assert_eq!(error.to_string(), "error wallet: not enough");
+    /// assert_eq!(error.as_list().map(<[Expr]>::len), Some(3));
+    /// ```
     #[must_use]
     pub fn error(topic: &str, message: &str) -> Self {
         let items = [
@@ -139,12 +171,27 @@ impl Expr {
     }
 
     /// Returns topic and message if this is an error value of the form `(error topic message)`.
+    ///
+    /// ```
+    /// use astreum_core::expr::Expr;
+    /// let error = Expr::error("wallet", "not enough");
+    /// assert_eq!(error.as_error(), Some((b"wallet".as_slice(), b"not enough".as_slice())));
+    /// assert_eq!(Expr::symbol("error").as_error(), None);
+    /// ```
     #[must_use]
     pub fn as_error(&self) -> Option<(&[u8], &[u8])> {
         self.as_list().and_then(error_parts)
     }
 
     /// Returns whether this is an error value: a list that starts with the symbol `error`.
+    ///
+    /// ```
+    /// let expr = |source| astreum_core::text::parse(source).unwrap();
+    /// assert!(expr("(error \"eval\" \"arity\")").is_error());
+    /// // It may have any other items.
+    /// assert!(expr("(error)").is_error() && expr("(error)").as_error().is_none());
+    /// assert!(!expr("(errors)").is_error());
+    /// ```
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.as_list()
@@ -172,6 +219,13 @@ impl Expr {
     }
 
     /// Returns the items if this is a list.
+    ///
+    /// ```
+    /// use astreum_core::expr::Expr;
+    /// let pair = Expr::list([Expr::symbol("a"), Expr::symbol("b")]);
+    /// assert_eq!(pair.as_list().map(<[Expr]>::len), Some(2));
+    /// assert_eq!(Expr::symbol("a").as_list(), None);
+    /// ```
     #[must_use]
     pub fn as_list(&self) -> Option<&[Self]> {
         match self {

@@ -5,6 +5,18 @@ use alloc::vec::Vec;
 use core::slice;
 
 /// Step of a traversal, see [`Expr::visit`].
+///
+/// ```
+/// use astreum_core::expr::Visit;
+///
+/// // The longest symbol, without recursion.
+/// let expr = astreum_core::text::parse("(a (bcd \"efgh\") ef)").unwrap();
+/// let names = expr.visit().filter_map(|step| match step {
+///     Visit::Symbol(name) => Some(name.as_str()),
+///     Visit::Bytes(_) | Visit::Open(_) | Visit::Close => None,
+/// });
+/// assert_eq!(names.max_by_key(|name| name.len()), Some("bcd"));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Visit<'e> {
     /// A symbol.
@@ -26,6 +38,16 @@ pub struct Visits<'e> {
 
 impl Visits<'_> {
     /// Returns the number of open lists.
+    ///
+    /// ```
+    /// let expr = astreum_core::text::parse("(a (b (c)))").unwrap();
+    /// let mut visits = expr.visit();
+    /// let mut deepest = 0;
+    /// while visits.next().is_some() {
+    ///     deepest = deepest.max(visits.depth());
+    /// }
+    /// assert_eq!(deepest, 3);
+    /// ```
     #[must_use]
     pub fn depth(&self) -> usize {
         self.open.len()
@@ -127,6 +149,17 @@ impl Builder {
     /// Closes the innermost open list and returns it if it was the outermost one.
     ///
     /// Without an open list this does nothing and returns `None`.
+    ///
+    /// ```
+    /// use astreum_core::expr::{Builder, Expr};
+    ///
+    /// let mut builder = Builder::new();
+    /// builder.open();
+    /// builder.open();
+    /// assert_eq!(builder.close(), None);
+    /// assert_eq!((builder.depth(), builder.push(Expr::symbol("a"))), (1, None));
+    /// assert_eq!(builder.close().map(|expr| expr.to_string()).as_deref(), Some("(() a)"));
+    /// ```
     pub fn close(&mut self) -> Option<Expr> {
         let start = self.starts.pop()?;
         let list: List = self.items.drain(start..).collect();

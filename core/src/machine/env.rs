@@ -43,6 +43,14 @@ impl Env {
     }
 
     /// Returns the value that `name` is bound to, here or in the nearest parent that binds it.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, Machine}};
+    /// let mut env = Env::new();
+    /// Machine::new(NoStore).eval_source("(42 answer def)", &mut env);
+    /// assert_eq!(env.get("answer"), Some(&Expr::integer(42)));
+    /// assert_eq!(env.get("question"), None);
+    /// ```
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Expr> {
         let mut scope = Some(self);
@@ -56,6 +64,15 @@ impl Env {
     }
 
     /// Binds `name` in this scope and returns its previous value in this scope.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, Machine}};
+    /// let mut env = Env::new();
+    /// assert_eq!(env.set("x", Expr::integer(1)), None);
+    /// assert_eq!(env.set("x", Expr::integer(2)), Some(Expr::integer(1)));
+    /// let evaluation = Machine::new(NoStore).eval_source("(x x)", &mut env);
+    /// assert_eq!(evaluation.value().to_string(), "(2 2)");
+    /// ```
     pub fn set(&mut self, name: &str, value: Expr) -> Option<Expr> {
         self.bind(Symbol::new(name), value)
     }
@@ -66,6 +83,14 @@ impl Env {
     }
 
     /// Removes the binding of `name` from this scope and returns its value.
+    ///
+    /// ```
+    /// use astreum_core::{expr::Expr, machine::Env};
+    /// let mut env = Env::new();
+    /// env.set("x", Expr::integer(1));
+    /// assert_eq!(env.remove("x"), Some(Expr::integer(1)));
+    /// assert_eq!(env.get("x"), None);
+    /// ```
     pub fn remove(&mut self, name: &str) -> Option<Expr> {
         self.bindings.remove(name)
     }
@@ -82,6 +107,15 @@ impl Env {
     }
 
     /// Returns the bindings of this scope in the order of their names.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine}};
+    /// let mut env = Env::new();
+    /// Machine::new(NoStore).eval_all("(2 b def) (1 a def)", &mut env)?;
+    /// let bound: Vec<_> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    /// assert_eq!(bound, ["a=1", "b=2"]);
+    /// # Ok::<(), astreum_core::text::ParseError>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Expr)> {
         self.bindings
             .iter()

@@ -3,6 +3,14 @@
 use core::fmt;
 
 /// Kind of an error that evaluation raises; determines topic and message of the error value.
+///
+/// ```
+/// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, ErrorKind, Machine}};
+/// let evaluation = Machine::new(NoStore).eval_source("(1 ((add) sk))", &mut Env::new());
+/// assert_eq!(evaluation.failures()[0].kind(), ErrorKind::Underflow);
+/// let error = Expr::error(ErrorKind::Underflow.topic(), ErrorKind::Underflow.message());
+/// assert_eq!(*evaluation.value(), error);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {

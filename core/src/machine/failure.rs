@@ -19,6 +19,14 @@ const MAX_RECORDED_FAILURES: usize = 16;
 pub(super) const MAX_RECORDED_FRAMES: usize = 16;
 
 /// Error that the machine raised, with its position.
+///
+/// ```
+/// use astreum_core::{atom::NoStore, machine::{Env, Machine}};
+/// let evaluation = Machine::new(NoStore).eval_source("(1 2 int.ad)", &mut Env::new());
+/// let failure = &evaluation.failures()[0];
+/// assert_eq!(failure.to_string(), "unbound symbol 'int.ad'");
+/// assert_eq!((failure.symbol(), failure.is_call()), (Some("int.ad"), true));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
     pub(super) kind: ErrorKind,
@@ -30,6 +38,13 @@ pub struct Failure {
 }
 
 /// Position in a stack program.
+///
+/// ```
+/// use astreum_core::{atom::NoStore, machine::{Env, Machine, Opcode, StackPosition}};
+/// let evaluation = Machine::new(NoStore).eval_source("(7 (($0 add) sk))", &mut Env::new());
+/// let position = StackPosition { token: 1, opcode: Some(Opcode::Add), depth: 1 };
+/// assert_eq!(evaluation.failures()[0].stack(), Some(position));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct StackPosition {
     /// Index of the token; the number of tokens if the program ran to its end.
@@ -80,6 +95,16 @@ impl Failure {
 
     /// Returns the open calls, innermost first; the last one is the evaluated expression, unless
     /// there are [more](Failure::more_frames).
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine}};
+    /// let script = "(((x nope) (x) fn) f def) (1 f)";
+    /// let evaluation = Machine::new(NoStore).eval_all(script, &mut Env::new())?;
+    /// let frames = evaluation.failures()[0].frames();
+    /// let names: Vec<_> = frames.iter().map(|frame| frame.name()).collect();
+    /// assert_eq!(names, [Some("f"), None]);
+    /// # Ok::<(), astreum_core::text::ParseError>(())
+    /// ```
     #[must_use]
     pub fn frames(&self) -> &[Frame] {
         &self.frames
@@ -93,6 +118,18 @@ impl Failure {
 
     /// Returns the path to the token of the stack program, or otherwise to the position in the
     /// innermost frame.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine}, text::Script};
+    ///
+    /// let source = "(1 (2 nope) 3)";
+    /// let script = Script::parse(source)?;
+    /// let evaluation = Machine::new(NoStore).eval(script.expr(0).unwrap(), &mut Env::new());
+    /// let failure = &evaluation.failures()[0];
+    /// let span = script.find(failure.frames()[0].code(), &failure.path()).unwrap();
+    /// assert_eq!(&source[span], "nope");
+    /// # Ok::<(), astreum_core::text::ParseError>(())
+    /// ```
     #[must_use]
     pub fn path(&self) -> Vec<usize> {
         let mut path = self.frames.first().map(Frame::path).unwrap_or_default();
@@ -130,6 +167,18 @@ impl fmt::Display for Failure {
 }
 
 /// Open call at the time of an error.
+///
+/// ```
+/// use astreum_core::{atom::NoStore, machine::{Env, Machine}};
+/// let script = "(((x nope) (x) fn) f def) (1 f)";
+/// let evaluation = Machine::new(NoStore).eval_all(script, &mut Env::new())?;
+/// let [inner, outer] = evaluation.failures()[0].frames() else {
+///     panic!("one call and the expression");
+/// };
+/// assert_eq!(inner.code().to_string(), "((x nope) (x) fn)");
+/// assert_eq!((inner.path(), outer.code().to_string()), (vec![0, 1], "(1 f)".to_owned()));
+/// # Ok::<(), astreum_core::text::ParseError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     pub(super) code: Expr,

@@ -20,6 +20,19 @@ pub type HostFunction =
     Box<dyn FnMut(&mut HostCall<'_>) -> Result<Expr, HostFault> + Send + 'static>;
 
 /// Call of a host function.
+///
+/// ```
+/// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, HostFault, Machine}};
+///
+/// let mut machine = Machine::new(NoStore);
+/// machine.bind("first", |call| match call.arguments() {
+///     [first, ..] => Ok(first.clone()),
+///     [] => Err(HostFault::error(format!("{} needs an argument", call.name()))),
+/// })?;
+/// let evaluation = machine.eval_source("(1 2 first)", &mut Env::new());
+/// assert_eq!(evaluation.value().as_integer(), Some(1));
+/// # Ok::<(), astreum_core::machine::BindError>(())
+/// ```
 #[derive(Debug)]
 pub struct HostCall<'a> {
     pub(super) name: &'a str,
@@ -46,6 +59,22 @@ impl HostCall<'_> {
     /// Charge before any other effect: if the evaluation is suspended until more is granted, the
     /// function is called again from its start, and its earlier charges are undone.
     ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, Machine, Outcome}};
+    ///
+    /// let mut machine = Machine::new(NoStore);
+    /// machine.bind("costly", |call| {
+    ///     call.charge(10)?;
+    ///     Ok(Expr::integer(1))
+    /// })?;
+    /// assert_eq!(machine.eval_source("(costly)", &mut Env::new()).used(), 10);
+    /// machine.set_meter_limit(Some(10));
+    /// let evaluation = machine.eval_source("(costly)", &mut Env::new());
+    /// assert!(evaluation.value().is_error());
+    /// assert!(matches!(evaluation.outcome(), Outcome::Limit(_)));
+    /// # Ok::<(), astreum_core::machine::BindError>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns [`HostFault::Meter`] if the charge would reach the meter's limit. The function must
     /// return this error.
@@ -59,6 +88,17 @@ impl HostCall<'_> {
 
     /// Returns the limit of the meter minus the amount charged, or `None` if there is no limit. A
     /// charge must be below this number.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, Machine}};
+    ///
+    /// let mut machine = Machine::new(NoStore);
+    /// machine.set_meter_limit(Some(7));
+    /// machine.bind("left", |call| Ok(Expr::integer(call.remaining().unwrap_or(u64::MAX))))?;
+    /// let evaluation = machine.eval_source("(left)", &mut Env::new());
+    /// assert_eq!(evaluation.value().as_integer(), Some(7));
+    /// # Ok::<(), astreum_core::machine::BindError>(())
+    /// ```
     #[must_use]
     pub const fn remaining(&self) -> Option<u64> {
         match self.meter.limit() {
@@ -71,6 +111,23 @@ impl HostCall<'_> {
 /// Reason a host function did not return a value.
 ///
 /// An error that the program may handle is not included: return it as a value, see [`Expr::error`].
+///
+/// ```
+/// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, HostFault, Machine, Outcome}};
+///
+/// let mut machine = Machine::new(NoStore);
+/// machine.bind("parse", |call| {
+///     let bytes = call.arguments().first().and_then(Expr::as_bytes).unwrap_or_default();
+///     let number: u32 = core::str::from_utf8(bytes)?.parse()?; // Ends the evaluation.
+///     match number {
+///         0 => Ok(Expr::error("parse", "zero")), // An error that the program may handle.
+///         number => Ok(Expr::integer(number)),
+///     }
+/// })?;
+/// let evaluation = machine.eval_source("(\"x\" parse)", &mut Env::new());
+/// assert_eq!(evaluation.outcome(), Outcome::HostError);
+/// # Ok::<(), astreum_core::machine::BindError>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HostFault {
@@ -99,6 +156,12 @@ impl HostFault {
 }
 
 /// Reason a name cannot be bound to a host function.
+///
+/// ```
+/// use astreum_core::{atom::NoStore, expr::Expr, machine::{BindError, Machine}};
+/// let bound = Machine::new(NoStore).bind("def", |_| Ok(Expr::list([])));
+/// assert_eq!(bound, Err(BindError::Reserved));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum BindError {

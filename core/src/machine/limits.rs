@@ -60,6 +60,13 @@ impl Limits {
 
     /// Returns the limit of this kind, or `None` for [`LimitKind::Meter`], which is not one of
     /// these limits.
+    ///
+    /// ```
+    /// use astreum_core::machine::{LimitKind, Limits};
+    /// let limits = Limits { steps: 10_000, ..Limits::DEFAULT };
+    /// assert_eq!(limits.get(LimitKind::Steps), Some(10_000));
+    /// assert_eq!(limits.get(LimitKind::Meter), None);
+    /// ```
     #[must_use]
     pub const fn get(&self, kind: LimitKind) -> Option<u64> {
         Some(match kind {
@@ -75,6 +82,12 @@ impl Limits {
     }
 
     /// Returns whether every limit is at most that of `other`.
+    ///
+    /// ```
+    /// use astreum_core::machine::Limits;
+    /// let tight = Limits { steps: 10_000, ..Limits::DEFAULT };
+    /// assert!(tight.within(&Limits::DEFAULT) && !Limits::DEFAULT.within(&tight));
+    /// ```
     #[must_use]
     pub const fn within(&self, other: &Self) -> bool {
         self.depth <= other.depth
@@ -94,6 +107,15 @@ impl Default for Limits {
 }
 
 /// Kind of a limit.
+///
+/// ```
+/// use astreum_core::{atom::NoStore, machine::{Env, LimitKind, Limits, Machine}};
+/// let limits = Limits { steps: 1_000, ..Limits::DEFAULT };
+/// let endless = "(1 ((0 jump) sk))";
+/// let evaluation = Machine::with_limits(NoStore, limits).eval_source(endless, &mut Env::new());
+/// let (_, message) = evaluation.value().as_error().unwrap();
+/// assert_eq!(message, LimitKind::Steps.message().as_bytes());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum LimitKind {
@@ -138,6 +160,18 @@ impl fmt::Display for LimitKind {
 }
 
 /// Limit that was exceeded.
+///
+/// ```
+/// use astreum_core::atom::NoStore;
+/// use astreum_core::machine::{Env, Exceeded, LimitKind, Limits, Machine, Outcome};
+///
+/// let limits = Limits { depth: 10, ..Limits::DEFAULT };
+/// let script = "(((x f) (x) fn) f def) (1 f)";
+/// let evaluation = Machine::with_limits(NoStore, limits).eval_all(script, &mut Env::new())?;
+/// let exceeded = Exceeded { kind: LimitKind::Depth, limit: 10, used: 11 };
+/// assert_eq!(evaluation.outcome(), Outcome::Limit(exceeded));
+/// # Ok::<(), astreum_core::text::ParseError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Exceeded {
     /// Kind of the limit.

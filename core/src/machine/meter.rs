@@ -3,6 +3,15 @@
 //! Invariant: with a limit, `used` never exceeds it, so no sum here can overflow.
 
 /// Execution cost of a program, in the reference's unit: bytes that an opcode processes.
+///
+/// ```
+/// use astreum_core::machine::Meter;
+/// let mut meter = Meter::new(Some(10));
+/// assert!(meter.charge(7) && !meter.has(3));
+/// meter.grant(5);
+/// assert!(meter.has(3));
+/// assert_eq!((meter.used(), meter.limit()), (7, Some(15)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Meter {
     used: u64,
@@ -23,6 +32,13 @@ impl Meter {
 
     /// Creates a meter that has already charged `used`, or returns `None` if that exceeds the
     /// limit.
+    ///
+    /// ```
+    /// use astreum_core::machine::Meter;
+    /// let meter = Meter::resumed(Some(10), 8).unwrap();
+    /// assert!(meter.has(1) && !meter.has(2));
+    /// assert!(Meter::resumed(Some(10), 11).is_none());
+    /// ```
     #[must_use]
     pub const fn resumed(limit: Option<u64>, used: u64) -> Option<Self> {
         let mut meter = Self::new(limit);
@@ -68,6 +84,14 @@ impl Meter {
     }
 
     /// Raises the limit by `n`, if there is one.
+    ///
+    /// ```
+    /// use astreum_core::machine::Meter;
+    /// let mut meter = Meter::new(Some(1));
+    /// assert!(!meter.charge(1));
+    /// meter.grant(1);
+    /// assert!(meter.charge(1));
+    /// ```
     pub const fn grant(&mut self, n: u64) {
         self.ceiling = self.ceiling.saturating_add(n);
     }

@@ -107,6 +107,17 @@ const MAX_CACHED_CODE_BYTES: u64 = 16 << 20;
 const MAX_RETAINED_CAPACITY: u64 = 4096;
 
 /// Virtual machine that evaluates expressions against a store of atoms.
+///
+/// ```
+/// use astreum_core::{atom::MemoryStore, machine::{Env, Machine, Outcome}};
+///
+/// let (mut machine, mut env) = (Machine::new(MemoryStore::new()), Env::new());
+/// machine.set_meter_limit(Some(1_000));
+/// machine.eval_source("((($0 $0 add) sk) double def)", &mut env);
+/// let evaluation = machine.eval_source("((1 double) (21 double))", &mut env);
+/// assert_eq!(evaluation.value().to_string(), "(2 42)");
+/// assert_eq!((evaluation.outcome(), evaluation.used()), (Outcome::Finished, 4));
+/// ```
 pub struct Machine<S: AtomSource + AtomSink> {
     store: S,
     limits: Limits,
@@ -136,6 +147,14 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     }
 
     /// Creates a machine with these limits and an unlimited meter.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Limits, Machine, Outcome}};
+    /// let limits = Limits { steps: 1_000, ..Limits::DEFAULT };
+    /// let mut machine = Machine::with_limits(NoStore, limits);
+    /// let evaluation = machine.eval_source("(1 ((0 jump) sk))", &mut Env::new());
+    /// assert!(matches!(evaluation.outcome(), Outcome::Limit(_)));
+    /// ```
     #[must_use]
     pub fn with_limits(store: S, limits: Limits) -> Self {
         let functions = Functions::default();
@@ -154,12 +173,34 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     }
 
     /// Sets the limit of the meter that each evaluation starts with.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine}};
+    /// let mut machine = Machine::new(NoStore);
+    /// machine.set_meter_limit(Some(3));
+    /// // The second addition would reach the limit; the program continues.
+    /// let source = "((1 (($0 $0 add) sk)) (2 (($0 $0 add) sk)) 3)";
+    /// let evaluation = machine.eval_source(source, &mut Env::new());
+    /// assert_eq!(evaluation.value().to_string(), "(2 (error \"low_eval\" \"meter limit\") 3)");
+    /// ```
     pub const fn set_meter_limit(&mut self, limit: Option<u64>) {
         self.meter_limit = limit;
     }
 
     /// Sets the number of steps after which [`Machine::start`] and [`Machine::resume`] suspend an
     /// evaluation, at the next point where that is possible; `None` means unlimited.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine, Progress, Reason}, text};
+    ///
+    /// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+    /// machine.set_slice(Some(1_000));
+    /// let endless = text::parse("(1 ((0 jump) sk))").unwrap();
+    /// let Progress::Suspended(suspended) = machine.start(&endless, &mut env) else {
+    ///     panic!("it never ends");
+    /// };
+    /// assert_eq!(*suspended.reason(), Reason::Slice);
+    /// ```
     pub const fn set_slice(&mut self, steps: Option<u64>) {
         self.slice = steps;
     }
@@ -167,6 +208,18 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// Sets a flag that another thread or a signal handler may set to interrupt an evaluation:
     /// [`Machine::eval`] then ends with `(error "eval" "interrupted")`, [`Machine::start`] and
     /// [`Machine::resume`] suspend. The machine never clears the flag.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine, Outcome}};
+    /// use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
+    ///
+    /// let flag = Arc::new(AtomicBool::new(false));
+    /// let mut machine = Machine::new(NoStore);
+    /// machine.set_interrupt(Arc::clone(&flag));
+    /// flag.store(true, Ordering::Relaxed); // From another thread, usually.
+    /// let evaluation = machine.eval_source("(1 ((0 jump) sk))", &mut Env::new());
+    /// assert_eq!(evaluation.outcome(), Outcome::Interrupted);
+    /// ```
     pub fn set_interrupt(&mut self, flag: Arc<AtomicBool>) {
         self.interrupt = Some(flag);
     }
@@ -189,11 +242,32 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     }
 
     /// Returns the store for changes between evaluations.
+    ///
+    /// ```
+    /// use astreum_core::atom::{Atom, MemoryStore};
+    /// use astreum_core::machine::{Env, Machine};
+    ///
+    /// let mut machine = Machine::new(MemoryStore::new());
+    /// let id = machine.store_mut().insert(Atom::bytes(*b"hello"));
+    /// let evaluation = machine.eval_source(&format!("(0x{id} ref)"), &mut Env::new());
+    /// assert_eq!(evaluation.value().to_string(), "(\"hello\")");
+    /// ```
     pub const fn store_mut(&mut self) -> &mut S {
         &mut self.store
     }
 
     /// Consumes the machine and returns the store.
+    ///
+    /// ```
+    /// use astreum_core::atom::{Atom, AtomSource, MemoryStore};
+    /// use astreum_core::machine::{Env, Machine};
+    ///
+    /// // The program creates an atom of kind 1 (bytes).
+    /// let mut machine = Machine::new(MemoryStore::new());
+    /// machine.eval_source("(1 ((1 \"data\" atom_new) sk))", &mut Env::new());
+    /// let store = machine.into_store();
+    /// assert!(store.atom(&Atom::bytes(*b"data").id()).is_ok());
+    /// ```
     #[must_use]
     pub fn into_store(self) -> S {
         self.store
@@ -232,6 +306,15 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     }
 
     /// Removes a host function; returns `false` if none has this name.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, Machine}};
+    /// let mut machine = Machine::new(NoStore);
+    /// machine.bind("one", |_| Ok(Expr::integer(1)))?;
+    /// assert!(machine.unbind("one") && !machine.unbind("one"));
+    /// assert!(machine.eval_source("(one)", &mut Env::new()).value().is_error());
+    /// # Ok::<(), astreum_core::machine::BindError>(())
+    /// ```
     pub fn unbind(&mut self, name: &str) -> bool {
         let was_bound = self.functions.unbind(name);
         self.forget();
@@ -240,6 +323,20 @@ impl<S: AtomSource + AtomSink> Machine<S> {
 
     /// Takes the error that ended or suspended the last evaluation, in the original type of the
     /// store or host function.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, HostError, HostFault, Machine, Outcome}};
+    ///
+    /// let mut machine = Machine::new(NoStore);
+    /// machine.bind("fail", |_| Err(HostFault::error("no disk")))?;
+    /// let evaluation = machine.eval_source("(fail)", &mut Env::new());
+    /// assert_eq!(evaluation.outcome(), Outcome::HostError);
+    /// let Some(HostError::Function { name, error }) = machine.take_host_error() else {
+    ///     panic!("another error");
+    /// };
+    /// assert_eq!((name.as_str(), error.to_string()), ("fail", "no disk".to_owned()));
+    /// # Ok::<(), astreum_core::machine::BindError>(())
+    /// ```
     pub const fn take_host_error(
         &mut self,
     ) -> Option<HostError<<S as AtomSource>::Error, <S as AtomSink>::Error>> {
@@ -247,17 +344,44 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     }
 
     /// Discards all code that is kept for later evaluations and releases its memory.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine}};
+    /// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+    /// machine.eval_source("((($0 $0 add) sk) double def)", &mut env);
+    /// machine.forget();
+    /// // Definitions are in the environment: the code is compiled again.
+    /// assert_eq!(machine.eval_source("(4 double)", &mut env).value().as_integer(), Some(8));
+    /// ```
     pub fn forget(&mut self) {
         let library = Library::new(self.functions.names().clone());
         *self.evaluator = Evaluator::new(library);
     }
 
     /// Evaluates `expr` in `env`, which keeps the definitions of the expression.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, Machine}};
+    /// let pair = Expr::list([Expr::symbol("x"), Expr::integer(2)]);
+    /// let mut env = Env::new();
+    /// env.set("x", Expr::integer(1));
+    /// let evaluation = Machine::new(NoStore).eval(&pair, &mut env);
+    /// assert_eq!(evaluation.value().to_string(), "(1 2)");
+    /// ```
     pub fn eval(&mut self, expr: &Expr, env: &mut Env) -> Evaluation {
         self.finish_task(Task::Expr(expr), env)
     }
 
     /// Evaluates source text, which must be one expression.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine}};
+    /// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+    /// let evaluation = machine.eval_source("(1 2 (($0 $1 add) sk))", &mut env);
+    /// assert_eq!(evaluation.value().as_integer(), Some(3));
+    /// let evaluation = machine.eval_source("(1 2", &mut env);
+    /// assert!(evaluation.parse_error().is_some() && evaluation.value().is_error());
+    /// ```
     pub fn eval_source(&mut self, source: &str, env: &mut Env) -> Evaluation {
         match text::parse(source) {
             Ok(expr) => {
@@ -333,11 +457,27 @@ impl<S: AtomSource + AtomSink> Machine<S> {
 
     /// Runs a stack program. Tokens equal to the name of an opcode are that opcode, all others are
     /// literals.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, expr::{Bytes, Expr}, machine::Machine};
+    /// let code: [&[u8]; 3] = [&[20], &[22], b"add"];
+    /// let evaluation = Machine::new(NoStore).run(&code.map(Bytes::new));
+    /// assert_eq!(*evaluation.value(), Expr::bytes([42]));
+    /// ```
     pub fn run(&mut self, code: &[Bytes]) -> Evaluation {
         self.run_program(&Program::new(code), &[])
     }
 
     /// Runs a decoded stack program, with arguments for its placeholders.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, expr::Bytes, machine::{Machine, Program}, text};
+    /// let body = text::parse("($0 1 add)")?;
+    /// let increment = Program::with_arguments(body.as_list().unwrap(), 1)?;
+    /// let evaluation = Machine::new(NoStore).run_program(&increment, &[Bytes::new(&[41])]);
+    /// assert_eq!(evaluation.value().as_integer(), Some(42));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn run_program(&mut self, program: &Program, arguments: &[Bytes]) -> Evaluation {
         self.finish_task(Task::Program { program, arguments }, &mut Env::new())
     }
@@ -380,6 +520,23 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// Resumes an evaluation that was suspended by this machine or by another one with the same
     /// host functions. `env` must be the environment in which it was started; its definitions
     /// outside of functions are in there.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine, Progress}, text};
+    ///
+    /// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+    /// machine.set_slice(Some(1));
+    /// let expr = text::parse("((1 2 (($0 $1 add) sk)) (3))")?;
+    /// let mut progress = machine.start(&expr, &mut env);
+    /// let mut slices = 1;
+    /// while let Progress::Suspended(suspended) = progress {
+    ///     progress = machine.resume(suspended, &mut env);
+    ///     slices += 1;
+    /// }
+    /// assert_eq!(progress.done().unwrap().value().to_string(), "(3 3)");
+    /// assert!(slices > 1);
+    /// # Ok::<(), text::ParseError>(())
+    /// ```
     pub fn resume(&mut self, suspended: Suspended, env: &mut Env) -> Progress {
         let result = self.resume_with(suspended, env, true);
         self.progress(result)
@@ -387,6 +544,20 @@ impl<S: AtomSource + AtomSink> Machine<S> {
 
     /// Resumes a suspended evaluation and runs it to its end: events that suspend in
     /// [`Machine::resume`] are handled as in [`Machine::eval`].
+    ///
+    /// ```
+    /// use astreum_core::{atom::{AtomId, NoStore}, machine::{Env, Machine, Progress}, text};
+    ///
+    /// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+    /// let expr = text::parse(&format!("(0x{} ref)", AtomId::new([7; 32])))?;
+    /// let Progress::Suspended(suspended) = machine.start(&expr, &mut env) else {
+    ///     panic!("the atom is missing");
+    /// };
+    /// // The atom will not come: the program gets an error.
+    /// let evaluation = machine.finish(suspended, &mut env);
+    /// assert!(evaluation.value().is_error());
+    /// # Ok::<(), text::ParseError>(())
+    /// ```
     pub fn finish(&mut self, suspended: Suspended, env: &mut Env) -> Evaluation {
         let result = self.resume_with(suspended, env, false);
         self.evaluation(result)
@@ -397,6 +568,26 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     ///
     /// Untrusted bytes can claim any charge and any values. They cannot make the machine panic, or
     /// take more than its limits and about fifty times their own length.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine, Progress}, text};
+    ///
+    /// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+    /// machine.set_meter_limit(Some(1));
+    /// let expr = text::parse("(1 (($0 $0 add) sk))")?;
+    /// let Progress::Suspended(suspended) = machine.start(&expr, &mut env) else {
+    ///     panic!("the meter refuses the charge");
+    /// };
+    /// let bytes = suspended.to_bytes(&env);
+    ///
+    /// // In another process, with a higher limit of the meter:
+    /// let mut machine = Machine::new(NoStore);
+    /// let (mut suspended, mut env) = machine.restore(&bytes)?;
+    /// suspended.grant(10);
+    /// let evaluation = machine.finish(suspended, &mut env);
+    /// assert_eq!(evaluation.value().as_integer(), Some(2));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Returns [`RestoreError::Malformed`] if the bytes are not a suspended evaluation,

@@ -3,6 +3,13 @@
 use core::fmt;
 
 /// Opcode of the stack machine.
+///
+/// ```
+/// use astreum_core::machine::Opcode;
+/// assert_eq!(Opcode::ALL.map(Opcode::name)[0], "add");
+/// assert_eq!(Opcode::from_token(b"heap_get"), Some(Opcode::HeapGet));
+/// assert_eq!(Opcode::from_token(b"sub"), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Opcode {
     /// Adds two numbers.

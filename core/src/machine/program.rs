@@ -77,6 +77,13 @@ impl Token {
 }
 
 /// Reason a list is not a program, see [`Program::with_arguments`].
+///
+/// ```
+/// use astreum_core::{machine::{Program, ProgramError, ProgramErrorKind}, text};
+/// let body = text::parse("(1 (2) add)").unwrap();
+/// let error = Program::with_arguments(body.as_list().unwrap(), 0).unwrap_err();
+/// assert_eq!(error, ProgramError { token: 1, kind: ProgramErrorKind::List });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ProgramError {
     /// Index of the token.
@@ -143,6 +150,15 @@ pub(super) enum Op {
 impl Program {
     /// Decodes a program. Tokens equal to the name of an opcode are that opcode, all others are
     /// literals.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, expr::Bytes, machine::{Machine, Program}};
+    /// let code: [&[u8]; 3] = [&[1], &[2], b"add"];
+    /// let program = Program::new(&code.map(Bytes::new));
+    /// assert_eq!(program.len(), 3);
+    /// let evaluation = Machine::new(NoStore).run_program(&program, &[]);
+    /// assert_eq!(evaluation.value().as_integer(), Some(3));
+    /// ```
     #[must_use]
     pub fn new(code: &[Bytes]) -> Self {
         Self::assemble(code.iter().map(Token::from_bytes).collect())
@@ -153,6 +169,15 @@ impl Program {
     /// their names as bytes.
     ///
     /// Unlike in an `sk` form an argument is never an opcode, even if it equals the name of one.
+    ///
+    /// ```
+    /// use astreum_core::{machine::{Program, ProgramErrorKind}, text};
+    /// let body = text::parse("($0 $1 add)").unwrap();
+    /// let body = body.as_list().unwrap();
+    /// assert_eq!(Program::with_arguments(body, 2).unwrap().len(), 3);
+    /// let error = Program::with_arguments(body, 1).unwrap_err();
+    /// assert_eq!((error.token, error.kind), (1, ProgramErrorKind::Argument));
+    /// ```
     ///
     /// # Errors
     /// Fails if a token is a list, a `$` without a number, or a `$n` beyond the last argument.

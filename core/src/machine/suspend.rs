@@ -10,6 +10,17 @@ use alloc::boxed::Box;
 use core::fmt;
 
 /// Progress of an evaluation.
+///
+/// ```
+/// use astreum_core::{atom::NoStore, machine::{Env, Machine, Progress}, text};
+///
+/// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+/// let expr = text::parse("(1 2 (($0 $1 add) sk))").unwrap();
+/// match machine.start(&expr, &mut env) {
+///     Progress::Done(evaluation) => assert_eq!(evaluation.value().as_integer(), Some(3)),
+///     Progress::Suspended(suspended) => panic!("suspended: {:?}", suspended.reason()),
+/// }
+/// ```
 #[derive(Debug)]
 pub enum Progress {
     /// The evaluation ended.
@@ -20,6 +31,12 @@ pub enum Progress {
 
 impl Progress {
     /// Returns the result if the evaluation ended.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, Machine}};
+    /// let progress = Machine::new(NoStore).start(&Expr::integer(7), &mut Env::new());
+    /// assert_eq!(progress.done().unwrap().value().as_integer(), Some(7));
+    /// ```
     #[must_use]
     pub fn done(self) -> Option<Evaluation> {
         match self {
@@ -30,6 +47,25 @@ impl Progress {
 }
 
 /// Reason an evaluation is suspended.
+///
+/// ```
+/// use astreum_core::atom::{AtomId, NoStore};
+/// use astreum_core::machine::{Env, Machine, Progress, Reason};
+///
+/// let id = AtomId::new([7; 32]);
+/// let expr = astreum_core::text::parse(&format!("(0x{id} ref)")).unwrap();
+/// let Progress::Suspended(suspended) = Machine::new(NoStore).start(&expr, &mut Env::new()) else {
+///     panic!("the atom is missing");
+/// };
+/// let wait = match suspended.reason() {
+///     Reason::Slice | Reason::Interrupted => "resume it later".to_owned(),
+///     Reason::Missing(missing) => format!("fetch {}", missing.id),
+///     Reason::Meter { cost } => format!("grant {cost}"),
+///     Reason::HostFunction { name } => format!("answer for {name}"),
+///     _ => "repair the store".to_owned(),
+/// };
+/// assert_eq!(wait, format!("fetch {id}"));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Reason {
@@ -64,6 +100,22 @@ pub enum Reason {
 /// It can be sent to another thread, resumed by another machine, and [encoded as
 /// bytes](Suspended::to_bytes). To end the evaluation, drop it: its definitions outside of
 /// functions are in the environment.
+///
+/// ```
+/// use astreum_core::{atom::NoStore, machine::{Env, Machine, Progress, Reason}, text};
+///
+/// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+/// machine.set_meter_limit(Some(3));
+/// let expr = text::parse("((1 (($0 $0 add) sk)) (2 (($0 $0 add) sk)))").unwrap();
+/// let Progress::Suspended(mut suspended) = machine.start(&expr, &mut env) else {
+///     panic!("the meter refuses the second addition");
+/// };
+/// assert_eq!(*suspended.reason(), Reason::Meter { cost: 2 });
+/// assert_eq!(suspended.meter().used(), 2);
+/// suspended.grant(2);
+/// let evaluation = machine.resume(suspended, &mut env).done().unwrap();
+/// assert_eq!(evaluation.value().to_string(), "(2 4)");
+/// ```
 pub struct Suspended {
     pub(super) evaluator: Box<Evaluator>,
     pub(super) account: Account,
@@ -97,6 +149,20 @@ impl Suspended {
     /// Decides that the awaited data will not be available: the operation fails as it does in
     /// [`Machine::eval`](super::Machine::eval). A missing atom or a refused charge is then an error
     /// of the program, which continues with it; an error of the host ends the evaluation.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine, Progress}, text};
+    ///
+    /// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+    /// machine.set_meter_limit(Some(1));
+    /// let expr = text::parse("(7 (1 (($0 $0 add) sk)))").unwrap();
+    /// let Progress::Suspended(mut suspended) = machine.start(&expr, &mut env) else {
+    ///     panic!("the meter refuses the addition");
+    /// };
+    /// suspended.refuse();
+    /// let evaluation = machine.resume(suspended, &mut env).done().unwrap();
+    /// assert_eq!(evaluation.value().to_string(), "(7 (error \"low_eval\" \"meter limit\"))");
+    /// ```
     pub fn refuse(&mut self) {
         self.account.answer = match self.reason {
             Reason::Missing(_) | Reason::Meter { .. } | Reason::HostError => Some(Answer::Refused),
@@ -116,6 +182,23 @@ impl Suspended {
 
     /// Supplies the value of the host function that it waits for, or its error. Does nothing if it
     /// waits for something else.
+    ///
+    /// ```
+    /// use astreum_core::atom::NoStore;
+    /// use astreum_core::expr::Expr;
+    /// use astreum_core::machine::{Env, HostFault, Machine, Progress};
+    ///
+    /// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+    /// machine.bind("fetch", |_| Err(HostFault::Suspend)).unwrap();
+    /// let expr = astreum_core::text::parse("(1 (7 fetch))").unwrap();
+    /// let Progress::Suspended(mut suspended) = machine.start(&expr, &mut env) else {
+    ///     panic!("the function waits");
+    /// };
+    /// assert_eq!(suspended.host_call(), Some(("fetch", &[Expr::integer(7)][..])));
+    /// suspended.answer(Ok(Expr::bytes("answer")));
+    /// let evaluation = machine.resume(suspended, &mut env).done().unwrap();
+    /// assert_eq!(evaluation.value().to_string(), "(1 \"answer\")");
+    /// ```
     pub fn answer(&mut self, result: Result<Expr, BoxError>) {
         if matches!(self.reason, Reason::HostFunction { .. }) {
             self.account.answer = Some(match result {

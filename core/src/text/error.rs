@@ -4,6 +4,16 @@ use super::Snippet;
 use core::fmt;
 
 /// Kind of a parse error.
+///
+/// ```
+/// use astreum_core::text::{ParseErrorKind, parse};
+/// let kind = |source| parse(source).unwrap_err().kind;
+/// assert_eq!(kind("(a"), ParseErrorKind::ExpectedClose);
+/// assert_eq!(kind(")"), ParseErrorKind::UnexpectedClose);
+/// assert_eq!(kind("\"a"), ParseErrorKind::UnterminatedString);
+/// assert_eq!(kind("\"\\q\""), ParseErrorKind::BadEscape);
+/// assert_eq!(kind("; note"), ParseErrorKind::UnexpectedEnd);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ParseErrorKind {
     /// The closing quote of a string is missing; the error is at the opening quote.
@@ -42,6 +52,13 @@ impl fmt::Display for ParseErrorKind {
 }
 
 /// Position in a source.
+///
+/// ```
+/// use astreum_core::text::Position;
+/// let place = Position::at("(a\n  é b)", 8);
+/// assert_eq!((place.line, place.column), (2, 5));
+/// assert_eq!(place.to_string(), "line 2, column 5");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Position {
     /// Offset from the start of the source, in bytes.
@@ -70,6 +87,13 @@ impl Position {
     }
 
     /// Returns the line of `source` at this position, with a caret under the position.
+    ///
+    /// ```
+    /// use astreum_core::text::Position;
+    /// let source = "(one two)";
+    /// let snippet = Position::at(source, 5).snippet(source).to_string();
+    /// assert_eq!(snippet, "1 | (one two)\n  |      ^");
+    /// ```
     #[must_use]
     pub const fn snippet(self, source: &str) -> Snippet<'_> {
         Snippet::new(source, self)
@@ -133,6 +157,12 @@ impl ParseError {
 
     /// Returns whether more text after the source could fix the error, so that a prompt should ask
     /// for another line.
+    ///
+    /// ```
+    /// use astreum_core::text::parse;
+    /// assert!(parse("(1 2").unwrap_err().is_incomplete());
+    /// assert!(!parse("1)").unwrap_err().is_incomplete());
+    /// ```
     #[must_use]
     pub const fn is_incomplete(&self) -> bool {
         matches!(

@@ -44,6 +44,14 @@ impl<'s> Parser<'s> {
     }
 
     /// Returns the tokens after the last returned expression.
+    ///
+    /// ```
+    /// use astreum_core::text::Parser;
+    /// let mut parser = Parser::new("(a) b c");
+    /// assert!(parser.next().is_some());
+    /// let rest: Vec<_> = parser.into_tokens().map(|token| token.unwrap().text).collect();
+    /// assert_eq!(rest, ["b", "c"]);
+    /// ```
     #[must_use]
     pub fn into_tokens(self) -> Tokens<'s> {
         self.tokens

@@ -80,6 +80,17 @@ impl Pending {
 
     /// Returns whether no list, string or datum comment is open. A text with an error that more
     /// text cannot fix is complete.
+    ///
+    /// ```
+    /// use astreum_core::text::Pending;
+    /// let mut pending = Pending::new();
+    /// assert!(pending.is_complete());
+    /// pending.push("(a");
+    /// assert!(!pending.is_complete());
+    /// // More text cannot fix this.
+    /// pending.push(") )");
+    /// assert!(pending.is_complete());
+    /// ```
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         if self.failed {

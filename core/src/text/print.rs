@@ -54,6 +54,15 @@ impl fmt::Display for Expr {
 }
 
 /// Style in which bytes are printed.
+///
+/// ```
+/// use astreum_core::{expr::Expr, text::{BytesStyle, Styled}};
+/// let bytes = Expr::bytes("ab");
+/// let print = |style| Styled::new(&bytes, style).to_string();
+/// assert_eq!(print(BytesStyle::Text), "\"ab\"");
+/// assert_eq!(print(BytesStyle::Integer), "24930");
+/// assert_eq!(print(BytesStyle::Hex), "0x6162");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 #[non_exhaustive]
 pub enum BytesStyle {

@@ -32,6 +32,14 @@ pub struct Script<'s> {
 impl<'s> Script<'s> {
     /// Parses all expressions of `source`.
     ///
+    /// ```
+    /// use astreum_core::text::Script;
+    /// let script = Script::parse("(1 a def) ; bind\n(a)")?;
+    /// let exprs: Vec<String> = script.exprs().map(|expr| expr.to_string()).collect();
+    /// assert_eq!(exprs, ["(1 a def)", "(a)"]);
+    /// # Ok::<(), astreum_core::text::ParseError>(())
+    /// ```
+    ///
     /// # Errors
     /// Fails if one of them cannot be parsed.
     pub fn parse(source: impl Into<Cow<'s, str>>) -> Result<Self, ParseError> {
@@ -62,6 +70,13 @@ impl<'s> Script<'s> {
     }
 
     /// Returns the span of the expression with this index, in bytes.
+    ///
+    /// ```
+    /// use astreum_core::text::Script;
+    /// let script = Script::parse("(a) (b)").unwrap();
+    /// assert_eq!(script.span(1), Some(4..7));
+    /// assert_eq!(script.span(2), None);
+    /// ```
     #[must_use]
     pub fn span(&self, index: usize) -> Option<Range<usize>> {
         self.exprs.get(index).map(|(_, span)| span.clone())
@@ -72,6 +87,18 @@ impl<'s> Script<'s> {
     ///
     /// Returns `None` if `code` is not a list of this source, that is, not the same list in memory,
     /// or if the path does not exist.
+    ///
+    /// ```
+    /// use astreum_core::text::Script;
+    ///
+    /// let source = "((x 1) f def) (2 f)";
+    /// let script = Script::parse(source).unwrap();
+    /// let definition = script.expr(0).unwrap();
+    /// assert_eq!(script.find(definition, &[0, 1]).map(|span| &source[span]), Some("1"));
+    /// assert_eq!(script.find(definition, &[7]), None);
+    /// // An equal list from elsewhere has no position.
+    /// assert_eq!(script.find(&astreum_core::text::parse("(2 f)").unwrap(), &[0]), None);
+    /// ```
     #[must_use]
     pub fn find(&self, code: &Expr, path: &[usize]) -> Option<Range<usize>> {
         (0..self.exprs.len()).find_map(|index| self.find_in(index, code, path))
@@ -79,6 +106,14 @@ impl<'s> Script<'s> {
 
     /// Does the same as [`Script::find`] in only the expression with this index, whose length
     /// bounds the time.
+    ///
+    /// ```
+    /// use astreum_core::text::Script;
+    /// let script = Script::parse("(a b) (c (d))").unwrap();
+    /// let list = script.expr(1).unwrap();
+    /// assert_eq!(script.find_in(1, list, &[1, 0]), Some(10..11));
+    /// assert_eq!(script.find_in(0, list, &[1, 0]), None);
+    /// ```
     #[must_use]
     pub fn find_in(&self, index: usize, code: &Expr, path: &[usize]) -> Option<Range<usize>> {
         let Expr::List(code) = code else {

@@ -4,6 +4,13 @@ use super::{ParseError, ParseErrorKind};
 use alloc::vec::Vec;
 
 /// Kind of a token.
+///
+/// ```
+/// use astreum_core::text::{TokenKind, tokenize};
+/// let tokens = tokenize("(a \"b\")").unwrap();
+/// let kinds: Vec<TokenKind> = tokens.iter().map(|token| token.kind).collect();
+/// assert_eq!(kinds, [TokenKind::Open, TokenKind::Atom, TokenKind::String, TokenKind::Close]);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TokenKind {
     /// `(`
@@ -17,6 +24,13 @@ pub enum TokenKind {
 }
 
 /// Token of a source.
+///
+/// ```
+/// use astreum_core::text::{TokenKind, Tokens};
+/// let token = Tokens::new("  abc ").next().unwrap().unwrap();
+/// assert_eq!((token.kind, token.text), (TokenKind::Atom, "abc"));
+/// assert_eq!((token.offset, token.end()), (2, 5));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Token<'s> {
     /// Kind of the token.
@@ -104,6 +118,12 @@ fn space_len(bytes: &[u8]) -> usize {
 
 /// Returns whether `character` is white space in the language: the characters of Python's
 /// `str.isspace`, that is [`char::is_whitespace`] and U+001C to U+001F.
+///
+/// ```
+/// use astreum_core::text::is_space;
+/// assert!(is_space(' ') && is_space('\u{a0}') && is_space('\u{1c}'));
+/// assert!(!is_space('_') && !is_space('\u{200b}'));
+/// ```
 #[must_use]
 pub fn is_space(character: char) -> bool {
     space_len(character.encode_utf8(&mut [0; 4]).as_bytes()) > 0
@@ -115,6 +135,14 @@ pub(super) fn is_atom(text: &str) -> bool {
 }
 
 /// Iterator over the tokens of a source. Ends after the first error.
+///
+/// ```
+/// use astreum_core::text::Tokens;
+/// let mut tokens = Tokens::new("a #;(skipped) b ; note");
+/// assert_eq!(tokens.next().unwrap().unwrap().text, "a");
+/// assert_eq!(tokens.next().unwrap().unwrap().text, "b");
+/// assert!(tokens.next().is_none());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Tokens<'s> {
     source: &'s str,

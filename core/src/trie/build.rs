@@ -11,6 +11,14 @@ use core::fmt;
 const FETCHED_PAIRS: usize = 64;
 
 /// Reason pairs are not the sorted contents of a trie.
+///
+/// ```
+/// use astreum_core::trie::{BuildError, Trie};
+/// let unsorted = Trie::from_sorted([("b", "1"), ("a", "2")]);
+/// assert_eq!(unsorted.unwrap_err(), BuildError::OutOfOrder { index: 1 });
+/// let empty = Trie::from_sorted([("a", "")]);
+/// assert_eq!(empty.unwrap_err(), BuildError::EmptyValue { index: 0 });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BuildError {
     /// A key is not greater than the previous one.
@@ -55,6 +63,19 @@ impl core::error::Error for BuildError {}
 impl Trie {
     /// Creates the trie that contains these pairs, whose keys must be strictly ascending.
     ///
+    /// ```
+    /// use astreum_core::atom::MemoryStore;
+    /// use astreum_core::trie::{Scalar, Trie};
+    ///
+    /// let store = MemoryStore::new();
+    /// let mut built = Trie::from_sorted([("alice", "7"), ("bob", "11")])?;
+    /// let mut map = Trie::new();
+    /// map.put(&store, b"bob", b"11")?;
+    /// map.put(&store, b"alice", b"7")?;
+    /// assert_eq!(built.root(&mut Scalar), map.root(&mut Scalar));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Fails if the keys are not strictly ascending, a key is too long, or a value is empty.
     pub fn from_sorted<K: AsRef<[u8]>, V: AsRef<[u8]>>(
@@ -85,6 +106,16 @@ impl Trie {
     /// Costs less than separate calls of [`Trie::put`]: in key order, neighbours find their shared
     /// path in the processor's caches, and an empty trie needs no lookups. Hashing is left to
     /// [`Trie::root`] and [`Trie::commit`], which hash every changed node once.
+    ///
+    /// ```
+    /// use astreum_core::atom::NoStore;
+    /// use astreum_core::trie::Trie;
+    ///
+    /// let mut map = Trie::new();
+    /// map.put_all(&NoStore, &[("bob", "11"), ("alice", "7"), ("bob", "12")])?;
+    /// assert_eq!(map.get(&NoStore, b"bob")?.as_deref(), Some(b"12".as_slice()));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Trie::put`]. Some keys may have their new values then; calling again with all pairs

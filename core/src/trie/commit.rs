@@ -63,6 +63,19 @@ struct Batch {
 impl Trie {
     /// Returns the id of the trie in its current state, or [`AtomId::ZERO`] if it is empty. Writes
     /// nothing.
+    ///
+    /// ```
+    /// use astreum_core::atom::{AtomId, NoStore};
+    /// use astreum_core::trie::{Scalar, Trie};
+    ///
+    /// let mut map = Trie::new();
+    /// assert_eq!(map.root(&mut Scalar), AtomId::ZERO);
+    /// map.put(&NoStore, b"key", b"value").unwrap();
+    /// assert_ne!(map.root(&mut Scalar), AtomId::ZERO);
+    /// // The root depends only on the contents.
+    /// map.remove(&NoStore, b"key").unwrap();
+    /// assert_eq!(map.root(&mut Scalar), AtomId::ZERO);
+    /// ```
     pub fn root(&mut self, hasher: &mut impl BatchHasher) -> AtomId {
         match self.settle::<NoStore>(hasher, None) {
             Ok(root) => root,
@@ -72,6 +85,19 @@ impl Trie {
 
     /// Writes the atoms of all nodes that are not stored yet, children before their parents, and
     /// returns the id of the trie.
+    ///
+    /// ```
+    /// use astreum_core::atom::MemoryStore;
+    /// use astreum_core::trie::{Scalar, Trie};
+    ///
+    /// let mut store = MemoryStore::new();
+    /// let mut map = Trie::new();
+    /// map.put(&store, b"key", b"value").unwrap();
+    /// let root = map.commit(&mut Scalar, &mut store).unwrap();
+    /// // A node is five atoms; a second commit has nothing to write.
+    /// assert_eq!(store.len(), 5);
+    /// assert_eq!(map.commit(&mut Scalar, &mut store).unwrap(), root);
+    /// ```
     ///
     /// # Errors
     /// Fails if the sink fails; the commit may be retried and continues where it stopped.

@@ -10,6 +10,19 @@ use crate::expr::Bytes;
 use alloc::vec::Vec;
 
 /// Key with different values in two tries.
+///
+/// ```
+/// use astreum_core::atom::{AtomId, MemoryStore};
+/// use astreum_core::expr::Bytes;
+/// use astreum_core::trie::{Change, Scalar, Trie, diff};
+///
+/// let mut store = MemoryStore::new();
+/// let root = Trie::from_sorted([("a", "1")])?.commit(&mut Scalar, &mut store)?;
+/// let removed = diff(&store, root, AtomId::ZERO).next().unwrap()?;
+/// let before = Some(Bytes::new(b"1"));
+/// assert_eq!(removed, Change { key: b"a".to_vec(), before, after: None });
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
     /// The key.
@@ -23,6 +36,22 @@ pub struct Change {
 /// Returns the changes that lead from the trie `before` to the trie `after`, in key order.
 ///
 /// Both are read from `source`. Subtrees that both share are not read.
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::trie::{Scalar, Trie, diff};
+///
+/// let mut store = MemoryStore::new();
+/// let mut map = Trie::from_sorted([("a", "1"), ("b", "2")])?;
+/// let before = map.commit(&mut Scalar, &mut store)?;
+/// map.put(&store, b"b", b"3")?;
+/// let after = map.commit(&mut Scalar, &mut store)?;
+///
+/// let changes = diff(&store, before, after).collect::<Result<Vec<_>, _>>()?;
+/// assert_eq!((changes.len(), changes[0].key.as_slice()), (1, b"b".as_slice()));
+/// assert_eq!(changes[0].after.as_deref(), Some(b"3".as_slice()));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub fn diff<S: AtomSource + ?Sized>(source: &S, before: AtomId, after: AtomId) -> Diff<'_, S> {
     Diff {
         source,
@@ -55,6 +84,26 @@ impl<S: AtomSource + ?Sized> Iterator for Diff<'_, S> {
 
 /// Position in the comparison of two tries, for hosts that compare a bounded number of nodes per
 /// call. Borrows nothing. A comparison with the empty trie yields all entries.
+///
+/// ```
+/// use astreum_core::atom::{AtomId, MemoryStore};
+/// use astreum_core::trie::{DiffCursor, DiffStep, Scalar, Trie};
+///
+/// let mut store = MemoryStore::new();
+/// let pairs = [("a", "1"), ("b", "2")];
+/// let root = Trie::from_sorted(pairs)?.commit(&mut Scalar, &mut store)?;
+/// let mut cursor = DiffCursor::new(AtomId::ZERO, root);
+/// let mut keys = Vec::new();
+/// loop {
+///     match cursor.step(&store)? {
+///         DiffStep::Node => {} // Other work can be done in between.
+///         DiffStep::Change(change) => keys.push(change.key),
+///         DiffStep::Done => break,
+///     }
+/// }
+/// assert_eq!(keys, [b"a", b"b"]);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct DiffCursor {
     path: BitBuf,
@@ -62,6 +111,16 @@ pub struct DiffCursor {
 }
 
 /// Result of [`DiffCursor::step`].
+///
+/// ```
+/// use astreum_core::atom::{AtomId, NoStore};
+/// use astreum_core::trie::{DiffCursor, DiffStep};
+///
+/// // Two equal roots have nothing to compare, and nothing is read.
+/// let root = AtomId::new([7; 32]);
+/// let step = DiffCursor::new(root, root).step(&NoStore).unwrap();
+/// assert!(matches!(step, DiffStep::Done));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DiffStep {
     /// A node was compared; no key with different values ends there.
@@ -141,6 +200,15 @@ impl DiffCursor {
 
     /// Returns the ids of nodes that later steps will read, nearest first, for hosts that prefetch.
     /// There are at most two for each bit of the path.
+    ///
+    /// ```
+    /// use astreum_core::atom::AtomId;
+    /// use astreum_core::trie::DiffCursor;
+    ///
+    /// let (before, after) = (AtomId::new([1; 32]), AtomId::new([2; 32]));
+    /// let wanted: Vec<AtomId> = DiffCursor::new(before, after).pending_nodes().collect();
+    /// assert!(wanted.contains(&before) && wanted.contains(&after));
+    /// ```
     pub fn pending_nodes(&self) -> impl Iterator<Item = AtomId> {
         let sides = self.pending.iter().rev().flat_map(|point| &point.sides);
         let unread = sides.flatten().filter(|side| side.node.is_none());

@@ -125,6 +125,27 @@ pub type NodeIds = [AtomId; 5];
 ///
 /// The host may supply an implementation that hashes many messages in parallel; its results must
 /// equal those of [`Scalar`].
+///
+/// A hasher that counts its messages, for example to measure a commit:
+///
+/// ```
+/// use astreum_core::atom::NoStore;
+/// use astreum_core::trie::{BatchHasher, Scalar, Trie};
+///
+/// struct Counting(usize);
+///
+/// impl BatchHasher for Counting {
+///     fn hash_many(&mut self, messages: &[&[u8]], out: &mut [[u8; 32]]) {
+///         self.0 += messages.len();
+///         Scalar.hash_many(messages, out);
+///     }
+/// }
+///
+/// let mut map = Trie::from_sorted([("a", "1"), ("b", "2")]).unwrap();
+/// let mut hasher = Counting(0);
+/// assert_eq!(map.root(&mut hasher), map.clone().root(&mut Scalar));
+/// assert!(hasher.0 >= 3 * 5);
+/// ```
 pub trait BatchHasher {
     /// Writes the BLAKE3 hash of each message to the element of `out` with the same index.
     ///
@@ -246,6 +267,13 @@ fn hashed<H: BatchHasher + ?Sized>(hasher: &mut H, messages: &[&[u8]]) -> Vec<[u
 }
 
 /// Hasher that hashes one message after the other.
+///
+/// ```
+/// use astreum_core::trie::{BatchHasher, Scalar};
+/// let mut hashes = [[0; 32]; 2];
+/// Scalar.hash_many(&[b"one", b"two"], &mut hashes);
+/// assert_eq!(hashes, [b"one", b"two"].map(|message| *blake3::hash(message).as_bytes()));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scalar;
 

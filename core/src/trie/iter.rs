@@ -11,6 +11,17 @@ use core::ops::Bound;
 
 /// Returns the value of `key` in the trie with this root, or `None` if it is absent.
 ///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::trie::{self, Scalar, Trie};
+///
+/// let mut store = MemoryStore::new();
+/// let root = Trie::from_sorted([("a", "1")])?.commit(&mut Scalar, &mut store)?;
+/// assert_eq!(trie::get(&store, root, b"a")?.as_deref(), Some(b"1".as_slice()));
+/// assert_eq!(trie::get(&store, root, b"b")?, None);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// Fails if a node is missing or malformed, or if the key is too long.
 pub fn get<S: AtomSource + ?Sized>(
@@ -70,11 +81,39 @@ pub(super) fn value_of(node: &StoredNode) -> Option<Bytes> {
 }
 
 /// Returns all keys and values in key order.
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::trie::{self, Scalar, Trie};
+///
+/// let mut store = MemoryStore::new();
+/// let pairs = [("a", "1"), ("ab", "2"), ("b", "3")];
+/// let root = Trie::from_sorted(pairs)?.commit(&mut Scalar, &mut store)?;
+/// for (entry, (key, value)) in trie::entries(&store, root).zip(pairs) {
+///     let entry = entry?;
+///     assert_eq!((&*entry.0, &*entry.1), (key.as_bytes(), value.as_bytes()));
+/// }
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub fn entries<S: AtomSource + ?Sized>(source: &S, root: AtomId) -> Entries<'_, S> {
     Entries::new(source, root, Bound::Unbounded, Bound::Unbounded)
 }
 
 /// Returns the keys within `bounds` and their values, in key order.
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::trie::{self, Scalar, Trie};
+/// use core::ops::Bound;
+///
+/// let mut store = MemoryStore::new();
+/// let pairs = [("a", "1"), ("b", "2"), ("c", "3")];
+/// let root = Trie::from_sorted(pairs)?.commit(&mut Scalar, &mut store)?;
+/// let bounds = (Bound::Excluded(b"a".as_slice()), Bound::Included(b"c".as_slice()));
+/// let keys = trie::range(&store, root, bounds).map(|entry| entry.map(|(key, _)| key));
+/// assert_eq!(keys.collect::<Result<Vec<_>, _>>()?, [b"b", b"c"]);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub fn range<'a, S: AtomSource + ?Sized>(
     source: &'a S,
     root: AtomId,
@@ -90,6 +129,17 @@ pub fn range<'a, S: AtomSource + ?Sized>(
 }
 
 /// Returns the keys that start with `start` and their values, in key order.
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::trie::{self, Scalar, Trie};
+///
+/// let mut store = MemoryStore::new();
+/// let pairs = [("user/1", "a"), ("user/2", "b"), ("zone", "c")];
+/// let root = Trie::from_sorted(pairs)?.commit(&mut Scalar, &mut store)?;
+/// assert_eq!(trie::prefix(&store, root, b"user/").count(), 2);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub fn prefix<'a, S: AtomSource + ?Sized>(
     source: &'a S,
     root: AtomId,
@@ -117,6 +167,23 @@ pub fn prefix<'a, S: AtomSource + ?Sized>(
 /// After a missing-atom error the iterator keeps its position: fetch the atom and call
 /// [`Iterator::next`] again. Without the atom it returns the same error forever, so the caller must
 /// stop.
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::trie::{self, Scalar, Trie};
+///
+/// let mut full = MemoryStore::new();
+/// let root = Trie::from_sorted([("a", "1")])?.commit(&mut Scalar, &mut full)?;
+/// // Reads from a store that has nothing yet, and fetches what is missing.
+/// let mut store = MemoryStore::new();
+/// let missing = |store: &_| trie::get(store, root, b"a").err().and_then(|error| error.missing());
+/// while let Some(missing) = missing(&store) {
+///     let (_, atom) = full.iter().find(|(id, _)| **id == missing).unwrap();
+///     store.insert(atom.clone());
+/// }
+/// assert_eq!(trie::entries(&store, root).count(), 1);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub struct Entries<'a, S: ?Sized> {
     source: &'a S,
     start: Bound<Vec<u8>>,

@@ -61,6 +61,18 @@ use core::fmt;
 pub const MAX_KEY_BYTES: usize = 8_191;
 
 /// Reason an operation on a trie failed.
+///
+/// ```
+/// use astreum_core::atom::{Atom, MemoryStore};
+/// use astreum_core::trie::{self, TrieError};
+///
+/// let mut store = MemoryStore::new();
+/// let root = store.insert(Atom::symbol("not a node"));
+/// let error = trie::get(&store, root, b"key").unwrap_err();
+/// assert!(matches!(error, TrieError::Malformed { node, .. } if node == root));
+/// let error = trie::get(&store, root, &[0; 9_000]).unwrap_err();
+/// assert!(matches!(error, TrieError::KeyTooLong { len: 9_000 }));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TrieError<E> {
     /// An atom is missing or the source failed. Nothing was changed.
@@ -82,6 +94,15 @@ pub enum TrieError<E> {
 impl<E> TrieError<E> {
     /// Returns the missing atom to fetch before the operation is retried, if the error is a missing
     /// atom.
+    ///
+    /// ```
+    /// use astreum_core::atom::{AtomId, NoStore};
+    /// use astreum_core::trie;
+    ///
+    /// let root = AtomId::new([7; 32]);
+    /// let error = trie::get(&NoStore, root, b"key").unwrap_err();
+    /// assert_eq!(error.missing(), Some(root));
+    /// ```
     #[must_use]
     pub const fn missing(&self) -> Option<AtomId> {
         match self {

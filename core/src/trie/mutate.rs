@@ -66,6 +66,21 @@ impl Trie {
     }
 
     /// Opens the trie with this root; nothing is loaded yet.
+    ///
+    /// ```
+    /// use astreum_core::atom::MemoryStore;
+    /// use astreum_core::trie::{self, Scalar, Trie};
+    ///
+    /// let mut store = MemoryStore::new();
+    /// let before = Trie::from_sorted([("a", "1")])?.commit(&mut Scalar, &mut store)?;
+    /// let mut map = Trie::open(before);
+    /// map.put(&store, b"b", b"2")?;
+    /// let after = map.commit(&mut Scalar, &mut store)?;
+    /// // Both versions can be read.
+    /// assert_eq!(trie::entries(&store, before).count(), 1);
+    /// assert_eq!(trie::entries(&store, after).count(), 2);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn open(root: AtomId) -> Self {
         let mut trie = Self::new();
@@ -80,6 +95,14 @@ impl Trie {
     }
 
     /// Returns the value of `key`, or `None` if it is absent.
+    ///
+    /// ```
+    /// use astreum_core::atom::NoStore;
+    /// use astreum_core::trie::Trie;
+    /// let map = Trie::from_sorted([("a", "1")]).unwrap();
+    /// assert_eq!(map.get(&NoStore, b"a").unwrap().as_deref(), Some(b"1".as_slice()));
+    /// assert_eq!(map.get(&NoStore, b"b").unwrap(), None);
+    /// ```
     ///
     /// # Errors
     /// Fails if a node is missing or malformed, or if the key is too long.
@@ -111,6 +134,19 @@ impl Trie {
     /// Returns the value as [`Trie::get`] does and keeps the nodes on the path in memory, for a put
     /// of the same key or for another key that shares them.
     ///
+    /// ```
+    /// use astreum_core::atom::{MemoryStore, NoStore};
+    /// use astreum_core::trie::{Scalar, Trie};
+    ///
+    /// let mut store = MemoryStore::new();
+    /// let root = Trie::from_sorted([("a", "1")])?.commit(&mut Scalar, &mut store)?;
+    /// let mut map = Trie::open(root);
+    /// assert_eq!(map.fetch(&store, b"a")?.as_deref(), Some(b"1".as_slice()));
+    /// // The nodes on the path are in memory now.
+    /// map.put(&NoStore, b"a", b"2")?;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Trie::get`].
     pub fn fetch<S: AtomSource + ?Sized>(
@@ -128,6 +164,20 @@ impl Trie {
     }
 
     /// Sets the value of `key`; an empty value removes the key.
+    ///
+    /// ```
+    /// use astreum_core::atom::{AtomId, NoStore};
+    /// use astreum_core::trie::Trie;
+    ///
+    /// let mut map = Trie::new();
+    /// map.put(&NoStore, b"a", b"1").unwrap();
+    /// map.put(&NoStore, b"a", b"").unwrap();
+    /// assert!(map.is_empty());
+    /// // A trie whose nodes are not available cannot be changed.
+    /// let root = AtomId::new([7; 32]);
+    /// let error = Trie::open(root).put(&NoStore, b"a", b"1").unwrap_err();
+    /// assert_eq!(error.missing(), Some(root));
+    /// ```
     ///
     /// # Errors
     /// As [`Trie::get`]; nothing is changed then.
@@ -164,6 +214,14 @@ impl Trie {
     }
 
     /// Removes `key` and returns whether it was present.
+    ///
+    /// ```
+    /// use astreum_core::atom::NoStore;
+    /// use astreum_core::trie::Trie;
+    /// let mut map = Trie::from_sorted([("a", "1"), ("b", "2")]).unwrap();
+    /// assert!(map.remove(&NoStore, b"a").unwrap());
+    /// assert!(!map.remove(&NoStore, b"a").unwrap());
+    /// ```
     ///
     /// # Errors
     /// As [`Trie::get`]; nothing is changed then.

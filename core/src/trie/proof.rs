@@ -13,12 +13,40 @@ use core::fmt;
 ///
 /// They are exactly the atoms that a lookup reads, so a lookup over them alone has the same result.
 /// Each atom is bound to the root by its id, so the proof cannot be forged.
+///
+/// ```
+/// use astreum_core::atom::{AtomId, MemoryStore};
+/// use astreum_core::trie::{Proof, Scalar, Trie};
+///
+/// let mut store = MemoryStore::new();
+/// let root = Trie::from_sorted([("a", "1"), ("b", "2")])?.commit(&mut Scalar, &mut store)?;
+/// let proof = Proof::prove(&store, root, b"a")?;
+/// assert_eq!(proof.verify(root, b"a")?.as_deref(), Some(b"1".as_slice()));
+/// // It proves nothing about another root or key.
+/// assert!(proof.verify(AtomId::new([7; 32]), b"a").is_err());
+/// assert!(proof.verify(root, b"b").is_err());
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Proof {
     atoms: Vec<Atom>,
 }
 
 /// Reason a proof is invalid.
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::trie::{Proof, ProofError, Scalar, Trie};
+///
+/// let mut store = MemoryStore::new();
+/// let root = Trie::from_sorted([("a", "1")])?.commit(&mut Scalar, &mut store)?;
+/// let mut bytes = Proof::prove(&store, root, b"a")?.to_bytes();
+/// bytes.pop();
+/// assert_eq!(Proof::from_bytes(&bytes).unwrap_err(), ProofError::Truncated);
+/// let empty = Proof::from_bytes(&[])?;
+/// assert_eq!(empty.verify(root, b"a"), Err(ProofError::Incomplete { missing: root }));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProofError {
     /// A node on the path to the key is missing from the proof.
@@ -64,6 +92,19 @@ impl core::error::Error for ProofError {}
 impl Proof {
     /// Creates a proof of the value of `key`, or of its absence.
     ///
+    /// ```
+    /// use astreum_core::atom::MemoryStore;
+    /// use astreum_core::trie::{Proof, Scalar, Trie};
+    ///
+    /// let mut store = MemoryStore::new();
+    /// let pairs = [("a", "1"), ("b", "2"), ("c", "3")];
+    /// let root = Trie::from_sorted(pairs)?.commit(&mut Scalar, &mut store)?;
+    /// let proof = Proof::prove(&store, root, b"b")?;
+    /// assert_eq!(proof.atoms()[0].id(), root);
+    /// assert!(proof.atoms().len() < store.len());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Fails if a node is missing or malformed, or if the key is too long.
     pub fn prove<S: AtomSource + ?Sized>(
@@ -86,6 +127,17 @@ impl Proof {
     /// Verifies the proof against a trusted root and returns the value of `key`, or `None` if the
     /// key is absent. Needs no store.
     ///
+    /// ```
+    /// use astreum_core::atom::MemoryStore;
+    /// use astreum_core::trie::{Proof, Scalar, Trie};
+    ///
+    /// let mut store = MemoryStore::new();
+    /// let root = Trie::from_sorted([("a", "1")])?.commit(&mut Scalar, &mut store)?;
+    /// // Absence is proven as well.
+    /// assert_eq!(Proof::prove(&store, root, b"z")?.verify(root, b"z"), Ok(None));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Fails if the proof proves neither a value nor its absence, or has superfluous atoms.
     pub fn verify(&self, root: AtomId, key: &[u8]) -> Result<Option<Bytes>, ProofError> {
@@ -106,6 +158,17 @@ impl Proof {
 
     /// Encodes the atoms one after the other, each as its length in bytes (u32 BE) and its stored
     /// form.
+    ///
+    /// ```
+    /// use astreum_core::atom::MemoryStore;
+    /// use astreum_core::trie::{Proof, Scalar, Trie};
+    ///
+    /// let mut store = MemoryStore::new();
+    /// let root = Trie::from_sorted([("a", "1")])?.commit(&mut Scalar, &mut store)?;
+    /// let proof = Proof::prove(&store, root, b"a")?;
+    /// assert_eq!(Proof::from_bytes(&proof.to_bytes())?.atoms(), proof.atoms());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -61,6 +61,17 @@ pub const AUTHENTICATION_BYTES: usize = FIELD_HEAD_BYTES + SEAL_NONCE_BYTES + TA
 pub type Cookie = [u8; 8];
 
 /// The chain that a node follows.
+///
+/// ```
+/// use astreum_core::wire::handshake::{Block, ChainIdentity};
+///
+/// let identity = ChainIdentity { rules_version: 2, chain_id: 7, genesis: None };
+/// let block = Block { identity: Some(identity), ..Block::default() };
+/// let mut payload = Vec::new();
+/// block.write(&mut payload);
+/// let (read, _) = Block::decode(&payload).unwrap();
+/// assert_eq!(read.identity, Some(identity));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ChainIdentity {
     /// Version of the consensus rules.
@@ -72,6 +83,18 @@ pub struct ChainIdentity {
 }
 
 /// Fields of a block.
+///
+/// ```
+/// use astreum_core::wire::handshake::{Block, MAGIC};
+///
+/// let block = Block { is_question: true, cookie: Some([7; 8]), ..Block::default() };
+/// let mut payload = Vec::new();
+/// block.write(&mut payload);
+/// assert!(payload.starts_with(&MAGIC));
+/// assert_eq!(payload.len(), block.encoded_len(false));
+/// let (read, authentication) = Block::decode(&payload).unwrap();
+/// assert!(read == block && authentication.is_none());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Block {
     /// The chain that the sender follows.
@@ -85,6 +108,25 @@ pub struct Block {
 }
 
 /// Authentication of a decoded block.
+///
+/// ```
+/// use astreum_core::crypto::{PublicKey, SharedKey};
+/// use astreum_core::wire::handshake::{Block, authenticate};
+/// use astreum_core::wire::message::{HEADER_BYTES, write_handshake};
+///
+/// let (sender, receiver) = (PublicKey::new([1; 32]), PublicKey::new([2; 32]));
+/// let (key, nonce) = (SharedKey::from_bytes([7; 32]), [3; 12]);
+/// let (mut payload, mut message) = (Vec::new(), Vec::new());
+/// Block::default().write(&mut payload);
+/// write_handshake(&mut message, &sender, 0, &payload);
+/// authenticate(&mut message, &key, &receiver, &nonce);
+///
+/// let (_, authentication) = Block::decode(&message[HEADER_BYTES..]).unwrap();
+/// let authentication = authentication.unwrap();
+/// assert_eq!(authentication.nonce, nonce);
+/// assert!(authentication.is_valid(&message, &key, &receiver));
+/// assert!(!authentication.is_valid(&message, &key, &sender));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Authentication<'b> {
     /// Nonce of the sender's stream.
@@ -93,6 +135,15 @@ pub struct Authentication<'b> {
 }
 
 /// Reason why a payload is not a block.
+///
+/// ```
+/// use astreum_core::wire::handshake::{Block, BlockError, MAGIC};
+///
+/// // The payload of a reference node.
+/// assert_eq!(Block::decode(&[]).err(), Some(BlockError::Magic));
+/// let truncated = [&MAGIC[..], &[3, 8, 1]].concat();
+/// assert_eq!(Block::decode(&truncated).err(), Some(BlockError::Truncated));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BlockError {
     /// The payload does not begin with the magic: it is from a reference node.
@@ -239,6 +290,29 @@ fn read_tag(value: &[u8]) -> Option<Authentication<'_>> {
 
 /// Appends authentication to a handshake. `message` is the handshake as written so far, including
 /// its header.
+///
+/// ```
+/// use astreum_core::crypto::SecretKey;
+/// use astreum_core::wire::handshake::{Block, authenticate};
+/// use astreum_core::wire::message::{Body, Message, write_handshake};
+///
+/// let (ours, theirs) = (SecretKey::from_bytes([1; 32]), SecretKey::from_bytes([2; 32]));
+/// let receiver = theirs.public_key();
+/// let mut message = Vec::new();
+/// let mut payload = Vec::new();
+/// Block { is_question: true, ..Block::default() }.write(&mut payload);
+/// write_handshake(&mut message, &ours.public_key(), 52_780, &payload);
+/// authenticate(&mut message, &ours.agree(&receiver)?, &receiver, &[3; 12]);
+///
+/// let decoded = Message::decode(&message)?;
+/// let Body::Handshake(payload) = decoded.body else {
+///     panic!("not a handshake");
+/// };
+/// let (_, authentication) = Block::decode(payload)?;
+/// let key = theirs.agree(&decoded.sender)?;
+/// assert!(authentication.is_some_and(|tag| tag.is_valid(&message, &key, &receiver)));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub fn authenticate(message: &mut Vec<u8>, key: &SharedKey, receiver: &PublicKey, nonce: &Nonce) {
     let [.., len] = (SEAL_NONCE_BYTES + TAG_BYTES).to_be_bytes();
     message.extend_from_slice(&[AUTHENTICATION, len]);

@@ -22,6 +22,13 @@ const HANDSHAKE_FLAG: u8 = 1;
 const SEALED_FLAG: u8 = 0;
 
 /// Type of sealed content.
+///
+/// ```
+/// use astreum_core::wire::message::Topic;
+/// assert_eq!(Topic::from_code(0), Some(Topic::Ping));
+/// assert_eq!(Topic::from_code(6), None);
+/// assert!(Topic::ALL.iter().all(|topic| Topic::from_code(topic.code()) == Some(*topic)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Topic {
@@ -71,6 +78,12 @@ impl Topic {
 }
 
 /// Reason why bytes are not a message. The sender is at fault.
+///
+/// ```
+/// use astreum_core::wire::message::{Message, MessageError};
+/// let error = Message::decode(&[0; 34]).err();
+/// assert_eq!(error, Some(MessageError::HeaderTooShort { len: 34 }));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MessageError {
     /// Fewer than the 35 bytes of the header.
@@ -103,6 +116,22 @@ impl fmt::Display for MessageError {
 impl core::error::Error for MessageError {}
 
 /// Reason why sealed content cannot be read.
+///
+/// ```
+/// use astreum_core::crypto::{SecretKey, SharedKey};
+/// use astreum_core::wire::message::{Body, ContentError, Envelope, Message, Topic};
+///
+/// let sender = SecretKey::from_bytes([1; 32]).public_key();
+/// let key = &SharedKey::from_bytes([7; 32]);
+/// let mut bytes = Vec::new();
+/// Envelope { sender, port: 1, key, nonce: [3; 12] }.write(&mut bytes, Topic::Ping, b"")?;
+/// let Body::Sealed(sealed) = Message::decode(&bytes)?.body else {
+///     panic!("a handshake");
+/// };
+/// let (other, mut content) = (SharedKey::from_bytes([8; 32]), Vec::new());
+/// assert_eq!(sealed.open(&other, &mut content), Err(ContentError::NotAuthentic));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ContentError {
     /// Not sealed with this key, or changed in transit. Also seen from a peer that has not
@@ -130,6 +159,18 @@ impl fmt::Display for ContentError {
 impl core::error::Error for ContentError {}
 
 /// Header and body of a message, borrowed.
+///
+/// ```
+/// use astreum_core::crypto::SecretKey;
+/// use astreum_core::wire::message::{Body, Message, write_handshake};
+///
+/// let sender = SecretKey::from_bytes([1; 32]).public_key();
+/// let mut bytes = Vec::new();
+/// write_handshake(&mut bytes, &sender, 52_780, b"payload");
+/// let message = Message::decode(&bytes).unwrap();
+/// assert_eq!((message.sender, message.port.map(|port| port.get())), (sender, Some(52_780)));
+/// assert!(matches!(message.body, Body::Handshake(b"payload")));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Message<'b> {
     /// Key of the sender, as claimed by the message. Authentic once sealed content has been opened.
@@ -216,6 +257,15 @@ fn write_header(out: &mut Vec<u8>, flag: u8, sender: &PublicKey, port: u16) {
 }
 
 /// Appends a handshake to `out`.
+///
+/// ```
+/// use astreum_core::crypto::PublicKey;
+/// use astreum_core::wire::message::{HEADER_BYTES, write_handshake};
+/// let mut bytes = Vec::new();
+/// write_handshake(&mut bytes, &PublicKey::new([7; 32]), 0x1234, &[]);
+/// assert_eq!(bytes.len(), HEADER_BYTES);
+/// assert_eq!((bytes[0], &bytes[33..]), (1, [0x12, 0x34].as_slice()));
+/// ```
 pub fn write_handshake(out: &mut Vec<u8>, sender: &PublicKey, port: u16, payload: &[u8]) {
     write_header(out, HANDSHAKE_FLAG, sender, port);
     out.extend_from_slice(payload);
@@ -261,6 +311,18 @@ pub struct Envelope<'k> {
 
 impl Envelope<'_> {
     /// Appends a sealed message to `out`; `write` appends the content, and nothing else.
+    ///
+    /// ```
+    /// use astreum_core::crypto::{PublicKey, SharedKey};
+    /// use astreum_core::wire::message::{Envelope, Topic};
+    ///
+    /// let key = &SharedKey::from_bytes([7; 32]);
+    /// let envelope = Envelope { sender: PublicKey::new([1; 32]), port: 1, key, nonce: [3; 12] };
+    /// let (mut copied, mut in_place) = (Vec::new(), Vec::new());
+    /// envelope.write(&mut copied, Topic::Ping, b"hello").unwrap();
+    /// envelope.write_with(&mut in_place, Topic::Ping, |out| out.extend(b"hello")).unwrap();
+    /// assert_eq!(copied, in_place);
+    /// ```
     ///
     /// # Errors
     /// Returns [`SealTooLong`] if the content is longer than the cipher allows; such content does

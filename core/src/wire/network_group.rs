@@ -14,6 +14,17 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Network group. Only comparison has a meaning; the contents are private.
+///
+/// ```
+/// use astreum_core::wire::network_group::NetworkGroup;
+/// let group = |text: &str| NetworkGroup::of(text.parse().unwrap());
+/// assert_eq!(group("203.0.113.1"), group("203.0.200.9"));
+/// assert_ne!(group("203.0.113.1"), group("203.1.113.1"));
+/// // An IPv4 address in IPv6 form belongs to the same group.
+/// assert_eq!(group("203.0.113.1"), group("::ffff:203.0.113.1"));
+/// // Private addresses are groups of their own.
+/// assert!(group("192.168.0.1").is_local() && group("192.168.0.1") != group("192.168.0.2"));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkGroup(Kind);
 
@@ -77,6 +88,15 @@ impl fmt::Debug for NetworkGroup {
 }
 
 /// Reach of an address, narrowest first.
+///
+/// ```
+/// use astreum_core::wire::network_group::Scope;
+/// let scope = |text: &str| Scope::of(text.parse().unwrap());
+/// assert_eq!(scope("127.0.0.1"), Scope::Loopback);
+/// assert_eq!(scope("10.1.2.3"), Scope::Private);
+/// assert_eq!(scope("8.8.8.8"), Scope::Public);
+/// assert!(Scope::Loopback < Scope::Private && Scope::Private < Scope::Public);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Scope {
     /// This host.

@@ -17,6 +17,12 @@ use core::fmt;
 use core::net::{Ipv4Addr, SocketAddrV4};
 
 /// Type of the data of a request, or of the answer that it asks for. Peers may use unknown codes.
+///
+/// ```
+/// use astreum_core::wire::object::PayloadType;
+/// assert_eq!(PayloadType::LIST.code(), 2);
+/// assert_eq!(PayloadType::new(1), PayloadType::ATOM);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PayloadType(u8);
 
@@ -40,6 +46,12 @@ impl PayloadType {
 }
 
 /// Reason why bytes are not an object request or response. The sender is at fault.
+///
+/// ```
+/// use astreum_core::wire::object::{ObjectError, Request};
+/// assert_eq!(Request::decode(&[0; 32]), Err(ObjectError::TooShort { len: 32 }));
+/// assert_eq!(Request::decode(&[7; 33]), Err(ObjectError::UnknownType { code: 7 }));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ObjectError {
     /// Fewer than the 33 bytes of type and id.
@@ -79,6 +91,20 @@ fn take_type_and_id(bytes: &mut &[u8]) -> Result<(u8, AtomId), ObjectError> {
 }
 
 /// Action that a request asks for.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::wire::object::{Action, PayloadType, Request};
+///
+/// // A get may leave out the payload type.
+/// let atom_id = AtomId::new([7; 32]);
+/// let mut content = Vec::new();
+/// Request { action: Action::Get(None), atom_id, data: &[] }.write(&mut content);
+/// assert_eq!((content.len(), content[0]), (33, 0));
+/// content.push(PayloadType::LIST.code());
+/// let action = Request::decode(&content).map(|request| request.action);
+/// assert_eq!(action, Ok(Action::Get(Some(PayloadType::LIST))));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
     /// Send the atom, or refer to a peer that has it. `None` means [`PayloadType::ATOM`].
@@ -88,6 +114,20 @@ pub enum Action {
 }
 
 /// An object request.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::wire::object::{Action, PayloadType, Request};
+///
+/// let request = Request {
+///     action: Action::Get(Some(PayloadType::LIST)),
+///     atom_id: AtomId::new([7; 32]),
+///     data: &[],
+/// };
+/// let mut content = Vec::new();
+/// request.write(&mut content);
+/// assert_eq!(Request::decode(&content), Ok(request));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request<'b> {
     /// The requested action.
@@ -137,6 +177,13 @@ impl<'b> Request<'b> {
 }
 
 /// Kind of a response.
+///
+/// ```
+/// use astreum_core::wire::object::Answer;
+/// assert_eq!(Answer::from_code(1), Some(Answer::Provider));
+/// assert_eq!(Answer::Nearest.code(), 2);
+/// assert_eq!(Answer::from_code(3), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// The object was found; [`Found`] reads the data.
@@ -171,6 +218,22 @@ impl Answer {
 }
 
 /// An object response.
+///
+/// ```
+/// use astreum_core::atom::Atom;
+/// use astreum_core::wire::object::{Answer, Found, Response, write_found_atom};
+///
+/// let atom = Atom::bytes(*b"abc");
+/// let mut data = Vec::new();
+/// write_found_atom(&mut data, &atom);
+/// let response = Response { answer: Answer::Found, atom_id: atom.id(), data: &data };
+/// let mut content = Vec::new();
+/// response.write(&mut content);
+///
+/// let read = Response::decode(&content)?;
+/// assert_eq!(Found::decode(&read.atom_id, read.data)?.atoms(), [atom]);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Response<'b> {
     /// Kind of the response, which determines the meaning of `data`.
@@ -205,12 +268,33 @@ impl<'b> Response<'b> {
 }
 
 /// Appends a response without its data, which the caller then writes in place.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::wire::object::{Answer, Response, write_response_head};
+/// let mut content = Vec::new();
+/// write_response_head(&mut content, Answer::Found, &AtomId::new([7; 32]));
+/// content.extend(b"data");
+/// assert_eq!(Response::decode(&content).map(|response| response.data), Ok(&b"data"[..]));
+/// ```
 pub fn write_response_head(out: &mut Vec<u8>, answer: Answer, atom_id: &AtomId) {
     out.push(answer.code());
     out.extend_from_slice(atom_id.as_bytes());
 }
 
 /// Reason why the data of a found object is rejected. The sender is at fault.
+///
+/// ```
+/// use astreum_core::atom::Atom;
+/// use astreum_core::wire::object::{Found, FoundError, write_found_atom};
+///
+/// let (asked, other) = (Atom::symbol("a").id(), Atom::symbol("b"));
+/// let mut data = Vec::new();
+/// write_found_atom(&mut data, &other);
+/// let error = FoundError::OtherAtom { actual: other.id() };
+/// assert_eq!(Found::decode(&asked, &data), Err(error));
+/// assert_eq!(Found::decode(&asked, &[]), Err(FoundError::Empty));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FoundError {
     /// No data, or an empty list.
@@ -261,6 +345,14 @@ pub const FOUND_LENGTH_BYTES: usize = 4;
 ///
 /// The other atoms were not requested by id: their ids are computed from their content, and the
 /// caller checks that they are linked to a list.
+///
+/// ```
+/// use astreum_core::atom::bytes_list;
+/// use astreum_core::wire::object::Found;
+/// let (_, atoms) = bytes_list(&["one", "two"]);
+/// assert_eq!(Found::List(atoms.clone()).atoms(), atoms);
+/// assert_eq!(Found::Atom(atoms[0].clone()).atoms(), &atoms[..1]);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Found {
     /// One atom.
@@ -280,6 +372,17 @@ impl Found {
     }
 
     /// Reads the data of a found object and checks that it starts with the atom `asked`.
+    ///
+    /// ```
+    /// use astreum_core::atom::{Atom, bytes_list};
+    /// use astreum_core::wire::object::{Found, write_found_list};
+    ///
+    /// let (head, atoms) = bytes_list(&["one", "two"]);
+    /// let mut data = Vec::new();
+    /// write_found_list(&mut data, &atoms)?;
+    /// assert_eq!(Found::decode(&head, &data)?, Found::List(atoms));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Fails if the data is malformed, is empty, or starts with another atom.
@@ -326,6 +429,16 @@ fn decode_list(mut body: &[u8]) -> Result<Vec<Atom>, FoundError> {
 }
 
 /// Appends the data of a found object that consists of one atom.
+///
+/// ```
+/// use astreum_core::atom::Atom;
+/// use astreum_core::wire::object::{Found, write_found_atom};
+/// let atom = Atom::bytes(*b"abc");
+/// let mut data = Vec::new();
+/// write_found_atom(&mut data, &atom);
+/// assert_eq!((data[0], &data[1..]), (1, atom.to_bytes().as_slice()));
+/// assert_eq!(Found::decode(&atom.id(), &data), Ok(Found::Atom(atom)));
+/// ```
 pub fn write_found_atom(out: &mut Vec<u8>, atom: &Atom) {
     out.push(FOUND_ATOM);
     atom.write_to(out);
@@ -366,6 +479,17 @@ pub const CONTACT_BYTES: usize = 38;
 
 /// Key and address of a peer: a provider of an atom, or a peer that is closer to its id. The format
 /// supports only IPv4.
+///
+/// ```
+/// use astreum_core::crypto::PublicKey;
+/// use astreum_core::wire::object::{CONTACT_BYTES, Contact};
+///
+/// let address = "203.0.113.7:52780".parse().unwrap();
+/// let contact = Contact { public_key: PublicKey::new([7; 32]), address };
+/// let bytes = contact.encode();
+/// assert_eq!(Contact::decode(&bytes), Ok(contact));
+/// assert!(Contact::decode(&bytes[..CONTACT_BYTES - 1]).is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Contact {
     /// Key of the peer.

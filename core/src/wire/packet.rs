@@ -16,6 +16,14 @@ pub const REFERENCE_MAX_BYTES: usize = 4_096;
 pub const MAX_BYTES: usize = 65_507;
 
 /// Reason why a datagram is not a packet with enough work. The sender is at fault.
+///
+/// ```
+/// use astreum_core::wire::packet::{Packet, PacketError};
+/// assert_eq!(Packet::decode(&[0; 8]).err(), Some(PacketError::TooShort { len: 8 }));
+/// let packet = Packet::decode(b"\0\0\0\0\0\0\0\0message").unwrap();
+/// let (actual, required) = (packet.work(), 256);
+/// assert_eq!(packet.check_work(required), Err(PacketError::TooLittleWork { actual, required }));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PacketError {
     /// No message after the nonce.
@@ -50,6 +58,19 @@ impl fmt::Display for PacketError {
 impl core::error::Error for PacketError {}
 
 /// Nonce and message of a datagram, borrowed.
+///
+/// ```
+/// use astreum_core::wire::packet::{Draft, Packet};
+///
+/// let mut datagram = Vec::new();
+/// let mut draft = Draft::new(&mut datagram);
+/// draft.message_mut().extend(b"hello");
+/// draft.work(8);
+/// let packet = Packet::decode(&datagram).unwrap();
+/// assert_eq!(packet.message(), b"hello");
+/// assert!(packet.work() >= 8);
+/// assert_eq!(packet.nonce().to_be_bytes(), datagram[..8]);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packet<'b> {
     nonce: u64,
@@ -93,6 +114,13 @@ impl<'b> Packet<'b> {
 
     /// Checks the proof of work. Hashes the message unless `required` is 0.
     ///
+    /// ```
+    /// use astreum_core::wire::packet::Packet;
+    /// let packet = Packet::decode(b"\0\0\0\0\0\0\0\0message").unwrap();
+    /// assert!(packet.check_work(packet.work()).is_ok());
+    /// assert!(packet.check_work(packet.work() + 1).is_err());
+    /// ```
+    ///
     /// # Errors
     /// Returns [`PacketError::TooLittleWork`] if there are fewer than `required` leading zero bits.
     pub fn check_work(&self, required: u32) -> Result<(), PacketError> {
@@ -135,6 +163,15 @@ impl<'b> Draft<'b> {
 
     /// Resumes a packet that is complete except for its nonce.
     ///
+    /// ```
+    /// use astreum_core::wire::packet::{Draft, Packet};
+    /// let mut datagram = b"\0\0\0\0\0\0\0\0message".to_vec();
+    /// let mut draft = Draft::resume(&mut datagram).unwrap();
+    /// assert_eq!(draft.message(), b"message");
+    /// draft.set_nonce(7);
+    /// assert_eq!(Packet::decode(&datagram).unwrap().nonce(), 7);
+    /// ```
+    ///
     /// # Errors
     /// Fails as [`Packet::decode`] does.
     pub fn resume(buffer: &'b mut Vec<u8>) -> Result<Self, PacketError> {
@@ -173,6 +210,15 @@ impl<'b> Draft<'b> {
 
     /// Tries at most `attempts` nonces from 0 and sets the first one that has enough work. Returns
     /// `false` if none has; the caller then searches elsewhere.
+    ///
+    /// ```
+    /// use astreum_core::wire::packet::Draft;
+    /// let mut datagram = Vec::new();
+    /// let mut draft = Draft::new(&mut datagram);
+    /// draft.message_mut().extend(b"message");
+    /// assert!(!draft.try_work(64, 10));
+    /// assert!(draft.try_work(4, 10_000));
+    /// ```
     pub fn try_work(&mut self, difficulty: u32, attempts: u64) -> bool {
         let mut search = Search::new(self.message(), difficulty);
         match search.run(attempts) {

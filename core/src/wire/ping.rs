@@ -9,6 +9,19 @@ use core::num::NonZeroU8;
 pub const PING_BYTES: usize = 34;
 
 /// Fields of a ping.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::wire::ping::Ping;
+/// use core::num::NonZeroU8;
+///
+/// let ping = Ping {
+///     is_validator: true,
+///     difficulty: NonZeroU8::new(5).unwrap(),
+///     latest_block: Some(AtomId::new([7; 32])),
+/// };
+/// assert_eq!(Ping::decode(&ping.encode()), Ok(ping));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ping {
     /// Flag: the sender is a validator.
@@ -20,6 +33,13 @@ pub struct Ping {
 }
 
 /// Reason why bytes are not a ping.
+///
+/// ```
+/// use astreum_core::wire::ping::{PING_BYTES, Ping, PingError};
+/// assert_eq!(Ping::decode(&[]), Err(PingError::Length { len: 0 }));
+/// assert_eq!(Ping::decode(&[2; PING_BYTES]), Err(PingError::Flag { flag: 2 }));
+/// assert_eq!(Ping::decode(&[0; PING_BYTES]), Err(PingError::NoDifficulty));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PingError {
     /// Not exactly 34 bytes.

@@ -9,6 +9,13 @@ use super::packet::NONCE_BYTES;
 pub use crate::crypto::leading_zero_bits;
 
 /// Returns the work of `nonce` for `message`, in leading zero bits.
+///
+/// ```
+/// use astreum_core::crypto::{hash, leading_zero_bits};
+/// use astreum_core::wire::pow::work_bits;
+/// let preimage = [b"message".as_slice(), &7_u64.to_be_bytes()].concat();
+/// assert_eq!(work_bits(b"message", 7), leading_zero_bits(&hash(&preimage)));
+/// ```
 #[must_use]
 pub fn work_bits(message: &[u8], nonce: u64) -> u32 {
     let mut hasher = blake3::Hasher::new();
@@ -60,6 +67,16 @@ impl Search {
     }
 
     /// Creates a search as [`Search::new`] does, from another nonce.
+    ///
+    /// ```
+    /// use astreum_core::wire::pow::{Progress, Search};
+    ///
+    /// let mut search = Search::starting_at(b"message", 200, 1_000);
+    /// assert_eq!(search.run(50), Progress::Pending);
+    /// assert_eq!(search.next_nonce(), Some(1_050));
+    /// let mut last = Search::starting_at(b"message", 200, u64::MAX);
+    /// assert_eq!(last.run(50), Progress::Exhausted);
+    /// ```
     #[must_use]
     pub fn starting_at(message: &[u8], difficulty: u32, nonce: u64) -> Self {
         let mut absorbed = blake3::Hasher::new();
@@ -78,6 +95,17 @@ impl Search {
     }
 
     /// Tries at most `attempts` nonces and returns the state of the search.
+    ///
+    /// ```
+    /// use astreum_core::wire::pow::{Progress, Search, work_bits};
+    ///
+    /// let mut search = Search::new(b"message", 6);
+    /// let Progress::Found(nonce) = search.run(100_000) else {
+    ///     panic!("it takes 64 attempts on average");
+    /// };
+    /// assert!(work_bits(b"message", nonce) >= 6);
+    /// assert!((0..nonce).all(|earlier| work_bits(b"message", earlier) < 6));
+    /// ```
     pub fn run(&mut self, attempts: u64) -> Progress {
         for _ in 0..attempts {
             let Some(nonce) = self.next else {

@@ -12,6 +12,12 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Table that a route request asks for.
+///
+/// ```
+/// use astreum_core::wire::route_message::{RouteRequestError, RouteTable};
+/// assert_eq!(RouteTable::decode(&RouteTable::Validators.encode()), Ok(RouteTable::Validators));
+/// assert_eq!(RouteTable::decode(&[9]), Err(RouteRequestError::UnknownTable { code: 9 }));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RouteTable {
     /// All peers.
@@ -72,6 +78,12 @@ impl RouteTable {
 }
 
 /// Address family of a response, which determines the size of its addresses.
+///
+/// ```
+/// use astreum_core::wire::route_message::AddressFamily;
+/// let family = AddressFamily::of(&"[2001:db8::1]:52780".parse().unwrap());
+/// assert_eq!((family, family.entry_bytes()), (AddressFamily::V6, 18));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AddressFamily {
     /// IPv4: 4 bytes.
@@ -101,6 +113,13 @@ impl AddressFamily {
 }
 
 /// Appends one entry to a response, in the family of `address`.
+///
+/// ```
+/// use astreum_core::wire::route_message::write_entry;
+/// let mut content = Vec::new();
+/// write_entry(&mut content, &"203.0.113.7:258".parse().unwrap());
+/// assert_eq!(content, [203, 0, 113, 7, 1, 2]);
+/// ```
 pub fn write_entry(out: &mut Vec<u8>, address: &SocketAddr) {
     match address.ip() {
         IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
@@ -133,6 +152,19 @@ impl core::error::Error for RouteResponseError {}
 
 /// Reads the addresses of a response as `family`. Any address and any port, including 0, is
 /// accepted: the caller decides which peers to contact.
+///
+/// ```
+/// use astreum_core::wire::route_message::{AddressFamily, decode_entries, write_entry};
+/// use std::net::SocketAddr;
+///
+/// let addresses = ["203.0.113.7:1", "198.51.100.2:2"].map(|text| text.parse().unwrap());
+/// let mut content = Vec::new();
+/// addresses.iter().for_each(|address| write_entry(&mut content, address));
+/// let entries: Vec<SocketAddr> = decode_entries(&content, AddressFamily::V4)?.collect();
+/// assert_eq!(entries, addresses);
+/// assert!(decode_entries(&content[1..], AddressFamily::V4).is_err());
+/// # Ok::<(), astreum_core::wire::route_message::RouteResponseError>(())
+/// ```
 ///
 /// # Errors
 /// Returns [`RouteResponseError`] if the length is not a multiple of the entry size.

@@ -43,6 +43,15 @@ pub const BUCKET_PEERS_PER_GROUP: usize = 3;
 pub const TABLE_PEERS_PER_GROUP: usize = 20;
 
 /// XOR distance between two keys, or between a key and an id, ordered as a number.
+///
+/// ```
+/// use astreum_core::wire::routing_table::Distance;
+/// let (zero, mut near, far) = ([0; 32], [0; 32], [0xff; 32]);
+/// near[1] = 0x10;
+/// assert_eq!(Distance::between(&zero, &near).shared_bits(), 11);
+/// assert!(Distance::between(&zero, &near) < Distance::between(&zero, &far));
+/// assert_eq!(Distance::between(&far, &far).shared_bits(), 256);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Distance([u128; 2]);
 
@@ -76,6 +85,13 @@ fn halves(key: &[u8; KEY_BYTES]) -> [u128; 2] {
 }
 
 /// Network whose limits apply to an address.
+///
+/// ```
+/// use astreum_core::wire::routing_table::Network;
+/// let network = |text: &str| Network::of(&text.parse().unwrap());
+/// assert_eq!(network("8.8.8.8"), Some(Network::V4([8, 8, 8])));
+/// assert_eq!(network("192.168.0.1"), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Network {
     /// An IPv4 /24.
@@ -105,6 +121,17 @@ fn public_group(address: &SocketAddr) -> Option<NetworkGroup> {
 }
 
 /// Reason why a peer was not inserted, or its address not changed.
+///
+/// ```
+/// use astreum_core::crypto::PublicKey;
+/// use astreum_core::wire::routing_table::{PeerTable, Refusal};
+///
+/// let own = PublicKey::new([0; 32]);
+/// let address = "8.8.8.8:52780".parse().unwrap();
+/// let mut table = PeerTable::new(own);
+/// assert_eq!(table.insert(own, address, ()).err(), Some(Refusal::OwnKey));
+/// assert_eq!(table.set_address(&PublicKey::new([1; 32]), address), Err(Refusal::Unknown));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// The key is our own.
@@ -161,6 +188,19 @@ impl<V> Entry<V> {
 }
 
 /// Routing table: peers in buckets by distance.
+///
+/// ```
+/// use astreum_core::crypto::PublicKey;
+/// use astreum_core::wire::routing_table::PeerTable;
+///
+/// let mut table = PeerTable::new(PublicKey::new([0; 32]));
+/// let peer = PublicKey::new([1; 32]);
+/// table.insert(peer, "127.0.0.1:52780".parse()?, "a value")?;
+/// assert_eq!(table.get(&peer).map(|entry| entry.value), Some("a value"));
+/// assert_eq!(table.buckets().map(|(bits, _)| bits).collect::<Vec<_>>(), [7]);
+/// assert!(table.remove(&peer).is_some() && table.is_empty());
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct PeerTable<V> {
     own: PublicKey,
@@ -222,6 +262,20 @@ impl<V> PeerTable<V> {
     }
 
     /// Returns the peer with this key, with a mutable value.
+    ///
+    /// ```
+    /// use astreum_core::crypto::PublicKey;
+    /// use astreum_core::wire::routing_table::PeerTable;
+    ///
+    /// let mut table = PeerTable::new(PublicKey::new([0; 32]));
+    /// let peer = PublicKey::new([1; 32]);
+    /// table.insert(peer, "127.0.0.1:1".parse()?, 0)?;
+    /// if let Some(entry) = table.get_mut(&peer) {
+    ///     entry.value += 1;
+    /// }
+    /// assert_eq!(table.iter().map(|entry| entry.value).collect::<Vec<_>>(), [1]);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn get_mut(&mut self, key: &PublicKey) -> Option<&mut Entry<V>> {
         let index = self.bucket_index(key);
@@ -230,6 +284,22 @@ impl<V> PeerTable<V> {
     }
 
     /// Checks that [`PeerTable::insert`] would accept this peer, or that the table contains it.
+    ///
+    /// ```
+    /// use astreum_core::crypto::PublicKey;
+    /// use astreum_core::wire::routing_table::{PeerTable, Refusal};
+    ///
+    /// let mut table = PeerTable::new(PublicKey::new([0; 32]));
+    /// let address = "8.8.8.8:52780".parse()?;
+    /// for key in [0x80, 0x81] {
+    ///     table.insert(PublicKey::new([key; 32]), address, ())?;
+    /// }
+    /// // A bucket takes two peers of one network.
+    /// let admits = |key| table.admits(&PublicKey::new([key; 32]), &address);
+    /// assert_eq!(admits(0x82), Err(Refusal::NetworkFullInBucket));
+    /// assert_eq!(admits(0x40), Ok(()));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Returns the reason why [`PeerTable::insert`] would fail.
@@ -284,6 +354,20 @@ impl<V> PeerTable<V> {
     /// Inserts a peer; returns the peer that it replaces. A peer that the table already contains
     /// stays unchanged, including address and value.
     ///
+    /// ```
+    /// use astreum_core::crypto::PublicKey;
+    /// use astreum_core::wire::routing_table::PeerTable;
+    ///
+    /// let mut table = PeerTable::new(PublicKey::new([0; 32]));
+    /// let peer = PublicKey::new([1; 32]);
+    /// assert!(table.insert(peer, "127.0.0.1:1".parse()?, 1)?.is_none());
+    /// // A peer that the table already contains stays unchanged.
+    /// table.insert(peer, "127.0.0.1:2".parse()?, 2)?;
+    /// let kept = table.get(&peer).map(|entry| (entry.address().port(), entry.value));
+    /// assert_eq!(kept, Some((1, 1)));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Fails if the key is our own, or a limit is reached.
     pub fn insert(
@@ -313,6 +397,18 @@ impl<V> PeerTable<V> {
     }
 
     /// Changes the address of a peer.
+    ///
+    /// ```
+    /// use astreum_core::crypto::PublicKey;
+    /// use astreum_core::wire::routing_table::PeerTable;
+    ///
+    /// let mut table = PeerTable::new(PublicKey::new([0; 32]));
+    /// let (peer, moved) = (PublicKey::new([1; 32]), "127.0.0.1:2".parse()?);
+    /// table.insert(peer, "127.0.0.1:1".parse()?, ())?;
+    /// table.set_address(&peer, moved)?;
+    /// assert_eq!(table.get(&peer).map(|entry| entry.address()), Some(moved));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Fails if the table does not contain the peer, or a limit of the network or group of the
@@ -369,6 +465,19 @@ impl<V> PeerTable<V> {
     }
 
     /// Returns the peer that is closest to `target`.
+    ///
+    /// ```
+    /// use astreum_core::crypto::PublicKey;
+    /// use astreum_core::wire::routing_table::PeerTable;
+    ///
+    /// let mut table = PeerTable::new(PublicKey::new([0; 32]));
+    /// for key in [0x01, 0x40, 0x80] {
+    ///     table.insert(PublicKey::new([key; 32]), "127.0.0.1:1".parse()?, ())?;
+    /// }
+    /// let closest = table.closest(&[0x41; 32]).map(|entry| *entry.key());
+    /// assert_eq!(closest, Some(PublicKey::new([0x40; 32])));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn closest(&self, target: &[u8; KEY_BYTES]) -> Option<&Entry<V>> {
         self.closest_where::<1>(target, |_| true).first().copied()
@@ -379,6 +488,20 @@ impl<V> PeerTable<V> {
     ///
     /// Visits buckets in the order of their distance from `target` and stops as soon as no other
     /// bucket can contain a closer peer. Does not allocate.
+    ///
+    /// ```
+    /// use astreum_core::crypto::PublicKey;
+    /// use astreum_core::wire::routing_table::PeerTable;
+    ///
+    /// let mut table = PeerTable::new(PublicKey::new([0; 32]));
+    /// for (key, is_validator) in [(0x40, false), (0x42, true), (0x80, true)] {
+    ///     table.insert(PublicKey::new([key; 32]), "127.0.0.1:1".parse()?, is_validator)?;
+    /// }
+    /// let validators = table.closest_where::<8>(&[0x41; 32], |entry| entry.value);
+    /// let keys: Vec<u8> = validators.iter().map(|entry| entry.key().as_bytes()[0]).collect();
+    /// assert_eq!(keys, [0x42, 0x80]);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn closest_where<const N: usize>(
         &self,
         target: &[u8; KEY_BYTES],
@@ -426,6 +549,21 @@ impl<V> PeerTable<V> {
 
     /// Returns the entries of a route response: for each bucket, the peer that is closest to
     /// `asker` among those for which `keep` returns `true`, if any.
+    ///
+    /// ```
+    /// use astreum_core::crypto::PublicKey;
+    /// use astreum_core::wire::routing_table::PeerTable;
+    ///
+    /// let mut table = PeerTable::new(PublicKey::new([0; 32]));
+    /// for key in [0x40, 0x42, 0x80] {
+    ///     table.insert(PublicKey::new([key; 32]), "127.0.0.1:1".parse()?, ())?;
+    /// }
+    /// let asker = PublicKey::new([0x43; 32]);
+    /// let nearest = table.nearest_of_each_bucket(&asker, |_| true);
+    /// let keys: Vec<u8> = nearest.map(|entry| entry.key().as_bytes()[0]).collect();
+    /// assert_eq!(keys, [0x80, 0x42]);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn nearest_of_each_bucket<'t>(
         &'t self,
         asker: &PublicKey,

@@ -4,6 +4,10 @@
 //! In the listed output, an id stands for the id that the session prints in its place, everywhere
 //! on the page; dates stand for any date, and numbers that depend on time for any number; a line
 //! `...` stands for any further lines. A command without listed output has to succeed.
+//!
+//! A block whose first line is `console,no_run` is not executed, because it needs root, a
+//! supervisor or hours: of its commands, and of all commands in inline code, only the syntax is
+//! checked.
 
 use crate::harness::{Home, Ran, finish};
 use core::time::Duration;
@@ -13,6 +17,16 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Instant;
 
+/// Directories whose pages may name commands in inline code.
+const DIRECTORIES: [&str; 7] = [
+    ".",
+    "core",
+    "core/docs",
+    "core/docs/design",
+    "node",
+    "node/docs",
+    "tests/docs",
+];
 /// Time after which a node that does not answer fails the test.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Labels of lines whose numbers depend on the time of the session.
@@ -50,20 +64,25 @@ impl Drop for Session {
 struct Step {
     command: String,
     output: Vec<String>,
+    no_run: bool,
 }
 
 /// Returns the commands of all console blocks of a page.
 fn steps(page: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    let mut is_console = false;
+    let (mut is_console, mut no_run) = (false, false);
     for line in page.lines() {
         match line.trim_start() {
-            "```console" => is_console = true,
+            start @ ("```console" | "```console,no_run") => {
+                is_console = true;
+                no_run = start.ends_with("no_run");
+            }
             fence if fence.starts_with("```") => is_console = false,
             _ if !is_console => {}
             command if command.starts_with("$ ") => steps.push(Step {
                 command: command.trim_start_matches("$ ").to_owned(),
                 output: Vec::new(),
+                no_run,
             }),
             _ => {
                 let step = steps.last_mut().unwrap();
@@ -85,6 +104,18 @@ fn words(command: &str) -> Vec<String> {
         }
     }
     words
+}
+
+/// Passes the words of a command to the parser of the command line without executing it; returns
+/// `None` for a command of another program.
+fn parse(home: &Home, command: &str) -> Option<Ran> {
+    let words = words(command.trim_start_matches("sudo "));
+    let (program, arguments) = words.split_first()?;
+    let is_own = |word: &&String| ![">", "|"].contains(&word.as_str());
+    let arguments = arguments.iter().take_while(is_own).map(String::as_str);
+    // Help is printed only if everything before it is valid.
+    let arguments: Vec<&str> = arguments.chain(["--help"]).collect();
+    (program == "astreum").then(|| home.run(&arguments))
 }
 
 fn is_id(word: &str) -> bool {
@@ -130,6 +161,11 @@ impl Session {
     }
 
     fn run(&mut self, step: &Step) {
+        if step.no_run {
+            let parsed = parse(&self.home, &step.command);
+            assert!(parsed.is_none_or(|ran| ran.code == 0), "{step:?}");
+            return;
+        }
         let mut words: Vec<String> = words(&step.command)
             .iter()
             .map(|word| self.translate(word))
@@ -150,6 +186,9 @@ impl Session {
     fn start(&mut self, words: &[String]) {
         let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
         words.extend(["--incoming-port", "0"]);
+        if !words.contains(&"--default-seed") {
+            words.extend(["--default-seed", "none"]);
+        }
         let mut command = self.home.command(&words);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         self.node = Some(command.spawn().unwrap());
@@ -236,11 +275,14 @@ impl Session {
 
 /// Executes a page of the repository.
 fn execute(page: &str, least: usize) {
+    execute_in(Session::new("page"), page, least);
+}
+
+fn execute_in(mut session: Session, page: &str, least: usize) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = fs::read_to_string(root.join(page)).unwrap();
     let steps = steps(&text);
     assert!(steps.len() >= least, "{page} has {} commands", steps.len());
-    let mut session = Session::new("page");
     fs::copy(
         root.join("README.md"),
         session.home.path().join("README.md"),
@@ -286,6 +328,87 @@ fn console_blocks_of_the_commands_hold() {
 #[test]
 fn console_blocks_of_the_keys_hold() {
     execute("node/docs/keys.md", 4);
+}
+
+/// Creates a session with a configuration file that names a cold storage.
+fn session_with_storage() -> Session {
+    let session = Session::new("page");
+    let storage = "cold_storage_path = \"cold\"\n";
+    session.home.file("node.toml", storage);
+    session
+}
+
+#[test]
+fn console_blocks_of_the_node_hold() {
+    execute_in(session_with_storage(), "node/README.md", 2);
+}
+
+#[test]
+fn console_blocks_of_operating_hold() {
+    execute("node/docs/operating.md", 8);
+}
+
+#[test]
+fn console_blocks_of_migrating_hold() {
+    let session = session_with_storage();
+    // The store of a reference node, with a genesis.
+    fs::create_dir(session.home.path().join("astreum-python")).unwrap();
+    let validator = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c";
+    for command in [
+        format!("genesis --cold-storage-path other --validator {validator}"),
+        "store export astreum-python/atoms --reference --cold-storage-path other".to_owned(),
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let ran = session.home.run(&words);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    execute_in(session, "node/docs/migrating.md", 2);
+}
+
+#[test]
+fn commands_in_inline_code_are_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let home = Home::new("inline");
+    let mut parsed = 0;
+    let entries = DIRECTORIES.map(|directory| fs::read_dir(root.join(directory)).unwrap());
+    for path in entries
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+    {
+        let is_page = path.extension().is_some_and(|extension| extension == "md");
+        // A changelog names commands of the past.
+        if !is_page || path.ends_with("CHANGELOG.md") {
+            continue;
+        }
+        let page = fs::read_to_string(&path).unwrap();
+        // Every second part is a fenced block. Inline code does not cross an empty line.
+        for prose in page.split("```").step_by(2) {
+            let paragraphs = prose.split("\n\n");
+            let inline = paragraphs.flat_map(|part| part.split('`').skip(1).step_by(2));
+            for command in inline.filter(|code| code.starts_with("astreum ")) {
+                let ran = parse(&home, command).unwrap();
+                assert_eq!(ran.code, 0, "{command:?} in {}: {ran:?}", path.display());
+                parsed += 1;
+            }
+        }
+    }
+    assert!(parsed >= 30, "{parsed} commands");
+}
+
+#[test]
+fn invalid_commands_that_are_not_run_are_noticed() {
+    let home = Home::new("syntax");
+    let code = |command| parse(&home, command).map(|ran| ran.code);
+    let valid = "astreum status --check --max-head-age 60 > file";
+    assert_eq!(code(valid), Some(0));
+    assert_eq!(code("sudo astreum status --chek"), Some(2));
+    assert_eq!(code("astreum status --check --max-head-age soon"), Some(2));
+    assert_eq!(code("astreum chain shwo"), Some(2));
+    assert_eq!(code("sudo systemctl stop astreum"), None);
+    let page = "```console,no_run\n$ a\n```\n```console\n$ b\n```\n";
+    let skipped: Vec<bool> = steps(page).iter().map(|step| step.no_run).collect();
+    assert_eq!(skipped, [true, false]);
 }
 
 #[test]

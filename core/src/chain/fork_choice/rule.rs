@@ -22,6 +22,16 @@ pub struct Branch {
 impl Branch {
     /// Returns whether the branch has a majority: more than half of the stake produced at least
     /// [`NEAR_BLOCKS`] blocks of it.
+    ///
+    /// ```
+    /// use astreum_core::atom::AtomId;
+    /// use astreum_core::chain::fork_choice::Branch;
+    ///
+    /// let branch = Branch { blocks: 16, stake: 51_u64.into(), first: AtomId::new([1; 32]) };
+    /// assert!(branch.has_majority(&100_u64.into()));
+    /// assert!(!branch.has_majority(&102_u64.into()));
+    /// assert!(!Branch { blocks: 15, ..branch }.has_majority(&100_u64.into()));
+    /// ```
     #[must_use]
     pub fn has_majority(&self, total: &Natural) -> bool {
         // D > floor(T / 2) is equivalent to 2 D > T.
@@ -44,6 +54,21 @@ pub struct Selection {
 /// Both are branches above their last common block, so neither extends the other. At most one of
 /// `replaces(a, b)` and `replaces(b, a)` is true. If a branch has more than [`NEAR_BLOCKS`] blocks,
 /// exactly one is true, unless the stronger branch is vetoed.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::chain::fork_choice::{Branch, replaces};
+///
+/// let [ours, longer] = [3, 4].map(|blocks| Branch {
+///     blocks,
+///     stake: 50_u64.into(),
+///     first: AtomId::new([blocks as u8; 32]),
+/// });
+/// assert!(replaces(&ours, &longer, &100_u64.into()));
+/// assert!(!replaces(&longer, &ours, &100_u64.into()));
+/// // A branch of equal height never replaces ours.
+/// assert!(!replaces(&ours, &ours.clone(), &100_u64.into()));
+/// ```
 #[must_use]
 pub fn replaces(ours: &Branch, challenger: &Branch, total: &Natural) -> bool {
     let pair = [ours.clone(), challenger.clone()];
@@ -58,6 +83,21 @@ pub fn replaces(ours: &Branch, challenger: &Branch, total: &Natural) -> bool {
 /// The fork is *near* if no branch has more than [`NEAR_BLOCKS`] blocks, otherwise it is *deep*.
 /// The distinction applies to the fork and not to a pair of branches: with a distinction per pair,
 /// the relation has cycles, for example among three branches of 5, 10 and 20 blocks.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::chain::fork_choice::{Branch, select};
+///
+/// let branch = |blocks, stake: u64| {
+///     let first = AtomId::new([blocks as u8; 32]);
+///     Branch { blocks, stake: stake.into(), first }
+/// };
+/// // The second one has more blocks, but far less stake behind them.
+/// let branches = [branch(20, 60), branch(40, 5)];
+/// let selection = select(&branches, Some(1), &100_u64.into()).unwrap();
+/// assert_eq!((selection.branch, selection.vetoed), (0, None));
+/// assert!(select(&[], None, &100_u64.into()).is_none());
+/// ```
 #[must_use]
 pub fn select(branches: &[Branch], incumbent: Option<usize>, total: &Natural) -> Option<Selection> {
     let is_deep = branches.iter().any(|branch| branch.blocks > NEAR_BLOCKS);

@@ -121,6 +121,32 @@ impl<T: StakeView> ForkChoice<T> {
     /// is on one, however deep. Inserted blocks above it are forgotten. A head above it is detected
     /// as far as the index reaches: after a restart, call it again once the chain is indexed.
     /// Returns `false` and does nothing if [`MAX_AVOIDED`] other blocks are avoided.
+    ///
+    /// ```
+    /// use astreum_core::atom::AtomId;
+    /// use astreum_core::chain::fork_choice::{ForkChoice, InsertError, Settings, Tip};
+    /// # use astreum_core::chain::fork_choice::{BlockIndex, IndexedBlock};
+    /// # use astreum_core::chain::{Address, StakeTable};
+    /// # struct Chain;
+    /// # impl BlockIndex for Chain {
+    /// #     fn block(&self, id: &AtomId) -> Option<IndexedBlock> {
+    /// #         let height = u64::from(id.as_bytes()[0].checked_sub(1)?);
+    /// #         let parent = AtomId::new([id.as_bytes()[0] - 1; 32]);
+    /// #         let producer = Address::new([7; 32]);
+    /// #         Some(IndexedBlock { height, parent, producer, timestamp: 2 * height })
+    /// #     }
+    /// # }
+    /// # let index = Chain;
+    /// # let mut choice = ForkChoice::<StakeTable>::new(Settings::default());
+    ///
+    /// let [head, bad] = [4, 5].map(|byte| AtomId::new([byte; 32]));
+    /// choice.set_head(&index, head).unwrap();
+    /// assert!(choice.avoid(&index, bad));
+    /// let inserted = choice.insert(&index, Tip::from(bad), 100);
+    /// assert_eq!(inserted, Err(InsertError::Avoided(bad)));
+    /// assert!(choice.stop_avoiding(&index, &bad));
+    /// assert_eq!(choice.insert(&index, Tip::from(bad), 100), Ok(()));
+    /// ```
     pub fn avoid<I: BlockIndex + ?Sized>(&mut self, index: &I, id: AtomId) -> bool {
         if self.avoided.len() >= MAX_AVOIDED && !self.avoided.contains(&id) {
             return false;
@@ -151,6 +177,27 @@ impl<T: StakeView> ForkChoice<T> {
     /// Adopts a branch: the branch through this block is preferred to all others, regardless of the
     /// rule and of its depth. Replaces an earlier decision; `None` revokes it. The block need not
     /// be known yet. It is no longer avoided.
+    ///
+    /// ```
+    /// use astreum_core::atom::AtomId;
+    /// use astreum_core::chain::fork_choice::{ForkChoice, Settings};
+    /// # use astreum_core::chain::fork_choice::{BlockIndex, IndexedBlock};
+    /// # use astreum_core::chain::StakeTable;
+    /// # struct Index;
+    /// # impl BlockIndex for Index {
+    /// #     fn block(&self, _: &AtomId) -> Option<IndexedBlock> {
+    /// #         None
+    /// #     }
+    /// # }
+    /// # let index = Index;
+    /// # let mut choice = ForkChoice::<StakeTable>::new(Settings::default());
+    /// // The block need not be known yet.
+    /// let first_of_branch = AtomId::new([7; 32]);
+    /// choice.adopt(&index, Some(first_of_branch));
+    /// assert_eq!(choice.adopted(), Some(first_of_branch));
+    /// choice.adopt(&index, None);
+    /// assert_eq!(choice.adopted(), None);
+    /// ```
     pub fn adopt<I: BlockIndex + ?Sized>(&mut self, index: &I, id: Option<AtomId>) {
         self.adopted = id;
         if let Some(id) = id {
@@ -167,6 +214,30 @@ impl<T: StakeView> ForkChoice<T> {
 
     /// Configures the checkpoint: a chain without it is never adopted. A branch with it is
     /// preferred to all others; without such a branch, the node keeps its head.
+    ///
+    /// ```
+    /// use astreum_core::atom::AtomId;
+    /// use astreum_core::chain::fork_choice::{ForkChoice, InsertError, Settings, Tip};
+    /// # use astreum_core::chain::fork_choice::{BlockIndex, IndexedBlock};
+    /// # use astreum_core::chain::{Address, StakeTable};
+    /// # struct Chain;
+    /// # impl BlockIndex for Chain {
+    /// #     fn block(&self, id: &AtomId) -> Option<IndexedBlock> {
+    /// #         let height = u64::from(id.as_bytes()[0].checked_sub(1)?);
+    /// #         let parent = AtomId::new([id.as_bytes()[0] - 1; 32]);
+    /// #         let producer = Address::new([7; 32]);
+    /// #         Some(IndexedBlock { height, parent, producer, timestamp: 2 * height })
+    /// #     }
+    /// # }
+    /// # let index = Chain;
+    /// # let mut choice = ForkChoice::<StakeTable>::new(Settings::default());
+    ///
+    /// // The chain of the tip contains the checkpoint.
+    /// let [checkpoint, tip] = [4, 9].map(|byte| AtomId::new([byte; 32]));
+    /// choice.set_checkpoint(&index, checkpoint);
+    /// assert_eq!(choice.insert(&index, Tip::from(tip), 100), Ok(()));
+    /// assert_eq!(choice.checkpoint_height(), Some(3));
+    /// ```
     pub fn set_checkpoint<I: BlockIndex + ?Sized>(&mut self, index: &I, id: AtomId) {
         let height = self.own.and_then(|own| height_in_chain(index, own, &id));
         self.checkpoint = Some(match height {

@@ -16,6 +16,30 @@ const MAX_LOADERS: usize = 8;
 
 /// Elections by block; the one that was added first is dropped first. Stake tables of one chain
 /// share their common parts, so all of them take little more memory than one.
+///
+/// ```
+/// use astreum_core::chain::{Election, ElectionCache};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// let mut cache = ElectionCache::default();
+/// let election = loop {
+///     // At most 100 headers and trie nodes in each call.
+///     if let Some(election) = cache.load(&store, &parent, 100)? {
+///         break election;
+///     }
+/// };
+/// assert_eq!(election.stakes, Election::read(&store, &parent)?.stakes);
+/// assert!(cache.get(&parent.id()).is_some());
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct ElectionCache {
     elections: BTreeMap<AtomId, (u64, Election)>,

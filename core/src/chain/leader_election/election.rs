@@ -11,6 +11,18 @@ use crate::chain::{Block, RecordError};
 ///
 /// Derived along a branch: the election of a child follows from the election of its parent, the
 /// child's id and the stakes that [its body](crate::chain::Body::stakes) leaves.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::chain::{Address, Election, StakeTable, Stakes};
+///
+/// let validator = Address::new([7; 32]);
+/// let stakes = StakeTable::from(&Stakes::from([(validator, 5_u64.into())]));
+/// let genesis = Election::genesis(AtomId::new([1; 32]), stakes.clone());
+/// let child = genesis.child(AtomId::new([2; 32]), stakes);
+/// assert_eq!((child.block(), child.seeds.height()), (AtomId::new([2; 32]), 1));
+/// assert_eq!(child.schedule().unwrap().next_validator(), validator);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Election {
     /// Seeds of the heights after the block.
@@ -41,6 +53,24 @@ impl Election {
     /// Reads the election after a block in one call: all stakes and up to 3,071 headers. A node
     /// uses [`ElectionLoader`] instead.
     ///
+    /// ```
+    /// use astreum_core::chain::{Election, ElectionSeeds};
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let election = Election::read(&store, &parent)?;
+    /// assert_eq!(election.seeds, ElectionSeeds::genesis(parent.id()));
+    /// assert_eq!(election.stakes.stake(&validator), genesis.stakes[&validator]);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Fails if an atom is missing, or the stored headers or stakes are malformed.
     pub fn read<S: AtomSource + ?Sized>(
@@ -62,6 +92,24 @@ impl Election {
     }
 
     /// Returns the proposer schedule for the next block.
+    ///
+    /// ```
+    /// use astreum_core::chain::Election;
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let mut schedule = Election::read(&store, &parent)?.schedule()?;
+    /// // The only validator has every slot.
+    /// assert!((1..=10).all(|slot| schedule.validator_of(slot) == Some(validator)));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Fails if there is no stake.

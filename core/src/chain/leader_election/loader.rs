@@ -20,6 +20,31 @@ pub const MAX_GENESIS_STAKES: u64 = 1 << 20;
 ///
 /// A node derives elections along its branches. It needs a loader for the first block of a run, for
 /// a trusted head, and for a branch whose elections were dropped.
+///
+/// ```
+/// use astreum_core::chain::{Election, ElectionLoader};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// let mut loader = ElectionLoader::new(&parent, None);
+/// let mut calls = 0;
+/// let election = loop {
+///     calls += 1;
+///     if let Some(election) = loader.run(&store, None, 1)? {
+///         break election;
+///     }
+/// };
+/// assert_eq!(election.seeds, Election::read(&store, &parent)?.seeds);
+/// assert!(calls > 1);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ElectionLoader {
     /// Ids of the headers read so far, the block itself first.

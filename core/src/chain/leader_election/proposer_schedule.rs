@@ -42,6 +42,13 @@ impl core::error::Error for ElectionError {}
 /// Returns the slot of a block with `timestamp` after a parent with `previous_timestamp`; the first
 /// slot is 1.
 ///
+/// ```
+/// use astreum_core::chain::slot_of;
+/// let parent = 1_700_000_000_u64;
+/// assert_eq!(slot_of(&parent.into(), &(parent + 2).into()), Ok(1));
+/// assert_eq!(slot_of(&parent.into(), &(parent + 9).into()), Ok(5));
+/// ```
+///
 /// # Errors
 /// Fails if the slot is beyond [`MAX_SLOTS`].
 pub fn slot_of(previous_timestamp: &Natural, timestamp: &Natural) -> Result<u64, ElectionError> {
@@ -56,6 +63,18 @@ pub fn slot_of(previous_timestamp: &Natural, timestamp: &Natural) -> Result<u64,
 
 /// Returns the scheduled producer of a block with `timestamp`. `stakes` are those that the parent
 /// left, `seed` is that of the block's height.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::chain::{Address, ElectionError, StakeTable, Stakes, validator_at};
+///
+/// let (seed, parent, time) = (AtomId::new([1; 32]), 10_u64.into(), 12_u64.into());
+/// let validator = Address::new([7; 32]);
+/// let stakes = StakeTable::from(&Stakes::from([(validator, 5_u64.into())]));
+/// assert_eq!(validator_at(&stakes, seed, &parent, &time), Ok(validator));
+/// let none = StakeTable::from(&Stakes::new());
+/// assert_eq!(validator_at(&none, seed, &parent, &time), Err(ElectionError::NoStake));
+/// ```
 ///
 /// # Errors
 /// Fails if there is no stake or the slot is too far from the parent.
@@ -78,6 +97,18 @@ pub fn validator_at(
 /// longer change a stake and only the random number generator runs, for some nanoseconds per slot.
 /// The stakes are shared with the table; the parts that a draw halves are copied on their first
 /// change.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::chain::{Address, ProposerSchedule, StakeTable, Stakes};
+///
+/// let validators = [1, 2].map(|byte| Address::new([byte; 32]));
+/// let stakes = StakeTable::from(&Stakes::from(validators.map(|one| (one, 100_u64.into()))));
+/// let mut schedule = ProposerSchedule::new(&stakes, AtomId::new([7; 32])).unwrap();
+/// let producers: Vec<Address> = (0..20).map(|_| schedule.next_validator()).collect();
+/// assert_eq!(schedule.slot(), 20);
+/// assert!(validators.iter().all(|validator| producers.contains(validator)));
+/// ```
 #[derive(Clone, Debug)]
 pub struct ProposerSchedule {
     random: Mt,
@@ -124,6 +155,18 @@ impl ProposerSchedule {
     ///
     /// The time is proportional to the slots in between: check the slot against [`MAX_SLOTS`]
     /// first.
+    ///
+    /// ```
+    /// use astreum_core::atom::AtomId;
+    /// use astreum_core::chain::{Address, ProposerSchedule, StakeTable, Stakes};
+    ///
+    /// let validator = Address::new([1; 32]);
+    /// let stakes = StakeTable::from(&Stakes::from([(validator, 100_u64.into())]));
+    /// let mut schedule = ProposerSchedule::new(&stakes, AtomId::new([7; 32])).unwrap();
+    /// assert_eq!(schedule.validator_of(10), Some(validator));
+    /// // Slots are drawn in order.
+    /// assert_eq!(schedule.validator_of(9), None);
+    /// ```
     pub fn validator_of(&mut self, slot: u64) -> Option<Address> {
         self.advance(slot, u64::MAX)
     }

@@ -157,6 +157,18 @@ fn chained(ids: AtomId, id: AtomId) -> AtomId {
 /// headers below a trusted head.
 ///
 /// The run begins at [`SeedRun::first_height`]: the epoch before last is needed from its start.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::chain::{ElectionSeeds, SeedRun};
+///
+/// let ids = [1, 2, 3].map(|byte| AtomId::new([byte; 32]));
+/// let mut run = SeedRun::to(2);
+/// assert_eq!(SeedRun::first_height(2), 0);
+/// ids.iter().for_each(|id| run.push(*id));
+/// let derived = ElectionSeeds::genesis(ids[0]).child(ids[1]).child(ids[2]);
+/// assert_eq!(run.finish(), Some(derived));
+/// ```
 #[derive(Clone, Debug)]
 pub struct SeedRun {
     first_height: u64,

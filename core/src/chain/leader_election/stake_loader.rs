@@ -14,6 +14,29 @@ use crate::trie::{Change, DiffCursor, DiffStep};
 /// difference, and no trie shape is rejected. The state of a block that was not verified may claim
 /// any number of stakes, or of nodes without stakes, because a few dozen nodes can represent 2^256
 /// of them; a host that reads such a state sets a limit ([`StakeLoader::with_max_stakes`]).
+///
+/// ```
+/// use astreum_core::chain::{StakeLoader, StakeTable, Stakes};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// let root = StakeLoader::find_root(&store, parent.accounts)?;
+/// let mut loader = StakeLoader::new(StakeTable::from(&Stakes::new()), root);
+/// let table = loop {
+///     if let Some(table) = loader.run(&store, 100)? {
+///         break table;
+///     }
+/// };
+/// assert_eq!((table.root(), table.len()), (root, 1));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct StakeLoader {
     root: AtomId,
@@ -47,6 +70,22 @@ impl StakeLoader {
     /// Limits the number of stakes. [`run`](Self::run) fails as malformed once there are more
     /// stakes than `max_stakes`, or once more nodes are compared than that many stakes need,
     /// because nodes without a stake cost work as well.
+    ///
+    /// ```
+    /// use astreum_core::atom::MemoryStore;
+    /// use astreum_core::chain::{StakeLoader, StakeTable, Stakes};
+    /// use astreum_core::trie::{Scalar, Trie};
+    ///
+    /// let mut store = MemoryStore::new();
+    /// let stakes = [([1; 32], [9]), ([2; 32], [9])];
+    /// let root = Trie::from_sorted(stakes)?.commit(&mut Scalar, &mut store)?;
+    /// let empty = StakeTable::from(&Stakes::new());
+    /// let mut limited = StakeLoader::new(empty.clone(), root).with_max_stakes(1);
+    /// assert!(limited.run(&store, 100).is_err());
+    /// let mut loader = StakeLoader::new(empty, root).with_max_stakes(2);
+    /// assert_eq!(loader.run(&store, 100)?.map(|table| table.len()), Some(2));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn with_max_stakes(mut self, max_stakes: u64) -> Self {
         self.max_stakes = max_stakes;

@@ -38,6 +38,23 @@ impl StakeTable {
     /// Reads all stakes of the state with this accounts root. Takes seconds if there are many: a
     /// node uses [`StakeLoader`] or [`ElectionLoader`](super::ElectionLoader).
     ///
+    /// ```
+    /// use astreum_core::chain::StakeTable;
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let stakes = StakeTable::read(&store, parent.accounts)?;
+    /// assert_eq!(stakes, StakeTable::from(&genesis.stakes));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Fails if an atom is missing, there is no treasury, or its data trie holds anything but
     /// stakes.
@@ -107,6 +124,14 @@ impl StakeTable {
     }
 
     /// Returns the validators and their stakes, ordered by address.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Address, StakeTable, Stakes};
+    /// let [first, second] = [1, 2].map(|byte| Address::new([byte; 32]));
+    /// let stakes = Stakes::from([(second, 60_u64.into()), (first, 40_u64.into())]);
+    /// let table = StakeTable::from(&stakes);
+    /// assert!(table.iter().map(|(validator, _)| *validator).eq([first, second]));
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (&Address, &Natural)> {
         self.tree.iter()
     }

@@ -8,6 +8,33 @@ use crate::integer::Natural;
 use core::fmt;
 
 /// Reason that a transaction cannot be part of this block. The state is unchanged.
+///
+/// ```
+/// use astreum_core::chain::{Builder, Election, Rejection, Unsigned};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// let transfer = Unsigned {
+///     chain_id: Natural::ZERO,
+///     amount: 100_u64.into(),
+///     counter: 1_u64.into(),
+///     data: b"".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// // A sender without an account cannot pay the fee.
+/// let transfer = transfer.sign(&SigningKey::from_seed(&[9; 32]));
+/// let mut builder = Builder::new(&store, &parent, &stakes);
+/// assert_eq!(builder.apply(&transfer)?, Err(Rejection::NoSender));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Rejection {
     /// The transaction belongs to another chain.

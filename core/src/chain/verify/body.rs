@@ -16,6 +16,40 @@ use alloc::vec::Vec;
 
 /// Reads the transactions of a block, in order. Does not verify their signatures.
 ///
+/// ```
+/// use astreum_core::chain::{Builder, Election, Unsigned, read_transactions};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// let transfer = Unsigned {
+///     chain_id: Natural::ZERO,
+///     amount: 100_u64.into(),
+///     counter: 1_u64.into(),
+///     data: b"".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// let transfer = transfer.sign(&key);
+/// let mut builder = Builder::new(&store, &parent, &stakes);
+/// assert!(builder.apply(&transfer)?.is_ok());
+/// let body = builder.finish(&mut Scalar, None)?;
+/// let time = &parent.timestamp + &2_u64.into();
+/// let block = body.header(&parent, validator, time, Natural::ONE).sign(&key);
+///
+/// // The transactions and the list of their ids are stored.
+/// let atoms = transfer.to_atoms().into_iter().chain(body.atoms);
+/// store.extend(atoms.map(|(_, atom)| atom));
+/// assert_eq!(read_transactions(&store, &block)?, [transfer]);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// Fails if an atom of the list or of a transaction is missing or malformed, or if the transactions
 /// are too many or too long for a block.
@@ -72,6 +106,16 @@ pub fn read_transaction<S: AtomSource + ?Sized>(
 
 /// Reads the transaction ids in the list at `head`.
 ///
+/// ```
+/// use astreum_core::atom::{AtomId, MemoryStore, bytes_list};
+/// use astreum_core::chain::read_ids;
+///
+/// let ids = [1, 2].map(|byte| AtomId::new([byte; 32]));
+/// let (head, atoms) = bytes_list(&ids);
+/// let store: MemoryStore = atoms.into_iter().collect();
+/// assert_eq!(read_ids(&store, head).unwrap(), ids);
+/// ```
+///
 /// # Errors
 /// Fails if an atom is missing or does not hold an id, or if there are more than
 /// [`MAX_BLOCK_TRANSACTIONS`] ids.
@@ -99,6 +143,22 @@ pub fn read_ids<S: AtomSource + ?Sized>(
 /// Returns, for each transaction, whether its sender's signature is valid; verifies one after
 /// another. A host that verifies in parallel must get the same verdicts:
 /// [`Transaction::verify_signature`] decides, never a combined check of a batch.
+///
+/// ```
+/// use astreum_core::chain::{Address, Unsigned, check_signatures};
+/// use astreum_core::crypto::{Signature, SigningKey};
+///
+/// let transfer = Unsigned {
+///     chain_id: 0_u64.into(),
+///     amount: 100_u64.into(),
+///     counter: 1_u64.into(),
+///     data: b"".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// let signed = transfer.clone().sign(&SigningKey::from_seed(&[1; 32]));
+/// let forged = transfer.signed(*signed.sender(), Signature::new([0; 64]));
+/// assert_eq!(check_signatures(&[signed, forged]), [true, false]);
+/// ```
 #[must_use]
 pub fn check_signatures(transactions: &[Transaction]) -> Vec<bool> {
     let is_signed = |transaction: &Transaction| transaction.verify_signature().is_ok();
@@ -109,6 +169,25 @@ pub fn check_signatures(transactions: &[Transaction]) -> Vec<bool> {
 /// verdicts](verify_each). `key_of` returns a sender's key, or `None` if the address is not a key;
 /// a host that decodes each key of a block only once saves further time. Sets one element of
 /// `signed` per transaction.
+///
+/// ```
+/// use astreum_core::chain::{Address, Unsigned, check_signatures, check_signatures_with};
+/// use astreum_core::crypto::{SigningKey, VerifyingKey};
+///
+/// let key = SigningKey::from_seed(&[1; 32]);
+/// let transfer = |counter: u64| Unsigned {
+///     chain_id: 0_u64.into(),
+///     amount: 100_u64.into(),
+///     counter: counter.into(),
+///     data: b"".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// let transactions = [1, 2, 3].map(|counter| transfer(counter).sign(&key));
+/// let key_of = |sender: &Address| VerifyingKey::from_bytes(sender.as_bytes()).ok();
+/// let mut signed = [false; 3];
+/// check_signatures_with(transactions.iter(), key_of, &mut signed);
+/// assert_eq!(signed[..], check_signatures(&transactions));
+/// ```
 pub fn check_signatures_with<'t>(
     transactions: impl Iterator<Item = &'t Transaction>,
     key_of: impl Fn(&Address) -> Option<VerifyingKey>,
@@ -184,6 +263,23 @@ pub fn verify_body<S: AtomSource>(
 
 /// Checks that all signatures are valid, given the verdicts of [`check_signatures`].
 ///
+/// ```
+/// use astreum_core::chain::{Address, Invalid, Unsigned, check_signatures, check_signed};
+/// use astreum_core::crypto::{Signature, SigningKey};
+///
+/// let transfer = Unsigned {
+///     chain_id: 0_u64.into(),
+///     amount: 100_u64.into(),
+///     counter: 1_u64.into(),
+///     data: b"".as_slice().into(),
+///     recipient: Address::new([2; 32]),
+/// };
+/// let sender = Address::from(SigningKey::from_seed(&[1; 32]).verifying_key());
+/// let forged = [transfer.signed(sender, Signature::new([0; 64]))];
+/// let invalid = Invalid::TransactionSignature { index: 0, id: forged[0].id() };
+/// assert_eq!(check_signed(&forged, &check_signatures(&forged)), Err(invalid));
+/// ```
+///
 /// # Errors
 /// Returns [`Invalid::TransactionSignature`] for the first invalid one.
 pub fn check_signed(transactions: &[Transaction], signed: &[bool]) -> Result<(), Invalid> {
@@ -199,6 +295,33 @@ pub fn check_signed(transactions: &[Transaction], signed: &[bool]) -> Result<(),
 /// Executes a block's transactions: the second half of [`verify_body`], for a host that verifies
 /// their signatures in parallel. If a [signature is invalid](check_signed), that is the verdict on
 /// the block, whatever this call returns.
+///
+/// ```
+/// use astreum_core::chain::reexecute_body;
+/// # use astreum_core::chain::{Builder, Election, Miner, SLOT_SECONDS, difficulty};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// # let body = Builder::new(&store, &parent, &stakes).finish(&mut Scalar, Some(validator))?;
+/// # let time = &parent.timestamp + &SLOT_SECONDS.into();
+/// # let asked = difficulty(&parent.timestamp, &time, &parent.difficulty);
+/// # let header = body.header(&parent, validator, time.clone(), asked);
+/// # let mut miner = Miner::new(header, key, &parent.difficulty);
+/// # let block = miner.try_nonces(1 << 20, &mut Scalar).ok_or("no nonce")?;
+/// // The signatures of the transactions can be verified on other threads in the meantime.
+/// let executed = reexecute_body(&store, &parent, &stakes, &[], &mut Scalar)?;
+/// let verified = executed.check(&block, &mut Scalar)?;
+/// assert_eq!(verified.accounts, block.accounts);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// As [`verify_body`].

@@ -12,6 +12,27 @@ use alloc::boxed::Box;
 use core::fmt;
 
 /// Permanent reason that a block is invalid.
+///
+/// ```
+/// use astreum_core::chain::{Invalid, verify_link};
+/// use core::convert::Infallible;
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// // A genesis is not a child of itself.
+/// let later = parent.timestamp.clone();
+/// let error = verify_link::<Infallible>(&parent, &parent, &Natural::ZERO, &later).unwrap_err();
+/// let invalid = error.invalid().ok_or("no verdict")?;
+/// assert!(matches!(invalid, Invalid::Previous { expected, .. } if *expected == parent.id()));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Invalid {
     /// The block belongs to another chain.
@@ -244,6 +265,27 @@ impl fmt::Display for Invalid {
 impl core::error::Error for Invalid {}
 
 /// Reason that a block could not be accepted.
+///
+/// ```
+/// use astreum_core::atom::NoStore;
+/// use astreum_core::chain::{VerifyError, verify_genesis};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// // A store without the state is not a fault of the block.
+/// match verify_genesis(&NoStore, &parent, &Natural::ZERO) {
+///     Err(VerifyError::State(error)) => assert_eq!(error.missing(), Some(parent.accounts)),
+///     verdict => panic!("{verdict:?}"),
+/// }
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum VerifyError<E> {
     /// The block is permanently invalid.
@@ -270,6 +312,24 @@ impl<E> VerifyError<E> {
     }
 
     /// Returns the permanent reason that the block is invalid; `None` for other errors.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Invalid, verify_genesis};
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let error = verify_genesis(&store, &parent, &7_u64.into()).unwrap_err();
+    /// assert!(matches!(error.invalid(), Some(Invalid::ChainId { .. })));
+    /// assert_eq!(error.missing(), None);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn invalid(&self) -> Option<&Invalid> {
         match self {

@@ -13,6 +13,38 @@ use crate::integer::Natural;
 ///
 /// `latest` is the latest accepted timestamp, in seconds since the Unix epoch.
 ///
+/// ```
+/// use astreum_core::chain::{Invalid, VerifyError, verify_link};
+/// use core::convert::Infallible;
+/// # use astreum_core::chain::{Builder, Election, Miner, SLOT_SECONDS, difficulty};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// # let body = Builder::new(&store, &parent, &stakes).finish(&mut Scalar, Some(validator))?;
+/// # let time = &parent.timestamp + &SLOT_SECONDS.into();
+/// # let asked = difficulty(&parent.timestamp, &time, &parent.difficulty);
+/// # let header = body.header(&parent, validator, time.clone(), asked);
+/// # let mut miner = Miner::new(header, key, &parent.difficulty);
+/// # let block = miner.try_nonces(1 << 20, &mut Scalar).ok_or("no nonce")?;
+/// // `block` follows `parent` two seconds later.
+/// let verify = |chain_id: u64, latest: &Natural| {
+///     verify_link::<Infallible>(&block, &parent, &chain_id.into(), latest)
+/// };
+/// assert!(verify(0, &time).is_ok());
+/// assert!(matches!(verify(0, &parent.timestamp), Err(VerifyError::Future { .. })));
+/// let foreign = verify(7, &time).unwrap_err();
+/// assert!(matches!(foreign.invalid(), Some(Invalid::ChainId { .. })));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// Returns [`VerifyError::Future`] if the timestamp is later than `latest`, which is checked before
 /// anything expensive, and [`VerifyError::Invalid`] if another check fails.
@@ -71,6 +103,38 @@ fn check_place(block: &Block, parent: &Block, chain_id: &Natural) -> Result<(), 
 
 /// Incremental check that a block was made in a slot of its producer, with a bounded number of
 /// draws per call: a block long after its parent takes one draw per slot in between.
+///
+/// ```
+/// use astreum_core::chain::ProposerCheck;
+/// use core::convert::Infallible;
+/// # use astreum_core::chain::{Builder, Election, Miner, SLOT_SECONDS, difficulty};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// # let body = Builder::new(&store, &parent, &stakes).finish(&mut Scalar, Some(validator))?;
+/// # let time = &parent.timestamp + &SLOT_SECONDS.into();
+/// # let asked = difficulty(&parent.timestamp, &time, &parent.difficulty);
+/// # let header = body.header(&parent, validator, time.clone(), asked);
+/// # let mut miner = Miner::new(header, key, &parent.difficulty);
+/// # let block = miner.try_nonces(1 << 20, &mut Scalar).ok_or("no nonce")?;
+/// let mut check = ProposerCheck::new::<Infallible>(&block, &parent, &seeds, &stakes)?;
+/// let verdict = loop {
+///     // At most 1,000 draws in each call.
+///     if let Some(verdict) = check.run(1_000) {
+///         break verdict;
+///     }
+/// };
+/// assert_eq!(verdict, Ok(()));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ProposerCheck {
     schedule: ProposerSchedule,
@@ -121,6 +185,35 @@ impl ProposerCheck {
 
 /// Checks in one call that the block was made in a slot of its producer; see [`ProposerCheck`].
 ///
+/// ```
+/// use astreum_core::chain::{Invalid, StakeTable, Stakes, verify_proposer};
+/// use core::convert::Infallible;
+/// # use astreum_core::chain::{Builder, Election, Miner, SLOT_SECONDS, difficulty};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// # let body = Builder::new(&store, &parent, &stakes).finish(&mut Scalar, Some(validator))?;
+/// # let time = &parent.timestamp + &SLOT_SECONDS.into();
+/// # let asked = difficulty(&parent.timestamp, &time, &parent.difficulty);
+/// # let header = body.header(&parent, validator, time.clone(), asked);
+/// # let mut miner = Miner::new(header, key, &parent.difficulty);
+/// # let block = miner.try_nonces(1 << 20, &mut Scalar).ok_or("no nonce")?;
+/// assert!(verify_proposer::<Infallible>(&block, &parent, &seeds, &stakes).is_ok());
+/// // By other stakes the slot belongs to another producer.
+/// let other = StakeTable::from(&Stakes::from([(Address::new([9; 32]), Natural::ONE)]));
+/// let error = verify_proposer::<Infallible>(&block, &parent, &seeds, &other).unwrap_err();
+/// assert!(matches!(error.invalid(), Some(Invalid::Validator { .. })));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// Returns [`Invalid::Validator`] if another producer was scheduled, otherwise as
 /// [`ProposerCheck::new`].
@@ -139,8 +232,39 @@ pub fn verify_proposer<E>(
     }
 }
 
-/// Verifies the whole header of `block`: [`verify_link`], then [`verify_proposer`]. See
-/// [`verify_body`](crate::chain::verify_body) for an example.
+/// Verifies the whole header of `block`: [`verify_link`], then [`verify_proposer`]. The example of
+/// [`verify_body`](crate::chain::verify_body) makes such a block.
+///
+/// ```
+/// use astreum_core::chain::verify_header;
+/// use core::convert::Infallible;
+/// # use astreum_core::chain::{Builder, Election, Miner, SLOT_SECONDS, difficulty};
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// # let Election { seeds, stakes } = Election::read(&store, &parent)?;
+/// # let body = Builder::new(&store, &parent, &stakes).finish(&mut Scalar, Some(validator))?;
+/// # let time = &parent.timestamp + &SLOT_SECONDS.into();
+/// # let asked = difficulty(&parent.timestamp, &time, &parent.difficulty);
+/// # let header = body.header(&parent, validator, time.clone(), asked);
+/// # let mut miner = Miner::new(header, key, &parent.difficulty);
+/// # let block = miner.try_nonces(1 << 20, &mut Scalar).ok_or("no nonce")?;
+/// // A light client needs the seeds and the stakes after the parent, but no other state.
+/// verify_header::<Infallible>(&block, &parent, &seeds, &stakes, &Natural::ZERO, &time)?;
+/// // Without proof of work and signature the same header is invalid.
+/// let unsigned = block.header().clone().signed(None);
+/// let verdict =
+///     verify_header::<Infallible>(&unsigned, &parent, &seeds, &stakes, &Natural::ZERO, &time);
+/// assert!(verdict.is_err_and(|error| error.invalid().is_some()));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// As these functions.
@@ -161,6 +285,25 @@ pub fn verify_header<E>(
 ///
 /// The initial balances are the creator's choice. Nothing in the block shows whether it starts the
 /// chain that the operator wants to follow.
+///
+/// ```
+/// use astreum_core::chain::verify_genesis;
+/// # use astreum_core::atom::MemoryStore;
+/// # use astreum_core::chain::{Address, Genesis};
+/// # use astreum_core::crypto::SigningKey;
+/// # use astreum_core::integer::Natural;
+/// # use astreum_core::trie::Scalar;
+/// # let key = SigningKey::from_seed(&[1; 32]);
+/// # let validator = Address::from(key.verifying_key());
+/// # let mut store = MemoryStore::new();
+/// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+/// # let parent = genesis.build(&mut Scalar, &mut store)?;
+/// verify_genesis(&store, &parent, &Natural::ZERO)?;
+/// let mut header = parent.header().clone();
+/// header.cumulative_stake = Natural::ONE;
+/// assert!(verify_genesis(&store, &header.signed(None), &Natural::ZERO).is_err());
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// Fails if the block is invalid or an atom is missing.

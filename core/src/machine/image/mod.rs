@@ -30,6 +30,12 @@ mod tag {
 
 /// Reason bytes are not an evaluation that a machine can resume, see
 /// [`Machine::restore`](super::Machine::restore).
+///
+/// ```
+/// use astreum_core::{atom::NoStore, machine::{Machine, RestoreError}};
+/// let error = Machine::new(NoStore).restore(b"not an image").err();
+/// assert_eq!(error, Some(RestoreError::Malformed));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum RestoreError {

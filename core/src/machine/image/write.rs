@@ -23,6 +23,22 @@ impl Suspended {
     /// [`Machine::restore`](super::super::Machine::restore).
     ///
     /// The positions of earlier errors are not included.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine, Progress}, text};
+    ///
+    /// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+    /// machine.set_slice(Some(0));
+    /// let expr = text::parse("((1 2 (($0 $1 add) sk)) 4)")?;
+    /// let Progress::Suspended(suspended) = machine.start(&expr, &mut env) else {
+    ///     panic!("the slice is one step");
+    /// };
+    /// // The bytes can be stored, or sent to another machine.
+    /// let (restored, mut env) = machine.restore(&suspended.to_bytes(&env))?;
+    /// assert_eq!(restored.steps(), suspended.steps());
+    /// assert_eq!(machine.finish(restored, &mut env).value().to_string(), "(3 4)");
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn to_bytes(&self, env: &Env) -> Vec<u8> {
         let mut writer = Writer::default();
