@@ -1,11 +1,9 @@
 //! Election inputs after one block: seeds and stakes.
 
-use super::loader::ElectionLoader;
 use super::proposer_schedule::{ElectionError, ProposerSchedule};
 use super::seeds::ElectionSeeds;
 use super::stake_table::StakeTable;
-use crate::atom::{AtomId, AtomSource};
-use crate::chain::{Block, RecordError};
+use crate::atom::AtomId;
 
 /// Seeds and stakes after one block. Clones share the stakes.
 ///
@@ -35,23 +33,6 @@ impl Election {
         Self {
             seeds: self.seeds.child(id),
             stakes,
-        }
-    }
-
-    /// Reads the election after a block in one call: all stakes and up to 3,071 headers. A node
-    /// uses [`ElectionLoader`] instead.
-    ///
-    /// # Errors
-    /// Fails if an atom is missing, or the stored headers or stakes are malformed.
-    pub fn read<S: AtomSource + ?Sized>(
-        source: &S,
-        block: &Block,
-    ) -> Result<Self, RecordError<S::Error>> {
-        let mut loader = ElectionLoader::new(block, None);
-        loop {
-            if let Some(election) = loader.run(source, None, u32::MAX)? {
-                return Ok(election);
-            }
         }
     }
 

@@ -129,3 +129,24 @@ impl StakeLoader {
         Ok(())
     }
 }
+
+impl StakeTable {
+    /// Reads all stakes of the state with this accounts root. Takes seconds if there are many: a
+    /// node uses [`StakeLoader`] or [`ElectionLoader`](super::ElectionLoader).
+    ///
+    /// # Errors
+    /// Fails if an atom is missing, there is no treasury, or its data trie holds anything but
+    /// stakes.
+    pub fn read<S: AtomSource + ?Sized>(
+        source: &S,
+        accounts: AtomId,
+    ) -> Result<Self, RecordError<S::Error>> {
+        let root = StakeLoader::find_root(source, accounts)?;
+        let mut loader = StakeLoader::new(Self::default(), root);
+        loop {
+            if let Some(table) = loader.run(source, u32::MAX)? {
+                return Ok(table);
+            }
+        }
+    }
+}
