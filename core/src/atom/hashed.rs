@@ -73,7 +73,7 @@ impl LinkedAtoms {
         self.next
     }
 
-    /// Appends an atom; returns `false`, without effect, if it has not the id that is expected
+    /// Appends an atom; returns `false`, without effect, if its id is not the one that is expected
     /// next.
     pub fn push(&mut self, atom: &HashedAtom) -> bool {
         let is_next = atom.id == self.next && !self.next.is_zero();

@@ -198,9 +198,8 @@ impl Peer {
         address.is_ipv4() || self.takes_ipv6
     }
 
-    /// Checks an authentic message for replay, and records the sign of life. Returns whether the
-    /// message is of the confirmed stream, and whether it is of an unconfirmed stream although
-    /// another is confirmed.
+    /// Checks an authentic message for replay, and records the sign of life. Returns the stream of
+    /// the message.
     ///
     /// # Errors
     /// Returns [`DropReason::Replayed`] if the message is a replay.
@@ -286,8 +285,9 @@ impl Peer {
         requests.len() + puts.len()
     }
 
-    /// Stops probes of an address, where there is no room for the peer, for as long as after its
-    /// last probe: its next packets would start probes again, each of which it answers.
+    /// Stops probes of an address where there is no room for the peer, for as long as after the
+    /// last probe of an address that does not answer. Otherwise its next packets would start probes
+    /// again, each of which it answers.
     pub(super) fn rest_probes(&mut self, now: Instant, address: SocketAddr, id: [u8; 32]) {
         let is_own = self.address == address;
         *self.probes.slot(is_own) = Some(Probe {
