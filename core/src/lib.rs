@@ -12,18 +12,22 @@
 //!
 //! | module | feature | contents |
 //! | --- | --- | --- |
+//! | `hex` | | hexadecimal text of ids and keys |
+//! | [`time`] | `engine` | instants, as numbers that the host passes in |
+//! | [`integer`], [`calendar`] | `chain` | unbounded non-negative integers; dates |
+//! | [`crypto`] | `chain`, `wire` | hashing, key agreement, signatures, authenticated encryption |
 //! | [`atom`] | | content-addressed atoms: id, canonical bytes, sources and sinks |
 //! | [`expr`] | | expression trees and their atom form |
 //! | [`text`] | | tokenizer, parser and printer |
 //! | [`trie`] | | authenticated map: puts, ranges, differences, proofs |
 //! | [`machine`] | | environment, meter, limits, evaluator and stack machine |
-//! | [`crypto`] | `chain`, `wire` | hashing, key agreement, signatures, authenticated encryption |
-//! | [`integer`], [`calendar`] | `chain` | unbounded non-negative integers; dates |
 //! | [`chain`] | `chain` | records, rules, validators, blocks |
 //! | [`wire`] | `wire` | packets, messages, routing table |
-//! | [`time`] | `engine` | instants, as numbers that the host passes in |
 //! | [`engine`] | `engine` | sans-I/O protocol engine |
 //! | [`consensus`] | `consensus` | sans-I/O node logic: following, selecting and extending a chain |
+//!
+//! [`consensus`] stands last: it asks for objects with the types of [`engine`], whose events its
+//! host passes on to it.
 
 #![no_std]
 #![forbid(unsafe_code)]

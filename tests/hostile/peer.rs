@@ -3,7 +3,7 @@
 use crate::process::Node;
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::crypto::SecretKey;
-use astreum_core::engine::{Engine, EngineConfig, Event};
+use astreum_core::engine::{Engine, EngineConfig, Event, FetchRequest};
 use astreum_core::time::Instant;
 use astreum_core::wire::object::PayloadType;
 use core::net::SocketAddr;
@@ -150,7 +150,8 @@ impl Peer {
     pub(crate) fn fetch(&mut self, id: AtomId) -> Option<Duration> {
         let now = self.now();
         let asked = std::time::Instant::now();
-        self.engine.fetch(now, id, PayloadType::ATOM);
+        self.engine
+            .fetch(now, FetchRequest::new(id, PayloadType::ATOM));
         let mut outcome = None;
         self.run(Duration::from_secs(3), |engine| {
             while let Some(event) = engine.poll_event() {

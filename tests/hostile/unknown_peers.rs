@@ -6,7 +6,7 @@ use crate::raw_peer::{self, RawPeer};
 use crate::world::{World, secret};
 use astreum_core::atom::AtomId;
 use astreum_core::crypto::{PublicKey, SecretKey};
-use astreum_core::engine::{DropReason, Engine, limits};
+use astreum_core::engine::{DropReason, Engine, FetchRequest, limits};
 use astreum_core::wire::message::{Body, Message, Topic};
 use astreum_core::wire::object::{Action, Answer, PayloadType, Request};
 use astreum_core::wire::packet::Packet;
@@ -89,7 +89,7 @@ pub(crate) fn amplification(_: &Settings, figures: &mut Figures) {
         world.pass(Duration::from_micros(500 + random.next() % 1_000));
         if n % 997 == 0 {
             let id = AtomId::new(secret(n));
-            world.with(|engine, now| engine.fetch(now, id, PayloadType::ATOM));
+            world.with(|engine, now| engine.fetch(now, FetchRequest::new(id, PayloadType::ATOM)));
             world.wake_hosts();
         }
         let victim = random.one_of(&victims);
@@ -361,7 +361,9 @@ fn few_networks(
     for _ in 0..LOOKUPS {
         world.sent.clear();
         let id = AtomId::new(fresh(&mut random));
-        world.with(|engine: &mut Engine, now| engine.fetch(now, id, PayloadType::ATOM));
+        world.with(|engine: &mut Engine, now| {
+            engine.fetch(now, FetchRequest::new(id, PayloadType::ATOM))
+        });
         for _ in 0..30 {
             world.pass(Duration::from_millis(100));
         }

@@ -4,7 +4,7 @@
 use astreum_core::atom::{Atom, AtomSource};
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::crypto::{PublicKey, SecretKey, SharedKey};
-use astreum_core::engine::{Engine, EngineConfig, Event, LookUp, ObjectSource, Read};
+use astreum_core::engine::{Engine, EngineConfig, Event, FetchRequest, LookUp, ObjectSource, Read};
 use astreum_core::time::Instant;
 use astreum_core::wire::message::{Body, Message, Topic};
 use astreum_core::wire::object::{self, Contact, PayloadType, Request, Response};
@@ -241,7 +241,7 @@ impl World {
     /// Makes a host fetch an object.
     pub(crate) fn fetch(&mut self, at: &SocketAddr, id: AtomId, kind: PayloadType) {
         self.with_host(at, |host, now| {
-            host.engine.fetch(now, id, kind);
+            host.engine.fetch(now, FetchRequest::new(id, kind));
         });
     }
 

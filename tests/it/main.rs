@@ -29,6 +29,7 @@ mod parse;
 mod patricia;
 mod simulation;
 mod stack;
+mod structure;
 mod support;
 mod suspend;
 mod three_nodes;

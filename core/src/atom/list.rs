@@ -4,6 +4,10 @@ use super::{Atom, AtomId, AtomKind, AtomSource, SourceError};
 use alloc::vec::Vec;
 use core::fmt;
 
+/// Maximum number of atoms in a list: one that is fetched, one on the chain, and all lists together
+/// that the transactions of one block read.
+pub const MAX_LIST_ATOMS: usize = 1_048_576;
+
 /// Creates a linked list of bytes atoms that holds `values` in order. Returns the id of the head
 /// and the atoms, head first.
 ///

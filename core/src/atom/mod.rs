@@ -11,12 +11,14 @@
 //! - Reading a list never visits an id twice (ids are hashes, so a cycle would be a collision) and
 //!   never exceeds the stated limit.
 
+mod hashed;
 mod list;
 mod measure;
 mod source;
 mod verify;
 
-pub use list::{ListError, bytes_list, collect_list};
+pub use hashed::{HashedAtom, LinkedAtoms};
+pub use list::{ListError, MAX_LIST_ATOMS, bytes_list, collect_list};
 pub use measure::{ListMeasurer, ListStretch};
 #[cfg(feature = "chain")]
 pub(crate) use source::IdBits;

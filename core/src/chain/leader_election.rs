@@ -20,6 +20,7 @@
 
 mod cache;
 mod election;
+mod known;
 mod loader;
 mod participation;
 mod proposer_schedule;
@@ -31,6 +32,7 @@ mod stake_tree;
 
 pub use cache::{ElectionCache, MAX_CACHED_ELECTIONS};
 pub use election::Election;
+pub use known::KnownElections;
 pub use loader::{ElectionLoader, MAX_GENESIS_STAKES};
 pub use participation::{PARTICIPATION_BLOCKS, Participation};
 pub use proposer_schedule::{ElectionError, MAX_SLOTS, ProposerSchedule, slot_of, validator_at};

@@ -33,6 +33,7 @@ mod transaction;
 mod transition;
 mod verify;
 
+pub use crate::atom::MAX_LIST_ATOMS;
 pub use account::{Account, Address};
 pub use account_proof::{AccountProof, AccountProofError, ProvenAccount};
 pub use block::{Block, Header};
@@ -46,9 +47,9 @@ pub use header_verifier::HeaderVerifier;
 pub use journal::StateError;
 pub use leader_election::{
     ELECTION_SEEDS_BYTES, EPOCH_BLOCKS, Election, ElectionCache, ElectionError, ElectionLoader,
-    ElectionSeeds, MAX_CACHED_ELECTIONS, MAX_GENESIS_STAKES, MAX_SLOTS, PARTICIPATION_BLOCKS,
-    Participation, ProposerSchedule, SeedRun, StakeLoader, StakeTable, Stakes, slot_of,
-    validator_at,
+    ElectionSeeds, KnownElections, MAX_CACHED_ELECTIONS, MAX_GENESIS_STAKES, MAX_SLOTS,
+    PARTICIPATION_BLOCKS, Participation, ProposerSchedule, SeedRun, StakeLoader, StakeTable,
+    Stakes, slot_of, validator_at,
 };
 pub use pow::{Miner, difficulty, has_work, unsigned_nonce};
 pub use receipt::{Receipt, Status};
@@ -89,9 +90,6 @@ pub const MAX_BLOCK_BYTES: u64 = 48 << 20;
 /// Maximum number of bytes of an integer in a record. A balance has fewer in any possible chain. An
 /// integer as long as an atom can be would make reading, adding and printing it expensive.
 pub const MAX_INTEGER_BYTES: usize = 256;
-/// Maximum number of atoms in a list on the chain, and in all lists together that the transactions
-/// of one block look at.
-pub const MAX_LIST_ATOMS: usize = 1_048_576;
 /// Maximum stored bytes of all lists together that the transactions of one block look at.
 pub const MAX_WALK_BYTES: u64 = 64 << 20;
 

@@ -7,9 +7,12 @@
 //! the peer seals in ([`super::replay`]): another probe is sent when a validated peer seems to have
 //! restarted.
 
+use super::allowance::{Allowance, Destination};
+use super::contacts::GET_BYTES;
 use super::egress::sealed_bytes;
 use super::limits::{CONTACT_INTERVAL, MAX_PROBES, PROBE_INTERVAL, WANTED_PEERS};
-use super::peers::Probe;
+use super::peers::{Peer, Probe};
+use super::random::ProbeIds;
 use super::reads::ObjectSource;
 use super::{DropReason, Engine, Event, RemoveReason, Sender, Source};
 use crate::atom::AtomId;
@@ -18,11 +21,102 @@ use crate::time::Instant;
 use crate::wire::handshake::Cookie;
 use crate::wire::message::Topic;
 use crate::wire::object::{Action, Answer, PayloadType, Request, Response};
+use alloc::collections::BTreeSet;
 use core::mem;
 use core::net::SocketAddr;
 
-/// Length of an object request without data, in bytes.
-pub(super) const GET_BYTES: usize = 1 + 32 + 1;
+/// Ids of probes, and the times at which unanswered probes are repeated.
+#[derive(Debug)]
+pub(super) struct AddressValidation {
+    pub(super) ids: ProbeIds,
+    timers: BTreeSet<(Instant, PublicKey)>,
+}
+
+impl AddressValidation {
+    pub(super) fn new(me: PublicKey, seed: &[u8; 32]) -> Self {
+        Self {
+            ids: ProbeIds::new(me, seed),
+            timers: BTreeSet::new(),
+        }
+    }
+
+    /// Starts a probe of a peer at an address: stores it with the peer and sets its timer. Returns
+    /// the id to request. `tries` is the number of probes of the address before.
+    fn begin(
+        &mut self,
+        now: Instant,
+        (key, peer): (&PublicKey, &mut Peer),
+        address: SocketAddr,
+        (tries, is_for_stream): (u8, bool),
+    ) -> AtomId {
+        let id = self.ids.fresh(key, &address);
+        let is_own = peer.address == address;
+        if is_for_stream {
+            *peer.probes.confirmation_asked_at(is_own) = Some(now);
+        }
+        *peer.probes.slot(is_own) = Some(Probe {
+            id,
+            address,
+            sent_at: now,
+            tries: tries.saturating_add(1),
+            is_for_stream,
+        });
+        self.timers.insert((now + PROBE_INTERVAL, *key));
+        AtomId::new(id)
+    }
+
+    /// Removes and returns the peer of a timer that is due.
+    fn next_due(&mut self, now: Instant) -> Option<PublicKey> {
+        self.timers.first().filter(|(at, _)| *at <= now)?;
+        self.timers.pop_first().map(|(_, key)| key)
+    }
+
+    /// Returns the time of the next timer.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Returns the number of timers.
+    #[cfg(test)]
+    pub(super) fn timers(&self) -> usize {
+        self.timers.len()
+    }
+}
+
+/// Returns the number of probes of `address` that were sent before, or `None` if it was probed too
+/// recently for another one.
+fn tries_before(
+    now: Instant,
+    peer: &mut Peer,
+    address: SocketAddr,
+    is_for_stream: bool,
+) -> Option<u8> {
+    let is_own = peer.address == address;
+    let tries = match peer.probes.slot(is_own) {
+        Some(probe) => {
+            let is_same = probe.address == address;
+            let is_spent = is_same && !is_for_stream && probe.tries >= MAX_PROBES;
+            let rest = if is_spent {
+                CONTACT_INTERVAL
+            } else {
+                PROBE_INTERVAL
+            };
+            if now.since(probe.sent_at) < rest {
+                return None;
+            }
+            if is_same && !is_spent { probe.tries } else { 0 }
+        }
+        None => 0,
+    };
+    if is_for_stream {
+        // A recorded packet costs its sender nothing.
+        let asked_at = peer.probes.confirmation_asked_at(is_own);
+        if asked_at.is_some_and(|at| now.since(at) < PROBE_INTERVAL) {
+            return None;
+        }
+    }
+    Some(tries)
+}
 
 impl Engine {
     /// Starts validation of an address, unless it is validated, validation is under way, or a probe
@@ -42,36 +136,13 @@ impl Engine {
         if !is_wanted || !peer.may_be_asked_at(&address) {
             return;
         }
-        if self.is_probed_as_solicited(now, key, address) {
+        let solicited = &self.contacts.solicited;
+        if solicited.is_probed(now, address, *key) {
             return;
         }
-        let Some(peer) = self.peers.get_mut(key) else {
+        let Some(tries) = tries_before(now, peer, address, is_for_stream) else {
             return;
         };
-        let is_own = peer.address == address;
-        let tries = match peer.probes.slot(is_own) {
-            Some(probe) => {
-                let is_same = probe.address == address;
-                let is_spent = is_same && !is_for_stream && probe.tries >= MAX_PROBES;
-                let rest = if is_spent {
-                    CONTACT_INTERVAL
-                } else {
-                    PROBE_INTERVAL
-                };
-                if now.since(probe.sent_at) < rest {
-                    return;
-                }
-                if is_same && !is_spent { probe.tries } else { 0 }
-            }
-            None => 0,
-        };
-        if is_for_stream {
-            // A recorded packet costs its sender nothing.
-            let asked_at = peer.probes.confirmation_asked_at(is_own);
-            if asked_at.is_some_and(|at| now.since(at) < PROBE_INTERVAL) {
-                return;
-            }
-        }
         let source = Source {
             key: *key,
             address,
@@ -79,11 +150,16 @@ impl Engine {
         };
         // A reference node answers only peers that it knows.
         let has_our_key = is_for_stream
-            || self.is_contacted(now, &address)
-            || self.send_limited_handshake(now, &source)
-            || self.handshakes.contains(now, &(address, *key));
-        if has_our_key && self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
-            self.send_probe(now, key, address, (tries, is_for_stream));
+            || self.contacts.has(now, &address)
+            || self.handshakes.answer(now, &source, &mut self.out)
+            || self.handshakes.has(now, address, *key);
+        if has_our_key && self.out.credits.covers(&address, sealed_bytes(GET_BYTES)) {
+            let to = Destination {
+                key: *key,
+                address,
+                allowance: Allowance::Credit,
+            };
+            self.send_probe(now, to, (tries, is_for_stream));
         }
     }
 
@@ -102,49 +178,49 @@ impl Engine {
         let (key, address) = (source.key, source.address);
         let is_seed = self.seeds.contains(&address);
         if is_seed {
-            let share = self.share(&self.me);
-            self.solicited.expect(now, address, (share, false));
+            let share = self.peers.own_share();
+            self.contacts.solicited.expect(now, address, (share, false));
         }
         let known = self.peers.get(&key);
         let takes_ipv6 = known.is_some_and(|peer| peer.takes_ipv6);
-        let is_marked = takes_ipv6 || self.marked.contains(now, &(key, address));
-        if !self.solicited.expects(now, &address) || address.is_ipv6() && !is_marked {
+        let is_marked = takes_ipv6 || self.handshakes.is_marked(now, key, address);
+        if !self.contacts.solicited.expects(now, &address) || address.is_ipv6() && !is_marked {
             return None;
         }
-        if self.is_probed_as_solicited(now, &key, address) {
+        if self.contacts.solicited.is_probed(now, address, key) {
             return Some(Err(DropReason::HandshakeTooSoon));
         }
-        let is_echo = echo.is_some_and(|echo| self.solicited.is_cookie(&address, echo));
+        let solicited = &mut self.contacts.solicited;
+        let is_echo = echo.is_some_and(|echo| solicited.is_cookie(&address, echo));
         let difficulty = known.map_or(1, |peer| peer.difficulty);
         let known = known.map(|peer| peer.shared.clone());
-        let before = self.solicited.shared(address, key).cloned();
+        let before = solicited.shared(address, key).cloned();
         let shared = match known.or(before) {
             Some(shared) => shared,
             None => {
                 let is_within = if is_echo {
-                    self.solicited.take_echo_agreement(now)
+                    solicited.take_echo_agreement(now)
                 } else {
-                    self.solicited.take_agreement(now, &address, is_seed)
+                    solicited.take_agreement(now, &address, is_seed)
                 };
                 if !is_within {
                     return Some(Err(DropReason::KeyBudget));
                 }
-                self.stats.agreements += 1;
-                match self.config.secret.agree(&key) {
+                match self.keys.agree_unlimited(&key, &mut self.out) {
                     Ok(shared) => shared,
-                    Err(_) => return Some(Err(DropReason::BadKey)),
+                    Err(reason) => return Some(Err(reason)),
                 }
             }
         };
         // The handshake that came covers it.
-        if !self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
+        if !self.out.credits.spend(&address, sealed_bytes(GET_BYTES)) {
             return Some(Err(DropReason::HandshakeTooSoon));
         }
         // The same id again: the round trip may be longer than the interval of probes.
-        let before = self.solicited.probe(address, key);
+        let before = solicited.probe(address, key);
         let (id, tries) = match before {
             Some(before) => (before.id, before.tries.saturating_add(1)),
-            None => (self.probe_ids.fresh(&self.me, &key, &address), 1),
+            None => (self.validation.ids.fresh(&key, &address), 1),
         };
         let request = Request {
             action: Action::Get(Some(PayloadType::ATOM)),
@@ -152,11 +228,11 @@ impl Engine {
             data: &[],
         };
         let seal = (&shared, difficulty);
-        let topic = Topic::ObjectRequest;
-        self.egress
-            .sealed(now, &mut self.stats, address, seal, topic, |out| {
-                request.write(out);
-            });
+        let content = (Topic::ObjectRequest, GET_BYTES);
+        let to = (address, Allowance::Charged);
+        self.out.sealed(now, to, seal, content, |out| {
+            request.write(out);
+        });
         let probe = Probe {
             id,
             address,
@@ -164,64 +240,18 @@ impl Engine {
             tries,
             is_for_stream: false,
         };
-        self.solicited.insert(address, key, shared, probe);
+        solicited.insert(address, key, shared, probe);
         Some(Ok(()))
     }
 
-    /// Returns whether a key was probed recently because it has answered our contact.
-    fn is_probed_as_solicited(&self, now: Instant, key: &PublicKey, address: SocketAddr) -> bool {
-        let probe = self.solicited.probe(address, *key);
-        probe.is_some_and(|probe| now.since(probe.sent_at) < PROBE_INTERVAL)
-    }
-
-    /// Sends a probe. The caller has charged the amplification limit, or the address is validated.
-    pub(super) fn send_probe(
-        &mut self,
-        now: Instant,
-        key: &PublicKey,
-        address: SocketAddr,
-        (tries, is_for_stream): (u8, bool),
-    ) {
-        let id = self.probe_ids.fresh(&self.me, key, &address);
-        let Some(peer) = self.peers.get_mut(key) else {
+    /// Sends a probe. The caller has checked that it does not exceed the allowance.
+    pub(super) fn send_probe(&mut self, now: Instant, to: Destination, tries: (u8, bool)) {
+        let Some(peer) = self.peers.get_mut(&to.key) else {
             return;
         };
-        let is_own = peer.address == address;
-        if is_for_stream {
-            *peer.probes.confirmation_asked_at(is_own) = Some(now);
-        }
-        *peer.probes.slot(is_own) = Some(Probe {
-            id,
-            address,
-            sent_at: now,
-            tries: tries.saturating_add(1),
-            is_for_stream,
-        });
-        self.probe_timers.insert((now + PROBE_INTERVAL, *key));
-        let paid = Source {
-            key: *key,
-            address,
-            is_validated: true,
-        };
-        self.send_get(now, &paid, AtomId::new(id), PayloadType::ATOM);
-    }
-
-    pub(super) fn send_get(
-        &mut self,
-        now: Instant,
-        to: &Source,
-        atom_id: AtomId,
-        kind: PayloadType,
-    ) -> bool {
-        let action = Action::Get(Some(kind));
-        let request = Request {
-            action,
-            atom_id,
-            data: &[],
-        };
-        self.send(now, to, Topic::ObjectRequest, GET_BYTES, |out| {
-            request.write(out);
-        })
+        let of = (&to.key, peer);
+        let id = self.validation.begin(now, of, to.address, tries);
+        self.send_get(now, to, id, PayloadType::ATOM);
     }
 
     /// Returns whether a response answers a probe. If so, the address is validated and the stream
@@ -239,7 +269,8 @@ impl Engine {
         };
         let id = response.atom_id.as_bytes();
         let probe = peer.probes.take(id);
-        let Some(probe) = probe.or_else(|| self.solicited.take(sender.source.address, key, id))
+        let Some(probe) =
+            probe.or_else(|| self.contacts.solicited.take(sender.source.address, key, id))
         else {
             return false;
         };
@@ -254,11 +285,14 @@ impl Engine {
         peer.last_heard = now;
         peer.kept_alive_at = None;
         if probe.tries == 1 {
-            self.note_round_trip(&key, now.since(probe.sent_at));
+            self.peers.note_round_trip(&key, now.since(probe.sent_at));
         }
         if let Err(reason) = self.make_room_at(now, &key, &probe.address) {
-            self.rest_probes(now, &key, probe.address);
-            self.stats.drop(reason);
+            let id = self.validation.ids.fresh(&key, &probe.address);
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.rest_probes(now, probe.address, id);
+            }
+            self.out.drop(reason);
             return true;
         }
         self.set_validated(now, &key, probe.address, store);
@@ -268,22 +302,6 @@ impl Engine {
         }
         self.release_held(now, &key);
         true
-    }
-
-    /// Stops probing a peer at an address where there is no room for it: its next packets would
-    /// start probes again, each of which it answers.
-    fn rest_probes(&mut self, now: Instant, key: &PublicKey, address: SocketAddr) {
-        let id = self.probe_ids.fresh(&self.me, key, &address);
-        if let Some(peer) = self.peers.get_mut(key) {
-            let is_own = peer.address == address;
-            *peer.probes.slot(is_own) = Some(Probe {
-                id,
-                address,
-                sent_at: now,
-                tries: MAX_PROBES,
-                is_for_stream: false,
-            });
-        }
     }
 
     /// Records a validated address, and takes the actions that follow from it.
@@ -304,7 +322,7 @@ impl Engine {
             self.remove_peer(&replaced, RemoveReason::Replaced);
         }
         if validated.is_new {
-            self.push_event(Event::PeerAdded {
+            self.out.report(Event::PeerAdded {
                 peer: *key,
                 address,
             });
@@ -312,16 +330,13 @@ impl Engine {
         if let Some(from) = validated.moved_from {
             // It is in another network group now.
             self.own_address.withdraw(key);
-            self.push_event(Event::PeerMoved {
+            self.out.report(Event::PeerMoved {
                 peer: *key,
                 from,
                 to: address,
             });
         }
-        let is_pinned = self.seeds.pinned.is_none() && self.seeds.default.contains(&address);
-        if is_pinned {
-            self.seeds.pinned = Some(*key);
-        }
+        let is_pinned = self.seeds.pin(key, &address);
         if is_pinned || validated.moved_from.is_some() {
             // Its head counts for more now, or in another network group.
             self.report_head(key);
@@ -379,7 +394,7 @@ impl Engine {
             if waiting.deadline > now {
                 self.serve(now, &source, waiting.id, waiting.kind, store);
             } else {
-                self.stats.drop(DropReason::ValidationTimeout);
+                self.out.drop(DropReason::ValidationTimeout);
             }
         }
         for put in puts {
@@ -388,18 +403,13 @@ impl Engine {
             } else {
                 Err(DropReason::ValidationTimeout)
             };
-            if let Err(reason) = taken {
-                self.stats.drop(reason);
-            }
+            self.out.drop_if(taken);
         }
     }
 
     /// Repeats unanswered probes, up to [`MAX_PROBES`] times.
     pub(super) fn probe_again(&mut self, now: Instant) {
-        while let Some(&(at, key)) = self.probe_timers.first()
-            && at <= now
-        {
-            self.probe_timers.pop_first();
+        while let Some(key) = self.validation.next_due(now) {
             let Some(peer) = self.peers.get(&key) else {
                 continue;
             };
@@ -415,18 +425,11 @@ impl Engine {
                 if !probes.any(|asked| asked.address == probe.address && asked.sent_at == now) {
                     // It has not answered in time, or another probe exceeds the amplification
                     // limit.
-                    self.give_up_waiting(&key);
+                    let peer = self.peers.get_mut(&key);
+                    for _ in 0..peer.map_or(0, Peer::give_up_waiting) {
+                        self.out.drop(DropReason::ValidationTimeout);
+                    }
                 }
-            }
-        }
-    }
-
-    /// Drops the requests and provider records that waited for the validation of a peer.
-    fn give_up_waiting(&mut self, key: &PublicKey) {
-        if let Some(peer) = self.peers.get_mut(key) {
-            let waiting = mem::take(&mut peer.waiting).len() + mem::take(&mut peer.puts).len();
-            for _ in 0..waiting {
-                self.stats.drop(DropReason::ValidationTimeout);
             }
         }
     }

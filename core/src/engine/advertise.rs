@@ -10,7 +10,7 @@ use super::limits::{
     ADDRESS_REPEAT_INTERVAL, ADVERTISE_FANOUT, ADVERTISE_PACE, ADVERTISEMENTS_PER_TURN,
     CONTACT_INTERVAL, EARLY_REPEATS, MAX_ADVERTISE_PEERS, MAX_ADVERTISEMENTS, MAX_PEERS,
 };
-use super::peers::Standing;
+use super::peers::{Peer, Peers, Standing};
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -18,6 +18,7 @@ use crate::wire::object::PayloadType;
 use crate::wire::routing_table::{Distance, Entry};
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::ops::Bound;
+use core::time::Duration;
 
 /// An advertised object, and the peers that it was last sent to.
 #[derive(Debug)]
@@ -151,6 +152,154 @@ impl Advertisements {
         }
         true
     }
+
+    /// Adds an advertisement that is due now, replacing one of the same object. Returns `false` if
+    /// [`MAX_ADVERTISEMENTS`] are reached or `id` is zero.
+    fn add(
+        &mut self,
+        now: Instant,
+        id: AtomId,
+        kind: PayloadType,
+        expires: Option<Instant>,
+    ) -> bool {
+        self.remove(&id);
+        if id.is_zero() || self.by_id.len() >= MAX_ADVERTISEMENTS {
+            return false;
+        }
+        let advertisement = Advertisement {
+            kind,
+            expires,
+            due: now,
+            repeat_at: now,
+            rounds: 0,
+            receivers: heapless::Vec::new(),
+        };
+        self.by_id.insert(id, advertisement);
+        self.by_due.insert((now, id));
+        if let Some(expires) = expires {
+            self.by_expiry.insert((expires, id));
+        }
+        true
+    }
+
+    /// Reacts to a change of our own address. If there was none before, nothing has been sent yet,
+    /// and everything is sent at the usual pace. Otherwise each advertisement carries the new
+    /// address when it repeats; advertisements that do not repeat are sent again, at most once per
+    /// [`ADDRESS_REPEAT_INTERVAL`].
+    pub(super) fn address_changed(&mut self, now: Instant, is_first: bool, repeats: bool) {
+        if is_first {
+            self.is_repeat_due = true;
+            self.schedule_pass();
+        } else if !repeats {
+            let was = self.repeated_at;
+            if was.is_none_or(|at| now.since(at) >= ADDRESS_REPEAT_INTERVAL) {
+                self.repeated_at = Some(now);
+                self.is_repeat_due = true;
+                self.schedule_pass();
+            }
+        }
+    }
+
+    /// Marks a peer that may have restarted: it is sent its advertisements again, at the usual pace
+    /// and at most once per [`CONTACT_INTERVAL`].
+    pub(super) fn mark(&mut self, now: Instant, key: &PublicKey, peer: &mut Peer) {
+        let previous = peer.readvertised_at;
+        let due = previous.map_or(now, |at| now.max(at + CONTACT_INTERVAL));
+        let is_marked = previous.is_some_and(|at| at > now);
+        let has_room = self.marks.len() < MAX_PEERS;
+        if !is_marked && has_room && !self.by_id.is_empty() {
+            peer.readvertised_at = Some(due);
+            self.marks.insert((due, *key));
+        }
+    }
+
+    /// Removes expired advertisements, and begins a turn if one may begin.
+    fn begin_turn(&mut self, now: Instant) -> bool {
+        while let Some(&(expires, id)) = self.by_expiry.first()
+            && expires <= now
+        {
+            self.remove(&id);
+        }
+        if self.turn.is_some_and(|turn| turn > now) {
+            return false;
+        }
+        self.turn = None;
+        true
+    }
+
+    /// Returns the next advertisement to send: one that is due, else the next of the pass.
+    fn next(&mut self, now: Instant) -> Option<AtomId> {
+        let first = self.by_due.first().copied();
+        let due = first.filter(|(due, _)| *due <= now).map(|(_, id)| id);
+        due.or_else(|| self.next_of_pass(now))
+    }
+
+    /// Begins to send an advertisement to the peers `nearest`; `interval` is that of full rounds, or
+    /// zero if there is only one. Returns its kind and the peers that have not received it in this
+    /// round.
+    fn begin_round(
+        &mut self,
+        now: Instant,
+        id: &AtomId,
+        nearest: &Receivers,
+        interval: Duration,
+    ) -> Option<(PayloadType, Receivers)> {
+        let advertisement = self.by_id.get_mut(id)?;
+        if advertisement.repeat_at <= now {
+            // Puts are not acknowledged, so the first may be lost.
+            let early = EARLY_REPEATS.get(advertisement.rounds);
+            advertisement.rounds = advertisement.rounds.saturating_add(1);
+            advertisement.repeat_at = if interval.is_zero() {
+                Instant::MAX
+            } else {
+                now + early.map_or(interval, |early| interval.min(*early))
+            };
+            advertisement.receivers.clear();
+        }
+        let receivers = &mut advertisement.receivers;
+        receivers.retain(|peer| nearest.contains(peer));
+        let missing = nearest.iter().filter(|peer| !receivers.contains(peer));
+        Some((advertisement.kind, missing.copied().collect()))
+    }
+
+    /// Records that an advertisement was sent to a peer.
+    fn note_sent(&mut self, id: &AtomId, peer: PublicKey) {
+        if let Some(advertisement) = self.by_id.get_mut(id) {
+            // The capacity is that of the nearest peers.
+            let _ = advertisement.receivers.push(peer);
+        }
+    }
+
+    /// Schedules the next round of an advertisement.
+    fn end_round(&mut self, id: AtomId) {
+        if let Some(repeat_at) = self.by_id.get(&id).map(|it| it.repeat_at) {
+            self.schedule(id, repeat_at);
+        }
+    }
+}
+
+/// Peers that an advertisement is sent to.
+type Receivers = heapless::Vec<PublicKey, MAX_ADVERTISE_PEERS>;
+
+/// Returns the peers to send an advertisement to: the nearest to the object that are nearer than we
+/// are, of all peers and of those that have answered a request. If we are the nearest ourselves,
+/// there is none: lookups end here anyway.
+fn receivers(peers: &Peers, id: &AtomId) -> Receivers {
+    let own = Distance::between(id.as_bytes(), peers.own_key().as_bytes());
+    let is_nearer =
+        |entry: &Entry<Standing>| Distance::between(id.as_bytes(), entry.key().as_bytes()) < own;
+    let nearest: heapless::Vec<_, ADVERTISE_FANOUT> = peers.nearest(id.as_bytes(), is_nearer);
+    let serving: heapless::Vec<_, ADVERTISE_FANOUT> = peers.nearest(id.as_bytes(), |entry| {
+        entry.value.has_served && is_nearer(entry)
+    });
+    let mut to = Receivers::new();
+    for entry in nearest.into_iter().chain(serving) {
+        if !to.contains(entry.key()) {
+            // The capacity is that of both sources together.
+            let _ = to.push(*entry.key());
+        }
+    }
+    to
 }
 
 impl Engine {
@@ -165,27 +314,15 @@ impl Engine {
         kind: PayloadType,
         expires: Option<Instant>,
     ) -> bool {
-        self.advertisements.remove(&id);
-        let is_over = expires.is_some_and(|expires| expires <= now);
-        if is_over || id.is_zero() || self.advertisements.by_id.len() >= MAX_ADVERTISEMENTS {
-            return is_over;
+        if expires.is_some_and(|expires| expires <= now) {
+            self.advertisements.remove(&id);
+            return true;
         }
-        let receivers = heapless::Vec::new();
-        let advertisement = Advertisement {
-            kind,
-            expires,
-            due: now,
-            repeat_at: now,
-            rounds: 0,
-            receivers,
-        };
-        self.advertisements.by_id.insert(id, advertisement);
-        self.advertisements.by_due.insert((now, id));
-        if let Some(expires) = expires {
-            self.advertisements.by_expiry.insert((expires, id));
+        let is_added = self.advertisements.add(now, id, kind, expires);
+        if is_added {
+            self.advertise_due(now);
         }
-        self.advertise_due(now);
-        true
+        is_added
     }
 
     /// Stops advertising an object; returns `false` if it was not advertised. Peers that have a
@@ -200,58 +337,21 @@ impl Engine {
         by_id.map(|(id, advertisement)| (id, advertisement.kind, advertisement.expires))
     }
 
-    /// Reacts to a change of our own address. If there was none before, nothing has been sent yet,
-    /// and everything is sent at the usual pace. Otherwise each advertisement carries the new
-    /// address when it repeats, within `storage_index_interval`; advertisements that do not repeat
-    /// are sent again, at most once per [`ADDRESS_REPEAT_INTERVAL`].
-    pub(super) fn advertise_address(&mut self, now: Instant, is_first: bool) {
-        let repeats = !self.config.storage_index_interval.is_zero();
-        let advertisements = &mut self.advertisements;
-        if is_first {
-            advertisements.is_repeat_due = true;
-            advertisements.schedule_pass();
-        } else if !repeats {
-            let was = advertisements.repeated_at;
-            if was.is_none_or(|at| now.since(at) >= ADDRESS_REPEAT_INTERVAL) {
-                advertisements.repeated_at = Some(now);
-                advertisements.is_repeat_due = true;
-                advertisements.schedule_pass();
-            }
-        }
-    }
-
-    /// Marks a peer that may have restarted: it is sent its advertisements again, at the usual pace
-    /// and at most once per [`CONTACT_INTERVAL`].
+    /// Marks a peer that may have restarted, see [`Advertisements::mark`].
     pub(super) fn readvertise_to(&mut self, now: Instant, key: &PublicKey) {
-        let Some(peer) = self.peers.get_mut(key) else {
-            return;
-        };
-        let previous = peer.readvertised_at;
-        let due = previous.map_or(now, |at| now.max(at + CONTACT_INTERVAL));
-        let is_marked = previous.is_some_and(|at| at > now);
-        let has_room = self.advertisements.marks.len() < MAX_PEERS;
-        if !is_marked && has_room && !self.advertisements.by_id.is_empty() {
-            peer.readvertised_at = Some(due);
-            self.advertisements.marks.insert((due, *key));
+        if let Some(peer) = self.peers.get_mut(key) {
+            self.advertisements.mark(now, key, peer);
         }
     }
 
     /// Removes expired advertisements and sends those that are due, at most
     /// [`ADVERTISEMENTS_PER_TURN`] per turn.
     pub(super) fn advertise_due(&mut self, now: Instant) {
-        while let Some(&(expires, id)) = self.advertisements.by_expiry.first()
-            && expires <= now
-        {
-            self.advertisements.remove(&id);
-        }
-        if self.advertisements.turn.is_some_and(|turn| turn > now) {
+        if !self.advertisements.begin_turn(now) {
             return;
         }
-        self.advertisements.turn = None;
         for _ in 0..ADVERTISEMENTS_PER_TURN {
-            let first = self.advertisements.by_due.first().copied();
-            let due = first.filter(|(due, _)| *due <= now).map(|(_, id)| id);
-            let Some(id) = due.or_else(|| self.advertisements.next_of_pass(now)) else {
+            let Some(id) = self.advertisements.next(now) else {
                 return;
             };
             self.advertise_one(now, id);
@@ -259,63 +359,106 @@ impl Engine {
         self.advertisements.turn = Some(now + ADVERTISE_PACE);
     }
 
-    /// Sends one advertisement to the nearest peers that are nearer to the object than we are and
-    /// have not received it in this round, and schedules the next round.
+    /// Sends one advertisement to the peers that have not received it in this round, and schedules
+    /// the next round. Without an address of our own there is nothing to send; learning one makes
+    /// everything due.
     fn advertise_one(&mut self, now: Instant, id: AtomId) {
-        // Without an address of our own there is nothing to send; learning one makes everything
-        // due.
-        let address = self.advertised_address();
-        let own = Distance::between(id.as_bytes(), self.me.as_bytes());
-        let is_nearer = |entry: &Entry<Standing>| {
-            Distance::between(id.as_bytes(), entry.key().as_bytes()) < own
-        };
-        let nearest: heapless::Vec<_, ADVERTISE_FANOUT> =
-            self.peers.nearest(id.as_bytes(), is_nearer);
-        let serving: heapless::Vec<_, ADVERTISE_FANOUT> =
-            self.peers.nearest(id.as_bytes(), |entry| {
-                entry.value.has_served && is_nearer(entry)
-            });
-        let mut to: heapless::Vec<PublicKey, MAX_ADVERTISE_PEERS> = heapless::Vec::new();
-        for entry in nearest.into_iter().chain(serving) {
-            if !to.contains(entry.key()) {
-                // The capacity is that of both sources together.
-                let _ = to.push(*entry.key());
-            }
-        }
-        let Some(advertisement) = self.advertisements.by_id.get_mut(&id) else {
+        let nearest = receivers(&self.peers, &id);
+        let interval = self.config.storage_index_interval;
+        let begun = self
+            .advertisements
+            .begin_round(now, &id, &nearest, interval);
+        let Some((kind, to)) = begun else {
             return;
         };
-        let kind = advertisement.kind;
-        let is_repeat = advertisement.repeat_at <= now;
-        if is_repeat {
-            let interval = self.config.storage_index_interval;
-            let is_once = interval.is_zero();
-            // Puts are not acknowledged, so the first may be lost.
-            let early = EARLY_REPEATS.get(advertisement.rounds);
-            advertisement.rounds = advertisement.rounds.saturating_add(1);
-            advertisement.repeat_at = if is_once {
-                Instant::MAX
-            } else {
-                now + early.map_or(interval, |early| interval.min(*early))
-            };
-            advertisement.receivers.clear();
-        }
-        let mut receivers = core::mem::take(&mut advertisement.receivers);
-        let repeat_at = advertisement.repeat_at;
-        receivers.retain(|peer| to.contains(peer));
-        // If we are the nearest ourselves, none is sent: lookups end here anyway.
         for peer in to {
-            if let Some(address) = address
-                && !receivers.contains(&peer)
+            if let Some(address) = self.own_address.advertised()
                 && self.send_put(now, &peer, id, kind, self.me, address)
             {
-                // The capacity is that of `to`.
-                let _ = receivers.push(peer);
+                self.advertisements.note_sent(&id, peer);
             }
         }
-        if let Some(advertisement) = self.advertisements.by_id.get_mut(&id) {
-            advertisement.receivers = receivers;
+        self.advertisements.end_round(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn peers(range: core::ops::Range<u8>) -> Receivers {
+        range.map(|n| PublicKey::new([n; 32])).collect()
+    }
+
+    #[test]
+    fn each_peer_receives_an_advertisement_once_per_round() {
+        let (id, interval) = (AtomId::new([1; 32]), SECOND * 600);
+        let mut all = Advertisements::default();
+        let mut now = Instant::from_secs(1);
+        assert!(all.add(now, id, PayloadType::LIST, None));
+        assert_eq!(all.next(now), Some(id));
+        let (kind, to) = all.begin_round(now, &id, &peers(0..2), interval).unwrap();
+        assert_eq!((kind, &to), (PayloadType::LIST, &peers(0..2)));
+        all.note_sent(&id, to[0]);
+        all.end_round(id);
+        // One was not reached, and another is near now.
+        let (_, to) = all.begin_round(now, &id, &peers(0..3), interval).unwrap();
+        assert_eq!(to, peers(1..3));
+        now = all.deadline().unwrap();
+        assert_eq!(now, Instant::from_secs(1) + EARLY_REPEATS[0].min(interval));
+        assert_eq!(all.next(now), Some(id));
+        let (_, to) = all.begin_round(now, &id, &peers(0..3), interval).unwrap();
+        assert_eq!(to, peers(0..3), "a new round");
+    }
+
+    #[test]
+    fn single_round_is_not_repeated_and_expires() {
+        let id = AtomId::new([1; 32]);
+        let mut all = Advertisements::default();
+        let now = Instant::from_secs(1);
+        assert!(!all.add(now, AtomId::ZERO, PayloadType::ATOM, None));
+        assert!(all.add(now, id, PayloadType::ATOM, Some(now + SECOND)));
+        assert!(
+            all.begin_round(now, &id, &peers(0..1), Duration::ZERO)
+                .is_some()
+        );
+        all.end_round(id);
+        assert_eq!(all.deadline(), Some(now + SECOND), "only its expiry");
+        assert!(all.begin_turn(now) && all.next(now).is_none());
+        assert!(all.begin_turn(now + SECOND));
+        assert!(all.by_id.is_empty() && all.deadline().is_none());
+        assert_eq!(all.begin_round(now, &id, &peers(0..1), SECOND), None);
+    }
+
+    #[test]
+    fn changed_address_repeats_only_what_would_not_repeat_itself() {
+        let (now, id) = (Instant::from_secs(10_000), AtomId::new([1; 32]));
+        for (is_first, repeats, is_repeated) in [
+            (true, true, true),
+            (true, false, true),
+            (false, true, false),
+            (false, false, true),
+        ] {
+            let mut all = Advertisements::default();
+            all.add(now, id, PayloadType::ATOM, None);
+            all.begin_round(now, &id, &peers(0..1), Duration::ZERO);
+            all.end_round(id);
+            all.address_changed(now, is_first, repeats);
+            assert_eq!(all.next(now).is_some(), is_repeated);
         }
-        self.advertisements.schedule(id, repeat_at);
+        let mut all = Advertisements::default();
+        all.add(now, id, PayloadType::ATOM, None);
+        for (after, is_repeated) in [
+            (Duration::ZERO, true),
+            (ADDRESS_REPEAT_INTERVAL / 2, false),
+            (ADDRESS_REPEAT_INTERVAL, true),
+        ] {
+            all.schedule(id, Instant::MAX);
+            all.address_changed(now + after, false, false);
+            assert_eq!(all.next(now + after).is_some(), is_repeated, "{after:?}");
+            all.pass = None;
+        }
     }
 }

@@ -1,12 +1,11 @@
 //! Events for the host, and their parts.
 
-use crate::atom::{Atom, AtomId};
+use crate::atom::{AtomId, LinkedAtoms};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::handshake::ChainIdentity;
 use crate::wire::network_group::NetworkGroup;
 use crate::wire::object::PayloadType;
-use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 
@@ -100,7 +99,7 @@ pub enum Event {
         /// Requested kind.
         kind: PayloadType,
         /// Fetched atoms.
-        atoms: Vec<Atom>,
+        atoms: LinkedAtoms,
         /// Peer that sent the last of them; `None` for the empty list, and for the beginning of a
         /// list whose fetch timed out.
         from: Option<PublicKey>,
@@ -112,7 +111,7 @@ pub enum Event {
         /// Requested id.
         id: AtomId,
         /// Atoms that arrived before the failure: the beginning of the list.
-        atoms: Vec<Atom>,
+        atoms: LinkedAtoms,
         /// Reason of the failure.
         error: FetchError,
     },

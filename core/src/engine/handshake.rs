@@ -16,15 +16,13 @@
 //! chain we follow. Such a handshake is not answered unless it asks for a block. A peer whose block
 //! is missing is asked for it up to [`limits::MAX_PROBES`] times.
 
-use super::egress::handshake_bytes;
+use super::allowance::Allowance;
 use super::random::split;
-use super::{DropReason, Engine, Event, IPV6_MARK, Sender, Source, limits};
+use super::{DropReason, Engine, Event, IPV6_MARK, Source, limits};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
-use crate::wire::handshake::{Authentication, Block, ChainIdentity, Cookie};
-use alloc::vec::Vec;
+use crate::wire::handshake::{Authentication, Block, ChainIdentity};
 use core::mem;
-use core::net::SocketAddr;
 
 /// State of the exchange of authenticated blocks with a peer.
 #[derive(Debug, Default)]
@@ -39,6 +37,25 @@ pub(super) struct BlockExchange {
 }
 
 impl BlockExchange {
+    /// Begins an answer to a question, at most one per [`limits::PROBE_INTERVAL`]. Returns whether
+    /// it is to be sent.
+    fn begin_answer(&mut self, now: Instant) -> bool {
+        let answered_at = self.answered_at;
+        let may = answered_at.is_none_or(|at| now.since(at) >= limits::PROBE_INTERVAL);
+        if may {
+            self.answered_at = Some(now);
+        }
+        may
+    }
+
+    /// Begins a question to a peer whose block is missing, up to [`limits::MAX_PROBES`] of them.
+    /// Returns whether it is to be sent.
+    const fn begin_question(&mut self) -> bool {
+        let may = self.latest.is_none() && self.asked < limits::MAX_PROBES;
+        self.asked += may as u8;
+        may
+    }
+
     /// Applies a block, unless a later one of the same stream was applied. Returns whether the
     /// identity has changed.
     fn take(&mut self, nonce: &[u8; 12], identity: Option<ChainIdentity>) -> bool {
@@ -73,8 +90,7 @@ impl Engine {
             return self.handle_block(now, source, message.len(), (block, authentication));
         }
         if source.address.is_ipv6() && (block.is_some() || payload == IPV6_MARK) {
-            let name = (source.key, source.address);
-            self.marked.take(now, source.share(), name, 1);
+            self.handshakes.mark(now, &source);
             let peer = self.peers.get_mut(&source.key);
             if let Some(peer) = peer.filter(|peer| peer.address == source.address) {
                 peer.takes_ipv6 = true;
@@ -86,7 +102,7 @@ impl Engine {
         let cookies = block.map(|(block, _)| block).unwrap_or_default();
         let is_echoed = cookies
             .cookie
-            .is_some_and(|cookie| self.echo(now, &source, cookie));
+            .is_some_and(|cookie| self.handshakes.echo(now, &source, cookie, &mut self.out));
         if source.is_validated {
             return self.answer_validated_peer(now, &source.key);
         }
@@ -94,7 +110,7 @@ impl Engine {
         if let Some(probed) = self.probe_solicited(now, &source, cookies.echo.as_ref()) {
             return probed;
         }
-        let answered = is_echoed || self.send_limited_handshake(now, &source);
+        let answered = is_echoed || self.handshakes.answer(now, &source, &mut self.out);
         if is_known {
             self.request_validation(now, &source.key, source.address, false);
         }
@@ -116,22 +132,18 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(key) else {
             return Ok(());
         };
-        let free_at = peer
-            .answered_at
-            .map_or(now, |at| at + limits::CONTACT_INTERVAL);
-        if free_at > now {
-            if !mem::replace(&mut peer.is_answer_due, true) {
-                self.answer_timers.insert((free_at, *key));
+        let begun = peer.begin_answer(now);
+        if let Err(delayed_until) = begun {
+            if let Some(at) = delayed_until {
+                self.handshakes.delay(at, *key);
             }
             return Err(DropReason::HandshakeTooSoon);
         }
-        peer.answered_at = Some(now);
-        peer.is_answer_due = false;
         let (address, is_ours) = (peer.address, peer.is_ours);
         if is_ours && self.config.chain_identity.is_some() {
             self.send_block(now, key, false);
         } else {
-            self.send_handshake(now, address);
+            self.out.handshake(now, (address, Allowance::Validated));
         }
         self.send_ping(now, key);
         Ok(())
@@ -139,10 +151,7 @@ impl Engine {
 
     /// Sends the delayed answers that are due.
     pub(super) fn answer_due(&mut self, now: Instant) {
-        while let Some(&(at, key)) = self.answer_timers.first()
-            && at <= now
-        {
-            self.answer_timers.pop_first();
+        while let Some(key) = self.handshakes.next_due(now) {
             let is_due = self.peers.get(&key).is_some_and(|peer| peer.is_answer_due);
             if is_due {
                 // The interval has passed, so nothing is delayed again.
@@ -151,118 +160,17 @@ impl Engine {
         }
     }
 
-    /// Sends a handshake to an unvalidated address, within its amplification limit and once per
-    /// interval and key.
-    pub(super) fn send_limited_handshake(&mut self, now: Instant, source: &Source) -> bool {
-        let name = (source.address, source.key);
-        if self.handshakes.contains(now, &name) {
-            return false;
-        }
-        let bytes = handshake_bytes(self.handshake_payload(&source.address).len());
-        if !self.credits.spend(&source.address, bytes) {
-            return false;
-        }
-        let is_taken = self.handshakes.take(now, source.share(), name, 1);
-        if !is_taken && !self.answer_untracked() {
-            return false;
-        }
-        self.send_handshake(now, source.address);
-        true
-    }
-
-    /// Answers a contact, whose cookie shows that it is not an answer to us; returns `false` if the
-    /// echo exceeds the amplification limit of the address.
-    fn echo(&mut self, now: Instant, source: &Source, cookie: Cookie) -> bool {
-        let block = Block {
-            echo: Some(cookie),
-            ..Block::default()
-        };
-        let bytes = handshake_bytes(block.encoded_len(false));
-        if !source.is_validated && !self.credits.spend(&source.address, bytes) {
-            return false;
-        }
-        // The echo tells the sender our key.
-        let name = (source.address, source.key);
-        self.handshakes.take(now, source.share(), name, 1);
-        self.send_payload(now, source.address, &block);
-        true
-    }
-
-    /// Contacts an address of our own accord, and again after each of [`limits::FOLLOW_UPS`] if it
-    /// has not answered.
-    pub(super) fn contact(&mut self, now: Instant, address: SocketAddr) {
-        self.contact_once(now, address);
-        self.solicited.follow_up(now, address);
-    }
-
-    /// Contacts an address that has not answered once more.
-    pub(super) fn contact_again(&mut self, now: Instant, address: SocketAddr) {
-        let share = self.share(&self.me);
-        self.solicited.expect(now, address, (share, false));
-        self.solicited.end_follow_ups(address);
-        self.send_cookie(now, address);
-    }
-
-    /// Sends a handshake to an address. If a packet has come from there recently, the node may just
-    /// have answered a handshake that was forged in our name, so this one carries a cookie to show
-    /// that it is not an answer.
-    pub(super) fn contact_once(&mut self, now: Instant, to: SocketAddr) {
-        if self.credits.has(&to) {
-            self.send_cookie(now, to);
-        } else {
-            self.send_handshake(now, to);
-        }
-    }
-
-    /// Sends a handshake with the cookie of a contacted address.
-    fn send_cookie(&mut self, now: Instant, to: SocketAddr) {
-        let fresh = self.probe_ids.cookie(&self.me, &to);
-        let block = Block {
-            cookie: self.solicited.cookie(&to, fresh),
-            ..Block::default()
-        };
-        self.send_payload(now, to, &block);
-    }
-
-    fn send_payload(&mut self, now: Instant, to: SocketAddr, block: &Block) {
-        let mut payload = Vec::new();
-        block.write(&mut payload);
-        self.egress.handshake(now, &mut self.stats, to, &payload);
-    }
-
     /// Contacts again the addresses that have not answered: after a second within the amplification
     /// limit, and after an interval in any case.
     pub(super) fn follow_up(&mut self, now: Instant) {
-        while let Some(address) = self.solicited.next_follow_up(now) {
-            if self.peers.is_validated_address(&address) || self.is_own_address(address) {
+        while let Some(address) = self.contacts.solicited.next_follow_up(now) {
+            if self.peers.is_validated_address(&address) || self.own_address.is_own(address) {
                 continue;
             }
-            let block = Block {
-                cookie: Some(Cookie::default()),
-                ..Block::default()
-            };
-            let bytes = handshake_bytes(block.encoded_len(false));
-            if self.may_contact(now, address, None) || self.credits.spend(&address, bytes) {
-                self.send_cookie(now, address);
-            }
+            let to = (address, self.peers.own_share());
+            let ids = &mut self.validation.ids;
+            self.contacts.follow_up(now, to, ids, &mut self.out);
         }
-    }
-
-    /// Returns whether to answer a handshake that there is no room to remember. A flood of keys and
-    /// addresses fills the memory at no cost, and must not keep newcomers out; the answer is within
-    /// the amplification limit of the address. A few are not answered: otherwise two nodes with
-    /// full memories would exchange handshakes for ever.
-    const fn answer_untracked(&mut self) -> bool {
-        self.untracked_handshakes = self.untracked_handshakes.wrapping_add(1);
-        !self
-            .untracked_handshakes
-            .is_multiple_of(limits::UNTRACKED_HANDSHAKE_DROP_RATIO)
-    }
-
-    /// Sends a handshake without an extension block; the caller checks the limits.
-    pub(super) fn send_handshake(&mut self, now: Instant, to: SocketAddr) {
-        let payload = self.handshake_payload(&to);
-        self.egress.handshake(now, &mut self.stats, to, payload);
     }
 
     /// Returns whether this handshake was sent to us by the owner of `key`, which is a known peer.
@@ -304,7 +212,10 @@ impl Engine {
             let is_for_stream = sender.is_unconfirmed;
             self.request_validation(now, &source.key, source.address, is_for_stream);
         } else if block.is_question {
-            self.answer_question(now, &sender);
+            let peer = self.peers.get_mut(&source.key);
+            if peer.is_some_and(|peer| peer.block_exchange.begin_answer(now)) {
+                self.send_block(now, &source.key, false);
+            }
         }
         Ok(())
     }
@@ -322,21 +233,9 @@ impl Engine {
         let has_changed = peer.block_exchange.take(nonce, identity);
         if let Some(identity) = identity.filter(|_| has_changed) {
             let peer = *key;
-            self.push_event(Event::ChainIdentity { peer, identity });
+            let event = Event::ChainIdentity { peer, identity };
+            self.out.report_statement(self.peers.share(key), event);
         }
-    }
-
-    /// Sends a block to a peer that has asked for it, at most once per [`limits::PROBE_INTERVAL`].
-    fn answer_question(&mut self, now: Instant, sender: &Sender) {
-        let Some(peer) = self.peers.get_mut(&sender.source.key) else {
-            return;
-        };
-        let answered_at = &mut peer.block_exchange.answered_at;
-        if answered_at.is_some_and(|at| now.since(at) < limits::PROBE_INTERVAL) {
-            return;
-        }
-        *answered_at = Some(now);
-        self.send_block(now, &sender.source.key, false);
     }
 
     /// Sends a validated peer of this implementation a handshake with an authenticated block, if we
@@ -350,13 +249,8 @@ impl Engine {
     /// Asks a validated peer of this implementation for its block if that is missing, up to
     /// [`limits::MAX_PROBES`] times.
     pub(super) fn ask_for_block(&mut self, now: Instant, key: &PublicKey) {
-        let Some(peer) = self.peers.get_mut(key) else {
-            return;
-        };
-        let block_exchange = &mut peer.block_exchange;
-        let is_known = block_exchange.latest.is_some();
-        if !is_known && block_exchange.asked < limits::MAX_PROBES {
-            block_exchange.asked += 1;
+        let peer = self.peers.get_mut(key);
+        if peer.is_some_and(|peer| peer.block_exchange.begin_question()) {
             self.send_block(now, key, true);
         }
     }
@@ -376,8 +270,7 @@ impl Engine {
             ..Block::default()
         };
         let to = (peer.address, *key, &peer.shared);
-        self.egress
-            .authenticated_handshake(now, &mut self.stats, to, &block);
+        self.out.authenticated_block(now, to, &block);
     }
 
     /// Sets the chain that we follow, and sends it to every validated peer of this implementation.
@@ -386,12 +279,7 @@ impl Engine {
             return;
         }
         self.config.chain_identity = Some(identity);
-        let ours = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.is_validated && peer.is_ours);
-        let keys: Vec<PublicKey> = ours.map(|(key, _)| *key).collect();
-        for key in keys {
+        for key in self.peers.validated_where(|peer| peer.is_ours) {
             self.send_block(now, &key, false);
         }
     }
@@ -400,9 +288,5 @@ impl Engine {
     #[must_use]
     pub const fn chain_identity(&self) -> Option<ChainIdentity> {
         self.config.chain_identity
-    }
-
-    const fn handshake_payload(&self, to: &SocketAddr) -> &'static [u8] {
-        if to.is_ipv6() { IPV6_MARK } else { &[] }
     }
 }

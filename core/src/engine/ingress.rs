@@ -1,22 +1,19 @@
 //! Ingress: validation, authentication and dispatch of inbound datagrams.
 
-use super::address::{canonical, is_contactable};
-use super::egress::sealed_bytes;
-use super::peers::Peer;
+use super::address::is_contactable;
+use super::allowance::Destination;
+use super::datagram::Datagram;
+use super::peers::{Peer, Stream};
 use super::random::split;
-use super::rate_limit::UnknownKey;
 use super::reads::ObjectSource;
-use super::replay::{Freshness, ReplayWindow};
-use super::shares::Share;
-use super::{DropReason, Engine, Event, RemoveReason, Sender, Source, limits};
+use super::{DropReason, Engine, Event, RemoveReason, Sender, Source};
 use crate::atom::AtomId;
 use crate::crypto::{Nonce, PublicKey, SharedKey};
 use crate::time::Instant;
-use crate::wire::message::{Body, ContentError, Message, Sealed, Topic};
-use crate::wire::packet::{NONCE_BYTES, Packet};
+use crate::wire::message::{Body, ContentError, Sealed, Topic};
 use alloc::vec::Vec;
 use core::mem;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::SocketAddr;
 
 impl Engine {
     /// Handles a datagram that came from `from`. Requests are served from `store`.
@@ -30,100 +27,123 @@ impl Engine {
         datagram: &[u8],
         store: &S,
     ) {
-        self.stats.received += 1;
-        self.stats.received_bytes += datagram.len() as u64;
-        let required = if self.is_urgent(from, datagram) {
-            1
-        } else {
-            self.incoming.required_difficulty()
-        };
-        let handled = check_work(datagram, required)
-            .and_then(|packet| self.handle_packet(now, from, &packet, store));
-        if let Err(reason) = handled {
-            self.stats.drop(reason);
-        }
+        self.note_received(datagram);
+        let handled = Datagram::parse(from, datagram).and_then(|datagram| {
+            let is_urgent = self.is_urgent(&datagram);
+            self.handle_new(now, &datagram, is_urgent, store)
+        });
+        self.out.drop_if(handled);
     }
 
-    /// Returns whether a datagram bypasses the incoming queue and its difficulty: it claims to come
-    /// from a peer at the validated address of that peer, or is a handshake, which costs less to
-    /// handle than to queue. A flood of sealed packets from unknown keys must not delay these.
-    #[must_use]
-    pub fn is_urgent(&self, from: SocketAddr, datagram: &[u8]) -> bool {
-        let message = Packet::decode(datagram).map(|packet| Message::decode(packet.message()));
-        let Ok(Ok(message)) = message else {
-            return false;
-        };
-        if matches!(message.body, Body::Handshake(_)) {
-            return true;
-        }
-        let address = message.port.map(|port| {
-            let mut address = from;
-            address.set_port(port.get());
-            canonical(address)
+    /// Handles a datagram, or queues it for [`Engine::handle_queued`] if the host `is_busy` or
+    /// others are queued. Returns whether it was handled.
+    ///
+    /// A datagram is urgent, and never queued, if it claims to come from a peer at the validated
+    /// address of that peer, or is a handshake, which costs less to handle than to queue. A flood
+    /// of sealed packets from unknown keys must not delay these.
+    pub fn handle_or_queue_datagram<S: ObjectSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        is_busy: bool,
+        store: &S,
+    ) -> bool {
+        self.note_received(datagram);
+        let parsed = Datagram::parse(from, datagram);
+        let is_urgent = parsed
+            .as_ref()
+            .is_ok_and(|datagram| self.is_urgent(datagram));
+        let is_queued = !is_urgent && (is_busy || self.inbound.queued_bytes() > 0);
+        let taken = parsed.and_then(|datagram| {
+            if is_queued {
+                self.inbound.push(now, &datagram)
+            } else {
+                self.handle_new(now, &datagram, is_urgent, store)
+            }
         });
-        let known = self.peers.get(&message.sender).zip(address);
-        known.is_some_and(|(peer, address)| peer.is_validated_at(&address))
+        self.out.drop_if(taken);
+        !is_queued
     }
 
     /// Queues a datagram for [`Engine::handle_queued`], within the capacity and the timeout of the
     /// incoming queue. The fuller the queue, the more proof of work is required of senders.
     pub fn enqueue_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
-        self.stats.received += 1;
-        self.stats.received_bytes += datagram.len() as u64;
-        let queued = check_work(datagram, self.incoming.required_difficulty()).and_then(|_| {
-            let item = (from, Vec::from(datagram));
-            let pushed = self.incoming.push(now, datagram.len(), item);
-            pushed.map_err(|_| DropReason::IncomingFull)
-        });
-        if let Err(reason) = queued {
-            self.stats.drop(reason);
-        }
+        self.note_received(datagram);
+        let parsed = Datagram::parse(from, datagram);
+        let queued = parsed.and_then(|datagram| self.inbound.push(now, &datagram));
+        self.out.drop_if(queued);
     }
 
     /// Handles the next queued datagram; returns `false` if there is none.
     pub fn handle_queued<S: ObjectSource + ?Sized>(&mut self, now: Instant, store: &S) -> bool {
-        let Some((from, datagram)) = self.incoming.pop() else {
+        let Some(queued) = self.inbound.pop() else {
             return false;
         };
-        let handled = Packet::decode(&datagram)
-            .map_err(|_| DropReason::TooShort)
-            .and_then(|packet| self.handle_packet(now, from, &packet, store));
-        if let Err(reason) = handled {
-            self.stats.drop(reason);
-        }
+        let handled = self.handle_checked(now, &queued.as_datagram(), store);
+        self.out.drop_if(handled);
         true
     }
 
-    /// Handles a packet whose proof of work has been checked: validates the header and dispatches
-    /// by the kind of its body.
-    fn handle_packet<S: ObjectSource + ?Sized>(
+    const fn note_received(&mut self, datagram: &[u8]) {
+        self.out.stats.received += 1;
+        self.out.stats.received_bytes += datagram.len() as u64;
+    }
+
+    /// Returns whether a datagram bypasses the incoming queue and its difficulty.
+    pub(super) fn is_urgent(&self, datagram: &Datagram<'_>) -> bool {
+        let Some(message) = datagram.message() else {
+            return false;
+        };
+        if matches!(message.body, Body::Handshake(_)) {
+            return true;
+        }
+        let known = self.peers.get(&message.sender);
+        let known = known.zip(datagram.answer_address());
+        known.is_some_and(|(peer, address)| peer.is_validated_at(&address))
+    }
+
+    /// Checks the proof of work of a datagram, and handles it.
+    fn handle_new<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
-        from: SocketAddr,
-        packet: &Packet<'_>,
+        datagram: &Datagram<'_>,
+        is_urgent: bool,
         store: &S,
     ) -> Result<(), DropReason> {
-        let bytes = packet.message();
-        let len = NONCE_BYTES + bytes.len();
-        let message = Message::decode(bytes).map_err(|_| DropReason::Malformed)?;
-        let port = message.port.ok_or(DropReason::Unanswerable)?;
-        // Answers go to the port in the header, as in the reference.
-        let mut address = from;
-        address.set_port(port.get());
-        let address = canonical(address);
-        if !is_contactable(address) {
-            return Err(DropReason::Unanswerable);
-        }
+        let required = if is_urgent {
+            1
+        } else {
+            self.inbound.required_difficulty()
+        };
+        datagram.check_work(required)?;
+        self.handle_checked(now, datagram, store)
+    }
+
+    /// Handles a datagram whose proof of work has been checked: validates the header and dispatches
+    /// by the kind of its body.
+    fn handle_checked<S: ObjectSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram<'_>,
+        store: &S,
+    ) -> Result<(), DropReason> {
+        let (bytes, len) = (datagram.bytes(), datagram.len());
+        let message = datagram.message().ok_or(DropReason::Malformed)?;
+        let address = datagram
+            .answer_address()
+            .filter(|address| is_contactable(*address))
+            .ok_or(DropReason::Unanswerable)?;
         if message.sender == self.me {
             let source = Source {
                 key: message.sender,
                 address,
                 is_validated: false,
             };
-            self.credits.received(now, address, len);
+            self.out.credits.received(now, address, len);
             return Err(self.handle_own_key(now, &source, (bytes, &message.body)));
         }
-        if self.banned.contains(&message.sender) {
+        if self.inbound.is_banned(&message.sender) {
             return Err(DropReason::Banned);
         }
         // With a non-canonical encoding of its key, a known peer would appear unknown and its
@@ -139,40 +159,11 @@ impl Engine {
             is_validated,
         };
         if !is_validated {
-            self.credits.received(now, address, len);
+            self.out.credits.received(now, address, len);
         }
         match message.body {
             Body::Handshake(payload) => self.handle_handshake(now, source, (bytes, payload)),
             Body::Sealed(sealed) => self.handle_sealed(now, source, (&sealed, len), store),
-        }
-    }
-
-    /// Derives the key shared with an unknown peer, within the budget of key agreements.
-    pub(super) fn agree(&mut self, now: Instant, source: &Source) -> Result<SharedKey, DropReason> {
-        if !self.agreements.take(now, &source.address) {
-            return Err(DropReason::KeyBudget);
-        }
-        self.stats.agreements += 1;
-        self.config
-            .secret
-            .agree(&source.key)
-            .map_err(|_| DropReason::BadKey)
-    }
-
-    /// Returns the key shared with an unknown peer. It is stored already if the peer has answered
-    /// our contact or if its last packet failed authentication; otherwise it is derived within the
-    /// budget of key agreements.
-    fn shared_with_unknown(
-        &mut self,
-        now: Instant,
-        source: &Source,
-    ) -> Result<SharedKey, DropReason> {
-        if let Some(shared) = self.solicited.shared(source.address, source.key) {
-            return Ok(shared.clone());
-        }
-        match self.unknown_keys.get_mut(&(source.key, source.address)) {
-            Some(unknown) => unknown.take(now).cloned().ok_or(DropReason::KeyBudget),
-            None => self.agree(now, source),
         }
     }
 
@@ -183,15 +174,12 @@ impl Engine {
         source: &Source,
         shared: SharedKey,
     ) -> Result<(), DropReason> {
-        let pinned = self.seeds.pinned.as_ref();
+        let pinned = self.seeds.pinned();
         if let Some(victim) = self.peers.make_room(now, &source.address, pinned)? {
             self.remove_peer(&victim, RemoveReason::Displaced);
         }
         let mut peer = Peer::new(now, shared, source.address);
-        if let Some(statements) = self.departed.take(&source.key) {
-            peer.replay = ReplayWindow::remembering(statements);
-        }
-        peer.takes_ipv6 = self.marked.contains(now, &(source.key, source.address));
+        peer.takes_ipv6 = self.handshakes.is_marked(now, source.key, source.address);
         self.peers.insert(source.key, peer);
         Ok(())
     }
@@ -203,27 +191,21 @@ impl Engine {
         key: &PublicKey,
         address: &SocketAddr,
     ) -> Result<(), DropReason> {
-        let pinned = self.seeds.pinned.as_ref();
+        let pinned = self.seeds.pinned();
         if let Some(victim) = self.peers.make_room_at(now, key, address, pinned)? {
             self.remove_peer(&victim, RemoveReason::Displaced);
         }
         Ok(())
     }
 
-    /// Removes a peer. If it was registered, reports the removal, and keeps its statements for
-    /// replay protection unless its stream was confirmed.
+    /// Removes a peer, and reports the removal if it was registered.
     pub(super) fn remove_peer(&mut self, key: &PublicKey, reason: RemoveReason) {
-        let Some(removed) = self.peers.remove(key) else {
+        let Some(was_registered) = self.peers.remove(key) else {
             return;
         };
         self.own_address.withdraw(key);
-        if removed.is_registered {
-            if let Some(statements) = removed.replay.into_statements() {
-                let share = Share::of(removed.address.ip(), *key);
-                let heard_at = removed.last_heard;
-                self.departed.insert(heard_at, share, *key, statements);
-            }
-            self.push_event(Event::PeerRemoved { peer: *key, reason });
+        if was_registered {
+            self.out.report(Event::PeerRemoved { peer: *key, reason });
         }
     }
 
@@ -236,12 +218,17 @@ impl Engine {
         (sealed, len): (&Sealed<'_>, usize),
         store: &S,
     ) -> Result<(), DropReason> {
-        if self.egress.is_ours(sealed.nonce()) {
+        if self.out.egress.is_ours(sealed.nonce()) {
             return Err(DropReason::Reflected);
         }
         let mut unknown = None;
         if self.peers.get(&source.key).is_none() {
-            unknown = Some(self.shared_with_unknown(now, &source)?);
+            // It is stored already if the peer has answered our contact.
+            let solicited = &self.contacts.solicited;
+            let solicited = solicited.shared(source.address, source.key).cloned();
+            let shared =
+                solicited.map_or_else(|| self.keys.shared(now, &source, &mut self.out), Ok);
+            unknown = Some(shared?);
         }
         let mut scratch = mem::take(&mut self.scratch);
         let known = self.peers.get(&source.key).map(|peer| &peer.shared);
@@ -253,28 +240,22 @@ impl Engine {
             Ok((topic, content)) => {
                 let is_statement = matches!(topic, Topic::Ping | Topic::Transaction);
                 let of = (sealed.nonce(), is_statement, len);
-                self.unknown_keys.remove(&(source.key, source.address));
+                self.keys.forget(&source);
                 let admitted = unknown.map_or(Ok(()), |key| self.admit(now, &source, key));
                 admitted
                     .and_then(|()| self.note_authentic(now, source, of))
                     .and_then(|sender| self.handle_content(now, &sender, topic, content, store))
             }
             Err(ContentError::NotAuthentic) => {
-                let name = (source.key, source.address);
-                if let Some(shared) = unknown
-                    && self.unknown_keys.get(&name).is_none()
-                {
-                    // A node that joins sends packets sealed for other keys than ours: for keys
-                    // that were forged in our name.
-                    let unknown = UnknownKey::new(now, shared);
-                    self.unknown_keys.insert(now, source.share(), name, unknown);
+                if let Some(shared) = unknown {
+                    self.keys.keep(now, &source, shared);
                 }
                 // The packet may be sealed for a key that we had before: the sender learns our
                 // present key.
                 if source.is_validated {
                     let _ = self.answer_validated_peer(now, &source.key);
                 } else {
-                    self.send_limited_handshake(now, &source);
+                    self.handshakes.answer(now, &source, &mut self.out);
                 }
                 Err(DropReason::NotAuthentic)
             }
@@ -298,16 +279,8 @@ impl Engine {
     ) -> Result<Sender, DropReason> {
         let peer = self.peers.get_mut(&source.key);
         let peer = peer.ok_or(DropReason::TooManyPeers)?;
-        let freshness = peer.replay.note(nonce, is_statement);
-        if freshness == Freshness::Replayed {
-            return Err(DropReason::Replayed);
-        }
-        let is_current = freshness == Freshness::Current;
-        let is_unconfirmed = !is_current && peer.replay.confirmed().is_some();
-        if is_current || !peer.is_validated {
-            peer.last_heard = now;
-            peer.kept_alive_at = None;
-        }
+        let stream = peer.note_authentic(now, nonce, is_statement)?;
+        let is_unconfirmed = stream == Stream::Unconfirmed;
         // A node that must not be probed over IPv6 cannot be validated.
         let is_trusted = if peer.is_validated {
             !is_unconfirmed
@@ -317,7 +290,7 @@ impl Engine {
         if is_unconfirmed {
             if source.is_validated {
                 // Its packets were not added to its balance so far, since it was validated.
-                self.credits.received(now, source.address, len);
+                self.out.credits.received(now, source.address, len);
             }
             source.is_validated = false;
         } else if !source.is_validated && !peer.is_validated {
@@ -388,98 +361,34 @@ impl Engine {
         let Some(peer) = self.peers.get(key).filter(|peer| peer.is_validated) else {
             return;
         };
-        let group = peer.group();
-        self.push_event(Event::Transaction {
+        let event = Event::Transaction {
             peer: *key,
-            group,
+            group: peer.group(),
             id,
-        });
+        };
+        self.out.report_statement(self.peers.share(key), event);
     }
 
-    /// Sends sealed content of `content_len` bytes, to an unvalidated address only within its
-    /// amplification limit. Returns `false` if it exceeds that or the receiver is unknown.
+    /// Sends sealed content of `content_len` bytes, within the allowance of the receiver. Returns
+    /// `false` if it exceeds that or the receiver is unknown.
     pub(super) fn send(
         &mut self,
         now: Instant,
-        to: &Source,
+        to: impl Into<Destination>,
         topic: Topic,
         content_len: usize,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
-        let Some(peer) = self.peers.get(&to.key) else {
-            return false;
-        };
-        if !to.is_validated && !self.credits.spend(&to.address, sealed_bytes(content_len)) {
-            return false;
-        }
-        let seal = (&peer.shared, peer.difficulty);
-        self.egress
-            .sealed(now, &mut self.stats, to.address, seal, topic, write);
-        true
+        let Destination {
+            key,
+            address,
+            allowance,
+        } = to.into();
+        self.peers.get(&key).is_some_and(|peer| {
+            let seal = (&peer.shared, peer.difficulty);
+            let content = (topic, content_len);
+            self.out
+                .sealed(now, (address, allowance), seal, content, write)
+        })
     }
-
-    /// Takes the one first contact of an address per interval; returns whether it was available. If
-    /// `referrer` named the address, it is charged to the budget of that referrer as well.
-    pub(super) fn may_contact(
-        &mut self,
-        now: Instant,
-        address: SocketAddr,
-        referrer: Option<&PublicKey>,
-    ) -> bool {
-        let is_ours = self.config.use_ipv6 || address.is_ipv4();
-        // A referrer that names an address must not keep us from contacting it of our own accord.
-        let is_chosen = referrer.is_none();
-        let was_contacted = self.contacts.contains(now, &(address, true))
-            || !is_chosen && self.contacts.contains(now, &(address, false));
-        if !is_ours || !is_contactable(address) || was_contacted {
-            return false;
-        }
-        if referrer.is_some_and(|referrer| !self.charge_referrer(now, referrer)) {
-            return false;
-        }
-        let share = self.share(referrer.unwrap_or(&self.me));
-        let may = self.contacts.take(now, share, (address, is_chosen), 1);
-        if may {
-            self.solicited.expect(now, address, (share, !is_chosen));
-        }
-        may
-    }
-
-    /// Returns whether an address was contacted within [`limits::CONTACT_INTERVAL`].
-    pub(super) fn is_contacted(&self, now: Instant, address: &SocketAddr) -> bool {
-        let contains = |is_chosen| self.contacts.contains(now, &(*address, is_chosen));
-        contains(true) || contains(false)
-    }
-
-    /// Charges a referral to a referrer; returns whether its budget for the interval allowed it.
-    pub(super) fn charge_referrer(&mut self, now: Instant, referrer: &PublicKey) -> bool {
-        let times = u8::try_from(limits::MAX_CONTACTS_PER_REFERRER).unwrap_or(u8::MAX);
-        let share = self.share(referrer);
-        let may = self.referrers.take(now, share, *referrer, times);
-        if !may {
-            self.stats.drop(DropReason::RedirectBudget);
-        }
-        may
-    }
-
-    /// Returns the share of tables that a peer, or this node itself, counts against.
-    pub(super) fn share(&self, key: &PublicKey) -> Share {
-        let address = self.peers.get(key).map(|peer| peer.address.ip());
-        Share::of(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), *key)
-    }
-
-    /// Returns whether a referrer at `referrer` may make us contact `named`.
-    pub(super) fn is_referral_allowed(&self, referrer: IpAddr, named: SocketAddr) -> bool {
-        super::address::is_referral_allowed(referrer, named)
-            && (self.config.use_ipv6 || named.is_ipv4())
-    }
-}
-
-/// Decodes a packet and checks its proof of work.
-fn check_work(datagram: &[u8], required: u8) -> Result<Packet<'_>, DropReason> {
-    let packet = Packet::decode(datagram).map_err(|_| DropReason::TooShort)?;
-    let checked = packet.check_work(required.into());
-    checked
-        .map(|()| packet)
-        .map_err(|_| DropReason::TooLittleWork)
 }

@@ -15,6 +15,7 @@
 //! | incoming queue | required proof of work grows; validated peers and handshakes bypass it |
 //! | proof-of-work searches | bounds per address and network group |
 
+pub use crate::atom::MAX_LIST_ATOMS;
 use core::time::Duration;
 
 /// Maximum number of known peers, registered or not. When full, the peer heard from longest ago is
@@ -205,8 +206,6 @@ pub const FETCH_BYTES_PER_SECOND: u64 = 65_536;
 /// twice as long, up to the maximum.
 pub const FETCH_RETRY_BOUNDS: [Duration; 2] =
     [Duration::from_millis(50), Duration::from_millis(500)];
-/// Maximum number of atoms in a fetched list, as in consensus.
-pub const MAX_LIST_ATOMS: usize = 1_048_576;
 /// Maximum number of stored bytes of a fetched list.
 pub const MAX_LIST_BYTES: usize = 64 << 20;
 /// Maximum number of stored bytes in a list answer that a reference node can receive, with the

@@ -18,6 +18,26 @@
 //! - A *statement* is a claim that a peer makes about itself or about the chain: a ping (its head
 //!   and role), an announced transaction, or the chain identity in an authenticated handshake.
 //!
+//! # Parts
+//!
+//! [`Engine`] is a composition of parts that each have their own state, invariants and tests; its
+//! methods connect them. Each part writes packets, events and counters to the output.
+//!
+//! | module | state |
+//! | --- | --- |
+//! | `inbound` | queue of datagrams, banned keys |
+//! | `key_agreement` | budget of key agreements with unknown peers |
+//! | `peers` | known peers, eviction, the routing table |
+//! | `seeds` | addresses of the seeds and their timers |
+//! | `contacts`, `solicited` | first contacts, their budgets and answers |
+//! | `handshake_answers` | answers to handshakes |
+//! | `address_validation` | ids and timers of probes |
+//! | `object_server`, `providers`, `reads` | provider records, redirects, requests for a disk |
+//! | `fetch` | fetches under way |
+//! | `advertise` | our advertisements |
+//! | `own_address` | votes on our own address |
+//! | `output`, `egress`, `amplification`, `event_queue` | packets, amplification limits, events |
+//!
 //! # Invariants
 //!
 //! - Two engines with equal configuration, seed and inputs give equal outputs, byte for byte.
@@ -40,18 +60,27 @@
 mod address;
 mod address_validation;
 mod advertise;
+mod allowance;
 mod amplification;
 mod config;
 mod contact;
+mod contacts;
+mod datagram;
 mod egress;
 mod egress_shares;
 mod event;
+mod event_queue;
 mod fetch;
 mod handshake;
+mod handshake_answers;
 mod held;
+mod inbound;
 mod ingress;
+mod key_agreement;
 pub mod limits;
+mod object_server;
 mod objects;
+mod output;
 mod own_address;
 mod own_key;
 mod peers;
@@ -76,7 +105,7 @@ mod timers;
 pub use config::EngineConfig;
 pub use egress::{Work, WorkDone, WorkId};
 pub use event::{Event, FetchError, FetchId, PeerInfo, Recipient, RemoveReason, Transmit};
-pub use fetch::ListLimit;
+pub use fetch::{Extent, FetchRequest, ListLimit};
 pub use providers::Provider;
 pub use queue::ByteQueue;
 pub use reads::{LookUp, ObjectSource, Read, ReadDone, ReadId};
@@ -85,24 +114,21 @@ pub use stats::{DropReason, Stats};
 use crate::atom::AtomId;
 use crate::crypto::{Nonce, PublicKey};
 use crate::time::Instant;
+use address_validation::AddressValidation;
 use advertise::Advertisements;
-use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use amplification::Credits;
+use contacts::Contacts;
 use core::net::SocketAddr;
-use egress::Egress;
 use fetch::Fetches;
+use handshake_answers::HandshakeAnswers;
+use inbound::Inbound;
+use key_agreement::KeyAgreement;
+use object_server::ObjectServer;
+use output::Output;
 use own_address::OwnAddress;
-use peers::{Peer, Peers};
-use providers::Providers;
-use random::ProbeIds;
-use rate_limit::{Agreements, IntervalLimiter, UnknownKey};
-use reads::Reads;
-use replay::Departed;
-use round_trip::RoundTrip;
+use peers::Peers;
 use seeds::Seeds;
-use shares::{Share, ShareTable, Shares};
-use solicited::Solicited;
+use shares::Share;
 
 /// Payload of our handshakes to IPv6 addresses, by which nodes of this implementation recognize
 /// each other. A reference node ignores the payload.
@@ -139,7 +165,7 @@ struct Sender {
 /// ```
 /// use astreum_core::atom::{Atom, MemoryStore};
 /// use astreum_core::crypto::SecretKey;
-/// use astreum_core::engine::{Engine, EngineConfig, Event};
+/// use astreum_core::engine::{Engine, EngineConfig, Event, FetchRequest};
 /// use astreum_core::time::Instant;
 /// use core::net::SocketAddr;
 /// use core::time::Duration;
@@ -174,7 +200,8 @@ struct Sender {
 ///     while let Some(event) = engines[1].poll_event() {
 ///         match event {
 ///             Event::PeerAdded { peer, .. } => {
-///                 engines[1].fetch_atom(now, id, Some(peer));
+///                 let request = FetchRequest::atom(id).first_from(Some(peer));
+///                 engines[1].fetch(now, request);
 ///             }
 ///             Event::Fetched { atoms, .. } => fetched.extend(atoms),
 ///             _ => {}
@@ -187,52 +214,22 @@ struct Sender {
 pub struct Engine {
     config: EngineConfig,
     me: PublicKey,
+    inbound: Inbound,
     seeds: Seeds,
     peers: Peers,
-    departed: Departed,
-    credits: Credits,
-    agreements: Agreements,
-    /// Keys shared with unknown peers whose last packet failed authentication, by key and address.
-    unknown_keys: ShareTable<(PublicKey, SocketAddr), UnknownKey>,
-    /// Addresses contacted recently; the flag is `true` for contacts of our own accord and `false`
-    /// for those caused by referrers.
-    contacts: IntervalLimiter<(SocketAddr, bool)>,
-    /// Contacted addresses and the keys that have answered from them.
-    solicited: Solicited,
-    /// Referrals charged to each referrer.
-    referrers: IntervalLimiter<PublicKey>,
-    /// Recent handshakes to unvalidated addresses, by the address and the key that they answered.
-    handshakes: IntervalLimiter<(SocketAddr, PublicKey)>,
-    /// Number of handshakes that were due an answer while `handshakes` was full.
-    untracked_handshakes: u32,
-    /// Keys, each at an IPv6 address, that have identified themselves as nodes of this
-    /// implementation.
-    marked: IntervalLimiter<(PublicKey, SocketAddr)>,
-    /// Keys whose packets are dropped.
-    banned: BTreeSet<PublicKey>,
-    redirects: IntervalLimiter<(PublicKey, AtomId, objects::RedirectKind)>,
-    probe_ids: ProbeIds,
-    probe_timers: BTreeSet<(Instant, PublicKey)>,
-    answer_timers: BTreeSet<(Instant, PublicKey)>,
-    egress: Egress,
-    providers: Providers,
+    keys: KeyAgreement,
+    contacts: Contacts,
+    handshakes: HandshakeAnswers,
+    validation: AddressValidation,
+    objects: ObjectServer,
     fetches: Fetches,
-    /// Requests of peers for objects that are on a disk.
-    reads: Reads,
-    /// Round trip over all peers: the estimate for a peer without one of its own.
-    round_trip: RoundTrip,
     advertisements: Advertisements,
     own_address: OwnAddress,
-    incoming: ByteQueue<(SocketAddr, Vec<u8>)>,
-    /// Events that the host has not taken yet. Statements of peers count against a share.
-    events: VecDeque<(Event, Option<Share>)>,
-    event_shares: Shares,
-    stats: Stats,
+    out: Output,
     /// Buffer that content is decrypted into, kept for its capacity.
     scratch: Vec<u8>,
+    /// Time of the next check of all peers.
     next_check: Instant,
-    next_bootstrap: Instant,
-    seeds_contacted_at: Instant,
 }
 
 impl Source {
@@ -248,44 +245,22 @@ impl Engine {
     #[must_use]
     pub fn new(config: EngineConfig, seed: [u8; 32], now: Instant) -> Self {
         let me = config.secret.public_key();
-        let interval = limits::CONTACT_INTERVAL;
         Self {
             me,
-            seeds: Seeds::default(),
+            inbound: Inbound::new(&config),
+            seeds: Seeds::new(now, config.bootstrap_retry_interval),
             peers: Peers::new(me),
-            departed: Departed::default(),
-            credits: Credits::default(),
-            agreements: Agreements::new(now),
-            unknown_keys: ShareTable::new(limits::MAX_UNKNOWN_KEYS),
-            contacts: IntervalLimiter::new(interval, limits::MAX_CONTACTS),
-            solicited: Solicited::new(now),
-            referrers: IntervalLimiter::new(interval, limits::MAX_CONTACTS),
-            handshakes: IntervalLimiter::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
-            untracked_handshakes: 0,
-            marked: IntervalLimiter::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
-            banned: BTreeSet::new(),
-            redirects: IntervalLimiter::new(interval, limits::MAX_REDIRECTS),
-            probe_ids: ProbeIds::new(&seed),
-            probe_timers: BTreeSet::new(),
-            answer_timers: BTreeSet::new(),
-            egress: Egress::new(&config, me, &seed),
-            providers: Providers::default(),
+            keys: KeyAgreement::new(now, config.secret.clone()),
+            contacts: Contacts::new(now, config.use_ipv6),
+            handshakes: HandshakeAnswers::new(),
+            validation: AddressValidation::new(me, &seed),
+            objects: ObjectServer::new(),
             fetches: Fetches::default(),
-            reads: Reads::default(),
-            round_trip: RoundTrip::default(),
             advertisements: Advertisements::default(),
-            own_address: OwnAddress::new(now),
-            incoming: ByteQueue::new(
-                config.incoming_queue_limit_bytes,
-                config.incoming_queue_timeout,
-            ),
-            events: VecDeque::new(),
-            event_shares: Shares::new(),
-            stats: Stats::default(),
+            own_address: OwnAddress::new(now, &config),
+            out: Output::new(&config, me, &seed),
             scratch: Vec::new(),
             next_check: now + config.peer_timeout_interval,
-            next_bootstrap: now,
-            seeds_contacted_at: now,
             config,
         }
     }
@@ -299,56 +274,36 @@ impl Engine {
     /// Moves the next packet into `buffer`, replacing its contents, and returns its destination and
     /// length. Buffers are exchanged, not copied, so that memory is reused.
     pub fn poll_transmit(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        self.egress.poll(&mut self.stats, buffer)
+        self.out.egress.poll(&mut self.out.stats, buffer)
     }
 
     /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let (event, share) = self.events.pop_front()?;
-        if let Some(share) = share {
-            self.event_shares.remove(share);
-        }
-        Some(event)
+        self.out.poll_event()
     }
 
     /// Returns the next proof-of-work search for the host to run.
     pub fn poll_work(&mut self) -> Option<Work> {
-        self.egress.poll_work()
+        self.out.egress.poll_work()
     }
 
     /// Handles the result of a proof-of-work search: queues its packet if a nonce was found, and
     /// drops the packet otherwise.
     pub fn handle_work(&mut self, now: Instant, done: WorkDone) {
-        self.egress.handle_work(now, &mut self.stats, done);
+        self.out.egress.handle_work(now, &mut self.out.stats, done);
     }
 
     /// Returns the registered peers, by key.
     pub fn peers(&self) -> impl Iterator<Item = PeerInfo> {
         let registered = self.peers.iter().filter(|(_, peer)| peer.is_registered);
-        registered.map(|(key, peer)| self.info(key, peer))
+        registered.map(|(key, peer)| self.seeds.info(key, peer))
     }
 
     /// Returns the state of a registered peer.
     #[must_use]
     pub fn peer(&self, key: &PublicKey) -> Option<PeerInfo> {
         let peer = self.peers.get(key).filter(|peer| peer.is_registered)?;
-        Some(self.info(key, peer))
-    }
-
-    fn info(&self, key: &PublicKey, peer: &Peer) -> PeerInfo {
-        PeerInfo {
-            key: *key,
-            address: peer.address,
-            group: peer.group(),
-            is_validated: peer.is_validated,
-            is_validator: peer.is_validator,
-            is_default_seed: self.seeds.is_default(key),
-            is_seed: self.seeds.is_seed(key, peer),
-            difficulty: peer.difficulty,
-            head: peer.head,
-            identity: peer.block_exchange.identity,
-            last_heard: peer.last_heard,
-        }
+        Some(self.seeds.info(key, peer))
     }
 
     /// Returns the number of registered peers.
@@ -360,75 +315,48 @@ impl Engine {
     /// Returns the counters.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
-        &self.stats
+        &self.out.stats
     }
 
     /// Returns the provider records.
     pub fn providers(&self) -> impl Iterator<Item = (&AtomId, Provider)> {
-        self.providers.iter()
+        self.objects.providers.iter()
     }
 
     /// Returns the unexpired provider records of `id`: records put by the provider itself first,
     /// and within each rank the latest first.
     pub fn providers_of(&self, now: Instant, id: &AtomId) -> impl Iterator<Item = Provider> {
-        self.providers.of(now, id)
+        self.objects.providers.of(now, id)
     }
 
     /// Returns the number of provider records.
     #[must_use]
     pub fn provider_count(&self) -> usize {
-        self.providers.len()
+        self.objects.providers.len()
     }
 
     /// Returns the number of bytes in the incoming queue, see [`Engine::enqueue_datagram`].
     #[must_use]
     pub const fn incoming_bytes(&self) -> u64 {
-        self.incoming.bytes()
+        self.inbound.queued_bytes()
     }
 
     /// Returns the number of bytes in the outgoing queue.
     #[must_use]
     pub const fn outgoing_bytes(&self) -> u64 {
-        self.egress.queued_bytes()
+        self.out.egress.queued_bytes()
     }
 
     /// Returns the number of packets that wait for a proof-of-work search, whether or not the host
     /// has taken the search yet.
     #[must_use]
     pub fn pending_work(&self) -> usize {
-        self.egress.pending_work()
+        self.out.egress.pending_work()
     }
 
     /// Returns the proof of work that is required of senders at present, in leading zero bits.
     #[must_use]
     pub fn required_difficulty(&self) -> u8 {
-        self.incoming.required_difficulty()
-    }
-
-    /// Queues an event. When [`limits::MAX_EVENTS`] are queued, a statement displaces an older one
-    /// of the source with most statements, or is dropped; other events are always queued.
-    fn push_event(&mut self, event: Event) {
-        let peer = match &event {
-            Event::Head { peer, .. }
-            | Event::Transaction { peer, .. }
-            | Event::ChainIdentity { peer, .. } => Some(peer),
-            _ => None,
-        };
-        let share = peer.map(|peer| self.share(peer));
-        if let Some(share) = share {
-            if self.events.len() >= limits::MAX_EVENTS {
-                self.stats.drop(DropReason::EventsFull);
-                let Some(loser) = self.event_shares.loser(share) else {
-                    return;
-                };
-                let mut shares = self.events.iter().map(|(_, share)| *share);
-                if let Some(oldest) = shares.position(|share| share == Some(loser)) {
-                    self.events.remove(oldest);
-                    self.event_shares.remove(loser);
-                }
-            }
-            self.event_shares.add(share);
-        }
-        self.events.push_back((event, share));
+        self.inbound.required_difficulty()
     }
 }

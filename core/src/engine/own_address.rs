@@ -17,14 +17,17 @@
 //! The port is the one that we announce in our packet headers, so only the IP address is voted on.
 
 use super::address::is_referral_allowed;
+use super::allowance::{Allowance, Destination};
+use super::config::EngineConfig;
 use super::limits::{
     ADDRESS_CHANGE_INTERVAL, ADDRESS_COUNT_DELAY, ADDRESS_VOTE_LIFETIME, ADDRESS_VOTE_RENEWAL,
-    ADDRESS_VOTES_RENEWED, MAX_PROBES, RENEWAL_INTERVAL, SHARED_ADDRESS_PEERS,
+    ADDRESS_VOTES_RENEWED, MAX_PROBES, RENEWAL_INTERVAL,
 };
+use super::peers::{Peer, Peers};
 use super::{Engine, Event, Source};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
-use crate::wire::network_group::{NetworkGroup, Scope};
+use crate::wire::network_group::NetworkGroup;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -41,6 +44,10 @@ struct Vote {
 /// Votes of peers on our own address.
 #[derive(Debug)]
 pub(super) struct OwnAddress {
+    /// Address of the configuration, which votes do not change.
+    configured: Option<SocketAddr>,
+    /// Port that the host has bound.
+    port: u16,
     /// Votes of currently validated peers, so no more than there are peers.
     votes: BTreeMap<PublicKey, Vote>,
     learned: Option<IpAddr>,
@@ -55,8 +62,10 @@ pub(super) struct OwnAddress {
 }
 
 impl OwnAddress {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, config: &EngineConfig) -> Self {
         Self {
+            configured: config.advertised_address,
+            port: config.incoming_port,
             votes: BTreeMap::new(),
             learned: None,
             count_at: None,
@@ -72,9 +81,82 @@ impl OwnAddress {
         [self.count_at, renewal].into_iter().flatten().min()
     }
 
-    /// Returns the address at which most network groups observe us.
-    pub(super) const fn learned(&self) -> Option<IpAddr> {
-        self.learned
+    /// Returns the address at which peers reach us: the configured one, else the learned one.
+    pub(super) fn advertised(&self) -> Option<SocketAddr> {
+        let learned = self.learned.map(|ip| SocketAddr::new(ip, self.port));
+        self.configured.or(learned)
+    }
+
+    /// Returns whether an address is our advertised one, or loopback with our own port.
+    pub(super) fn is_own(&self, address: SocketAddr) -> bool {
+        let is_local_host = address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST)
+            || address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST);
+        let is_loopback = is_local_host && address.port() == self.port;
+        is_loopback || self.advertised() == Some(address)
+    }
+
+    /// Counts the votes if that is due. If the address has changed and none is configured, returns
+    /// it, and whether there was none before.
+    pub(super) fn update(&mut self, now: Instant) -> Option<(SocketAddr, bool)> {
+        let is_first = self.learned.is_none();
+        let ip = self.count(now)?;
+        let address = SocketAddr::new(ip, self.port);
+        self.configured.is_none().then_some((address, is_first))
+    }
+
+    /// Removes expired votes if that is due. Returns the peers to ask for their votes again: one
+    /// each of up to [`ADDRESS_VOTES_RENEWED`] network groups whose votes are old, the oldest
+    /// first.
+    pub(super) fn renew(&mut self, now: Instant, peers: &Peers) -> Vec<PublicKey> {
+        if self.renew_at > now {
+            return Vec::new();
+        }
+        self.renew_at = now + RENEWAL_INTERVAL;
+        self.expire(now);
+        if self.configured.is_some() {
+            return Vec::new();
+        }
+        let voted_at = |key: &PublicKey| {
+            let vote = self.votes.get(key);
+            vote.map_or(Instant::ZERO, |vote| vote.at)
+        };
+        /// Time of the newest vote of a network group, and the peer whose own vote is the oldest.
+        type Standing = (Instant, (Instant, PublicKey));
+        let mut groups: BTreeMap<NetworkGroup, Standing> = BTreeMap::new();
+        for (key, peer) in peers.iter().filter(|(_, peer)| peer.is_validated) {
+            let own = (voted_at(key), *key);
+            let (newest, oldest) = groups.entry(peer.group()).or_insert((own.0, own));
+            *newest = own.0.max(*newest);
+            *oldest = own.min(*oldest);
+        }
+        let mut due: Vec<Standing> = groups
+            .into_values()
+            .filter(|(newest, _)| now.since(*newest) >= ADDRESS_VOTE_RENEWAL)
+            .collect();
+        due.sort_unstable();
+        let due = due.into_iter().take(ADDRESS_VOTES_RENEWED);
+        due.map(|(_, (_, key))| key).collect()
+    }
+
+    /// Records the address at which a peer observes us, if the peer is validated where the answer
+    /// came from. Returns whether the vote counts.
+    pub(super) fn note(
+        &mut self,
+        now: Instant,
+        (source, peer): (&Source, &Peer),
+        seen: SocketAddr,
+    ) -> bool {
+        let counts =
+            peer.is_validated_at(&source.address) && is_referral_allowed(source.address.ip(), seen);
+        if counts {
+            let vote = Vote {
+                group: peer.group(),
+                seen: seen.ip(),
+                at: now,
+            };
+            self.vote(now, source.key, vote);
+        }
+        counts
     }
 
     /// Records the vote of a validated peer.
@@ -166,110 +248,109 @@ impl Engine {
     /// Returns the address at which peers reach us: the configured one, else the learned one.
     #[must_use]
     pub fn advertised_address(&self) -> Option<SocketAddr> {
-        let learned = self.own_address.learned();
-        let learned = learned.map(|ip| SocketAddr::new(ip, self.config.incoming_port));
-        self.config.advertised_address.or(learned)
+        self.own_address.advertised()
     }
 
     /// Returns the private address that most validated peers share, if there are at least
-    /// [`SHARED_ADDRESS_PEERS`]: a NAT or a bridge in front of us hides the origin of packets, so
-    /// that limits cannot count by network.
+    /// [`SHARED_ADDRESS_PEERS`](super::limits::SHARED_ADDRESS_PEERS): a NAT or a bridge in front of
+    /// us hides the origin of packets, so that limits cannot count by network.
     #[must_use]
     pub fn shared_private_address(&self) -> Option<IpAddr> {
-        let validated = self.peers.iter().filter(|(_, peer)| peer.is_validated);
-        let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        let mut all = 0;
-        for (_, peer) in validated {
-            all += 1;
-            *counts.entry(peer.address.ip()).or_default() += 1;
-        }
-        let (ip, most) = counts.into_iter().max_by_key(|(_, count)| *count)?;
-        let is_shared = all >= SHARED_ADDRESS_PEERS && 2 * most > all;
-        (is_shared && Scope::of(ip) == Scope::Private).then_some(ip)
+        self.peers.shared_private_address()
     }
 
-    /// Returns whether an address is our advertised one, or loopback with our own port.
-    pub(super) fn is_own_address(&self, address: SocketAddr) -> bool {
-        let is_local_host = address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST)
-            || address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST);
-        let is_loopback = is_local_host && address.port() == self.config.incoming_port;
-        is_loopback || self.advertised_address() == Some(address)
-    }
-
-    /// Records the address at which a peer observes us, if the peer is validated where the answer
-    /// came from.
+    /// Records the address at which a peer observes us.
     pub(super) fn note_own_address(&mut self, now: Instant, source: &Source, seen: SocketAddr) {
-        let Some(peer) = self.peers.get(&source.key) else {
-            return;
-        };
-        if !peer.is_validated_at(&source.address) || !is_referral_allowed(source.address.ip(), seen)
+        if let Some(peer) = self.peers.get(&source.key)
+            && self.own_address.note(now, (source, peer), seen)
         {
-            return;
+            self.count_votes(now);
         }
-        let vote = Vote {
-            group: peer.group(),
-            seen: seen.ip(),
-            at: now,
-        };
-        self.own_address.vote(now, source.key, vote);
-        self.count_votes(now);
     }
 
     fn count_votes(&mut self, now: Instant) {
-        let is_first = self.own_address.learned().is_none();
-        let Some(ip) = self.own_address.count(now) else {
-            return;
-        };
-        if self.config.advertised_address.is_none() {
-            let address = SocketAddr::new(ip, self.config.incoming_port);
-            self.push_event(Event::AddressLearned(address));
-            self.advertise_address(now, is_first);
+        if let Some((address, is_first)) = self.own_address.update(now) {
+            self.out.report(Event::AddressLearned(address));
+            let repeats = !self.config.storage_index_interval.is_zero();
+            self.advertisements.address_changed(now, is_first, repeats);
         }
     }
 
     /// Counts votes and renews old ones, if that is due.
     pub(super) fn update_own_address(&mut self, now: Instant) {
-        if self.own_address.renew_at <= now {
-            self.own_address.renew_at = now + RENEWAL_INTERVAL;
-            self.own_address.expire(now);
-            if self.config.advertised_address.is_none() {
-                self.renew_votes(now);
-            }
-        }
-        self.count_votes(now);
-    }
-
-    /// Asks one peer each of up to [`ADDRESS_VOTES_RENEWED`] network groups whose votes are old,
-    /// the oldest first.
-    fn renew_votes(&mut self, now: Instant) {
-        let voted_at = |key: &PublicKey| {
-            let vote = self.own_address.votes.get(key);
-            vote.map_or(Instant::ZERO, |vote| vote.at)
-        };
-        /// Time of the newest vote of a network group, and the peer whose own vote is the oldest.
-        type Standing = (Instant, (Instant, PublicKey));
-        let mut groups: BTreeMap<NetworkGroup, Standing> = BTreeMap::new();
-        for (key, peer) in self.peers.iter().filter(|(_, peer)| peer.is_validated) {
-            let own = (voted_at(key), *key);
-            let (newest, oldest) = groups.entry(peer.group()).or_insert((own.0, own));
-            *newest = own.0.max(*newest);
-            *oldest = own.min(*oldest);
-        }
-        let mut due: Vec<Standing> = groups
-            .into_values()
-            .filter(|(newest, _)| now.since(*newest) >= ADDRESS_VOTE_RENEWAL)
-            .collect();
-        due.sort_unstable();
-        for (_, (_, key)) in due.into_iter().take(ADDRESS_VOTES_RENEWED) {
-            let Some(peer) = self.peers.get(&key).filter(|_| self.may_ask(&key)) else {
+        for key in self.own_address.renew(now, &self.peers) {
+            let Some(peer) = self.peers.get(&key).filter(|_| self.peers.may_ask(&key)) else {
                 continue;
             };
             let (address, is_ours) = (peer.address, peer.is_ours);
             if !is_ours {
                 // A reference node names the address that our last handshake came from.
-                self.send_handshake(now, address);
+                self.out.handshake(now, (address, Allowance::Validated));
             }
-            self.send_probe(now, &key, address, (MAX_PROBES, false));
+            let to = Destination::validated(key, address);
+            self.send_probe(now, to, (MAX_PROBES, false));
         }
+        self.count_votes(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::SecretKey;
+
+    fn ip(n: u8) -> IpAddr {
+        [60, 1, 1, n].into()
+    }
+
+    fn vote(votes: &mut OwnAddress, now: Instant, voter: u8, seen: u8) {
+        let vote = Vote {
+            group: NetworkGroup::of([voter, 1, 1, 1].into()),
+            seen: ip(seen),
+            at: now,
+        };
+        votes.vote(now, PublicKey::new([voter; 32]), vote);
+    }
+
+    #[test]
+    fn most_groups_decide_and_the_address_changes_once_per_interval() {
+        let config = EngineConfig::new(SecretKey::from_bytes([1; 32]), 7);
+        let start = Instant::from_secs(10_000);
+        let mut votes = OwnAddress::new(start, &config);
+        assert_eq!((votes.advertised(), votes.update(start)), (None, None));
+        vote(&mut votes, start, 20, 1);
+        let first = SocketAddr::new(ip(1), 7);
+        assert_eq!(votes.update(start), Some((first, true)));
+        assert!(votes.is_own(first) && !votes.is_own(SocketAddr::new(ip(1), 8)));
+        let mut now = start;
+        for (round, seen) in [(0, 2), (1, 3)] {
+            for voter in 20..25 {
+                vote(&mut votes, now, voter, seen);
+            }
+            now = now + ADDRESS_COUNT_DELAY;
+            let changed = votes.update(now);
+            assert_eq!(changed.is_some(), round == 0, "{changed:?}");
+        }
+        assert_eq!(votes.advertised(), Some(SocketAddr::new(ip(2), 7)));
+        let free_at = votes.deadline().unwrap().max(now);
+        assert!(
+            votes
+                .update(start + ADDRESS_COUNT_DELAY + ADDRESS_CHANGE_INTERVAL)
+                .is_some()
+        );
+        assert!(free_at > now || votes.advertised() == Some(SocketAddr::new(ip(3), 7)));
+    }
+
+    #[test]
+    fn configured_address_is_not_changed_by_votes() {
+        let mut config = EngineConfig::new(SecretKey::from_bytes([1; 32]), 7);
+        let configured = SocketAddr::from(([9, 9, 9, 9], 80));
+        config.advertised_address = Some(configured);
+        let mut votes = OwnAddress::new(Instant::ZERO, &config);
+        vote(&mut votes, Instant::ZERO, 20, 1);
+        assert_eq!(votes.update(Instant::ZERO), None);
+        assert_eq!(votes.advertised(), Some(configured));
+        assert!(votes.is_own(configured) && !votes.is_own(SocketAddr::new(ip(1), 7)));
+        assert!(votes.is_own(([127, 0, 0, 1], 7).into()), "loopback");
     }
 }

@@ -25,16 +25,16 @@ impl Engine {
         let Body::Handshake(payload) = body else {
             return DropReason::OwnKey;
         };
-        let cookie = self.probe_ids.lasting_cookie(&source.address);
+        let cookie = self.validation.ids.lasting_cookie(&source.address);
         let block = Block::decode(payload).ok();
         let Some((block, Some(authentication))) = block else {
             self.answer_own_key(now, source, (None, true), None);
             return DropReason::OwnKey;
         };
-        if self.egress.is_ours(&authentication.nonce) {
+        if self.out.egress.is_ours(&authentication.nonce) {
             return DropReason::Reflected;
         }
-        let shared = match self.agree(now, source) {
+        let shared = match self.keys.agree(now, source, &mut self.out) {
             Ok(shared) => shared,
             Err(reason) => return reason,
         };
@@ -43,7 +43,7 @@ impl Engine {
         }
         if block.echo == Some(cookie) {
             let address = source.address;
-            self.push_event(Event::OwnKeyElsewhere { address });
+            self.out.report(Event::OwnKeyElsewhere { address });
         }
         if block.cookie.is_some() {
             // An answer to an answer does not ask for another.
@@ -63,22 +63,22 @@ impl Engine {
         (echo, asks): (Option<Cookie>, bool),
         shared: Option<SharedKey>,
     ) {
-        let cookie = asks.then(|| self.probe_ids.lasting_cookie(&source.address));
+        let cookie = asks.then(|| self.validation.ids.lasting_cookie(&source.address));
         let block = Block {
             cookie,
             echo,
             ..Block::default()
         };
         let bytes = handshake_bytes(block.encoded_len(true));
-        let name = (source.address, self.me);
-        let may = echo.is_some() || self.handshakes.take(now, source.share(), name, 1);
-        if !may || !self.credits.spend(&source.address, bytes) {
+        let share = source.share();
+        let may = echo.is_some() || self.handshakes.take(now, source.address, share);
+        if !may || !self.out.credits.spend(&source.address, bytes) {
             return;
         }
-        if let Ok(shared) = shared.map_or_else(|| self.agree(now, source), Ok) {
+        let agree = || self.keys.agree(now, source, &mut self.out);
+        if let Ok(shared) = shared.map_or_else(agree, Ok) {
             let to = (source.address, self.me, &shared);
-            self.egress
-                .authenticated_handshake(now, &mut self.stats, to, &block);
+            self.out.authenticated_block(now, to, &block);
         }
     }
 }

@@ -9,21 +9,24 @@ use super::address::Origin;
 use super::handshake::BlockExchange;
 use super::held::Held;
 use super::limits::{
-    MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SILENT_AFTER, SILENT_TRIAL_INTERVAL,
-    SPARE_PEER_SILENCE, UNVALIDATED_GRACE, UNVALIDATED_WITH_GRACE,
+    CONTACT_INTERVAL, FEW_PEERS, FEW_PEERS_DIVISOR, MAX_PEERS, MAX_PEERS_PER_NETWORK, MAX_PROBES,
+    MAX_WAITING, NEAR_PEERS, SHARED_ADDRESS_PEERS, SILENT_AFTER, SILENT_TRIAL_INTERVAL,
+    SPARE_PEER_SILENCE, UNVALIDATED_GRACE, UNVALIDATED_WITH_GRACE, WAITING_TIMEOUT,
 };
-use super::replay::ReplayWindow;
+use super::replay::{Departed, Freshness, ReplayWindow};
 use super::round_trip::RoundTrip;
+use super::shares::Share;
 use super::stats::DropReason;
 use crate::atom::AtomId;
-use crate::crypto::{KEY_BYTES, PublicKey, SharedKey};
+use crate::crypto::{KEY_BYTES, Nonce, PublicKey, SharedKey};
 use crate::time::Instant;
-use crate::wire::network_group::NetworkGroup;
+use crate::wire::network_group::{NetworkGroup, Scope};
 use crate::wire::object::PayloadType;
 use crate::wire::routing_table::{Entry, PeerTable};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
 
 /// Request whose answer validates the address that it was sent to.
 #[derive(Clone, Copy, Debug)]
@@ -195,6 +198,107 @@ impl Peer {
         address.is_ipv4() || self.takes_ipv6
     }
 
+    /// Checks an authentic message for replay, and records the sign of life. Returns the stream of
+    /// the message.
+    ///
+    /// # Errors
+    /// Returns [`DropReason::Replayed`] if the message is a replay.
+    pub(super) fn note_authentic(
+        &mut self,
+        now: Instant,
+        nonce: &Nonce,
+        is_statement: bool,
+    ) -> Result<Stream, DropReason> {
+        let freshness = self.replay.note(nonce, is_statement);
+        if freshness == Freshness::Replayed {
+            return Err(DropReason::Replayed);
+        }
+        let is_current = freshness == Freshness::Current;
+        if is_current || !self.is_validated {
+            self.last_heard = now;
+            self.kept_alive_at = None;
+        }
+        Ok(if !is_current && self.replay.confirmed().is_some() {
+            Stream::Unconfirmed
+        } else {
+            Stream::Usable
+        })
+    }
+
+    /// Begins an answer to a handshake of the validated peer, at most one per
+    /// [`CONTACT_INTERVAL`].
+    ///
+    /// # Errors
+    /// Fails if the interval is not over; returns its end if the answer is to be delayed until
+    /// then, and `None` if one is delayed already.
+    pub(super) fn begin_answer(&mut self, now: Instant) -> Result<(), Option<Instant>> {
+        let free_at = self.answered_at.map_or(now, |at| at + CONTACT_INTERVAL);
+        if free_at > now {
+            let is_delayed = core::mem::replace(&mut self.is_answer_due, true);
+            return Err((!is_delayed).then_some(free_at));
+        }
+        self.answered_at = Some(now);
+        self.is_answer_due = false;
+        Ok(())
+    }
+
+    /// Keeps a request until the address of the peer is validated. A duplicate is ignored.
+    ///
+    /// # Errors
+    /// Returns [`DropReason::NotValidated`] if [`MAX_WAITING`] requests wait.
+    pub(super) fn wait(
+        &mut self,
+        now: Instant,
+        id: AtomId,
+        kind: PayloadType,
+    ) -> Result<(), DropReason> {
+        self.waiting.retain(|waiting| waiting.deadline > now);
+        let mut there = self.waiting.iter();
+        if there.any(|waiting| waiting.id == id && waiting.kind == kind) {
+            return Ok(());
+        }
+        if self.waiting.len() >= MAX_WAITING {
+            return Err(DropReason::NotValidated);
+        }
+        let deadline = now + WAITING_TIMEOUT;
+        self.waiting.push(Waiting { id, kind, deadline });
+        Ok(())
+    }
+
+    /// Keeps a provider record until the address of the peer is validated.
+    ///
+    /// # Errors
+    /// Returns [`DropReason::NotValidated`] if [`MAX_WAITING`] records wait.
+    pub(super) fn hold_put(&mut self, now: Instant, put: WaitingPut) -> Result<(), DropReason> {
+        self.puts.retain(|waiting| waiting.deadline > now);
+        if self.puts.len() >= MAX_WAITING {
+            return Err(DropReason::NotValidated);
+        }
+        self.puts.push(put);
+        Ok(())
+    }
+
+    /// Drops the requests and provider records that wait for validation; returns their number.
+    pub(super) fn give_up_waiting(&mut self) -> usize {
+        let requests = core::mem::take(&mut self.waiting);
+        let puts = core::mem::take(&mut self.puts);
+        requests.len() + puts.len()
+    }
+
+    /// Stops probes of an address where there is no room for the peer, for as long as after the
+    /// last probe of an address that does not answer. Otherwise its next packets would start probes
+    /// again, each of which it answers.
+    pub(super) fn rest_probes(&mut self, now: Instant, address: SocketAddr, id: [u8; 32]) {
+        let is_own = self.address == address;
+        *self.probes.slot(is_own) = Some(Probe {
+            id,
+            address,
+            sent_at: now,
+            tries: MAX_PROBES,
+            is_for_stream: false,
+        });
+    }
+
     /// Returns the network group of its address.
     pub(super) fn group(&self) -> NetworkGroup {
         NetworkGroup::of(self.address.ip())
@@ -204,6 +308,15 @@ impl Peer {
     pub(super) fn is_validated_at(&self, address: &SocketAddr) -> bool {
         self.is_validated && self.address == *address
     }
+}
+
+/// Stream of an authentic message that is not a replay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stream {
+    /// The confirmed stream of the peer, or a stream of a peer that has confirmed none.
+    Usable,
+    /// A stream other than the confirmed one: the message is of an earlier or a later run.
+    Unconfirmed,
 }
 
 /// Result of recording a validated address.
@@ -237,6 +350,10 @@ pub(super) struct Peers {
     pub(super) table: PeerTable<Standing>,
     /// Number of silent peers in the routing table.
     silent: usize,
+    /// Round trip over all peers: the estimate for a peer without one of its own.
+    round_trip: RoundTrip,
+    /// Statements of removed peers.
+    departed: Departed,
 }
 
 /// State of a peer in the routing table as a server of objects.
@@ -264,6 +381,8 @@ impl Peers {
             spares: Queue::new(),
             table: PeerTable::new(me),
             silent: 0,
+            round_trip: RoundTrip::default(),
+            departed: Departed::default(),
         }
     }
 
@@ -273,6 +392,79 @@ impl Peers {
 
     pub(super) fn get_mut(&mut self, key: &PublicKey) -> Option<&mut Peer> {
         self.by_key.get_mut(key)
+    }
+
+    /// Returns our own key.
+    pub(super) const fn own_key(&self) -> &PublicKey {
+        self.table.own_key()
+    }
+
+    /// Returns whether a peer is validated.
+    pub(super) fn is_validated(&self, key: &PublicKey) -> bool {
+        self.by_key.get(key).is_some_and(|peer| peer.is_validated)
+    }
+
+    /// Returns whether a peer may be sent a request: a reference node on IPv6 stops receiving at a
+    /// request that it cannot answer.
+    pub(super) fn may_ask(&self, key: &PublicKey) -> bool {
+        let peer = self.by_key.get(key);
+        peer.is_some_and(|peer| peer.may_be_asked_at(&peer.address))
+    }
+
+    /// Returns the share of tables that a peer, or this node itself, counts against.
+    pub(super) fn share(&self, key: &PublicKey) -> Share {
+        let address = self.by_key.get(key).map(|peer| peer.address.ip());
+        Share::of(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), *key)
+    }
+
+    /// Returns the share of tables that this node itself counts against.
+    pub(super) fn own_share(&self) -> Share {
+        self.share(self.own_key())
+    }
+
+    /// Returns the keys of the validated peers that `keep` keeps, in order.
+    pub(super) fn validated_where(&self, keep: impl Fn(&Peer) -> bool) -> Vec<PublicKey> {
+        let validated = self.by_key.iter().filter(|(_, peer)| peer.is_validated);
+        let kept = validated.filter(|(_, peer)| keep(peer));
+        kept.map(|(key, _)| *key).collect()
+    }
+
+    /// Returns the response timeout of a request that was sent `tries` times to a peer.
+    pub(super) fn response_timeout(&self, key: &PublicKey, tries: u8) -> Duration {
+        let own = self.by_key.get(key).map(|peer| peer.round_trip);
+        let trip = own.filter(RoundTrip::is_known).unwrap_or(self.round_trip);
+        trip.response_timeout(tries)
+    }
+
+    /// Records the round trip of a request that was sent once.
+    pub(super) fn note_round_trip(&mut self, key: &PublicKey, took: Duration) {
+        self.round_trip.note(took);
+        if let Some(peer) = self.by_key.get_mut(key) {
+            peer.round_trip.note(took);
+        }
+    }
+
+    /// Returns `interval`, or a fraction of it while there are fewer than [`FEW_PEERS`] registered
+    /// peers.
+    pub(super) fn paced(&self, interval: Duration) -> Duration {
+        if self.registered < FEW_PEERS {
+            interval / FEW_PEERS_DIVISOR
+        } else {
+            interval
+        }
+    }
+
+    /// Returns the private address that most validated peers share, if there are at least
+    /// [`SHARED_ADDRESS_PEERS`].
+    pub(super) fn shared_private_address(&self) -> Option<IpAddr> {
+        let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for address in self.by_address.keys() {
+            *counts.entry(address.ip()).or_default() += 1;
+        }
+        let all = self.by_address.len();
+        let (ip, most) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let is_shared = all >= SHARED_ADDRESS_PEERS && 2 * most > all;
+        (is_shared && Scope::of(ip) == Scope::Private).then_some(ip)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&PublicKey, &Peer)> {
@@ -448,15 +640,21 @@ impl Peers {
         near.iter().any(|entry| entry.key() == key)
     }
 
-    /// Adds a peer; the caller has made room for it.
-    pub(super) fn insert(&mut self, key: PublicKey, peer: Peer) {
+    /// Adds a peer; the caller has made room for it. Its statements of an earlier run stay
+    /// replayed.
+    pub(super) fn insert(&mut self, key: PublicKey, mut peer: Peer) {
+        if let Some(statements) = self.departed.take(&key) {
+            peer.replay = ReplayWindow::remembering(statements);
+        }
         count_in(&mut self.by_origin, &peer.address, key);
         self.claims.insert((peer.address, key));
         self.by_key.insert(key, peer);
         self.update_queue(&key);
     }
 
-    pub(super) fn remove(&mut self, key: &PublicKey) -> Option<Peer> {
+    /// Removes a peer. If it was registered, its statements are kept for replay protection unless
+    /// its stream was confirmed. Returns whether it was registered, or `None` if it is unknown.
+    pub(super) fn remove(&mut self, key: &PublicKey) -> Option<bool> {
         let peer = self.by_key.remove(key)?;
         self.remove_from_queue(key, peer.queue_entry);
         self.claims.remove(&(peer.address, *key));
@@ -466,7 +664,14 @@ impl Peers {
             self.by_address.remove(&peer.address);
         }
         self.leave_table(key);
-        Some(peer)
+        if peer.is_registered
+            && let Some(statements) = peer.replay.into_statements()
+        {
+            let share = Share::of(peer.address.ip(), *key);
+            self.departed
+                .insert(peer.last_heard, share, *key, statements);
+        }
+        Some(peer.is_registered)
     }
 
     fn leave_table(&mut self, key: &PublicKey) {

@@ -1,8 +1,9 @@
 //! Pings, and announcements of heads and transactions.
 
+use super::allowance::{Allowance, Destination};
 use super::limits::MAX_DIFFICULTY;
 use super::random::split;
-use super::{DropReason, Engine, Event, Recipient, Sender, Source};
+use super::{DropReason, Engine, Event, Recipient, Sender};
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -50,7 +51,7 @@ impl Engine {
             self.readvertise_to(now, key);
         }
         if is_new {
-            self.push_event(Event::PeerAdded {
+            self.out.report(Event::PeerAdded {
                 peer: *key,
                 address,
             });
@@ -75,7 +76,7 @@ impl Engine {
             is_default_seed: self.seeds.is_default(key),
             is_seed: self.seeds.is_seed(key, peer),
         };
-        self.push_event(event);
+        self.out.report_statement(self.peers.share(key), event);
     }
 
     /// Sends a ping to a peer at its own address, within the amplification limit if that is not
@@ -85,10 +86,10 @@ impl Engine {
             return;
         };
         peer.pinged_at = now;
-        let to = Source {
+        let to = Destination {
             key: *key,
             address: peer.address,
-            is_validated: peer.is_validated,
+            allowance: Allowance::of(peer.is_validated),
         };
         let ping = Ping {
             is_validator: self.config.is_validator,
@@ -96,7 +97,7 @@ impl Engine {
             latest_block: self.config.head,
         };
         let bytes = ping.encode();
-        self.send(now, &to, Topic::Ping, PING_BYTES, |out| {
+        self.send(now, to, Topic::Ping, PING_BYTES, |out| {
             out.extend_from_slice(&bytes);
         });
     }
@@ -134,18 +135,14 @@ impl Engine {
             Recipient::Validators => is_validator,
         };
         let all = self.peers.iter().filter(|(_, peer)| peer.is_validated);
-        let receivers: Vec<Source> = all
+        let receivers: Vec<Destination> = all
             .filter(|(key, peer)| takes(key, peer.is_validator && peer.head.is_some()))
-            .map(|(key, peer)| Source {
-                key: *key,
-                address: peer.address,
-                is_validated: true,
-            })
+            .map(|(key, peer)| Destination::validated(*key, peer.address))
             .collect();
         for receiver in &receivers {
             self.send(
                 now,
-                receiver,
+                *receiver,
                 Topic::Transaction,
                 id.as_bytes().len(),
                 |out| {

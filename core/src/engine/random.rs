@@ -12,13 +12,15 @@ use core::net::{IpAddr, SocketAddr};
 /// which it observes us. The second half is a keyed hash.
 #[derive(Debug)]
 pub(super) struct ProbeIds {
+    me: PublicKey,
     key: HashKey,
     count: u64,
 }
 
 impl ProbeIds {
-    pub(super) fn new(seed: &[u8; 32]) -> Self {
+    pub(super) fn new(me: PublicKey, seed: &[u8; 32]) -> Self {
         Self {
+            me,
             key: HashKey::derive("astreum 2026 engine probe ids", seed),
             count: 0,
         }
@@ -31,8 +33,9 @@ impl ProbeIds {
     }
 
     /// Returns a fresh cookie for a contact of an address.
-    pub(super) fn cookie(&mut self, me: &PublicKey, address: &SocketAddr) -> Cookie {
-        let id = self.fresh(me, me, address);
+    pub(super) fn cookie(&mut self, address: &SocketAddr) -> Cookie {
+        let me = self.me;
+        let id = self.fresh(&me, address);
         id.last_chunk().copied().unwrap_or_default()
     }
 
@@ -47,12 +50,7 @@ impl ProbeIds {
     }
 
     /// Returns a fresh id for a probe of `peer` at `address`.
-    pub(super) fn fresh(
-        &mut self,
-        me: &PublicKey,
-        peer: &PublicKey,
-        address: &SocketAddr,
-    ) -> [u8; 32] {
+    pub(super) fn fresh(&mut self, peer: &PublicKey, address: &SocketAddr) -> [u8; 32] {
         self.count = self.count.wrapping_add(1);
         let hash = self.key.hash(&[
             peer.as_bytes(),
@@ -60,7 +58,7 @@ impl ProbeIds {
             &address.port().to_be_bytes(),
             &self.count.to_be_bytes(),
         ]);
-        let mut id = *me.as_bytes();
+        let mut id = *self.me.as_bytes();
         let (_, tail) = id.split_at_mut(16);
         for (byte, random) in tail.iter_mut().zip(hash) {
             *byte = random;
@@ -239,13 +237,13 @@ mod tests {
         let me = PublicKey::new([7; 32]);
         let peer = PublicKey::new([8; 32]);
         let address = "10.0.0.1:5".parse().unwrap();
-        let mut ids = ProbeIds::new(&[3; 32]);
-        let first = ids.fresh(&me, &peer, &address);
+        let mut ids = ProbeIds::new(me, &[3; 32]);
+        let first = ids.fresh(&peer, &address);
         assert_eq!(first[..16], [7; 16]);
         assert!(ProbeIds::may_be_of(&me, &AtomId::new(first)));
         assert!(!ProbeIds::may_be_of(&peer, &AtomId::new(first)));
-        assert_ne!(first, ids.fresh(&me, &peer, &address));
-        assert_eq!(first, ProbeIds::new(&[3; 32]).fresh(&me, &peer, &address));
-        assert_ne!(first, ProbeIds::new(&[4; 32]).fresh(&me, &peer, &address));
+        assert_ne!(first, ids.fresh(&peer, &address));
+        assert_eq!(first, ProbeIds::new(me, &[3; 32]).fresh(&peer, &address));
+        assert_ne!(first, ProbeIds::new(me, &[4; 32]).fresh(&peer, &address));
     }
 }

@@ -1,5 +1,6 @@
 //! Route requests and responses: exchange of peer addresses.
 
+use super::allowance::Destination;
 use super::limits::{MAX_ROUTE_ENTRIES, ROUTE_REQUEST_INTERVAL, ROUTE_RESPONSE_TIMEOUT};
 use super::{DropReason, Engine, Source};
 use crate::crypto::PublicKey;
@@ -52,7 +53,7 @@ impl Engine {
 
     /// Sends a validated peer a route request, at most once per interval.
     pub(super) fn ask_routes(&mut self, now: Instant, key: &PublicKey) {
-        let interval = self.paced(ROUTE_REQUEST_INTERVAL);
+        let interval = self.peers.paced(ROUTE_REQUEST_INTERVAL);
         let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.is_validated) else {
             return;
         };
@@ -61,13 +62,9 @@ impl Engine {
             return;
         }
         peer.routes_asked_at = Some(now);
-        let to = Source {
-            key: *key,
-            address: peer.address,
-            is_validated: true,
-        };
+        let to = Destination::validated(*key, peer.address);
         let content = RouteTable::Peers.encode();
-        self.send(now, &to, Topic::RouteRequest, content.len(), |out| {
+        self.send(now, to, Topic::RouteRequest, content.len(), |out| {
             out.extend_from_slice(&content);
         });
     }
@@ -94,12 +91,15 @@ impl Engine {
             .map(super::address::canonical)
         {
             let is_known = self.peers.is_validated_address(&address);
-            let is_new = !is_known && !self.is_own_address(address);
+            let is_new = !is_known && !self.own_address.is_own(address);
             if is_new
-                && self.is_referral_allowed(source.address.ip(), address)
+                && self
+                    .contacts
+                    .is_referral_allowed(source.address.ip(), address)
                 && self.may_contact(now, address, Some(&source.key))
             {
-                self.contact_once(now, address);
+                let ids = &mut self.validation.ids;
+                self.contacts.contact_once(now, address, ids, &mut self.out);
             }
         }
         Ok(())

@@ -17,7 +17,8 @@
 
 use super::limits::{
     AGREEMENTS_BURST, AGREEMENTS_PER_SECOND, FOLLOW_UPS, MAX_CONTACTS, MAX_SOLICITED_KEYS,
-    MAX_SOLICITED_KEYS_PER_ADDRESS, SOLICITED_BURST, SOLICITED_LIFETIME, SOLICITED_PER_SECOND,
+    MAX_SOLICITED_KEYS_PER_ADDRESS, PROBE_INTERVAL, SOLICITED_BURST, SOLICITED_LIFETIME,
+    SOLICITED_PER_SECOND,
 };
 use super::peers::Probe;
 use super::rate_limit::{Bucket, ReferralAgreements};
@@ -214,6 +215,12 @@ impl Solicited {
     /// Returns the probe that was sent to a key at an address.
     pub(super) fn probe(&self, address: SocketAddr, key: PublicKey) -> Option<Probe> {
         Some(self.answers.get(&(address, key))?.probe)
+    }
+
+    /// Returns whether a key at an address was probed within [`PROBE_INTERVAL`].
+    pub(super) fn is_probed(&self, now: Instant, address: SocketAddr, key: PublicKey) -> bool {
+        let probe = self.probe(address, key);
+        probe.is_some_and(|probe| now.since(probe.sent_at) < PROBE_INTERVAL)
     }
 
     /// Stores the probe that was sent to a key at a contacted address. When the address has its

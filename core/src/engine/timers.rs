@@ -1,9 +1,8 @@
 //! Periodic maintenance: peer timeouts, seed retries, record expiry.
 
-use super::limits::{
-    CONTACT_INTERVAL, FEW_PEERS, FEW_PEERS_DIVISOR, MAX_BANS, MAX_SEEDS, PING_INTERVAL,
-    PROBE_INTERVAL, SEED_INTERVAL, WANTED_PEERS,
-};
+use super::allowance::{Allowance, Destination};
+use super::limits::{CONTACT_INTERVAL, PING_INTERVAL, PROBE_INTERVAL, SEED_INTERVAL, WANTED_PEERS};
+use super::peers::Peer;
 use super::reads::ObjectSource;
 use super::{DropReason, Engine, RemoveReason};
 use crate::crypto::PublicKey;
@@ -24,36 +23,49 @@ enum MaintenanceAction {
     Ping,
 }
 
+impl MaintenanceAction {
+    /// Returns the action that is due for a peer, if any. Registered peers are pinged once per
+    /// `pause`, and evicted after `timeout` without a sign of life unless that is zero.
+    fn of(now: Instant, peer: &Peer, timeout: Duration, pause: Duration) -> Option<Self> {
+        let silence = now.since(peer.last_heard);
+        if !peer.is_registered {
+            return (silence >= UNREGISTERED_TIMEOUT)
+                .then_some(Self::Remove(RemoveReason::TimedOut));
+        }
+        if !timeout.is_zero() && !peer.is_validated {
+            // It cannot be validated: its address may be forged, and is not contacted.
+            if silence >= timeout {
+                return Some(Self::Remove(RemoveReason::TimedOut));
+            }
+        } else if !timeout.is_zero() {
+            // A peer is removed only after it was probed and had time to answer.
+            let grace = PROBE_INTERVAL.min(timeout / 4);
+            let is_asked = peer.kept_alive_at.is_some_and(|at| now.since(at) >= grace);
+            if silence >= timeout && is_asked {
+                return Some(Self::Remove(RemoveReason::TimedOut));
+            }
+            let rest = CONTACT_INTERVAL.min(timeout / 4);
+            let is_resting = peer.kept_alive_at.is_some_and(|at| now.since(at) < rest);
+            if silence >= timeout / 2 && !is_resting {
+                return Some(Self::KeepAlive);
+            }
+        }
+        let interval = if timeout.is_zero() {
+            pause
+        } else {
+            pause.min(timeout / 3)
+        };
+        (now.since(peer.pinged_at) >= interval).then_some(Self::Ping)
+    }
+}
+
 impl Engine {
-    /// Sets the resolved addresses of the seeds, at most [`MAX_SEEDS`] of each kind, and contacts
+    /// Sets the resolved addresses of the seeds, at most [`MAX_SEEDS`](super::limits::MAX_SEEDS) of each kind, and contacts
     /// new ones at once. May be called again: the pin of the default seed stays.
     pub fn set_seeds(&mut self, now: Instant, default: &[SocketAddr], additional: &[SocketAddr]) {
-        let canonical = |seeds: &[SocketAddr]| -> Vec<SocketAddr> {
-            seeds
-                .iter()
-                .take(MAX_SEEDS)
-                .copied()
-                .map(super::address::canonical)
-                .collect()
-        };
-        let before = core::mem::take(&mut self.seeds);
-        self.seeds.default = canonical(default);
-        self.seeds.additional = canonical(additional);
-        self.seeds.pinned = before.pinned;
-        let is_new =
-            |seed: &SocketAddr| !before.default.contains(seed) && !before.additional.contains(seed);
-        let fresh: Vec<SocketAddr> = self.all_seeds().into_iter().filter(is_new).collect();
-        // Resolving the same addresses again does not delay the next attempt.
-        if !fresh.is_empty() {
-            self.next_bootstrap = now + self.config.bootstrap_retry_interval;
-        }
-        for seed in fresh {
+        for seed in self.seeds.set(now, default, additional) {
             self.connect(now, seed);
         }
-    }
-
-    fn all_seeds(&self) -> Vec<SocketAddr> {
-        self.seeds.addresses().copied().collect()
     }
 
     /// Sends a handshake to an address, unless one was sent of our own accord within
@@ -61,8 +73,9 @@ impl Engine {
     /// after that time.
     pub fn connect(&mut self, now: Instant, address: SocketAddr) {
         let address = super::address::canonical(address);
-        if !self.is_own_address(address) && self.may_contact(now, address, None) {
-            self.contact(now, address);
+        if !self.own_address.is_own(address) && self.may_contact(now, address, None) {
+            let ids = &mut self.validation.ids;
+            self.contacts.contact(now, address, ids, &mut self.out);
         }
     }
 
@@ -74,54 +87,45 @@ impl Engine {
     }
 
     /// Removes a peer and drops its packets until [`Engine::unban`]; returns `false` if the peer
-    /// was not known. If there are [`MAX_BANS`] bans, the one of the lowest key ends.
+    /// was not known. If there are [`MAX_BANS`](super::limits::MAX_BANS) bans, the one of the lowest key ends.
     pub fn ban(&mut self, key: PublicKey) -> bool {
-        if self.banned.len() >= MAX_BANS && !self.banned.contains(&key) {
-            self.banned.pop_first();
-        }
-        self.banned.insert(key);
+        self.inbound.ban(key);
         self.disconnect(&key)
     }
 
     /// Ends a ban; returns `false` if the key was not banned.
     pub fn unban(&mut self, key: &PublicKey) -> bool {
-        self.banned.remove(key)
+        self.inbound.unban(key)
     }
 
     /// Returns the keys of banned peers.
     pub fn banned(&self) -> impl Iterator<Item = &PublicKey> {
-        self.banned.iter()
+        self.inbound.banned()
     }
 
     /// Returns the time at which [`Engine::handle_timeout`] is due if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let first = |timers: &alloc::collections::BTreeSet<(Instant, PublicKey)>| {
-            timers.first().map(|(at, _)| *at)
-        };
         let deadlines = [
             Some(self.next_check),
             self.bootstrap_at(),
-            first(&self.probe_timers),
-            first(&self.answer_timers),
+            self.validation.deadline(),
+            self.handshakes.deadline(),
             self.fetches.deadline(),
             self.advertisements.deadline(),
             self.own_address.deadline(),
-            self.solicited.deadline(),
-            self.egress.deadline(),
-            self.incoming.deadline(),
+            self.contacts.solicited.deadline(),
+            self.out.egress.deadline(),
+            self.inbound.deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
 
     /// Returns the time of the next attempt to reach the seeds, or `None` if there is a validated
-    /// peer, no seed, or no interval configured.
+    /// peer. Unvalidated peers may not exist, and must not keep us from the seeds.
     fn bootstrap_at(&self) -> Option<Instant> {
-        let has_seeds = !self.seeds.is_empty();
-        // Unvalidated peers may not exist, and must not keep us from the seeds.
         let is_alone = self.peers.validated() == 0;
-        let repeats = !self.config.bootstrap_retry_interval.is_zero();
-        (has_seeds && is_alone && repeats).then_some(self.next_bootstrap)
+        self.seeds.bootstrap_at().filter(|_| is_alone)
     }
 
     /// Handles all timers that are due.
@@ -134,18 +138,17 @@ impl Engine {
         self.advance_fetches(now);
         self.update_own_address(now);
         self.advertise_due(now);
-        self.egress.expire(now, &mut self.stats);
-        for _ in 0..self.incoming.expire(now) {
-            self.stats.drop(DropReason::IncomingFull);
+        self.out.egress.expire(now, &mut self.out.stats);
+        for _ in 0..self.inbound.expire(now) {
+            self.out.drop(DropReason::IncomingFull);
         }
         if self.next_check <= now {
             self.next_check = now + self.config.peer_timeout_interval.max(MIN_CHECK_INTERVAL);
             self.check_peers(now);
             self.expire(now);
         }
-        if self.bootstrap_at().is_some_and(|at| at <= now) {
-            self.next_bootstrap = now + self.config.bootstrap_retry_interval;
-            for seed in self.all_seeds() {
+        if self.peers.validated() == 0 {
+            for seed in self.seeds.bootstrap(now) {
                 self.contact_seed(now, seed);
             }
         }
@@ -154,30 +157,32 @@ impl Engine {
     /// Sends a handshake to a seed that is not a validated peer. The interval is configured and may
     /// be shorter than [`CONTACT_INTERVAL`].
     fn contact_seed(&mut self, now: Instant, seed: SocketAddr) {
-        let may = self.is_contacted(now, &seed) || self.may_contact(now, seed, None);
-        if may && !self.is_own_address(seed) {
-            self.contact_again(now, seed);
+        let may = self.contacts.has(now, &seed) || self.may_contact(now, seed, None);
+        if may && !self.own_address.is_own(seed) {
+            let to = (seed, self.peers.own_share());
+            let ids = &mut self.validation.ids;
+            self.contacts.contact_again(now, to, ids, &mut self.out);
         }
     }
 
     fn expire(&mut self, now: Instant) {
-        self.credits.expire(now);
+        self.out.credits.expire(now);
         self.contacts.expire(now);
-        self.solicited.expire(now);
-        self.referrers.expire(now);
         self.handshakes.expire(now);
-        self.marked.expire(now);
-        self.redirects.expire(now);
-        self.providers.expire(now);
+        self.objects.expire(now);
     }
 
     /// Removes, probes and pings peers as their silence requires, and searches for more peers while
     /// there are few.
     fn check_peers(&mut self, now: Instant) {
+        let timeout = self.config.peer_timeout;
+        let pause = self.peers.paced(PING_INTERVAL);
         let actions: Vec<(PublicKey, MaintenanceAction)> = self
             .peers
             .iter()
-            .filter_map(|(key, peer)| Some((*key, self.maintenance_action(now, peer)?)))
+            .filter_map(|(key, peer)| {
+                Some((*key, MaintenanceAction::of(now, peer, timeout, pause)?))
+            })
             .collect();
         for (key, action) in actions {
             match action {
@@ -190,93 +195,30 @@ impl Engine {
             }
         }
         if self.config.chain_identity.is_some() {
-            self.ask_for_blocks(now);
+            for key in self.peers.validated_where(|peer| peer.is_ours) {
+                self.ask_for_block(now, &key);
+            }
         }
         if self.peers.registered() < WANTED_PEERS {
             self.contact_missing_seeds(now);
-            let validated = self.peers.iter().filter(|(_, peer)| peer.is_validated);
-            let keys: Vec<PublicKey> = validated.map(|(key, _)| *key).collect();
-            for key in keys {
+            for key in self.peers.validated_where(|_| true) {
                 self.ask_routes(now, &key);
             }
-        }
-    }
-
-    /// Asks validated peers of this implementation for missing blocks.
-    fn ask_for_blocks(&mut self, now: Instant) {
-        let ours = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.is_validated && peer.is_ours);
-        let keys: Vec<PublicKey> = ours.map(|(key, _)| *key).collect();
-        for key in keys {
-            self.ask_for_block(now, &key);
         }
     }
 
     /// Contacts seeds that are not peers, once per [`SEED_INTERVAL`] or more often while peers are
     /// few. A node without validated peers bootstraps instead.
     fn contact_missing_seeds(&mut self, now: Instant) {
-        if self.peers.validated() == 0
-            || now.since(self.seeds_contacted_at) < self.paced(SEED_INTERVAL)
-        {
+        if self.peers.validated() == 0 {
             return;
         }
-        self.seeds_contacted_at = now;
-        for seed in self.all_seeds() {
+        let interval = self.peers.paced(SEED_INTERVAL);
+        for seed in self.seeds.refresh(now, interval) {
             if !self.peers.is_validated_address(&seed) {
                 self.contact_seed(now, seed);
             }
         }
-    }
-
-    /// Returns `interval`, or a fraction of it while there are fewer than [`FEW_PEERS`] registered
-    /// peers.
-    pub(super) fn paced(&self, interval: Duration) -> Duration {
-        if self.peers.registered() < FEW_PEERS {
-            interval / FEW_PEERS_DIVISOR
-        } else {
-            interval
-        }
-    }
-
-    /// Returns the action that is due for a peer, if any.
-    fn maintenance_action(
-        &self,
-        now: Instant,
-        peer: &super::peers::Peer,
-    ) -> Option<MaintenanceAction> {
-        let silence = now.since(peer.last_heard);
-        if !peer.is_registered {
-            return (silence >= UNREGISTERED_TIMEOUT)
-                .then_some(MaintenanceAction::Remove(RemoveReason::TimedOut));
-        }
-        let timeout = self.config.peer_timeout;
-        if !timeout.is_zero() && !peer.is_validated {
-            // It cannot be validated: its address may be forged, and is not contacted.
-            if silence >= timeout {
-                return Some(MaintenanceAction::Remove(RemoveReason::TimedOut));
-            }
-        } else if !timeout.is_zero() {
-            // A peer is removed only after it was probed and had time to answer.
-            let grace = PROBE_INTERVAL.min(timeout / 4);
-            let is_asked = peer.kept_alive_at.is_some_and(|at| now.since(at) >= grace);
-            if silence >= timeout && is_asked {
-                return Some(MaintenanceAction::Remove(RemoveReason::TimedOut));
-            }
-            let pause = CONTACT_INTERVAL.min(timeout / 4);
-            let is_resting = peer.kept_alive_at.is_some_and(|at| now.since(at) < pause);
-            if silence >= timeout / 2 && !is_resting {
-                return Some(MaintenanceAction::KeepAlive);
-            }
-        }
-        let pause = self.paced(PING_INTERVAL);
-        let interval = if timeout.is_zero() {
-            pause
-        } else {
-            pause.min(timeout / 3)
-        };
-        (now.since(peer.pinged_at) >= interval).then_some(MaintenanceAction::Ping)
     }
 
     /// Asks a silent peer for a sign of life. A reference node never answers a ping, but answers a
@@ -287,9 +229,11 @@ impl Engine {
         };
         peer.kept_alive_at = Some(now);
         let address = peer.address;
-        self.send_handshake(now, address);
-        if self.may_ask(key) {
-            self.send_probe(now, key, address, (super::limits::MAX_PROBES, false));
+        // Only validated peers are kept alive.
+        self.out.handshake(now, (address, Allowance::Validated));
+        if self.peers.may_ask(key) {
+            let to = Destination::validated(*key, address);
+            self.send_probe(now, to, (super::limits::MAX_PROBES, false));
         }
         self.send_ping(now, key);
     }

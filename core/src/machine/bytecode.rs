@@ -127,3 +127,7 @@ pub(super) struct Span {
     /// Maximum number of its values on the stack.
     pub(super) height: usize,
 }
+
+/// Error for code that exceeds the allowed length.
+#[derive(Debug)]
+pub(super) struct TooLong;

@@ -6,7 +6,7 @@
 //! The code of a list is a function of the list, its kind and the names of host functions.
 //! Therefore a position in the code can be mapped back to the list on demand: see [`site`].
 
-use super::bytecode::{BlockKind, Op, Span};
+use super::bytecode::{Block, BlockKind, Op, Span, TooLong};
 use super::error::ErrorKind;
 use super::host::HostNames;
 use super::library::Library;
@@ -15,10 +15,6 @@ use super::special_form::{Form, hex, placeholder};
 use crate::expr::{Expr, List};
 use alloc::vec;
 use alloc::vec::Vec;
-
-/// Error for code that exceeds the allowed length.
-#[derive(Debug)]
-pub(super) struct TooLong;
 
 /// Recorder of the source positions of operations.
 pub(super) trait Sites {
@@ -94,6 +90,25 @@ pub(super) fn site(list: &List, kind: BlockKind, hosts: &HostNames, op: usize) -
     }
     path.reverse();
     path
+}
+
+impl Library {
+    /// Returns the code of a block, compiled on first use; at most `max_ops` operations and tokens.
+    pub(super) fn compile(&mut self, block: usize, max_ops: u64) -> Result<Span, TooLong> {
+        let Some(Block {
+            kind, list, code, ..
+        }) = self.blocks.get(block)
+        else {
+            return Err(TooLong);
+        };
+        if let Some(span) = *code {
+            return Ok(span);
+        }
+        let (kind, list) = (*kind, Expr::List(list.clone()));
+        let span = compile(self, &list, kind, &mut NoSites, max_ops)?;
+        self.note_code(block, span);
+        Ok(span)
+    }
 }
 
 /// Appends the code of a list to the library, at most `max_ops` operations and tokens.

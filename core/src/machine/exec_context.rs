@@ -4,7 +4,7 @@ use super::failure::Failures;
 use super::host::{Answer, Functions};
 use super::limits::{Exceeded, LimitKind, Limits};
 use super::outcome::{HostError, Missing, Outcome, Wanted};
-use super::suspend::Reason;
+use super::reason::Reason;
 use super::word::Word;
 use super::{ErrorKind, Meter};
 use crate::atom::{Atom, AtomId, AtomSink, AtomSource, SourceError};

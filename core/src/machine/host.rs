@@ -7,13 +7,15 @@
 //!   neither create one nor pass one on.
 
 use super::Meter;
-use super::outcome::BoxError;
 use super::special_form::RESERVED;
 use crate::arc::Arc;
 use crate::expr::{Expr, Symbol};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::fmt;
+
+/// Error of a host function.
+pub type BoxError = Box<dyn core::error::Error + Send + Sync>;
 
 /// Function of the host: takes values, returns a value or the host's error.
 pub type HostFunction =

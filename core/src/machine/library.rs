@@ -7,8 +7,7 @@
 //! - Between evaluations the code and the lists from which it was compiled take at most the bytes
 //!   that [`Library::trim`] is given.
 
-use super::bytecode::{Block, BlockKind, Op, Span};
-use super::compile::{NoSites, TooLong, compile};
+use super::bytecode::{Block, BlockKind, Op, Span, TooLong};
 use super::error::ErrorKind;
 use super::host::HostNames;
 use super::program::Program;
@@ -113,24 +112,12 @@ impl Library {
         (None, numbers)
     }
 
-    /// Returns the code of a block, compiled on first use; at most `max_ops` operations and tokens.
-    pub(super) fn compile(&mut self, block: usize, max_ops: u64) -> Result<Span, TooLong> {
-        let Some(Block {
-            kind, list, code, ..
-        }) = self.blocks.get(block)
-        else {
-            return Err(TooLong);
-        };
-        if let Some(span) = *code {
-            return Ok(span);
-        }
-        let (kind, list) = (*kind, Expr::List(list.clone()));
-        let span = compile(self, &list, kind, &mut NoSites, max_ops)?;
+    /// Records the code of a block, which was compiled now.
+    pub(super) fn note_code(&mut self, block: usize, span: Span) {
         self.starts.push((span.start, block));
         if let Some(block) = self.blocks.get_mut(block) {
             block.code = Some(span);
         }
-        Ok(span)
     }
 
     /// Returns the weight of a block's list. Fails if it exceeds `max_bytes`.

@@ -1,11 +1,11 @@
 //! Results of evaluations.
 
 use super::failure::Failure;
+use super::host::BoxError;
 use super::limits::Exceeded;
 use crate::atom::AtomId;
 use crate::expr::{Expr, Symbol};
 use crate::text::ParseError;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -81,9 +81,6 @@ pub enum Wanted {
     /// The whole list that starts with it.
     List,
 }
-
-/// Error of a host function.
-pub type BoxError = Box<dyn core::error::Error + Send + Sync>;
 
 /// Error of the host in its original type: of a read or write of the store, or of a function.
 ///

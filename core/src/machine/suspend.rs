@@ -2,10 +2,11 @@
 
 use super::eval::Evaluator;
 use super::exec_context::Account;
-use super::host::Answer;
+use super::host::{Answer, BoxError};
 use super::meter::Meter;
-use super::outcome::{BoxError, Evaluation, Missing};
-use crate::expr::{Expr, Symbol};
+use super::outcome::Evaluation;
+use super::reason::Reason;
+use crate::expr::Expr;
 use alloc::boxed::Box;
 use core::fmt;
 
@@ -44,54 +45,6 @@ impl Progress {
             Self::Suspended(_) => None,
         }
     }
-}
-
-/// Reason an evaluation is suspended.
-///
-/// ```
-/// use astreum_core::atom::{AtomId, NoStore};
-/// use astreum_core::machine::{Env, Machine, Progress, Reason};
-///
-/// let id = AtomId::new([7; 32]);
-/// let expr = astreum_core::text::parse(&format!("(0x{id} ref)")).unwrap();
-/// let Progress::Suspended(suspended) = Machine::new(NoStore).start(&expr, &mut Env::new()) else {
-///     panic!("the atom is missing");
-/// };
-/// let wait = match suspended.reason() {
-///     Reason::Slice | Reason::Interrupted => "resume it later".to_owned(),
-///     Reason::Missing(missing) => format!("fetch {}", missing.id),
-///     Reason::Meter { cost } => format!("grant {cost}"),
-///     Reason::HostFunction { name } => format!("answer for {name}"),
-///     _ => "repair the store".to_owned(),
-/// };
-/// assert_eq!(wait, format!("fetch {id}"));
-/// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Reason {
-    /// The slice of steps is used up, see [`Machine::set_slice`](super::Machine::set_slice). It can
-    /// be resumed at any time.
-    Slice,
-    /// The host interrupted it. It continues when it is resumed with the flag cleared.
-    Interrupted,
-    /// An atom is missing. It continues when it is resumed and the store has the atom.
-    Missing(Missing),
-    /// The meter refused a charge. It continues when it is resumed after a
-    /// [grant](Suspended::grant).
-    Meter {
-        /// Amount of the charge.
-        cost: u64,
-    },
-    /// A host function has no value yet. It is called again when the evaluation is resumed, unless
-    /// the host [answers](Suspended::answer) for it.
-    HostFunction {
-        /// Name of the function.
-        name: Symbol,
-    },
-    /// The store or a host function failed; the error is available from
-    /// [`Machine::take_host_error`](super::Machine::take_host_error). The operation is retried when
-    /// the evaluation is resumed.
-    HostError,
 }
 
 /// Suspended evaluation: the complete state to continue exactly where it stopped, except the

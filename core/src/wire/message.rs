@@ -158,6 +158,17 @@ impl fmt::Display for ContentError {
 
 impl core::error::Error for ContentError {}
 
+/// Header of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// Key of the sender, as claimed by the message.
+    pub sender: PublicKey,
+    /// Port at which the sender claims to listen. 0 reads as `None`.
+    pub port: Option<NonZeroU16>,
+    /// `true` if the message is a handshake, `false` if its content is sealed.
+    pub is_handshake: bool,
+}
+
 /// Header and body of a message, borrowed.
 ///
 /// ```
@@ -201,12 +212,38 @@ impl<'b> Message<'b> {
         let flag = take_byte(&mut rest).ok_or(too_short)?;
         let sender = PublicKey::new(*take(&mut rest).ok_or(too_short)?);
         let port = NonZeroU16::new(take_u16(&mut rest).ok_or(too_short)?);
-        let body = if flag == HANDSHAKE_FLAG {
+        let header = Header {
+            sender,
+            port,
+            is_handshake: flag == HANDSHAKE_FLAG,
+        };
+        Self::with_header(header, bytes)
+    }
+
+    /// Returns the message whose header has been read from `bytes` before.
+    ///
+    /// # Errors
+    /// Fails as [`Message::decode`] does.
+    pub fn with_header(header: Header, bytes: &'b [u8]) -> Result<Self, MessageError> {
+        let too_short = MessageError::HeaderTooShort { len: bytes.len() };
+        let rest = bytes.get(HEADER_BYTES..).ok_or(too_short)?;
+        let body = if header.is_handshake {
             Body::Handshake(rest)
         } else {
             Body::Sealed(Sealed::split(rest)?)
         };
+        let Header { sender, port, .. } = header;
         Ok(Self { sender, port, body })
+    }
+
+    /// Returns the header.
+    #[must_use]
+    pub const fn header(&self) -> Header {
+        Header {
+            sender: self.sender,
+            port: self.port,
+            is_handshake: matches!(self.body, Body::Handshake(_)),
+        }
     }
 }
 

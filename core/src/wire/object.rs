@@ -10,7 +10,7 @@
 //! | contact, data of the other two and of a put | X25519 key 32 ‖ IPv4 address 4 ‖ port u16 BE |
 
 use super::read::{take, take_byte, take_u16};
-use crate::atom::{Atom, AtomError, AtomId};
+use crate::atom::{Atom, AtomError, AtomId, HashedAtom};
 use crate::crypto::PublicKey;
 use alloc::vec::Vec;
 use core::fmt;
@@ -343,28 +343,29 @@ pub const FOUND_LENGTH_BYTES: usize = 4;
 
 /// Payload of a found object. The first atom is the requested one.
 ///
-/// The other atoms were not requested by id: their ids are computed from their content, and the
-/// caller checks that they are linked to a list.
+/// The other atoms were not requested by id: the caller checks that they are linked to a list, by
+/// the ids that are computed here from their content.
 ///
 /// ```
-/// use astreum_core::atom::bytes_list;
+/// use astreum_core::atom::{HashedAtom, bytes_list};
 /// use astreum_core::wire::object::Found;
 /// let (_, atoms) = bytes_list(&["one", "two"]);
+/// let atoms: Vec<HashedAtom> = atoms.into_iter().map(HashedAtom::new).collect();
 /// assert_eq!(Found::List(atoms.clone()).atoms(), atoms);
 /// assert_eq!(Found::Atom(atoms[0].clone()).atoms(), &atoms[..1]);
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Found {
     /// One atom.
-    Atom(Atom),
+    Atom(HashedAtom),
     /// A list, with at least one atom.
-    List(Vec<Atom>),
+    List(Vec<HashedAtom>),
 }
 
 impl Found {
     /// Returns the atoms, the requested one first.
     #[must_use]
-    pub fn atoms(&self) -> &[Atom] {
+    pub fn atoms(&self) -> &[HashedAtom] {
         match self {
             Self::Atom(atom) => core::slice::from_ref(atom),
             Self::List(atoms) => atoms,
@@ -390,7 +391,7 @@ impl Found {
         let (&code, body) = data.split_first().ok_or(FoundError::Empty)?;
         match code {
             FOUND_ATOM => {
-                let atom = Atom::from_bytes(body).map_err(FoundError::Atom)?;
+                let atom = decode_atom(body)?;
                 check_first(asked, &atom)?;
                 Ok(Self::Atom(atom))
             }
@@ -404,7 +405,7 @@ impl Found {
     }
 }
 
-fn check_first(asked: &AtomId, first: &Atom) -> Result<(), FoundError> {
+fn check_first(asked: &AtomId, first: &HashedAtom) -> Result<(), FoundError> {
     let actual = first.id();
     if actual == *asked {
         Ok(())
@@ -413,7 +414,12 @@ fn check_first(asked: &AtomId, first: &Atom) -> Result<(), FoundError> {
     }
 }
 
-fn decode_list(mut body: &[u8]) -> Result<Vec<Atom>, FoundError> {
+fn decode_atom(stored: &[u8]) -> Result<HashedAtom, FoundError> {
+    let atom = Atom::from_bytes(stored).map_err(FoundError::Atom)?;
+    Ok(HashedAtom::new(atom))
+}
+
+fn decode_list(mut body: &[u8]) -> Result<Vec<HashedAtom>, FoundError> {
     let mut atoms = Vec::new();
     while !body.is_empty() {
         let len = u32::from_be_bytes(*take(&mut body).ok_or(FoundError::Truncated)?);
@@ -422,7 +428,7 @@ fn decode_list(mut body: &[u8]) -> Result<Vec<Atom>, FoundError> {
             .split_at_checked(len)
             .filter(|_| len > 0)
             .ok_or(FoundError::Truncated)?;
-        atoms.push(Atom::from_bytes(stored).map_err(FoundError::Atom)?);
+        atoms.push(decode_atom(stored)?);
         body = rest;
     }
     Ok(atoms)
@@ -630,7 +636,10 @@ mod tests {
         write_found_list(&mut list, [&atom, &atom]).unwrap();
         let item = [&[0, 0, 0, 36][..], &[0; 32], &[1], b"abc"].concat();
         assert_eq!(list, [&[2][..], &item, &item].concat());
-        assert_eq!(Found::decode(&atom.id(), &one), Ok(Found::Atom(atom)));
+        assert_eq!(
+            Found::decode(&atom.id(), &one),
+            Ok(Found::Atom(HashedAtom::new(atom)))
+        );
     }
 
     #[test]
@@ -713,13 +722,14 @@ mod tests {
         fn found_objects_round_trip(atoms in bytes_in(any_atom(), 1..5)) {
             let mut out = vec![];
             write_found_atom(&mut out, &atoms[0]);
+            let hashed: Vec<_> = atoms.iter().cloned().map(HashedAtom::new).collect();
             prop_assert_eq!(
                 Found::decode(&atoms[0].id(), &out).map(|found| found.atoms().to_vec()),
-                Ok(vec![atoms[0].clone()])
+                Ok(vec![hashed[0].clone()])
             );
             out.clear();
             write_found_list(&mut out, &atoms).unwrap();
-            prop_assert_eq!(Found::decode(&atoms[0].id(), &out), Ok(Found::List(atoms)));
+            prop_assert_eq!(Found::decode(&atoms[0].id(), &out), Ok(Found::List(hashed)));
         }
 
         #[test]
@@ -739,7 +749,7 @@ mod tests {
             let asked = atoms[0].id();
             if let Ok(found) = Found::decode(&asked, &out) {
                 prop_assert_eq!(found.atoms()[0].id(), asked);
-                let stored: usize = found.atoms().iter().map(Atom::stored_len).sum();
+                let stored: usize = found.atoms().iter().map(|it| it.atom().stored_len()).sum();
                 prop_assert!(stored <= out.len());
                 prop_assert!(found.atoms().len() <= out.len() / HEADER_BYTES);
             }

@@ -7,8 +7,8 @@ use super::pow::{self, Progress, Search};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Size of the nonce in front of the message, in bytes.
-pub const NONCE_BYTES: usize = 8;
+pub use super::pow::NONCE_BYTES;
+
 /// Maximum size of a datagram that an unmodified reference node reads, in bytes; it truncates
 /// longer ones.
 pub const REFERENCE_MAX_BYTES: usize = 4_096;
@@ -92,6 +92,12 @@ impl<'b> Packet<'b> {
                 len: datagram.len(),
             }),
         }
+    }
+
+    /// Creates a packet from a nonce and the bytes of a message, which are not empty.
+    #[must_use]
+    pub const fn from_parts(nonce: u64, message: &'b [u8]) -> Self {
+        Self { nonce, message }
     }
 
     /// Returns the nonce.

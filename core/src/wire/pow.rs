@@ -4,9 +4,10 @@
 //! can bound each turn or move the search to another thread. The message is absorbed once; an
 //! attempt hashes only the block that contains the nonce.
 
-use super::packet::NONCE_BYTES;
-
 pub use crate::crypto::leading_zero_bits;
+
+/// Size of the nonce in front of the message, in bytes.
+pub const NONCE_BYTES: usize = 8;
 
 /// Returns the work of `nonce` for `message`, in leading zero bits.
 ///

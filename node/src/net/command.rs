@@ -5,7 +5,9 @@ use super::resolve::{SeedAddresses, SeedState};
 use crate::runtime::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;
-use astreum_core::engine::{FetchError, ListLimit, PeerInfo, ReadDone, Recipient, Stats, WorkDone};
+use astreum_core::engine::{
+    FetchError, FetchRequest, PeerInfo, ReadDone, Recipient, Stats, WorkDone,
+};
 use astreum_core::time::Instant;
 use astreum_core::wire::handshake::ChainIdentity;
 use astreum_core::wire::network_group::NetworkGroup;
@@ -21,38 +23,32 @@ use std::sync::mpsc::SyncSender;
 /// Capacity of the command queue; senders wait when it is full.
 pub(super) const COMMAND_QUEUE: usize = 1_024;
 
-pub(super) enum Command {
-    Contact(SocketAddr),
-    Fetch {
-        id: AtomId,
-        kind: PayloadType,
+/// Receiver of the outcome of a fetch.
+pub(super) enum FetchReply {
+    /// No receiver.
+    None,
+    /// A caller that waits.
+    Caller {
         /// Identifies the fetch in [`Command::Cancel`].
         ticket: u64,
         reply: SyncSender<Result<Vec<Atom>, FetchFailure>>,
     },
-    /// Fetch without a waiting caller: received atoms are stored.
-    Request {
-        id: AtomId,
-        kind: PayloadType,
+    /// Chain thread, which gets the atoms.
+    Chain(Inbox),
+    /// Chain thread, which gets success or failure without the atoms.
+    ChainSmall(Inbox),
+}
+
+pub(super) enum Command {
+    Contact(SocketAddr),
+    /// Fetch of an object; received atoms are stored.
+    Fetch {
+        request: FetchRequest,
+        reply: FetchReply,
     },
     /// Ends a fetch whose caller has stopped waiting.
     Cancel {
         ticket: u64,
-    },
-    /// Fetch of the beginning of a list; the chain thread gets the outcome.
-    ChainFetch {
-        id: AtomId,
-        limit: ListLimit,
-        from: Option<PublicKey>,
-        inbox: Inbox,
-    },
-    /// Fetch of a list that is given up beyond the limit; the chain thread gets success or failure
-    /// without the atoms.
-    ChainFetchSmall {
-        id: AtomId,
-        limit: ListLimit,
-        from: Option<PublicKey>,
-        inbox: Inbox,
     },
     Advertise {
         advertisement: Advertisement,

@@ -12,8 +12,8 @@
 //!   bounded queue.
 
 use super::command::{
-    Advertisement, COMMAND_QUEUE, Command, CommandSender, FetchFailure, NetworkStatus, Peer,
-    Provider,
+    Advertisement, COMMAND_QUEUE, Command, CommandSender, FetchFailure, FetchReply, NetworkStatus,
+    Peer, Provider,
 };
 use super::drop_report::Report;
 use super::peer_statements::PeerStatements;
@@ -28,7 +28,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::log;
-use crate::runtime::inbox::Inbox;
 use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
@@ -42,7 +41,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -61,17 +60,6 @@ const OWN_KEY_LIFETIME: Duration = Duration::from_secs(3_600);
 /// Maximum time that a stop waits for the socket to accept queued packets.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Receiver of the outcome of a fetch.
-enum Reply {
-    Caller {
-        ticket: u64,
-        reply: SyncSender<Result<Vec<Atom>, FetchFailure>>,
-    },
-    Chain(Inbox),
-    /// Chain thread, which gets success or failure without the atoms.
-    ChainSmall(Inbox),
-}
-
 pub(super) struct EventLoop {
     poll: Poll,
     socket: NodeSocket,
@@ -86,7 +74,7 @@ pub(super) struct EventLoop {
     pow_pool: PowPool,
     readers: Readers,
     seeds: Seeds,
-    fetches: BTreeMap<FetchId, Reply>,
+    fetches: BTreeMap<FetchId, FetchReply>,
     /// Fetches of callers, by the tickets that cancel them.
     tickets: BTreeMap<u64, FetchId>,
     buffer: Box<[u8]>,
@@ -258,18 +246,14 @@ impl EventLoop {
         // stopped listening is ignored.
         match command {
             Command::Contact(address) => self.engine.connect(now, address),
-            Command::Fetch {
-                id,
-                kind,
-                ticket,
-                reply,
-            } => {
-                let fetch = self.engine.fetch(now, id, kind);
-                self.tickets.insert(ticket, fetch);
-                self.fetches.insert(fetch, Reply::Caller { ticket, reply });
-            }
-            Command::Request { id, kind } => {
-                self.engine.fetch(now, id, kind);
+            Command::Fetch { request, reply } => {
+                let fetch = self.engine.fetch(now, request);
+                if let FetchReply::Caller { ticket, .. } = &reply {
+                    self.tickets.insert(*ticket, fetch);
+                }
+                if !matches!(reply, FetchReply::None) {
+                    self.fetches.insert(fetch, reply);
+                }
             }
             Command::Remember(addresses) => {
                 self.remembered = addresses;
@@ -307,24 +291,6 @@ impl EventLoop {
                     self.fetches.remove(&fetch);
                     self.engine.cancel(fetch);
                 }
-            }
-            Command::ChainFetch {
-                id,
-                limit,
-                from,
-                inbox,
-            } => {
-                let fetch = self.engine.fetch_list_part(now, id, limit, from);
-                self.fetches.insert(fetch, Reply::Chain(inbox));
-            }
-            Command::ChainFetchSmall {
-                id,
-                limit,
-                from,
-                inbox,
-            } => {
-                let fetch = self.engine.fetch_list(now, id, limit, from);
-                self.fetches.insert(fetch, Reply::ChainSmall(inbox));
             }
             Command::AdvertiseAll(advertisements) => {
                 for Advertisement { id, kind, lifetime } in advertisements {
@@ -401,19 +367,18 @@ impl EventLoop {
             match self.socket.receive(&mut self.buffer) {
                 Received::Datagram { len, from } => {
                     let datagram = self.buffer.get(..len).unwrap_or_default();
-                    let is_urgent = self.engine.is_urgent(from, datagram);
-                    if !is_urgent && (budget == 0 || self.engine.incoming_bytes() > 0) {
-                        self.engine.enqueue_datagram(now, from, datagram);
-                        continue;
-                    }
-                    self.engine.handle_datagram(
+                    let store = self.store.served_from_memory();
+                    let is_handled = self.engine.handle_or_queue_datagram(
                         now,
                         from,
                         datagram,
-                        &self.store.served_from_memory(),
+                        budget == 0,
+                        &store,
                     );
-                    self.transmit();
-                    budget = budget.saturating_sub(1);
+                    if is_handled {
+                        self.transmit();
+                        budget = budget.saturating_sub(1);
+                    }
                 }
                 Received::Empty => {
                     self.readable = false;
@@ -509,11 +474,11 @@ impl EventLoop {
                 from,
                 ..
             } => {
-                for atom in &atoms {
+                for (id, atom) in atoms.with_ids() {
                     // An atom that does not fit into the store still reaches its requester.
-                    let _ = self.store.keep(atom.id(), atom.clone());
+                    let _ = self.store.keep(id, atom.clone());
                 }
-                self.answer(fetch, id, Ok(atoms), from);
+                self.answer(fetch, id, Ok(atoms.into_atoms()), from);
             }
             Event::FetchFailed {
                 fetch,
@@ -521,9 +486,9 @@ impl EventLoop {
                 atoms,
                 error,
             } => {
-                for atom in atoms {
+                for (id, atom) in atoms.with_ids() {
                     // The beginning of a list is stored, so that it is not fetched again.
-                    let _ = self.store.keep(atom.id(), atom);
+                    let _ = self.store.keep(id, atom.clone());
                 }
                 self.answer(fetch, id, Err(error), None);
             }
@@ -581,13 +546,13 @@ impl EventLoop {
         from: Option<PublicKey>,
     ) {
         match self.fetches.remove(&fetch) {
-            None => {}
-            Some(Reply::Caller { ticket, reply }) => {
+            None | Some(FetchReply::None) => {}
+            Some(FetchReply::Caller { ticket, reply }) => {
                 self.tickets.remove(&ticket);
                 let _ = reply.send(outcome.map_err(FetchFailure::Network));
             }
-            Some(Reply::Chain(inbox)) => inbox.answer(Input::Fetched { id, outcome, from }),
-            Some(Reply::ChainSmall(inbox)) => {
+            Some(FetchReply::Chain(inbox)) => inbox.answer(Input::Fetched { id, outcome, from }),
+            Some(FetchReply::ChainSmall(inbox)) => {
                 let outcome = outcome.map(|_| ());
                 inbox.answer(Input::FetchedSmall { id, outcome });
             }

@@ -26,10 +26,10 @@ use crate::runtime::inbox::Inbox;
 use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
-use astreum_core::engine::{EngineConfig, ListLimit, Recipient};
+use astreum_core::engine::{EngineConfig, FetchRequest, ListLimit, Recipient};
 use astreum_core::wire::handshake::ChainIdentity;
 use astreum_core::wire::object::PayloadType;
-use command::{Command, CommandSender};
+use command::{Command, CommandSender, FetchReply};
 use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -200,10 +200,8 @@ impl NetworkHandle {
         let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = sync_channel(1);
         let command = Command::Fetch {
-            id,
-            kind,
-            ticket,
-            reply,
+            request: FetchRequest::new(id, kind),
+            reply: FetchReply::Caller { ticket, reply },
         };
         let sent = self.commands.send(command);
         sent.map_err(|Stopped| FetchFailure::Stopped)?;
@@ -229,7 +227,9 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn request(&self, id: AtomId, kind: PayloadType) -> Result<(), Stopped> {
-        self.commands.send(Command::Request { id, kind })
+        let request = FetchRequest::new(id, kind);
+        let reply = FetchReply::None;
+        self.commands.send(Command::Fetch { request, reply })
     }
 
     /// Contacts the addresses of peers of an earlier run, now and while no peers are connected.
@@ -305,12 +305,9 @@ impl NetworkHandle {
         from: Option<PublicKey>,
         inbox: Inbox,
     ) -> Result<(), Stopped> {
-        self.commands.send(Command::ChainFetch {
-            id,
-            limit,
-            from,
-            inbox,
-        })
+        let request = FetchRequest::beginning(id, limit).first_from(from);
+        let reply = FetchReply::Chain(inbox);
+        self.commands.send(Command::Fetch { request, reply })
     }
 
     /// Fetches a list for the chain thread, and gives up beyond the limit. `from` is queried first.
@@ -324,12 +321,9 @@ impl NetworkHandle {
         from: Option<PublicKey>,
         inbox: Inbox,
     ) -> Result<(), Stopped> {
-        self.commands.send(Command::ChainFetchSmall {
-            id,
-            limit,
-            from,
-            inbox,
-        })
+        let request = FetchRequest::list_within(id, limit).first_from(from);
+        let reply = FetchReply::ChainSmall(inbox);
+        self.commands.send(Command::Fetch { request, reply })
     }
 
     /// Starts delivery of peers' statements about the chain to the chain thread.

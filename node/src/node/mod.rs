@@ -44,8 +44,7 @@ use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Maximum number of atoms of a list; the same as in consensus.
-pub const MAX_LIST_ATOMS: usize = 1 << 20;
+pub use astreum_core::atom::MAX_LIST_ATOMS;
 
 /// Result of storing atoms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

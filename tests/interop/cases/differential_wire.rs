@@ -165,7 +165,8 @@ impl World {
                     Answer::Found => {
                         let found = Found::decode(&response.atom_id, response.data).ok()?;
                         let atoms = found.atoms().iter();
-                        let atoms: Vec<_> = atoms.map(|atom| hex(&atom.to_bytes())).collect();
+                        let atoms: Vec<_> =
+                            atoms.map(|hashed| hex(&hashed.atom().to_bytes())).collect();
                         json!(["found", sender, port, id, atoms])
                     }
                     Answer::Provider => {

@@ -11,7 +11,7 @@ use astreum_core::consensus::mempool::Save;
 use astreum_core::consensus::mempool::saved::MAGIC;
 use astreum_core::consensus::producer::NoInterrupt;
 use astreum_core::crypto::PublicKey;
-use astreum_core::engine::{Event, FetchId, ListLimit, Recipient};
+use astreum_core::engine::{Event, FetchId, FetchRequest, ListLimit, Recipient};
 use astreum_core::time::Instant;
 use astreum_core::wire::object::PayloadType;
 use astreum_node::chain_service::producer::Activity;
@@ -163,14 +163,13 @@ impl Host {
                     return;
                 };
                 let _scope = heap::enter(self.number, Part::Store);
-                let atoms = atoms.clone();
                 if let Some(running) = self.running.as_ref() {
-                    for atom in &atoms {
+                    for (id, atom) in atoms.with_ids() {
                         // An atom that does not fit into memory is part of the input as well.
-                        let _ = running.store.keep(atom.id(), atom.clone());
+                        let _ = running.store.keep(id, atom.clone());
                     }
                 }
-                fetch_result(pending, Ok(atoms), *from)
+                fetch_result(pending, Ok(atoms.to_vec()), *from)
             }
             Event::FetchFailed {
                 fetch,
@@ -182,9 +181,9 @@ impl Host {
                     return;
                 };
                 if let Some(running) = self.running.as_ref() {
-                    for atom in atoms {
+                    for (id, atom) in atoms.with_ids() {
                         // Kept so that the beginning of a list is not fetched again.
-                        let _ = running.store.keep(atom.id(), atom.clone());
+                        let _ = running.store.keep(id, atom.clone());
                     }
                 }
                 fetch_result(pending, Err(*error), None)
@@ -456,9 +455,13 @@ fn start_fetch(
 ) {
     let PendingFetch { id, is_small } = pending;
     let fetch = if is_small {
-        running.engine.fetch_list(now, id, limit, from)
+        running
+            .engine
+            .fetch(now, FetchRequest::list_within(id, limit).first_from(from))
     } else {
-        running.engine.fetch_list_part(now, id, limit, from)
+        running
+            .engine
+            .fetch(now, FetchRequest::beginning(id, limit).first_from(from))
     };
     if let Some(following) = running.following.as_mut() {
         following.fetches.insert(fetch, pending);

@@ -11,8 +11,8 @@ use super::links::Links;
 use super::promises::Promises;
 use crate::heap;
 use crate::random::Random;
-use astreum_core::atom::{Atom, AtomId};
-use astreum_core::engine::{Event, limits};
+use astreum_core::atom::{Atom, AtomId, LinkedAtoms};
+use astreum_core::engine::{Event, FetchRequest, limits};
 use astreum_core::time::Instant;
 use astreum_core::wire::object::PayloadType;
 use core::net::SocketAddr;
@@ -304,7 +304,9 @@ impl World {
         if let Some(host) = self.hosts.get_mut(number)
             && let Some(running) = host.running.as_mut()
         {
-            let fetch = running.engine.fetch(since, id, PayloadType::ATOM);
+            let fetch = running
+                .engine
+                .fetch(since, FetchRequest::new(id, PayloadType::ATOM));
             running.lookups.insert(fetch, Lookup { id, since });
             self.drain(number);
         }
@@ -487,9 +489,9 @@ impl World {
             return;
         };
         let is_found = atoms.is_some();
-        for atom in atoms.unwrap_or_default() {
+        for (id, atom) in atoms.iter().flat_map(LinkedAtoms::with_ids) {
             // An atom that does not fit is fetched again when it is needed again.
-            let _ = running.store.keep(atom.id(), atom);
+            let _ = running.store.keep(id, atom.clone());
         }
         let took = is_found.then(|| now.since(since));
         self.found.push(Found {

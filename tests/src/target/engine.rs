@@ -20,7 +20,7 @@ use super::input::Input;
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, bytes_list};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::{
-    Engine, EngineConfig, Event, FetchId, ListLimit, Recipient, Work, limits,
+    Engine, EngineConfig, Event, FetchId, FetchRequest, ListLimit, Recipient, Work, limits,
 };
 use astreum_core::time::Instant;
 use astreum_core::wire::handshake::{Block, ChainIdentity};
@@ -144,7 +144,7 @@ impl Run<'_> {
             6 => {
                 let id = AtomId::new([self.byte(); 32]);
                 let kind = PayloadType::new(1 + step / 128);
-                let fetch = self.engine.fetch(self.now, id, kind);
+                let fetch = self.engine.fetch(self.now, FetchRequest::new(id, kind));
                 self.fetches.insert(fetch);
             }
             7 => {
@@ -235,9 +235,17 @@ impl Run<'_> {
             },
         };
         let fetch = match how % 8 {
-            0..=2 => self.engine.fetch_atom(self.now, id, from),
-            3 | 4 => self.engine.fetch_list(self.now, id, limit, from),
-            _ => self.engine.fetch_list_part(self.now, id, limit, from),
+            0..=2 => self
+                .engine
+                .fetch(self.now, FetchRequest::atom(id).first_from(from)),
+            3 | 4 => self.engine.fetch(
+                self.now,
+                FetchRequest::list_within(id, limit).first_from(from),
+            ),
+            _ => self.engine.fetch(
+                self.now,
+                FetchRequest::beginning(id, limit).first_from(from),
+            ),
         };
         assert!(self.fetches.insert(fetch), "the id of a fetch is unique");
     }

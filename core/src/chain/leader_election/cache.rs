@@ -1,6 +1,7 @@
 //! Cache of the elections of recent blocks.
 
 use super::election::Election;
+use super::known::KnownElections;
 use super::loader::ElectionLoader;
 use super::stake_table::StakeTable;
 use crate::atom::{AtomId, AtomSource};
@@ -69,7 +70,7 @@ impl ElectionCache {
             Some(begun) => self.loaders.remove(begun),
             None => ElectionLoader::new(block, None),
         };
-        let read = loader.run(source, Some(self), steps);
+        let read = loader.run(source, Some(&*self), steps);
         if let Ok(Some(election)) = &read {
             self.insert(election.clone());
             return read;
@@ -112,5 +113,15 @@ impl ElectionCache {
         };
         let nearest = self.elections.values().min_by_key(|entry| distance(entry));
         nearest.map(|(_, election)| election.stakes.clone())
+    }
+}
+
+impl KnownElections for ElectionCache {
+    fn get(&self, block: &AtomId) -> Option<&Election> {
+        Self::get(self, block)
+    }
+
+    fn nearest_stakes(&self, root: AtomId, height: u64) -> Option<StakeTable> {
+        Self::nearest_stakes(self, root, height)
     }
 }

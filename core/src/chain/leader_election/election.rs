@@ -1,11 +1,9 @@
 //! Election inputs after one block: seeds and stakes.
 
-use super::loader::ElectionLoader;
 use super::proposer_schedule::{ElectionError, ProposerSchedule};
 use super::seeds::ElectionSeeds;
 use super::stake_table::StakeTable;
-use crate::atom::{AtomId, AtomSource};
-use crate::chain::{Block, RecordError};
+use crate::atom::AtomId;
 
 /// Seeds and stakes after one block. Clones share the stakes.
 ///
@@ -47,41 +45,6 @@ impl Election {
         Self {
             seeds: self.seeds.child(id),
             stakes,
-        }
-    }
-
-    /// Reads the election after a block in one call: all stakes and up to 3,071 headers. A node
-    /// uses [`ElectionLoader`] instead.
-    ///
-    /// ```
-    /// use astreum_core::chain::{Election, ElectionSeeds};
-    /// # use astreum_core::atom::MemoryStore;
-    /// # use astreum_core::chain::{Address, Genesis};
-    /// # use astreum_core::crypto::SigningKey;
-    /// # use astreum_core::integer::Natural;
-    /// # use astreum_core::trie::Scalar;
-    /// # let key = SigningKey::from_seed(&[1; 32]);
-    /// # let validator = Address::from(key.verifying_key());
-    /// # let mut store = MemoryStore::new();
-    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
-    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
-    /// let election = Election::read(&store, &parent)?;
-    /// assert_eq!(election.seeds, ElectionSeeds::genesis(parent.id()));
-    /// assert_eq!(election.stakes.stake(&validator), genesis.stakes[&validator]);
-    /// # Ok::<(), Box<dyn core::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Fails if an atom is missing, or the stored headers or stakes are malformed.
-    pub fn read<S: AtomSource + ?Sized>(
-        source: &S,
-        block: &Block,
-    ) -> Result<Self, RecordError<S::Error>> {
-        let mut loader = ElectionLoader::new(block, None);
-        loop {
-            if let Some(election) = loader.run(source, None, u32::MAX)? {
-                return Ok(election);
-            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Incremental loading of an election from a store, based on known elections of other blocks.
 
-use super::cache::ElectionCache;
 use super::election::Election;
+use super::known::KnownElections;
 use super::seeds::{ElectionSeeds, SeedRun};
 use super::stake_loader::StakeLoader;
 use super::stake_table::StakeTable;
@@ -91,7 +91,7 @@ impl ElectionLoader {
     }
 
     /// Reads up to `steps` headers and trie nodes; returns the election once everything is read.
-    /// Uses the elections in `cache` instead of reading them again.
+    /// Uses the elections in `known` instead of reading them again.
     ///
     /// # Errors
     /// Fails if an atom is missing, after which it may be called again, or if the stored headers or
@@ -99,7 +99,7 @@ impl ElectionLoader {
     pub fn run<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
-        cache: Option<&ElectionCache>,
+        known: Option<&dyn KnownElections>,
         steps: u32,
     ) -> Result<Option<Election>, RecordError<S::Error>> {
         let height = self.height.ok_or(RecordError::Malformed {
@@ -112,10 +112,10 @@ impl ElectionLoader {
                 return Ok(None);
             }
             left -= 1;
-            self.walk(source, cache, height)?;
+            self.walk(source, known, height)?;
         }
         if self.table.is_none() {
-            self.table = self.read_stakes(source, cache, height, left)?;
+            self.table = self.read_stakes(source, known, height, left)?;
         }
         let parts = self.seeds.zip(self.table.clone());
         Ok(parts.map(|(seeds, stakes)| Election { seeds, stakes }))
@@ -130,10 +130,10 @@ impl ElectionLoader {
     fn walk<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
-        cache: Option<&ElectionCache>,
+        known: Option<&dyn KnownElections>,
         block_height: u64,
     ) -> Result<(), RecordError<S::Error>> {
-        if let Some(known) = self.ids.last().and_then(|id| cache?.get(id)) {
+        if let Some(known) = self.ids.last().and_then(|id| known?.get(id)) {
             let later = self.ids.iter().rev().skip(1);
             let seeds = later.fold(known.seeds, |seeds, id| seeds.child(*id));
             self.seeds = Some(seeds);
@@ -165,13 +165,13 @@ impl ElectionLoader {
     fn read_stakes<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
-        cache: Option<&ElectionCache>,
+        known: Option<&dyn KnownElections>,
         block_height: u64,
         steps: u32,
     ) -> Result<Option<StakeTable>, RecordError<S::Error>> {
         if self.stakes.is_none() {
             let root = StakeLoader::find_root(source, self.accounts)?;
-            let nearest = cache.and_then(|cache| cache.nearest_stakes(root, block_height));
+            let nearest = known.and_then(|known| known.nearest_stakes(root, block_height));
             let loader = StakeLoader::new(nearest.unwrap_or_default(), root);
             self.stakes = Some(match self.max_stakes {
                 Some(max) => loader.with_max_stakes(max),
@@ -181,6 +181,43 @@ impl ElectionLoader {
         match &mut self.stakes {
             Some(loader) => loader.run(source, steps),
             None => Ok(None),
+        }
+    }
+}
+
+impl Election {
+    /// Reads the election after a block in one call: all stakes and up to 3,071 headers. A node
+    /// uses [`ElectionLoader`] instead.
+    ///
+    /// ```
+    /// use astreum_core::chain::{Election, ElectionSeeds};
+    /// # use astreum_core::atom::MemoryStore;
+    /// # use astreum_core::chain::{Address, Genesis};
+    /// # use astreum_core::crypto::SigningKey;
+    /// # use astreum_core::integer::Natural;
+    /// # use astreum_core::trie::Scalar;
+    /// # let key = SigningKey::from_seed(&[1; 32]);
+    /// # let validator = Address::from(key.verifying_key());
+    /// # let mut store = MemoryStore::new();
+    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
+    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
+    /// let election = Election::read(&store, &parent)?;
+    /// assert_eq!(election.seeds, ElectionSeeds::genesis(parent.id()));
+    /// assert_eq!(election.stakes.stake(&validator), genesis.stakes[&validator]);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if an atom is missing, or the stored headers or stakes are malformed.
+    pub fn read<S: AtomSource + ?Sized>(
+        source: &S,
+        block: &Block,
+    ) -> Result<Self, RecordError<S::Error>> {
+        let mut loader = ElectionLoader::new(block, None);
+        loop {
+            if let Some(election) = loader.run(source, None, u32::MAX)? {
+                return Ok(election);
+            }
         }
     }
 }

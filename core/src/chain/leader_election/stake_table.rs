@@ -1,10 +1,9 @@
 //! Stake table: the stakes of one state, ordered by validator, with the root of the treasury's data
 //! trie.
 
-use super::stake_loader::StakeLoader;
 use super::stake_tree::StakeTree;
-use crate::atom::{AtomId, AtomSource};
-use crate::chain::{Address, RecordError};
+use crate::atom::AtomId;
+use crate::chain::Address;
 use crate::integer::Natural;
 use crate::trie::{Scalar, Trie};
 use alloc::collections::BTreeMap;
@@ -35,42 +34,6 @@ pub struct StakeTable {
 }
 
 impl StakeTable {
-    /// Reads all stakes of the state with this accounts root. Takes seconds if there are many: a
-    /// node uses [`StakeLoader`] or [`ElectionLoader`](super::ElectionLoader).
-    ///
-    /// ```
-    /// use astreum_core::chain::StakeTable;
-    /// # use astreum_core::atom::MemoryStore;
-    /// # use astreum_core::chain::{Address, Genesis};
-    /// # use astreum_core::crypto::SigningKey;
-    /// # use astreum_core::integer::Natural;
-    /// # use astreum_core::trie::Scalar;
-    /// # let key = SigningKey::from_seed(&[1; 32]);
-    /// # let validator = Address::from(key.verifying_key());
-    /// # let mut store = MemoryStore::new();
-    /// # let genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
-    /// # let parent = genesis.build(&mut Scalar, &mut store)?;
-    /// let stakes = StakeTable::read(&store, parent.accounts)?;
-    /// assert_eq!(stakes, StakeTable::from(&genesis.stakes));
-    /// # Ok::<(), Box<dyn core::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Fails if an atom is missing, there is no treasury, or its data trie holds anything but
-    /// stakes.
-    pub fn read<S: AtomSource + ?Sized>(
-        source: &S,
-        accounts: AtomId,
-    ) -> Result<Self, RecordError<S::Error>> {
-        let root = StakeLoader::find_root(source, accounts)?;
-        let mut loader = StakeLoader::new(Self::default(), root);
-        loop {
-            if let Some(table) = loader.run(source, u32::MAX)? {
-                return Ok(table);
-            }
-        }
-    }
-
     pub(super) const fn new(root: AtomId, tree: StakeTree) -> Self {
         Self { root, tree }
     }

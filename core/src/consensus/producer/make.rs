@@ -1,6 +1,7 @@
 //! Production of a block for a slot: assembly, nonce search, storage, announcement.
 
 use super::plan::need;
+use super::wait::wait;
 use super::{
     ASSEMBLY_TIMEOUT, Assembled, AssemblyError, BEHIND_RESTORED_PER_BLOCK, Draft, MAX_LATENESS,
     MissedSlot, Phase, Problem, Producer, RETRY, Slot, Started, Wait, growth, publish,
@@ -24,9 +25,6 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Time after which the next plan is made, unless something happens earlier, if the end of the wait
-/// is unknown.
-pub(super) const REPLAN: Duration = Duration::from_secs(60);
 /// Interval between attempts while the storage does not have room for an empty block.
 const ROOM_RETRY: Duration = Duration::from_secs(5);
 
@@ -397,38 +395,5 @@ impl<H: BatchHasher> Producer<H> {
                 lifetime: publish::LIFETIME,
             });
         }
-    }
-}
-
-/// Returns a phase that waits before the next plan.
-pub(super) fn wait(now: Instant, why: Wait) -> Phase {
-    let pause = match why {
-        Wait::NoStake | Wait::NoSlotSoon | Wait::NoChain | Wait::LostBlock(_) => REPLAN,
-        _ => RETRY,
-    };
-    let until = now + pause;
-    Phase::Wait { until, why }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_delay_depends_on_how_soon_the_wait_can_end() {
-        let now = Instant::ZERO + Duration::from_secs(5);
-        for why in [Wait::NoStake, Wait::NoSlotSoon, Wait::NoChain] {
-            let Phase::Wait { until, .. } = wait(now, why.clone()) else {
-                panic!("{why:?}");
-            };
-            assert_eq!(until, now + REPLAN, "{why:?}");
-        }
-        for why in [Wait::Listening, Wait::Behind, Wait::LoadingHead] {
-            let Phase::Wait { until, .. } = wait(now, why.clone()) else {
-                panic!("{why:?}");
-            };
-            assert_eq!(until, now + RETRY, "{why:?}");
-        }
-        assert!(RETRY < REPLAN);
     }
 }

@@ -38,6 +38,7 @@ pub mod publish;
 pub mod schedule;
 mod status;
 mod timing;
+mod wait;
 
 pub use assemble::{
     Assembled, Assembly, AssemblyBudget, AssemblyError, AssemblyJob, Interrupt, NoInterrupt,

@@ -1,9 +1,9 @@
 //! Planning: from a head to the next slot of this validator.
 
 use super::assemble::AssemblyBudget;
-use super::make::wait;
 use super::schedule::{NoSchedule, Schedule};
 use super::timing::Timing;
+use super::wait::wait;
 use super::{
     AssemblyJob, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, Phase, Problem, Producer,
     Slot, Started, Wait, publish,

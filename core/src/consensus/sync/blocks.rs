@@ -6,7 +6,7 @@ use super::body::{CheckedTransactions, verify_body};
 use super::branch::{Branch, Phase, Storing};
 use super::measures::ListMeasures;
 use super::requests::Purpose;
-use super::status::Waiting;
+use super::waiting::Waiting;
 use super::{ChainSync, MAX_AHEAD_SECONDS, Step, SyncEvent};
 use crate::arc::Arc;
 use crate::atom::{AtomId, AtomSource};
@@ -330,7 +330,7 @@ impl<H: BatchHasher> ChainSync<H> {
                     }
                     self.passed(now, at, storing.block);
                     self.compete(context, id, leads);
-                    self.has_grown = true;
+                    self.choice.note_growth();
                 }
                 Err(failure) => {
                     if branch.store_failures == 0 {

@@ -5,7 +5,7 @@ use super::body::CheckedTransactions;
 use super::header_path::{HeaderPath, PathLimits};
 use super::measures::ListMeasures;
 use super::requests::Purpose;
-use super::status::Waiting;
+use super::waiting::Waiting;
 use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::Block;

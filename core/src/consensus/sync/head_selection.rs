@@ -33,8 +33,6 @@ use core::time::Duration;
 
 /// Number of network groups whose heads a node waits for before it adopts a chain.
 pub const FIRST_ADOPTION_GROUPS: usize = 8;
-/// Interval at which the progress of a branch that is being verified moves the head.
-const HEAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for which a branch that only one network group announces may keep the head provisional
 /// while its headers are read.
 const UNCONFIRMED_GRACE: Duration = Duration::from_secs(600);
@@ -158,7 +156,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         let head = head.clone();
         self.note_head(context, &head);
-        self.wants_choice = true;
+        self.choice.request();
         // The election after our own block follows from cached data. If not, it is loaded later.
         if head.state() == HeadState::Own {
             let _ = self.election_after(environment, head.block());
@@ -286,7 +284,7 @@ impl<H: BatchHasher> ChainSync<H> {
             for tip in self.index.tips_of(root) {
                 self.compete(context, tip, false);
             }
-            self.wants_choice = true;
+            self.choice.request();
         }
     }
 
@@ -354,12 +352,10 @@ impl<H: BatchHasher> ChainSync<H> {
     pub(super) fn choose(&mut self, environment: &Environment<'_>, context: &mut Context) {
         self.read_stakes(environment, context);
         self.force(environment, context);
-        // A branch that grows as fast as it is verified never ends.
-        self.wants_choice |= self.has_grown && self.next_choice <= self.now;
-        if !self.wants_choice || !self.may_adopt(environment, context) {
+        if !self.choice.is_due(self.now) || !self.may_adopt(environment, context) {
             return;
         }
-        self.choose_later();
+        self.choice.done(self.now);
         if !core::mem::take(&mut self.selection.is_dirty) {
             return;
         }
@@ -395,7 +391,8 @@ impl<H: BatchHasher> ChainSync<H> {
         // The block was read for verification; it is fetched if it has been dropped from memory
         // since.
         let Some(block) = self.load(environment, context, to) else {
-            (self.selection.is_dirty, self.wants_choice) = (true, true);
+            self.selection.is_dirty = true;
+            self.choice.request();
             return;
         };
         let Some(head) = Head::new(block, state) else {
@@ -405,13 +402,6 @@ impl<H: BatchHasher> ChainSync<H> {
             self.note_reorganization(context, &reorganization);
         }
         self.adopt(environment, context, head);
-    }
-
-    /// Waits for the end of a branch, or for further progress, before the next choice.
-    fn choose_later(&mut self) {
-        self.wants_choice = false;
-        self.has_grown = false;
-        self.next_choice = self.now + HEAD_INTERVAL;
     }
 
     /// Returns whether the head would be a genesis that no peer announces: a genesis costs nothing
@@ -448,7 +438,7 @@ impl<H: BatchHasher> ChainSync<H> {
         if context.root().is_none() {
             let Some(root) = self.best_root() else {
                 // Otherwise a head would be saved and announced for each block on the way.
-                self.choose_later();
+                self.choice.done(self.now);
                 return false;
             };
             context.set_root(root);
@@ -463,7 +453,7 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Returns whether the heads of enough independent peers are known for the first choice.
     pub(super) fn has_enough_announcements(&self, now: Instant) -> bool {
         let AnnouncerCounts { groups, seeds } = self.heads.announcer_counts();
-        let seeds = seeds + usize::from(self.seed_head.is_some());
+        let seeds = seeds + usize::from(self.seed.head().is_some());
         let has_seeds = self.config.seeds > 0 && seeds >= self.config.seeds;
         let first = self.selection.first_announced;
         let is_late =
@@ -510,7 +500,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     fn heads_of_seeds(&self) -> Vec<AtomId> {
         let mut heads = self.heads.heads_of_seeds();
-        heads.extend(self.seed_head);
+        heads.extend(self.seed.head());
         heads.sort_unstable();
         heads.dedup();
         heads
@@ -546,7 +536,7 @@ impl<H: BatchHasher> ChainSync<H> {
         self.selection.is_settled = true;
         let _ = self.selection.choice.set_head(&self.index, head.id());
         self.selection.is_dirty = true;
-        self.wants_choice = true;
+        self.choice.request();
         let head = head.clone();
         let resume = self.resume_data(&head);
         context.set_head_with(head, resume);
@@ -560,7 +550,8 @@ impl<H: BatchHasher> ChainSync<H> {
             JobStep::Progress => self.is_busy = true,
             JobStep::Done => {
                 self.is_busy = true;
-                (self.selection.is_dirty, self.wants_choice) = (true, true);
+                self.selection.is_dirty = true;
+                self.choice.request();
             }
             JobStep::Missing { block, atom } => {
                 self.want_of_start(context, environment.now.instant, block, atom);
@@ -613,7 +604,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Records that a branch is verified, or linked, up to its head.
     pub(super) fn branch_ended(&mut self, context: &Context, kind: Kind) {
-        self.wants_choice = true;
+        self.choice.request();
         if kind == Kind::Decided
             && let Some(adopted) = self.selection.choice.adopted()
         {
@@ -642,7 +633,7 @@ impl<H: BatchHasher> ChainSync<H> {
         if let Some(head) = Head::new(block, state) {
             self.selection.choice = choice(&self.config, &self.decisions());
             self.adopt(environment, context, head);
-            self.wants_choice = true;
+            self.choice.request();
         }
     }
 
@@ -656,7 +647,8 @@ impl<H: BatchHasher> ChainSync<H> {
     fn decided(&mut self, context: &mut Context) {
         let decisions = self.decisions();
         context.push_effect(Effect::SaveDecisions(decisions));
-        (self.selection.is_dirty, self.wants_choice) = (true, true);
+        self.selection.is_dirty = true;
+        self.choice.request();
         self.is_busy = true;
     }
 

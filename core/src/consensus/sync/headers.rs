@@ -6,7 +6,8 @@
 
 use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
 use super::branch::{Branch, Kind, Phase};
-use super::status::{OtherChain, Waiting};
+use super::status::OtherChain;
+use super::waiting::Waiting;
 use super::{ChainSync, DeadEnd, Step};
 use crate::arc::Arc;
 use crate::atom::AtomId;

@@ -12,7 +12,6 @@
 //! Bounds: [`MAX_LISTS_AT_ONCE`] lists at a time; as many results as a block has transactions, and
 //! [`MAX_RUNS`] parts. Measuring before it is known to be needed ends at [`MAX_AHEAD_BYTES`].
 
-use super::working_set::View;
 use crate::atom::{Atom, AtomId, AtomSource, ListMeasurer, ListStretch};
 use crate::chain::contract::OPEN;
 use crate::chain::{BURN, MAX_LIST_ATOMS, MAX_WALK_BYTES, Transaction};
@@ -140,7 +139,7 @@ impl ListMeasures {
     }
 
     /// Reads atoms that the host has. Returns whether there is more to read.
-    pub(super) fn advance(&mut self, view: &View<'_>) -> bool {
+    pub(super) fn advance<S: AtomSource>(&mut self, source: &S) -> bool {
         while self.active.len() < MAX_LISTS_AT_ONCE
             && self.bytes < MAX_AHEAD_BYTES
             && let Some(head) = self.waiting.pop_front()
@@ -152,7 +151,7 @@ impl ListMeasures {
         for id in wanted {
             let mut id = id;
             while reads > 0
-                && let Ok(atom) = view.atom(&id)
+                && let Ok(atom) = source.atom(&id)
             {
                 reads -= 1;
                 let next = atom.next();

@@ -38,7 +38,9 @@ mod block_index;
 mod blocks;
 mod body;
 mod branch;
+mod choice_timer;
 mod event;
+mod followed_root;
 mod head_selection;
 mod header_path;
 mod headers;
@@ -48,9 +50,11 @@ mod prefetch;
 mod requests;
 mod resume;
 mod scheduler;
+mod seed_head;
 mod stake_jobs;
 mod status;
 mod trusted_head;
+mod waiting;
 mod working_set;
 
 pub use announced_heads::{MAX_HEADS, MAX_PEERS, NEWCOMER_LOOKUPS_PER_SECOND};
@@ -63,13 +67,14 @@ pub use headers::MAX_UNCONFIRMED_HEADERS;
 pub use prefetch::{BODIES_AHEAD, MAX_IDS_AHEAD};
 pub use requests::{MAX_AHEAD, MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT, MissingAtom};
 pub use scheduler::{MAX_BRANCHES, MAX_LONG_BRANCHES};
-pub use status::{OtherChain, SyncProgress, SyncStatus, Waiting};
+pub use status::{OtherChain, SyncProgress, SyncStatus};
+pub use waiting::Waiting;
 pub use working_set::{MAX_AHEAD_BYTES, MAX_HELD_BYTES};
 
 use super::{Component, Context, Environment, Event, ForkDecisions, Head, HeadState, Input};
 use crate::atom::AtomId;
 use crate::chain::fork_choice::MAX_REORG_DEPTH;
-use crate::chain::{Block, ElectionCache, ElectionSeeds, RULES_VERSION, StakeLoader};
+use crate::chain::{ElectionCache, ElectionSeeds, RULES_VERSION, StakeLoader};
 use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
@@ -81,12 +86,15 @@ use announcers::Announcer;
 use bad_blocks::{BadBlocks, DeadEnds};
 use block_index::BlockIndex;
 use branch::Branch;
+use choice_timer::ChoiceTimer;
 use core::time::Duration;
+use followed_root::FollowedRoot;
 use head_selection::Selection;
 use header_path::PathLimits;
 use other_chains::OtherChains;
 use requests::Requests;
 use resume::StartWait;
+use seed_head::SeedHead;
 use working_set::WorkingSet;
 
 /// Maximum number of seconds by which a branch waits for a block ahead of the clock. A branch
@@ -221,24 +229,15 @@ pub struct ChainSync<H> {
     branches: Vec<Branch>,
     requests: Requests,
     held: WorkingSet,
-    /// The default seed, and the newest head that it has announced.
-    seed: Option<Announcer>,
-    seed_head: Option<AtomId>,
+    seed: SeedHead,
     selection: Selection,
-    /// `true` if the head must be chosen again.
-    wants_choice: bool,
-    /// `has_grown` is `true` if blocks were verified since the head was last chosen; from
-    /// `next_choice` on, that is sufficient to choose again.
-    has_grown: bool,
-    next_choice: Instant,
+    choice: ChoiceTimer,
     /// `true` if blocks that could not be compared before must be submitted again.
     readmit: bool,
     /// Seeds of the election that were saved with the head, and the loader of its stakes.
     restored_seeds: Option<ElectionSeeds>,
     restored_stakes: Option<StakeLoader>,
-    /// Root whose block was read, and the same block if it is a genesis.
-    root: Option<AtomId>,
-    genesis: Option<AtomId>,
+    root: FollowedRoot,
     /// Next header of our own chain to read back.
     read_back: Option<AtomId>,
     /// Block of the head that is being loaded.
@@ -274,16 +273,12 @@ impl<H: BatchHasher> ChainSync<H> {
             branches: Vec::new(),
             requests: Requests::default(),
             held: WorkingSet::default(),
-            seed: None,
-            seed_head: None,
-            wants_choice: false,
-            has_grown: false,
-            next_choice: Instant::ZERO,
+            seed: SeedHead::default(),
+            choice: ChoiceTimer::new(),
             readmit: false,
             restored_seeds: None,
             restored_stakes: None,
-            root: None,
-            genesis: None,
+            root: FollowedRoot::default(),
             read_back: None,
             loading: None,
             start_waits: None,
@@ -315,23 +310,7 @@ impl<H: BatchHasher> ChainSync<H> {
         ChainIdentity {
             rules_version: RULES_VERSION,
             chain_id: self.config.chain_id,
-            genesis: self.genesis,
-        }
-    }
-
-    /// Determines whether the root of our chain is a genesis, as soon as its block is stored: a
-    /// host may know the root before that.
-    fn update_genesis(&mut self, environment: &Environment<'_>, context: &Context) {
-        let root = context.root();
-        if root == self.root {
-            return;
-        }
-        (self.root, self.genesis) = (None, None);
-        if let Some(id) = root
-            && let Ok(block) = Block::read(&environment.atoms, id)
-        {
-            self.root = root;
-            self.genesis = block.is_genesis().then_some(id);
+            genesis: self.root.genesis(),
         }
     }
 
@@ -405,7 +384,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Returns whether atoms of this block are needed.
     fn needs(&self, block: &AtomId) -> bool {
-        let is_loading = self.loading == Some(*block) || self.seed_head == Some(*block);
+        let is_loading = self.loading == Some(*block) || self.seed.head() == Some(*block);
         is_loading
             || self.selection.stakes.needs(block)
             || self.branches.iter().any(|branch| branch.needs(block))
@@ -424,7 +403,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         self.retry_early(context);
         self.measure_participation(context);
-        self.wants_choice = true;
+        self.choice.request();
         for branch in &self.branches {
             let progress = status::progress(branch);
             context.report(Event::Sync(SyncEvent::Progress(progress)));
@@ -490,9 +469,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
             Input::AdoptFork(id) => self.adopt_fork(context, *id),
             Input::AvoidBlock(id) => self.avoid_block(context, *id),
             Input::PeerGone { peer } => {
-                if self.seed.is_some_and(|seed| seed.peer == *peer) {
-                    (self.seed, self.seed_head) = (None, None);
-                }
+                self.seed.remove_peer(peer);
                 self.heads.remove_peer(peer);
                 self.other_chains.remove_peer(peer);
                 self.requests.forget_peer(peer);
@@ -513,7 +490,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         self.is_busy = false;
         self.resume(environment, context);
         self.follow_head(environment, context);
-        self.update_genesis(environment, context);
+        self.root.update(&environment.atoms, context.root());
         if self.read_back.is_some() {
             self.read_back(environment, context);
         }
@@ -554,7 +531,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         let lookup = self.heads.next_due(self.now);
         let slot_change = self.next_slot_change(self.now);
         let first = self.first_choice_at().filter(|at| *at > self.now);
-        let choice = Some(self.next_choice).filter(|at| self.has_grown && *at > self.now);
+        let choice = self.choice.deadline(self.now);
         [
             Some(self.next_periodic),
             clock,

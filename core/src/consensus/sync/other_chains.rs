@@ -114,7 +114,7 @@ impl<H> ChainSync<H> {
         }
         let (theirs, ours) = theirs.genesis.zip(context.root())?;
         // The root may be a configured block, whose genesis is unknown.
-        let is_genesis = self.genesis == Some(ours);
+        let is_genesis = self.root.genesis() == Some(ours);
         (is_genesis && theirs != ours).then_some(OtherChain::Genesis { theirs, ours })
     }
 

@@ -99,7 +99,7 @@ impl<H: BatchHasher> ChainSync<H> {
                     }
                 }
                 self.adopt(environment, context, head);
-                self.wants_choice = true;
+                self.choice.request();
             }
             _ => self.start_waits = Some(StartWait::OtherChain(id)),
         }
@@ -153,7 +153,7 @@ impl<H: BatchHasher> ChainSync<H> {
         missing: AtomId,
     ) -> MissingAtom {
         let mut announcers = Announcers::default();
-        if let Some(seed) = self.seed {
+        if let Some(seed) = self.seed.seed() {
             announcers.add(seed);
         }
         let announcers = &announcers;

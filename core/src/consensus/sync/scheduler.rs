@@ -180,7 +180,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Ends branches that no peer announces and that do not progress.
     pub(super) fn drop_abandoned(&mut self, now: Instant) {
-        let (heads, seed_head) = (&mut self.heads, self.seed_head);
+        let (heads, seed_head) = (&mut self.heads, self.seed.head());
         let count = self.branches.len();
         self.branches.retain(|branch| {
             let is_kept = branch.kind == Kind::Decided || seed_head == Some(branch.head);

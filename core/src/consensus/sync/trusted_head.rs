@@ -31,15 +31,14 @@ impl<H: BatchHasher> ChainSync<H> {
                 .retain(|branch| branch.head != previous || branch.kind != Kind::Verified);
             self.heads.release(&previous);
         }
-        self.seed = Some(announcer);
-        self.seed_head = Some(id);
+        self.seed.announce(announcer, id);
         self.selection.note_announcement(self.now);
         self.is_busy = true;
     }
 
     /// Follows the default seed's newest head.
     pub(super) fn follow_seed(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        let (Some(seed), Some(id)) = (self.seed, self.seed_head) else {
+        let (Some(seed), Some(id)) = (self.seed.seed(), self.seed.head()) else {
             return;
         };
         if self.index.contains(&id) {
@@ -65,7 +64,7 @@ impl<H: BatchHasher> ChainSync<H> {
                     let atom = self.want_of_seed(context, environment.now.instant, id, missing);
                     self.start_waits = Some(StartWait::SeedHead(atom));
                 }
-                None => self.seed_head = None,
+                None => self.seed.drop_head(),
             },
         }
     }
@@ -77,15 +76,15 @@ impl<H: BatchHasher> ChainSync<H> {
                 theirs: block.chain_id.to_u64(),
                 ours: self.config.chain_id,
             });
-            self.seed_head = None;
+            self.seed.drop_head();
             return;
         }
         match Head::new(block, HeadState::Trusted) {
             Some(head) => {
                 self.adopt(environment, context, head);
-                self.wants_choice = true;
+                self.choice.request();
             }
-            None => self.seed_head = None,
+            None => self.seed.drop_head(),
         }
     }
 

@@ -1,17 +1,21 @@
 //! Handling of responses to requests of fetches.
 
-use super::Handle;
 use super::candidates::Candidate;
+use super::{FetchRequest, Fetches, Handle};
+use crate::atom::AtomId;
 use crate::crypto::PublicKey;
+use crate::engine::contacts::Redirect;
 use crate::engine::egress::sealed_bytes;
 use crate::engine::limits::{MAX_FETCH_HOPS, MAX_FETCH_TRIES};
 use crate::engine::objects::RESPONSE_HEAD_BYTES;
+use crate::engine::output::Output;
 use crate::engine::reads::ObjectSource;
-use crate::engine::request::Redirect;
 use crate::engine::{DropReason, Engine, FetchError, Sender, Source, contact};
 use crate::time::Instant;
 use crate::wire::object::{Answer, Found, FoundError, PayloadType, Response};
 use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
 
 impl Engine {
     /// Handles a response that answers a probe or a request of a fetch.
@@ -33,20 +37,16 @@ impl Engine {
             return Ok(());
         }
         let mut handles = self.fetches.wanting(&id);
-        handles.retain(|handle| {
-            let fetch = self.fetches.by_handle.get(handle);
-            fetch.is_some_and(|fetch| fetch.asked.contains_key(&source.key))
-        });
+        handles.retain(|handle| self.fetches.asked(*handle, &source.key).is_some());
         let Some(first) = handles.first() else {
             return Err(DropReason::Unsolicited);
         };
-        let fetch = self.fetches.by_handle.get(first);
-        let asked = fetch.and_then(|fetch| fetch.asked.get(&source.key));
-        if let Some(asked) = asked
+        if let Some(asked) = self.fetches.asked(*first, &source.key)
             && asked.tries == 1
             && !asked.is_done
         {
-            self.note_round_trip(&source.key, now.since(asked.asked_at));
+            self.peers
+                .note_round_trip(&source.key, now.since(asked.asked_at));
         }
         let taken = match response.answer {
             Answer::Found => match Found::decode(&id, response.data) {
@@ -70,17 +70,9 @@ impl Engine {
         }
         self.note_seen(now, source, &response);
         for handle in handles {
-            let fetch = self.fetches.by_handle.get_mut(&handle);
-            let asked = fetch.and_then(|fetch| fetch.asked.get_mut(&source.key));
-            let referrer = asked.and_then(|asked| {
-                asked.is_done = true;
-                asked.is_trial = false;
-                asked.referrer
-            });
+            let referrer = self.fetches.note_negative(handle, &source.key);
             if response.answer == Answer::Nearest {
-                let fetch = self.fetches.by_handle.get_mut(&handle);
-                let others = fetch.map(|fetch| fetch.take_referrers(&source.key));
-                for referrer in referrer.into_iter().chain(others.into_iter().flatten()) {
+                for referrer in self.fetches.take_referrers(handle, &source.key, referrer) {
                     self.ask_referrer_again(now, handle, &referrer);
                 }
             }
@@ -116,34 +108,27 @@ impl Engine {
             key,
             address,
             bytes: sealed_bytes(RESPONSE_HEAD_BYTES + data.len()),
-            is_first: !self.is_contacted(now, &address),
+            is_first: !self.contacts.has(now, &address),
         };
         if !redirect.is_first {
             self.credit_referred_address(now, source, &redirect);
         }
         let mut refused = Vec::new();
         for handle in handles {
-            let fetch = self.fetches.by_handle.get(handle);
-            let Some(hops) = fetch
-                .and_then(|fetch| fetch.asked.get(&source.key))
-                .map(|by| by.hops)
-            else {
+            let Some(by) = self.fetches.asked(*handle, &source.key) else {
                 continue;
             };
-            let hops = hops.saturating_add(1);
+            let hops = by.hops.saturating_add(1);
             let named = Candidate::named(key, address, source.key, hops);
+            let is_asked = self.fetches.asked(*handle, &key).is_some();
             // A redirect that names us or exceeds the hop limit is not a record.
-            let is_known = key == self.me
-                || hops > MAX_FETCH_HOPS
-                || fetch.is_some_and(|fetch| fetch.asked.contains_key(&key));
+            let is_known = key == self.me || hops > MAX_FETCH_HOPS || is_asked;
             if is_known {
                 self.try_other_address(now, *handle, &redirect, &source.key);
-                if self.is_late(*handle, &key) {
+                if self.fetches.is_late(*handle, &key) {
                     refused.push(*handle);
-                } else if let Some(fetch) = self.fetches.by_handle.get_mut(handle)
-                    && fetch.asked.contains_key(&key)
-                {
-                    fetch.name_again(key, source.key);
+                } else {
+                    self.fetches.name_again(*handle, key, source.key);
                 }
             }
             if !self.ask(now, *handle, &named) && !is_known {
@@ -155,20 +140,12 @@ impl Engine {
         }
         for handle in refused {
             // The named peer cannot be asked now; the referrer may name another.
-            let fetch = self.fetches.by_handle.get_mut(&handle);
-            if let Some(asked) = fetch.and_then(|fetch| fetch.asked.get_mut(&source.key)) {
+            if let Some(asked) = self.fetches.asked_mut(handle, &source.key) {
                 asked.is_done = true;
             }
             self.ask_referrer_again(now, handle, &source.key);
         }
         Ok(())
-    }
-
-    /// Returns whether a peer that was asked has not answered in time.
-    fn is_late(&self, handle: Handle, key: &PublicKey) -> bool {
-        let fetch = self.fetches.by_handle.get(&handle);
-        let asked = fetch.and_then(|fetch| fetch.asked.get(key));
-        asked.is_some_and(|asked| !asked.is_done && asked.tries > 1)
     }
 
     /// Asks a peer that has not answered at the address in a redirect, if that is another one.
@@ -180,75 +157,132 @@ impl Engine {
         referrer: &PublicKey,
     ) {
         let Redirect { key, address, .. } = *redirect;
-        let is_validated = self.peers.get(&key).is_some_and(|peer| peer.is_validated);
-        let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
+        if self.peers.is_validated(&key) {
             return;
-        };
-        let wanted = fetch.wanted;
-        let asked = fetch.asked.get_mut(&key);
-        let asked = asked.filter(|asked| {
-            !is_validated
-                && !asked.is_done
-                && asked.address != address
-                && asked.tries < MAX_FETCH_TRIES
-        });
-        let Some(asked) = asked else {
-            return;
-        };
+        }
+        if let Some((wanted, kind)) = self.fetches.move_to(handle, &key, address) {
+            self.request(now, key, address, Some(referrer), wanted, kind);
+        }
+    }
+
+    /// Adds received atoms to a fetch, and finishes the fetch or requests the rest from the peer
+    /// that has just sent them.
+    fn take_found(&mut self, now: Instant, handle: Handle, source: &Source, found: &Found) {
+        let found = (found, self.config.fetch_timeout);
+        let fetches = &mut self.fetches;
+        let rest = fetches.take_found(now, handle, &source.key, found, &mut self.out);
+        if let Some(kind) = rest {
+            let serving = Candidate::serving(source.key, source.address);
+            self.ask_as(now, handle, &serving, kind);
+            self.continue_fetch(now, handle);
+        }
+    }
+}
+
+impl Fetches {
+    /// Records an answer without the object. Returns the referrer of the peer that sent it.
+    fn note_negative(&mut self, handle: Handle, key: &PublicKey) -> Option<PublicKey> {
+        let asked = self.asked_mut(handle, key)?;
+        asked.is_done = true;
+        asked.is_trial = false;
+        asked.referrer
+    }
+
+    /// Returns the referrers of a peer: `first`, and those that named it again.
+    fn take_referrers(
+        &mut self,
+        handle: Handle,
+        key: &PublicKey,
+        first: Option<PublicKey>,
+    ) -> Vec<PublicKey> {
+        let fetch = self.by_handle.get_mut(&handle);
+        let others = fetch.map(|fetch| fetch.take_referrers(key));
+        let others = others.into_iter().flatten();
+        first.into_iter().chain(others).collect()
+    }
+
+    /// Returns whether a peer that was asked has not answered in time.
+    fn is_late(&self, handle: Handle, key: &PublicKey) -> bool {
+        let asked = self.asked(handle, key);
+        asked.is_some_and(|asked| !asked.is_done && asked.tries > 1)
+    }
+
+    /// Records that a referrer names a peer, if that has been asked already.
+    fn name_again(&mut self, handle: Handle, key: PublicKey, referrer: PublicKey) {
+        if let Some(fetch) = self.by_handle.get_mut(&handle)
+            && fetch.asked.contains_key(&key)
+        {
+            fetch.name_again(key, referrer);
+        }
+    }
+
+    /// Records another address of a peer that has not answered. Returns what to ask it for there,
+    /// or `None` if it has answered, is asked at this address, or was asked too often.
+    fn move_to(
+        &mut self,
+        handle: Handle,
+        key: &PublicKey,
+        address: SocketAddr,
+    ) -> Option<(AtomId, PayloadType)> {
+        let fetch = self.by_handle.get_mut(&handle)?;
+        let asked = fetch.asked.get_mut(key)?;
+        if asked.is_done || asked.address == address || asked.tries >= MAX_FETCH_TRIES {
+            return None;
+        }
         asked.address = address;
         asked.tries += 1;
-        let kind = asked.kind;
-        self.request(now, key, address, Some(referrer), wanted, kind);
+        Some((fetch.wanted, asked.kind))
     }
 
-    /// Adds received atoms to a fetch, and finishes the fetch or requests the rest.
-    fn take_found(&mut self, now: Instant, handle: Handle, source: &Source, found: &Found) {
-        let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
-            return;
-        };
-        let mut next = fetch.wanted;
-        for (index, atom) in found.atoms().iter().enumerate() {
-            // The first atom has been checked; further ones count as far as the links lead.
-            if index > 0 && atom.id() != next {
-                break;
-            }
-            fetch.bytes = fetch.bytes.saturating_add(atom.stored_len());
-            fetch.atoms.push(atom.clone());
-            next = atom.next();
-            if fetch.kind == PayloadType::ATOM || next.is_zero() {
-                return self.finish(handle, Some(source.key));
-            }
-            if fetch.atoms.len() >= fetch.limit.atoms || fetch.bytes > fetch.limit.bytes {
-                if fetch.is_part {
-                    return self.finish(handle, Some(source.key));
-                }
-                return self.fail(handle, FetchError::TooLarge);
-            }
-        }
-        // The peer may have been late for a list, and was asked for an atom in the meantime.
-        let asked_as = fetch.asked.get(&source.key).map(|asked| asked.kind);
-        let kind = match found {
-            Found::List(_) => PayloadType::LIST,
-            Found::Atom(_) => asked_as.unwrap_or(fetch.kind),
-        };
-        self.fetches.by_wanted.remove(&(fetch.wanted, handle));
-        self.fetches.by_wanted.insert((next, handle));
-        fetch.wanted = next;
-        fetch.asked.clear();
-        fetch.deadline = (now + self.config.fetch_timeout).min(fetch.end());
-        self.request_rest(now, handle, (source, kind));
-    }
-
-    /// Asks the peer that has just sent a part of a list for the rest.
-    fn request_rest(
+    /// Adds received atoms to a fetch, and ends it if it is complete or exceeds its limit.
+    /// Otherwise returns the kind to request the rest as. `timeout` is the time that a fetch may go
+    /// without progress.
+    pub(super) fn take_found(
         &mut self,
         now: Instant,
         handle: Handle,
-        (source, kind): (&Source, PayloadType),
-    ) {
-        let key: PublicKey = source.key;
-        let serving = Candidate::serving(key, source.address);
-        self.ask_as(now, handle, &serving, kind);
-        self.continue_fetch(now, handle);
+        from: &PublicKey,
+        (found, timeout): (&Found, Duration),
+        out: &mut Output,
+    ) -> Option<PayloadType> {
+        let fetch = self.by_handle.get_mut(&handle)?;
+        let FetchRequest {
+            kind: of_fetch,
+            extent,
+            ..
+        } = fetch.request;
+        let limit = extent.limit();
+        for hashed in found.atoms() {
+            // The first atom has been checked; further ones count as far as the links lead.
+            if !fetch.atoms.push(hashed) {
+                break;
+            }
+            fetch.bytes = fetch.bytes.saturating_add(hashed.atom().stored_len());
+            if of_fetch == PayloadType::ATOM || fetch.atoms.next().is_zero() {
+                self.finish(handle, Some(*from), out);
+                return None;
+            }
+            if fetch.atoms.len() >= limit.atoms || fetch.bytes > limit.bytes {
+                if extent.is_part() {
+                    self.finish(handle, Some(*from), out);
+                } else {
+                    self.fail(handle, FetchError::TooLarge, out);
+                }
+                return None;
+            }
+        }
+        // The peer may have been late for a list, and was asked for an atom in the meantime.
+        let asked_as = fetch.asked.get(from).map(|asked| asked.kind);
+        let kind = match found {
+            Found::List(_) => PayloadType::LIST,
+            Found::Atom(_) => asked_as.unwrap_or(of_fetch),
+        };
+        let next = fetch.atoms.next();
+        self.by_wanted.remove(&(fetch.wanted, handle));
+        self.by_wanted.insert((next, handle));
+        fetch.wanted = next;
+        fetch.asked.clear();
+        fetch.deadline = (now + timeout).min(fetch.end());
+        Some(kind)
     }
 }

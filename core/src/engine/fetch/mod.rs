@@ -21,13 +21,17 @@
 mod answers;
 mod candidates;
 mod progress;
+mod request;
+
+pub use request::{Extent, FetchRequest, ListLimit};
 
 use super::limits::{
     FETCH_BYTES_PER_SECOND, FETCH_TIMEOUTS, MAX_FETCH_NAMED, MAX_FETCH_PREFERRED,
-    MAX_FETCH_WAITERS, MAX_FETCHES, MAX_LIST_ATOMS, MAX_LIST_BYTES,
+    MAX_FETCH_WAITERS, MAX_FETCHES,
 };
+use super::output::Output;
 use super::{Engine, Event, FetchError, FetchId};
-use crate::atom::{Atom, AtomId};
+use crate::atom::{AtomId, LinkedAtoms};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::object::PayloadType;
@@ -36,6 +40,7 @@ use alloc::vec::Vec;
 use core::mem;
 use core::net::SocketAddr;
 use core::time::Duration;
+use request::Object;
 
 /// A peer that was asked.
 #[derive(Clone, Copy, Debug)]
@@ -56,35 +61,13 @@ struct AskedPeer {
     is_trial: bool,
 }
 
-/// Maximum size of a list before its fetch is abandoned.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct ListLimit {
-    /// Maximum number of atoms.
-    pub atoms: usize,
-    /// Maximum number of stored bytes of the atoms.
-    pub bytes: usize,
-}
-
-impl ListLimit {
-    /// The largest limit.
-    pub const MAX: Self = Self {
-        atoms: MAX_LIST_ATOMS,
-        bytes: MAX_LIST_BYTES,
-    };
-}
-
 /// State of a fetch.
 #[derive(Debug)]
 struct Fetch {
-    id: AtomId,
-    kind: PayloadType,
-    limit: ListLimit,
-    /// `true` if the beginning of the list is sufficient.
-    is_part: bool,
+    /// Request of the first caller; the fetch counts against the peer that it prefers.
+    request: FetchRequest,
     /// Id that is requested now: that of the object, or of the rest of the list.
     wanted: AtomId,
-    /// Peer that the first caller prefers; the fetch counts against it.
-    from: Option<PublicKey>,
     /// Peers to ask before others.
     preferred: Vec<PublicKey>,
     asked: BTreeMap<PublicKey, AskedPeer>,
@@ -98,15 +81,11 @@ struct Fetch {
     ends: Instant,
     /// Time of the next action.
     due: Instant,
-    atoms: Vec<Atom>,
+    atoms: LinkedAtoms,
     bytes: usize,
 }
 
 impl Fetch {
-    const fn object(&self) -> Object {
-        (self.id, self.kind, self.limit, self.is_part)
-    }
-
     fn next_due(&self) -> Instant {
         let waiting = self.asked.values().filter(|asked| !asked.is_done);
         waiting
@@ -117,7 +96,7 @@ impl Fetch {
     /// Returns the total time limit of the fetch. For the beginning of a list, received bytes do
     /// not extend it.
     fn end(&self) -> Instant {
-        if self.is_part {
+        if self.request.extent.is_part() {
             return self.ends;
         }
         let bytes = u64::try_from(self.bytes).unwrap_or(u64::MAX);
@@ -158,10 +137,6 @@ impl Fetch {
 /// Identifier of a fetch that callers may share.
 type Handle = u64;
 
-/// Object of a fetch: id, kind, limit, and whether a part is sufficient. Callers with different
-/// limits do not share a fetch.
-type Object = (AtomId, PayloadType, ListLimit, bool);
-
 /// The fetches under way.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
@@ -190,7 +165,7 @@ impl Fetches {
     fn insert(&mut self, fetch: Fetch) -> Handle {
         let handle = self.next_handle;
         self.next_handle += 1;
-        self.by_object.insert(fetch.object(), handle);
+        self.by_object.insert(fetch.request.object(), handle);
         self.by_wanted.insert((fetch.wanted, handle));
         self.timers.insert((fetch.due, handle));
         self.by_handle.insert(handle, fetch);
@@ -199,7 +174,7 @@ impl Fetches {
 
     fn remove(&mut self, handle: Handle) -> Option<Fetch> {
         let fetch = self.by_handle.remove(&handle)?;
-        self.by_object.remove(&fetch.object());
+        self.by_object.remove(&fetch.request.object());
         self.by_wanted.remove(&(fetch.wanted, handle));
         self.timers.remove(&(fetch.due, handle));
         for waiter in &fetch.waiters {
@@ -220,143 +195,153 @@ impl Fetches {
     fn is_empty(&self) -> bool {
         self.by_handle.is_empty()
     }
-}
 
-impl Engine {
-    /// Fetches an object from the network, without querying the store. Ends with [`Event::Fetched`]
-    /// or [`Event::FetchFailed`], unless it is cancelled: after `fetch_timeout` without progress,
-    /// and in any case after eight times that and one second per 64 KiB received.
-    pub fn fetch(&mut self, now: Instant, id: AtomId, kind: PayloadType) -> FetchId {
-        self.start_fetch(now, (id, kind, ListLimit::MAX, false), None)
+    /// Returns the state of a peer that a fetch has asked.
+    fn asked(&self, handle: Handle, key: &PublicKey) -> Option<&AskedPeer> {
+        self.by_handle.get(&handle)?.asked.get(key)
     }
 
-    /// Fetches an atom. `from` is asked first, then known providers and the nearest peers.
-    pub fn fetch_atom(&mut self, now: Instant, id: AtomId, from: Option<PublicKey>) -> FetchId {
-        let object = (id, PayloadType::ATOM, ListLimit::MAX, false);
-        self.start_fetch(now, object, from)
+    fn asked_mut(&mut self, handle: Handle, key: &PublicKey) -> Option<&mut AskedPeer> {
+        self.by_handle.get_mut(&handle)?.asked.get_mut(key)
     }
 
-    /// Fetches a list of at most `limit`: a larger list fails with [`FetchError::TooLarge`]. `from`
-    /// is asked first, then known providers and the nearest peers.
-    pub fn fetch_list(
+    /// Starts a fetch, or joins one of the same object that is under way. Reports fetches that end
+    /// at once. `timeout` is the time that a fetch may go without progress; zero disables fetching.
+    fn start(
         &mut self,
         now: Instant,
-        id: AtomId,
-        limit: ListLimit,
-        from: Option<PublicKey>,
-    ) -> FetchId {
-        self.start_fetch(now, (id, PayloadType::LIST, limit, false), from)
-    }
-
-    /// Fetches the beginning of a list: as much as `limit` allows, and, if it arrives slowly, as
-    /// much as arrived in eight times `fetch_timeout`. So the cost of a list while it is assembled
-    /// is chosen by the caller, and not by the peers that serve it. `from` is asked first, then
-    /// known providers and the nearest peers.
-    pub fn fetch_list_part(
-        &mut self,
-        now: Instant,
-        id: AtomId,
-        limit: ListLimit,
-        from: Option<PublicKey>,
-    ) -> FetchId {
-        self.start_fetch(now, (id, PayloadType::LIST, limit, true), from)
-    }
-
-    /// Starts a fetch, or joins one of the same object that is under way.
-    fn start_fetch(&mut self, now: Instant, object: Object, from: Option<PublicKey>) -> FetchId {
-        let (id, kind, limit, is_part) = object;
-        let fetch_id = FetchId(self.fetches.next_id);
-        self.fetches.next_id += 1;
+        request: FetchRequest,
+        timeout: Duration,
+        out: &mut Output,
+    ) -> (FetchId, Start) {
+        let FetchRequest { id, kind, from, .. } = request;
+        let fetch = FetchId(self.next_id);
+        self.next_id += 1;
+        let atoms = LinkedAtoms::new(id);
         if id.is_zero() && kind == PayloadType::LIST {
-            let event = Event::Fetched {
-                fetch: fetch_id,
+            out.report(Event::Fetched {
+                fetch,
                 id,
                 kind,
-                atoms: Vec::new(),
+                atoms,
                 from: None,
-            };
-            self.push_event(event);
-            return fetch_id;
+            });
+            return (fetch, Start::Ended);
         }
         let is_known = matches!(kind, PayloadType::ATOM | PayloadType::LIST);
-        if id.is_zero() || !is_known || self.config.fetch_timeout.is_zero() {
-            self.push_event(Event::FetchFailed {
-                fetch: fetch_id,
+        if id.is_zero() || !is_known || timeout.is_zero() {
+            let error = FetchError::NotFound;
+            out.report(Event::FetchFailed {
+                fetch,
                 id,
-                atoms: Vec::new(),
-                error: FetchError::NotFound,
+                atoms,
+                error,
             });
-            return fetch_id;
+            return (fetch, Start::Ended);
         }
-        let running = self.fetches.by_object.get(&object).copied();
-        let is_full = match running.and_then(|handle| self.fetches.by_handle.get_mut(&handle)) {
-            Some(fetch) if fetch.waiters.len() < MAX_FETCH_WAITERS => {
-                fetch.waiters.push(fetch_id);
+        let running = self.by_object.get(&request.object()).copied();
+        let is_full = match running.and_then(|handle| self.by_handle.get_mut(&handle)) {
+            Some(running) if running.waiters.len() < MAX_FETCH_WAITERS => {
+                running.waiters.push(fetch);
                 false
             }
             Some(_) => true,
-            None => self.fetches.by_handle.len() >= MAX_FETCHES && !self.end_fetch_for(from),
+            None => self.by_handle.len() >= MAX_FETCHES && !self.end_one_for(from, out),
         };
         if is_full {
-            self.push_event(Event::FetchFailed {
-                fetch: fetch_id,
+            let error = FetchError::TooMany;
+            out.report(Event::FetchFailed {
+                fetch,
                 id,
-                atoms: Vec::new(),
-                error: FetchError::TooMany,
+                atoms,
+                error,
             });
-            return fetch_id;
+            return (fetch, Start::Ended);
         }
-        let handle = running.unwrap_or_else(|| {
-            let timeout = self.config.fetch_timeout;
-            let deadline = now + timeout;
-            let ends = now + timeout.saturating_mul(FETCH_TIMEOUTS);
-            self.fetches.insert(Fetch {
-                id,
-                kind,
-                limit,
-                is_part,
-                wanted: id,
-                from,
-                preferred: Vec::new(),
-                asked: BTreeMap::new(),
-                named_again: Vec::new(),
-                has_tried: false,
-                waiters: Vec::from([fetch_id]),
-                deadline,
-                ends,
-                due: deadline,
-                atoms: Vec::new(),
-                bytes: 0,
-            })
+        if let Some(handle) = running {
+            self.by_waiter.insert(fetch, handle);
+            return (fetch, Start::Joined(handle));
+        }
+        let deadline = now + timeout;
+        let handle = self.insert(Fetch {
+            request,
+            wanted: id,
+            preferred: Vec::new(),
+            asked: BTreeMap::new(),
+            named_again: Vec::new(),
+            has_tried: false,
+            waiters: Vec::from([fetch]),
+            deadline,
+            ends: now + timeout.saturating_mul(FETCH_TIMEOUTS),
+            due: deadline,
+            atoms,
+            bytes: 0,
         });
-        self.fetches.by_waiter.insert(fetch_id, handle);
-        if running.is_none() {
-            self.ask_first(now, handle, from);
-        } else if let Some(peer) = from {
-            self.prefer(now, handle, peer);
-        }
-        fetch_id
+        self.by_waiter.insert(fetch, handle);
+        (fetch, Start::New(handle))
     }
 
     /// Ends a fetch so that there is room for one caused by `from`: the latest fetch of the peer
     /// that most fetches count against. Returns `false` if none has more than `from` would have.
-    fn end_fetch_for(&mut self, from: Option<PublicKey>) -> bool {
+    fn end_one_for(&mut self, from: Option<PublicKey>, out: &mut Output) -> bool {
         let mut counts: BTreeMap<Option<PublicKey>, usize> = BTreeMap::new();
-        for fetch in self.fetches.by_handle.values() {
-            *counts.entry(fetch.from).or_default() += 1;
+        for fetch in self.by_handle.values() {
+            *counts.entry(fetch.request.from).or_default() += 1;
         }
         let own = counts.get(&from).copied().unwrap_or(0);
         let most = counts.into_iter().max_by_key(|(_, count)| *count);
         let Some((heaviest, _)) = most.filter(|(_, count)| *count > own + 1) else {
             return false;
         };
-        let mut latest = self.fetches.by_handle.iter().rev();
-        let latest = latest.find(|(_, fetch)| fetch.from == heaviest);
+        let mut latest = self.by_handle.iter().rev();
+        let latest = latest.find(|(_, fetch)| fetch.request.from == heaviest);
         let handle = latest.map(|(handle, _)| *handle);
         handle.is_some_and(|handle| {
-            self.fail(handle, FetchError::TooMany);
+            self.fail(handle, FetchError::TooMany, out);
             true
         })
+    }
+
+    /// Ends a fetch without an event, for one caller; returns `false` if it is not under way.
+    fn cancel(&mut self, fetch_id: FetchId) -> bool {
+        let Some(handle) = self.by_waiter.remove(&fetch_id) else {
+            return false;
+        };
+        if let Some(fetch) = self.by_handle.get_mut(&handle) {
+            fetch.waiters.retain(|waiter| *waiter != fetch_id);
+            if fetch.waiters.is_empty() {
+                self.remove(handle);
+            }
+        }
+        true
+    }
+}
+
+/// Beginning of a fetch.
+enum Start {
+    /// The fetch has ended at once, and was reported.
+    Ended,
+    /// No other caller fetches the object.
+    New(Handle),
+    /// Another caller fetches the same object already.
+    Joined(Handle),
+}
+
+impl Engine {
+    /// Fetches an object from the network, without querying the store. Ends with [`Event::Fetched`]
+    /// or [`Event::FetchFailed`], unless it is cancelled: after `fetch_timeout` without progress,
+    /// and in any case after eight times that and one second per 64 KiB received.
+    pub fn fetch(&mut self, now: Instant, request: FetchRequest) -> FetchId {
+        let timeout = self.config.fetch_timeout;
+        let (fetch, start) = self.fetches.start(now, request, timeout, &mut self.out);
+        match (start, request.from) {
+            (Start::New(handle), from) => self.ask_first(now, handle, from),
+            (Start::Joined(handle), Some(peer)) => {
+                self.prefer(now, handle, peer);
+            }
+            (Start::Joined(_), None) | (Start::Ended, _) => {}
+        }
+        fetch
     }
 
     /// Asks `peer`, which reportedly has the object, as well, and prefers it for the rest of a
@@ -368,21 +353,148 @@ impl Engine {
 
     /// Ends a fetch without an event; returns `false` if it is not under way.
     pub fn cancel(&mut self, fetch_id: FetchId) -> bool {
-        let Some(handle) = self.fetches.by_waiter.remove(&fetch_id) else {
-            return false;
-        };
-        if let Some(fetch) = self.fetches.by_handle.get_mut(&handle) {
-            fetch.waiters.retain(|waiter| *waiter != fetch_id);
-            if fetch.waiters.is_empty() {
-                self.fetches.remove(handle);
-            }
-        }
-        true
+        self.fetches.cancel(fetch_id)
     }
 
     /// Returns the number of fetches under way; a shared fetch counts once.
     #[must_use]
     pub fn pending_fetches(&self) -> usize {
         self.fetches.by_handle.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::EngineConfig;
+    use super::*;
+    use crate::atom::{Atom, HashedAtom, bytes_list};
+    use crate::crypto::SecretKey;
+    use crate::wire::object::Found;
+
+    const TIMEOUT: Duration = Duration::from_secs(2);
+
+    fn output() -> Output {
+        let config = EngineConfig::new(SecretKey::from_bytes([1; 32]), 7);
+        Output::new(&config, PublicKey::new([1; 32]), &[2; 32])
+    }
+
+    fn key(n: u8) -> PublicKey {
+        PublicKey::new([n; 32])
+    }
+
+    fn start(fetches: &mut Fetches, request: FetchRequest, out: &mut Output) -> (FetchId, Start) {
+        fetches.start(Instant::ZERO, request, TIMEOUT, out)
+    }
+
+    fn answer(atoms: &[Atom]) -> Found {
+        Found::List(atoms.iter().cloned().map(HashedAtom::new).collect())
+    }
+
+    #[test]
+    fn callers_share_a_fetch_of_the_same_object_and_extent() {
+        let (mut fetches, mut out) = (Fetches::default(), output());
+        let request = FetchRequest::list(AtomId::new([1; 32]));
+        let (first, start_of_first) = start(&mut fetches, request, &mut out);
+        let Start::New(handle) = start_of_first else {
+            panic!("a new fetch");
+        };
+        let (second, joined) = start(&mut fetches, request.first_from(Some(key(1))), &mut out);
+        assert!(matches!(joined, Start::Joined(it) if it == handle));
+        let limit = ListLimit { atoms: 1, bytes: 1 };
+        let part = FetchRequest::beginning(request.id, limit);
+        assert!(matches!(
+            start(&mut fetches, part, &mut out).1,
+            Start::New(_)
+        ));
+        assert_eq!(fetches.by_handle.len(), 2);
+        assert!(fetches.cancel(first) && !fetches.cancel(first));
+        assert_eq!(fetches.by_handle.len(), 2, "the second caller waits");
+        assert!(fetches.cancel(second));
+        assert_eq!(fetches.by_handle.len(), 1);
+    }
+
+    #[test]
+    fn list_is_assembled_from_answers_and_reported_to_each_caller() {
+        let (mut fetches, mut out) = (Fetches::default(), output());
+        let (head, atoms) = bytes_list(&[b"a", b"b", b"c"]);
+        let request = FetchRequest::list(head);
+        let (_, Start::New(handle)) = start(&mut fetches, request, &mut out) else {
+            panic!("a new fetch");
+        };
+        start(&mut fetches, request, &mut out);
+        // The last atom is not linked to the first.
+        let found = answer(&[atoms[0].clone(), atoms[2].clone()]);
+        let rest = fetches.take_found(Instant::ZERO, handle, &key(2), (&found, TIMEOUT), &mut out);
+        assert_eq!(rest, Some(PayloadType::LIST));
+        assert_eq!(fetches.wanting(&atoms[0].next()), [handle]);
+        assert!(fetches.wanting(&head).is_empty() && out.poll_event().is_none());
+        let found = answer(&atoms[1..]);
+        let rest = fetches.take_found(Instant::ZERO, handle, &key(3), (&found, TIMEOUT), &mut out);
+        assert_eq!(rest, None);
+        for _ in 0..2 {
+            let Some(Event::Fetched {
+                atoms: got, from, ..
+            }) = out.poll_event()
+            else {
+                panic!("fetched");
+            };
+            assert_eq!((got.into_atoms(), from), (atoms.clone(), Some(key(3))));
+        }
+        assert!(fetches.is_empty() && fetches.deadline().is_none());
+        assert!(fetches.by_waiter.is_empty() && fetches.by_wanted.is_empty());
+    }
+
+    #[test]
+    fn list_beyond_its_limit_fails_or_ends_with_its_beginning() {
+        let (head, atoms) = bytes_list(&[b"a", b"b", b"c"]);
+        let bytes = ListLimit::MAX.bytes;
+        let limit = ListLimit { atoms: 2, bytes };
+        for is_part in [false, true] {
+            let (mut fetches, mut out) = (Fetches::default(), output());
+            let request = if is_part {
+                FetchRequest::beginning(head, limit)
+            } else {
+                FetchRequest::list_within(head, limit)
+            };
+            let (_, Start::New(handle)) = start(&mut fetches, request, &mut out) else {
+                panic!("a new fetch");
+            };
+            let found = (&answer(&atoms), TIMEOUT);
+            fetches.take_found(Instant::ZERO, handle, &key(2), found, &mut out);
+            match out.poll_event() {
+                Some(Event::Fetched { atoms, .. }) => assert!(is_part && atoms.len() == 2),
+                Some(Event::FetchFailed { atoms, error, .. }) => {
+                    assert!(!is_part && atoms.len() == 2);
+                    assert_eq!(error, FetchError::TooLarge);
+                }
+                other => panic!("{other:?}"),
+            }
+            assert!(fetches.is_empty());
+        }
+    }
+
+    #[test]
+    fn full_table_ends_the_latest_fetch_of_the_peer_with_most() {
+        let (mut fetches, mut out) = (Fetches::default(), output());
+        let request = |n: usize, from: u8| {
+            let mut id = [1; 32];
+            id[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            FetchRequest::atom(AtomId::new(id)).first_from(Some(key(from)))
+        };
+        let mut last = None;
+        for n in 0..MAX_FETCHES {
+            last = Some(start(&mut fetches, request(n, 1), &mut out).0);
+        }
+        let (refused, ended) = start(&mut fetches, request(MAX_FETCHES, 1), &mut out);
+        assert!(matches!(ended, Start::Ended));
+        let (_, new) = start(&mut fetches, request(MAX_FETCHES, 2), &mut out);
+        assert!(matches!(new, Start::New(_)));
+        assert_eq!(fetches.by_handle.len(), MAX_FETCHES);
+        for expected in [Some(refused), last] {
+            let Some(Event::FetchFailed { fetch, error, .. }) = out.poll_event() else {
+                panic!("failed");
+            };
+            assert_eq!((Some(fetch), error), (expected, FetchError::TooMany));
+        }
     }
 }

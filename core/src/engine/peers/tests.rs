@@ -34,7 +34,7 @@ fn full_table_evicts_unvalidated_peers_and_keeps_validated_ones() {
     for n in 1..=most {
         peers.set_validated(
             &key(n),
-            SocketAddr::from((core::net::Ipv4Addr::from_bits(0x0a00_0000 + n), 1)),
+            SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + n), 1)),
         );
     }
     assert_eq!((peers.len(), peers.registered()), (MAX_PEERS, MAX_PEERS));
@@ -68,7 +68,7 @@ fn full_table_evicts_unvalidated_peers_and_keeps_validated_ones() {
 fn newcomers_have_a_grace_period_before_eviction() {
     let mut peers = Peers::new(PublicKey::new([0; 32]));
     let places = u32::try_from(MAX_PEERS).unwrap();
-    let address = |n: u32| SocketAddr::from((core::net::Ipv4Addr::from_bits(0x0a00_0000 + n), 1));
+    let address = |n: u32| SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + n), 1));
     for n in 0..places {
         add(&mut peers, n, [127, 0, 0, 1]).unwrap();
         peers.set_validated(&key(n), address(n));

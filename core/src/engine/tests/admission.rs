@@ -4,7 +4,7 @@ use super::net::key;
 use super::scripted::{Scripted, Stage};
 use super::unknown_peer;
 use crate::atom::AtomId;
-use crate::engine::{DropReason, contact, limits};
+use crate::engine::{DropReason, FetchRequest, contact, limits};
 use crate::wire::message::Topic;
 use crate::wire::object::{Action, PayloadType, Request};
 use crate::wire::routing_table::Network;
@@ -107,7 +107,9 @@ fn peer_at_a_private_address_cannot_refer_us_to_loopback() {
         .write(&mut content);
         let put = stage.peers[peer].sealed(&me, Topic::ObjectRequest, &content);
         stage.deliver(peer, &put);
-        stage.engine.fetch(stage.now, id, PayloadType::ATOM);
+        stage
+            .engine
+            .fetch(stage.now, FetchRequest::new(id, PayloadType::ATOM));
         stage.run(SECOND);
         let is_sent = stage.stray.iter().any(|(to, _)| *to == named);
         assert_eq!(is_sent, is_contacted, "{from} {named}");

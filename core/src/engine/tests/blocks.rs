@@ -4,7 +4,7 @@ use super::net::{Net, at, config, key};
 use super::scripted::{Scripted, Stage, atom};
 use super::unknown_peer;
 use crate::atom::AtomId;
-use crate::engine::{Event, limits};
+use crate::engine::{Event, FetchRequest, limits};
 use crate::wire::handshake::{Block, ChainIdentity, MAGIC};
 use crate::wire::message::{Body, Message, write_handshake};
 use crate::wire::packet::{Draft, Packet};
@@ -284,7 +284,7 @@ fn mark_from_another_address_is_ignored() {
             let ping = stage.peers[reference].ping(&me, None);
             stage.deliver(reference, &ping);
             let now = stage.now;
-            stage.engine.fetch_atom(now, atom(1).id(), None);
+            stage.engine.fetch(now, FetchRequest::atom(atom(1).id()));
             stage.run(3 * SECOND);
         }
         let asked = stage.peers[reference].requests();

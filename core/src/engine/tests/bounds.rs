@@ -4,7 +4,7 @@ use super::net::{Net, at, config, key, secret};
 use super::scripted::{Scripted, Stage};
 use super::unknown_peer;
 use crate::atom::{Atom, AtomId, MemoryStore};
-use crate::engine::{DropReason, Engine, FetchError, limits};
+use crate::engine::{DropReason, Engine, FetchError, FetchRequest, limits};
 use crate::time::Instant;
 use crate::wire::message::Topic;
 use crate::wire::object::PayloadType;
@@ -49,9 +49,9 @@ fn flood_of_fresh_keys_is_bounded() {
     assert!(engine.stats().agreements <= burst + refilled);
     assert!(engine.stats().dropped(DropReason::KeyBudget) > 0);
     assert!(engine.peers.len() <= limits::MAX_PEERS);
-    assert!(engine.credits.len() <= limits::MAX_CREDITS);
+    assert!(engine.out.credits.len() <= limits::MAX_CREDITS);
     assert!(engine.handshakes.len() <= limits::MAX_HANDSHAKE_ANSWERS);
-    assert!(engine.probe_timers.len() <= limits::MAX_PEERS * 2);
+    assert!(engine.validation.timers() <= limits::MAX_PEERS * 2);
     // All of them are silent from now on, and are evicted.
     for _ in 0..200 {
         now = now + 10 * SECOND;
@@ -59,7 +59,10 @@ fn flood_of_fresh_keys_is_bounded() {
         while engine.poll_transmit(&mut buffer).is_some() {}
     }
     assert_eq!((engine.peers.len(), engine.peer_count()), (0, 0));
-    assert_eq!((engine.credits.len(), engine.probe_timers.len()), (0, 0));
+    assert_eq!(
+        (engine.out.credits.len(), engine.validation.timers()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -333,7 +336,10 @@ fn full_outgoing_queue_drops() {
     let now = net.now;
     let engine = net.engine(1);
     for n in 0..50 {
-        engine.fetch(now, AtomId::new([n + 1; 32]), PayloadType::ATOM);
+        engine.fetch(
+            now,
+            FetchRequest::new(AtomId::new([n + 1; 32]), PayloadType::ATOM),
+        );
     }
     assert!(engine.outgoing_bytes() <= 500);
     assert!(engine.stats().dropped(DropReason::OutgoingFull) >= 45);
@@ -345,7 +351,10 @@ fn fetches_are_bounded() {
     for n in 0..limits::MAX_FETCHES + 10 {
         let mut id = [1; 32];
         id[..8].copy_from_slice(&(n as u64).to_be_bytes());
-        engine.fetch(Instant::ZERO, AtomId::new(id), PayloadType::ATOM);
+        engine.fetch(
+            Instant::ZERO,
+            FetchRequest::new(AtomId::new(id), PayloadType::ATOM),
+        );
     }
     assert_eq!(engine.pending_fetches(), limits::MAX_FETCHES);
     let mut refused = 0;
@@ -423,14 +432,23 @@ fn fetches_caused_by_one_peer_leave_room_for_others() {
     let mut engine = Engine::new(config(1), [1; 32], Instant::ZERO);
     let id = |n: usize| AtomId::new(crate::crypto::hash(&n.to_be_bytes()));
     for n in 0..2 * limits::MAX_FETCHES {
-        engine.fetch_atom(Instant::ZERO, id(n), Some(key(2)));
+        engine.fetch(
+            Instant::ZERO,
+            FetchRequest::atom(id(n)).first_from(Some(key(2))),
+        );
     }
     assert_eq!(engine.pending_fetches(), limits::MAX_FETCHES);
     while engine.poll_event().is_some() {}
     let mut honest = Vec::new();
     for n in 0..100 {
-        honest.push(engine.fetch_atom(Instant::ZERO, id(1_000_000 + n), Some(key(3))));
-        honest.push(engine.fetch(Instant::ZERO, id(2_000_000 + n), PayloadType::ATOM));
+        honest.push(engine.fetch(
+            Instant::ZERO,
+            FetchRequest::atom(id(1_000_000 + n)).first_from(Some(key(3))),
+        ));
+        honest.push(engine.fetch(
+            Instant::ZERO,
+            FetchRequest::new(id(2_000_000 + n), PayloadType::ATOM),
+        ));
     }
     assert_eq!(engine.pending_fetches(), limits::MAX_FETCHES);
     let mut ended = 0;

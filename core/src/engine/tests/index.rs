@@ -5,7 +5,7 @@ use super::scripted::{Scripted, Stage, atom};
 use super::unknown_peer;
 use crate::atom::{Atom, AtomId};
 use crate::crypto::PublicKey;
-use crate::engine::{DropReason, contact, limits};
+use crate::engine::{DropReason, FetchRequest, contact, limits};
 use crate::wire::message::Topic;
 use crate::wire::object::{Action, Answer, PayloadType, Request, Response};
 use crate::wire::routing_table::Distance;
@@ -185,7 +185,9 @@ fn referrer_of_a_peer_with_dead_records_is_asked_again() {
     let contact_of = |stage: &Stage, of: usize| (stage.peers[of].key(), stage.peers[of].address);
     stage.peers[misled].redirects = (0..8).map(dead).collect();
     stage.peers[referrer].redirects = [provider, misled].map(|of| contact_of(&stage, of)).to_vec();
-    stage.engine.fetch(stage.now, wanted, PayloadType::ATOM);
+    stage
+        .engine
+        .fetch(stage.now, FetchRequest::new(wanted, PayloadType::ATOM));
     stage.run(2 * SECOND);
     assert_eq!(stage.fetched(), [Ok(1)]);
 }

@@ -4,7 +4,7 @@ use super::net::{Net, at, config, key, secret};
 use super::unknown_peer;
 use crate::atom::AtomId;
 use crate::engine::limits::WANTED_PEERS;
-use crate::engine::{DropReason, Engine, Event, RemoveReason};
+use crate::engine::{DropReason, Engine, Event, FetchRequest, RemoveReason};
 use crate::wire::message::{Body, HEADER_BYTES, Message, Topic};
 use crate::wire::network_group::NetworkGroup;
 use crate::wire::packet::{NONCE_BYTES, Packet};
@@ -391,8 +391,7 @@ fn nodes_connect_over_ipv6_and_send_no_requests_to_reference_nodes() {
     assert_eq!(lengths, [43 + super::super::IPV6_MARK.len()]);
     net.node_at(address(1)).engine.fetch(
         now,
-        AtomId::new([1; 32]),
-        crate::wire::object::PayloadType::ATOM,
+        FetchRequest::new(AtomId::new([1; 32]), crate::wire::object::PayloadType::ATOM),
     );
     net.run(3 * SECOND);
     assert_eq!(net.sent_to(address(9), 0).len(), 1);

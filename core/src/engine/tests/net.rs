@@ -4,7 +4,7 @@
 use super::reference::Reference;
 use crate::atom::{Atom, AtomId, MemoryStore};
 use crate::crypto::{PublicKey, SecretKey};
-use crate::engine::{DropReason, Engine, EngineConfig, Event, FetchError};
+use crate::engine::{DropReason, Engine, EngineConfig, Event, FetchError, FetchRequest};
 use crate::time::Instant;
 use crate::wire::object::PayloadType;
 use alloc::boxed::Box;
@@ -147,7 +147,9 @@ impl Net {
     }
 
     pub(super) fn fetch(&mut self, n: u8, id: AtomId, kind: PayloadType) {
-        self.with(n, |engine, now| engine.fetch(now, id, kind));
+        self.with(n, |engine, now| {
+            engine.fetch(now, FetchRequest::new(id, kind))
+        });
     }
 
     /// Puts a packet on the wire.
@@ -245,7 +247,7 @@ impl Net {
         let events = self.node(n).events.iter();
         events
             .filter_map(|event| match event {
-                Event::Fetched { atoms, .. } => Some(Ok(atoms.clone())),
+                Event::Fetched { atoms, .. } => Some(Ok(atoms.to_vec())),
                 Event::FetchFailed { error, .. } => Some(Err(*error)),
                 _ => None,
             })

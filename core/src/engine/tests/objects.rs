@@ -2,7 +2,7 @@
 
 use super::net::{Net, at, config, key};
 use crate::atom::{Atom, AtomId, bytes_list};
-use crate::engine::{FetchError, ListLimit};
+use crate::engine::{FetchError, FetchRequest, ListLimit};
 use crate::wire::object::PayloadType;
 use crate::wire::routing_table::Distance;
 use alloc::vec;
@@ -96,7 +96,9 @@ fn list_beyond_the_limit_of_its_fetch_fails() {
     // An atom is never cut, so the last one may exceed the limit of bytes.
     for (atoms, bytes) in [(2, bytes), (3, bytes / 2), (3, bytes)] {
         let limit = ListLimit { atoms, bytes };
-        net.with(1, |engine, now| engine.fetch_list(now, head, limit, None));
+        net.with(1, |engine, now| {
+            engine.fetch(now, FetchRequest::list_within(head, limit))
+        });
     }
     net.fetch(1, head, LIST);
     net.run(SECOND);
@@ -127,7 +129,7 @@ fn list_part_ends_at_the_limit_or_at_the_first_missing_atom() {
         (torn_atoms[2].id(), limit(300, 1 << 20)),
     ] {
         net.with(1, |engine, now| {
-            engine.fetch_list_part(now, id, limit, None)
+            engine.fetch(now, FetchRequest::beginning(id, limit))
         });
     }
     net.run(10 * SECOND);
@@ -162,7 +164,7 @@ fn preferred_peer_is_asked_although_others_are_nearer() {
     net.run(5 * SECOND);
     assert_eq!(net.fetched(1), [Err(FetchError::NotFound)]);
     let asked = net.with(1, |engine, now| {
-        let fetch = engine.fetch(now, id, ATOM);
+        let fetch = engine.fetch(now, FetchRequest::new(id, ATOM));
         (engine.prefer_peer(now, fetch, &key(holder)), fetch)
     });
     assert!(asked.0);
@@ -299,7 +301,7 @@ fn lost_packets_are_sent_again() {
 fn cancelled_fetch_reports_nothing() {
     let mut net = Net::of_ours(1);
     let fetch = net.with(1, |engine, now| {
-        engine.fetch(now, AtomId::new([1; 32]), ATOM)
+        engine.fetch(now, FetchRequest::new(AtomId::new([1; 32]), ATOM))
     });
     assert!(net.engine(1).cancel(fetch) && !net.engine(1).cancel(fetch));
     net.run(5 * SECOND);

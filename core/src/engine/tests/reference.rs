@@ -244,7 +244,8 @@ impl Reference {
             Answer::Found => {
                 let found = Found::decode(&id, response.data).expect("the requested object");
                 self.wanted.remove(&id);
-                self.got.extend(found.atoms().iter().cloned());
+                let atoms = found.atoms().iter();
+                self.got.extend(atoms.map(|hashed| hashed.atom().clone()));
             }
             Answer::Provider => {
                 let contact = Contact::decode(response.data).expect("a contact");

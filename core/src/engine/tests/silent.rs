@@ -4,7 +4,7 @@ use super::net::{Net, at, key};
 use super::scripted::{Scripted, Stage, atom};
 use crate::atom::{Atom, AtomId, bytes_list};
 use crate::engine::limits::SILENT_TRIAL_INTERVAL;
-use crate::engine::{FetchError, ListLimit};
+use crate::engine::{FetchError, FetchRequest, ListLimit};
 use crate::wire::message::Topic;
 use crate::wire::object::{PayloadType, Response};
 use crate::wire::routing_table::Distance;
@@ -84,9 +84,15 @@ fn preferred_peer_is_asked_first_and_alone_for_every_kind_of_fetch() {
     }
     let now = stage.now;
     let limit = ListLimit::MAX;
-    stage.engine.fetch_atom(now, id, from);
-    stage.engine.fetch_list(now, head, limit, from);
-    stage.engine.fetch_list_part(now, head, limit, from);
+    stage
+        .engine
+        .fetch(now, FetchRequest::atom(id).first_from(from));
+    stage
+        .engine
+        .fetch(now, FetchRequest::list_within(head, limit).first_from(from));
+    stage
+        .engine
+        .fetch(now, FetchRequest::beginning(head, limit).first_from(from));
     stage.carry();
     // It serves lists an atom at a time.
     assert_eq!(stage.fetched(), [Ok(1), Ok(2), Ok(2)]);
@@ -107,7 +113,9 @@ fn preferred_peer_without_the_object_does_not_delay_others() {
         stage.peers[0].answers_gets = answers;
         let from = Some(stage.peers[0].key());
         let started = stage.now;
-        stage.engine.fetch_atom(started, id, from);
+        stage
+            .engine
+            .fetch(started, FetchRequest::atom(id).first_from(from));
         while stage.fetched().is_empty() {
             stage.run(Duration::from_millis(10));
         }
@@ -125,7 +133,7 @@ fn silent_peers_lose_their_rank_until_they_answer_a_request() {
     loop {
         let id = far(&mut stage, honest, 100 * rounds);
         let now = stage.now;
-        stage.engine.fetch_atom(now, id, None);
+        stage.engine.fetch(now, FetchRequest::atom(id));
         stage.run(3 * SECOND);
         rounds += 1;
         if stage.fetched().last() == Some(&Ok(1)) {
@@ -150,7 +158,7 @@ fn silent_peers_lose_their_rank_until_they_answer_a_request() {
     for n in 0..100 {
         let id = far(&mut stage, honest, 10_000 + 100 * n);
         let now = stage.now;
-        stage.engine.fetch_atom(now, id, None);
+        stage.engine.fetch(now, FetchRequest::atom(id));
         stage.carry();
         assert_eq!(stage.fetched().last(), Some(&Ok(1)), "fetch {n}");
         stage.run(SECOND / 10);
@@ -179,7 +187,7 @@ fn silent_peers_lose_their_rank_until_they_answer_a_request() {
     stage.peers[back].got.clear();
     for id in ids {
         let now = stage.now;
-        stage.engine.fetch_atom(now, id, None);
+        stage.engine.fetch(now, FetchRequest::atom(id));
         stage.run(SECOND / 10);
     }
     assert_eq!(stage.peers[back].requests(), 20);
@@ -199,7 +207,7 @@ fn silent_peers_get_no_referrals_and_no_advertisements() {
         stage.peers[*n].answers_gets = false;
     }
     let now = stage.now;
-    stage.engine.fetch_atom(now, atom(1).id(), None);
+    stage.engine.fetch(now, FetchRequest::atom(atom(1).id()));
     stage.run(3 * SECOND);
     assert_eq!(peers.iter().filter(|n| silent(&stage, **n)).count(), 5);
     // An id to which silent peers are nearest, and the one that answers nearer than we are.
@@ -250,7 +258,7 @@ fn lost_answers_do_not_make_a_peer_silent_for_long() {
     let only = stage.join(peer(1));
     stage.peers[only].answers_gets = false;
     let now = stage.now;
-    stage.engine.fetch_atom(now, atom(1).id(), None);
+    stage.engine.fetch(now, FetchRequest::atom(atom(1).id()));
     stage.run(2 * SECOND);
     let key = stage.peers[only].key();
     assert!(stage.engine.peers.is_silent(&key));
@@ -258,7 +266,7 @@ fn lost_answers_do_not_make_a_peer_silent_for_long() {
     stage.peers[only].answers_gets = true;
     stage.peers[only].store.insert(atom(2));
     let now = stage.now;
-    stage.engine.fetch_atom(now, atom(2).id(), None);
+    stage.engine.fetch(now, FetchRequest::atom(atom(2).id()));
     stage.carry();
     assert_eq!(stage.fetched(), [Err(FetchError::Timeout), Ok(1)]);
     assert!(!stage.engine.peers.is_silent(&key));
@@ -271,13 +279,17 @@ fn preference_of_every_caller_counts() {
     let now = stage.now;
     for n in 1..=4 {
         let from = Some(stage.peers[n].key());
-        stage.engine.fetch_atom(now, id, from);
+        stage
+            .engine
+            .fetch(now, FetchRequest::atom(id).first_from(from));
     }
     stage.run(SECOND / 20);
     assert!(stage.fetched().is_empty());
     let from = Some(stage.peers[honest].key());
     let now = stage.now;
-    stage.engine.fetch_atom(now, id, from);
+    stage
+        .engine
+        .fetch(now, FetchRequest::atom(id).first_from(from));
     stage.carry();
     assert_eq!(stage.fetched(), [Ok(1); 5]);
 }
@@ -295,7 +307,10 @@ fn list_continues_from_other_peers_when_the_preferred_one_leaves() {
     let from = Some(key(2));
     let first = net.sent.len();
     net.with(1, |engine, now| {
-        engine.fetch_list(now, head, ListLimit::MAX, from)
+        engine.fetch(
+            now,
+            FetchRequest::list_within(head, ListLimit::MAX).first_from(from),
+        )
     });
     net.run(Duration::from_millis(20));
     let before = net.sent.len();

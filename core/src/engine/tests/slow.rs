@@ -2,7 +2,7 @@
 
 use super::scripted::{Scripted, Stage};
 use crate::atom::{Atom, AtomId, AtomKind};
-use crate::engine::{Event, FetchError, limits};
+use crate::engine::{Event, FetchError, FetchRequest, limits};
 use crate::wire::message::Topic;
 use crate::wire::object::{Answer, PayloadType, write_found_atom, write_response_head};
 use alloc::vec::Vec;
@@ -34,9 +34,10 @@ fn serve(atoms: &[Atom], pace: Duration) -> (Duration, Result<usize, (usize, Fet
     stage.meet(peer, None);
     let me = stage.me();
     let began = stage.now;
-    stage
-        .engine
-        .fetch(stage.now, atoms[0].id(), PayloadType::LIST);
+    stage.engine.fetch(
+        stage.now,
+        FetchRequest::new(atoms[0].id(), PayloadType::LIST),
+    );
     for atom in atoms {
         stage.run(pace);
         let mut content = Vec::new();

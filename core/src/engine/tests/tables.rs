@@ -6,8 +6,10 @@ use super::scripted::{Scripted, Stage, atom};
 use super::unknown_peer;
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
+use crate::engine::datagram::Datagram;
+use crate::engine::object_server::nearer;
 use crate::engine::{
-    DropReason, Engine, EngineConfig, Event, IPV6_MARK, LookUp, ObjectSource, limits,
+    DropReason, Engine, EngineConfig, Event, FetchRequest, IPV6_MARK, LookUp, ObjectSource, limits,
 };
 use crate::time::Instant;
 use crate::wire::message::{Topic, write_handshake};
@@ -188,7 +190,7 @@ fn fill_index(stage: &mut Stage, liars: &[usize]) {
 /// Some records are not forwarded: no peer is nearer than the engine.
 fn fill_redirects(stage: &mut Stage, liars: &[usize]) {
     put_many(stage, liars, 2 * limits::MAX_REDIRECTS);
-    assert!(stage.engine.redirects.len() >= limits::MAX_REDIRECTS);
+    assert!(stage.engine.objects.redirects() >= limits::MAX_REDIRECTS);
 }
 
 fn put_many(stage: &mut Stage, liars: &[usize], count: usize) {
@@ -223,7 +225,7 @@ fn put_and_keep(stage: &mut Stage, honest: usize) -> u32 {
 
 /// Returns ids to which another peer is nearer than the engine.
 fn forwarded_ids(stage: &Stage, but: &PublicKey) -> Vec<AtomId> {
-    let is_forwarded = |id: &AtomId| stage.engine.nearer(id, but, 0, |_| true).is_some();
+    let is_forwarded = |id: &AtomId| nearer(&stage.engine.peers, id, but, 0, |_| true).is_some();
     let ids = (5_000_000..).map(id).filter(is_forwarded);
     ids.take(usize::try_from(ASKED).unwrap()).collect()
 }
@@ -394,7 +396,7 @@ fn fill_credits(stage: &mut Stage, liars: &[usize]) {
     let ip = stage.peers[liars[0]].address.ip();
     for n in 0..2 * u32::try_from(limits::MAX_CREDITS).unwrap() {
         let address = SocketAddr::new(ip, 1 + u16::try_from(n % 60_000).unwrap());
-        stage.engine.credits.received(stage.now, address, 43);
+        stage.engine.out.credits.received(stage.now, address, 43);
     }
 }
 
@@ -564,7 +566,8 @@ fn ask_beside_queue(stage: &mut Stage, honest: usize) -> u32 {
         let stored = stage.store.insert(atom(n));
         let content = request(Action::Get(Some(PayloadType::ATOM)), stored, &[]);
         let get = stage.peers[honest].sealed(&me, Topic::ObjectRequest, &content);
-        if stage.engine.is_urgent(from, &get) {
+        let datagram = Datagram::parse(from, &get).unwrap();
+        if stage.engine.is_urgent(&datagram) {
             stage.deliver(honest, &get);
         } else {
             stage.engine.enqueue_datagram(stage.now, from, &get);
@@ -662,7 +665,10 @@ fn cause_fetches(stage: &mut Stage, liars: &[usize]) {
     let count = u32::try_from(limits::MAX_FETCHES).unwrap() + 1_000;
     for (n, key) in (0..count).zip(keys.iter().cycle()) {
         let now = stage.now;
-        stage.engine.fetch_atom(now, id(3_000_000 + n), Some(*key));
+        stage.engine.fetch(
+            now,
+            FetchRequest::atom(id(3_000_000 + n)).first_from(Some(*key)),
+        );
         discard(stage);
     }
     stage.carry();
@@ -673,7 +679,9 @@ fn fetch(stage: &mut Stage, honest: usize) -> u32 {
     let from = stage.peers[honest].key();
     for n in 0..ASKED {
         let id = stage.peers[honest].store.insert(atom(n));
-        stage.engine.fetch_atom(stage.now, id, Some(from));
+        stage
+            .engine
+            .fetch(stage.now, FetchRequest::atom(id).first_from(Some(from)));
         stage.carry();
     }
     let fetched = stage.fetched().into_iter().filter(Result::is_ok).count();

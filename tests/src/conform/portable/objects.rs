@@ -7,7 +7,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
-use astreum_core::atom::Atom;
 use astreum_core::crypto::PublicKey;
 use astreum_core::wire::object::{
     Action, Answer, Contact, Found, PayloadType, Request, Response, write_found_atom,
@@ -108,7 +107,11 @@ fn found_encode(fields: &Fields<'_>) -> Result<String, OpError> {
 fn found_decode(fields: &Fields<'_>) -> Result<String, OpError> {
     let asked = fields.id("atom_id")?;
     let found = Found::decode(&asked, &fields.hex("bytes")?).map_err(OpError::new)?;
-    let atoms: Vec<String> = found.atoms().iter().map(Atom::to_bytes).map(hex).collect();
+    let atoms: Vec<String> = found
+        .atoms()
+        .iter()
+        .map(|hashed| hex(hashed.atom().to_bytes()))
+        .collect();
     Ok(json!({ "atoms": atoms }).to_string())
 }
 

@@ -1,8 +1,8 @@
 //! Tests of plans: how long they stay valid, and the budget of a job.
 
 use super::*;
-use crate::consensus::producer::make::REPLAN;
 use crate::consensus::producer::plan::MIN_ASSEMBLY;
+use crate::consensus::producer::wait::REPLAN;
 use crate::consensus::producer::{MAX_LATENESS, Phase, WALL_INTERVAL};
 
 #[test]
