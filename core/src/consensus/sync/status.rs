@@ -80,6 +80,7 @@ impl fmt::Display for Waiting {
 
 /// Progress of one branch.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SyncProgress {
     /// Head of the branch.
     pub head: AtomId,
