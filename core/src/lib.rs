@@ -53,6 +53,8 @@ mod hex;
 #[cfg(feature = "chain")]
 pub mod integer;
 pub mod machine;
+#[cfg(feature = "serde")]
+mod serde_text;
 pub mod text;
 #[cfg(feature = "engine")]
 pub mod time;

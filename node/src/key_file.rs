@@ -16,7 +16,6 @@ use zeroize::Zeroizing;
 
 use crate::clock;
 use crate::config::{Config, Secret};
-use crate::rpc::hex;
 
 /// Maximum size in bytes of a key file.
 const MAX_FILE_BYTES: u64 = 256;
@@ -168,7 +167,7 @@ pub fn create_file(path: &Path, kind: KeyKind, secret: &Secret) -> Result<(), Ke
         io::ErrorKind::AlreadyExists => failed(Problem::Exists),
         _ => failed(Problem::Io(error)),
     })?;
-    let digits = Zeroizing::new(hex(secret.expose()));
+    let digits = Zeroizing::new(hex::encode(secret.expose()));
     let text = Zeroizing::new(format!("{} {}\n", kind.name(), *digits));
     let written = file
         .write_all(text.as_bytes())
@@ -391,11 +390,11 @@ mod tests {
         // Expected values from the Python package `cryptography`.
         let secret = Secret::new([7; 32]);
         assert_eq!(
-            hex(&KeyKind::Relay.public_key(&secret)),
+            hex::encode(KeyKind::Relay.public_key(&secret)),
             "13be4feaeaf204c7fd3358fc9c00721881d174278128227ec674f37f7fe97b6d"
         );
         assert_eq!(
-            hex(&KeyKind::Validation.public_key(&secret)),
+            hex::encode(KeyKind::Validation.public_key(&secret)),
             "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c"
         );
     }

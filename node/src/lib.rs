@@ -3,18 +3,22 @@
 //!
 //! To embed a node, start at [`Node`]; to run one as the `astreum` command does, at [`daemon`].
 //!
+//! A module imports only those above it in this table:
+//!
 //! | module | contents |
 //! | --- | --- |
 //! | [`clock`] | clocks and entropy of the operating system |
-//! | [`config`], [`key_file`] | validated configuration, and secrets in files |
-//! | [`log`] | JSON lines, rotation, rate limits |
-//! | [`store`] | bounded storage of atoms in memory and on disk, behind one facade |
-//! | [`runtime`] | bounded worker threads |
-//! | [`failure`] | panics of a node's threads |
 //! | [`wait_limit`] | time limits and cancellation of waiting calls |
-//! | [`chain_service`] | state machines that follow, verify and produce blocks |
+//! | [`config`] | options of a node, from raw text to checked values |
+//! | [`log`] | JSON lines, rotation, rate limits |
+//! | [`failure`] | panics of a node's threads |
+//! | [`simd`] | BLAKE3 of many short inputs side by side |
+//! | [`key_file`] | secret keys in files |
+//! | [`store`] | bounded storage of atoms in memory and on disk, behind one facade |
+//! | [`runtime`] | bounded worker threads, mailbox, parallel execution |
 //! | [`net`] | event loop that drives core's engine, seeds, proof of work |
 //! | [`query`] | queries about the chain, answered from atoms |
+//! | [`chain_service`] | thread and files of the components that follow, verify and produce blocks |
 //! | [`node`] | public type of the library |
 //! | [`rpc`] | local requests and replies |
 //! | [`daemon`] | wiring, greeting, shutdown order |

@@ -72,10 +72,15 @@ impl Price {
     /// ```
     #[must_use]
     pub fn reserve(&self, data_bytes: usize) -> Option<Natural> {
-        // A usize has at most 64 bits, and a data length is far below its maximum.
-        let bytes = TRANSACTION_FIXED_BYTES + RESERVED_NUMBER_BYTES + data_bytes as u64;
-        Some(FEE + self.of(bytes)? + self.of(RECEIPT_BYTES)?)
+        Some(FEE + self.of(reserved_bytes(data_bytes))? + self.of(RECEIPT_BYTES)?)
     }
+}
+
+/// Returns the bytes that are reserved for a transaction with `data_bytes` of data. Only one with
+/// long integers has more stored bytes.
+pub(super) const fn reserved_bytes(data_bytes: usize) -> u64 {
+    // A usize has at most 64 bits, and a data length is far below its maximum.
+    TRANSACTION_FIXED_BYTES + RESERVED_NUMBER_BYTES + data_bytes as u64
 }
 
 /// Returns the stored bytes of all atoms of this transaction.

@@ -8,10 +8,10 @@ use super::journal::StateError;
 use super::leader_election::StakeTable;
 use super::record::VERSION;
 use super::record::{Part, write_lists};
-use super::transition::{Outcome, Position, Rejection, State};
+use super::transition::{Outcome, Position, State};
 use super::{
     Address, BURN, Block, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, Receipt, RecordAtoms,
-    Status, TREASURY, Transaction,
+    Status, TREASURY, Transaction, TransactionError,
 };
 use crate::atom::{AtomId, AtomKind, AtomSource, bytes_list};
 use crate::integer::Natural;
@@ -200,7 +200,7 @@ impl<S: AtomSource> Builder<S> {
         &mut self.state
     }
 
-    /// Applies a transaction and adds it to the body. The caller has verified the signature. A
+    /// Applies a transaction that has passed [`Transaction::check`] and adds it to the body. A
     /// rejected transaction is not added and has changed nothing.
     ///
     /// ```
@@ -238,10 +238,10 @@ impl<S: AtomSource> Builder<S> {
     pub fn apply(
         &mut self,
         transaction: &Transaction,
-    ) -> Result<Result<Status, Rejection>, StateError<S::Error>> {
+    ) -> Result<Result<Status, TransactionError>, StateError<S::Error>> {
         let bytes = self.bytes.saturating_add(stored_bytes(transaction));
         if self.len() >= MAX_BLOCK_TRANSACTIONS || bytes > MAX_BLOCK_BYTES {
-            return Ok(Err(Rejection::BlockFull));
+            return Ok(Err(TransactionError::BlockFull));
         }
         match self.state.admit_and_apply(transaction)? {
             Outcome::Applied {
@@ -255,7 +255,7 @@ impl<S: AtomSource> Builder<S> {
                 self.receipts.push(receipt);
                 Ok(Ok(status))
             }
-            Outcome::Rejected(rejection) => Ok(Err(rejection)),
+            Outcome::Rejected(error) => Ok(Err(error)),
         }
     }
 

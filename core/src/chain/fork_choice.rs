@@ -380,6 +380,7 @@ impl Reorganization {
 
 /// Branch above a fork, for the operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Side {
     /// First block of the branch; identifies it in [`ForkChoice::adopt`] and [`ForkChoice::avoid`].
     pub first: AtomId,

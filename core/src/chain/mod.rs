@@ -30,6 +30,7 @@ mod pow;
 mod receipt;
 mod record;
 mod transaction;
+mod transaction_error;
 mod transition;
 mod verify;
 
@@ -55,7 +56,10 @@ pub use pow::{Miner, difficulty, has_work, unsigned_nonce};
 pub use receipt::{Receipt, Status};
 pub use record::{RecordAtoms, RecordError, SignedAtoms, signed_atoms, write_atoms};
 pub use transaction::{Transaction, Unsigned};
-pub use transition::{Outcome, Position, Rejection, Sealed, State, min_new_stake};
+pub use transaction_error::TransactionError;
+#[cfg(feature = "consensus")]
+pub(crate) use transition::check_chain;
+pub use transition::{Outcome, Position, Sealed, State, min_new_stake};
 pub use verify::{
     BlockBytes, ExecutedBody, Invalid, ProposerCheck, Total, VerifyError, check_signatures,
     check_signatures_with, check_signed, read_ids, read_transaction, read_transactions,

@@ -19,6 +19,9 @@ use core::fmt;
 /// Only version of records, in its canonical encoding.
 pub(super) const VERSION: [u8; 1] = [1];
 
+/// Error of an integer with more than [`MAX_INTEGER_BYTES`].
+pub(super) const LONG_INTEGER: &str = "a number has more than 256 bytes";
+
 /// Atoms of a record with their ids, in the order of the reference.
 pub type RecordAtoms = Vec<(AtomId, Atom)>;
 
@@ -311,7 +314,7 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         problem: &'static str,
     ) -> Result<Natural, RecordError<S::Error>> {
         if atom.data().len() > MAX_INTEGER_BYTES {
-            return Err(self.malformed("a number has more than 256 bytes"));
+            return Err(self.malformed(LONG_INTEGER));
         }
         value()
             .filter(|_| atom.kind() == AtomKind::Bytes)

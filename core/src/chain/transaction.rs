@@ -15,6 +15,8 @@ use core::ops::Deref;
 
 /// Type name of the record.
 const NAME: &str = "transaction";
+/// Error of data with more than [`MAX_TRANSACTION_DATA_BYTES`].
+pub(super) const LONG_DATA: &str = "data exceeds 60000 bytes";
 
 /// Content of a transaction, without sender and signature.
 ///
@@ -220,7 +222,7 @@ impl Transaction {
             return Err(reader.malformed("data is not a bytes atom"));
         }
         if data.data().len() > MAX_TRANSACTION_DATA_BYTES {
-            return Err(reader.malformed("data exceeds 60000 bytes"));
+            return Err(reader.malformed(LONG_DATA));
         }
         let content = Unsigned {
             chain_id: reader.integer_le(&chain_id, "chain id is not a canonical integer")?,

@@ -11,11 +11,13 @@
 //! - Money is conserved: the sum of all balances and all open channels changes only by the minted
 //!   amount minus the fees.
 //! - Beyond the reference, [`State::admit_and_apply`] rejects replayed transactions, transactions
-//!   that spend burnt or staked amounts, and transactions that exceed the limits.
+//!   that spend burnt or staked amounts, and new stakes that are too small.
+//! - [`check`] decides everything that precedes the effects.
 
-mod rejection;
+mod check;
 
-pub use rejection::Rejection;
+#[cfg(feature = "consensus")]
+pub(crate) use check::check_chain;
 
 use super::contract::{self, Excess, Measured, Payment, Terms, WalkBudget};
 use super::cost::{self, FEE, Price};
@@ -24,7 +26,8 @@ use super::journal::{Journal, Map, StateError, Value};
 use super::leader_election::StakeTable;
 use super::receipt::ReceiptIds;
 use super::{
-    Account, Address, BURN, Block, Receipt, RecordAtoms, Status, TREASURY, Transaction, channel,
+    Account, Address, BURN, Block, Receipt, RecordAtoms, Status, TREASURY, Transaction,
+    TransactionError, channel,
 };
 use crate::atom::{AtomId, AtomSource};
 use crate::integer::Natural;
@@ -132,7 +135,7 @@ pub enum Outcome {
         receipt_id: AtomId,
     },
     /// The transaction cannot be part of the block.
-    Rejected(Rejection),
+    Rejected(TransactionError),
 }
 
 /// Result of [`State::seal`].
@@ -194,19 +197,9 @@ pub(super) struct Totals {
     staked: Natural,
 }
 
-/// Set of rules by which a transaction is applied.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Rules {
-    /// Rules of the reference.
-    Reference,
-    /// Rules of the reference, and those of this implementation that depend on the transaction's
-    /// effects.
-    Own,
-}
-
 /// Reason that applying a transaction stopped early.
 enum Stop<E> {
-    Rejected(Rejection),
+    Rejected(TransactionError),
     State(StateError<E>),
 }
 
@@ -216,9 +209,9 @@ impl<E> From<StateError<E>> for Stop<E> {
     }
 }
 
-impl<E> From<Rejection> for Stop<E> {
-    fn from(rejection: Rejection) -> Self {
-        Self::Rejected(rejection)
+impl<E> From<TransactionError> for Stop<E> {
+    fn from(error: TransactionError) -> Self {
+        Self::Rejected(error)
     }
 }
 
@@ -262,8 +255,8 @@ impl<S: AtomSource> State<S> {
         self.journal.account(address)
     }
 
-    /// Applies a transaction whose signature the caller has verified: [`State::admit`], then
-    /// [`State::apply`] with the additional rules of this implementation.
+    /// Applies a transaction that has passed [`Transaction::check`]: [`State::check`],
+    /// [`State::check_new_stake`], then the effects, as [`State::apply`] does.
     ///
     /// ```
     /// use astreum_core::chain::{Election, Outcome, Position, Rejection, State, Unsigned};
@@ -298,29 +291,14 @@ impl<S: AtomSource> State<S> {
         &mut self,
         transaction: &Transaction,
     ) -> Result<Outcome, StateError<S::Error>> {
-        match self.admit(transaction)? {
-            Some(rejection) => Ok(Outcome::Rejected(rejection)),
-            None => self.apply_by(transaction, Rules::Own),
+        let reserve = match self.check(transaction)? {
+            Ok(reserve) => reserve,
+            Err(error) => return Ok(Outcome::Rejected(error)),
+        };
+        if let Err(error) = self.check_new_stake(transaction)? {
+            return Ok(Outcome::Rejected(error));
         }
-    }
-
-    /// Returns the reason to reject a transaction that the reference would apply: it is a replay,
-    /// or the treasury or the burn account is the sender. `None` if there is no such reason.
-    ///
-    /// # Errors
-    /// As [`State::apply`].
-    pub fn admit(
-        &mut self,
-        transaction: &Transaction,
-    ) -> Result<Option<Rejection>, StateError<S::Error>> {
-        if [BURN, TREASURY].contains(transaction.sender()) {
-            return Ok(Some(Rejection::SystemSender));
-        }
-        // A contract opened on the id of a pending transaction counts the four atoms of its head;
-        // only applying the transaction records ten.
-        let atoms = contract::atom_count(&mut self.journal, transaction.id().as_bytes())?;
-        let applied = atoms.is_some_and(|atoms| atoms == cost::TRANSACTION_ATOMS);
-        Ok(applied.then_some(Rejection::Replayed))
+        self.execute(transaction, reserve)
     }
 
     /// Applies a transaction by the reference's rules alone: neither verifies the signature nor
@@ -331,17 +309,22 @@ impl<S: AtomSource> State<S> {
     /// changed: once the atom is available, the same call returns what it would have returned
     /// before.
     pub fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, StateError<S::Error>> {
-        self.apply_by(transaction, Rules::Reference)
+        match self.reserve(transaction) {
+            Ok(reserve) => self.execute(transaction, reserve),
+            Err(Stop::Rejected(error)) => Ok(Outcome::Rejected(error)),
+            Err(Stop::State(error)) => Err(error),
+        }
     }
 
-    fn apply_by(
+    /// Applies a transaction by the reference's rules, given the result of [`State::reserve`].
+    fn execute(
         &mut self,
         transaction: &Transaction,
-        rules: Rules,
+        reserve: Natural,
     ) -> Result<Outcome, StateError<S::Error>> {
         self.journal.checkpoint();
         let (totals, left) = (self.totals.clone(), self.left);
-        let stop = match self.run(transaction, rules) {
+        let stop = match self.run(transaction, reserve) {
             Ok((receipt, receipt_id)) => {
                 self.journal.checkpoint();
                 return Ok(Outcome::Applied {
@@ -354,7 +337,7 @@ impl<S: AtomSource> State<S> {
         self.journal.rollback();
         (self.totals, self.left) = (totals, left);
         match stop {
-            Stop::Rejected(rejection) => Ok(Outcome::Rejected(rejection)),
+            Stop::Rejected(error) => Ok(Outcome::Rejected(error)),
             Stop::State(error) => Err(error),
         }
     }
@@ -398,34 +381,14 @@ impl<S: AtomSource> State<S> {
     fn run(
         &mut self,
         transaction: &Transaction,
-        rules: Rules,
+        reserve: Natural,
     ) -> Result<(Receipt, AtomId), Stop<S::Error>> {
         let (sender, recipient) = (transaction.sender(), &transaction.recipient);
-        let reserve = self.reserve(transaction)?;
-        let balance = self.balance(sender)?;
-        let mut draft = Draft {
-            status: Status::Success,
-            // A withdrawal takes its amount out of the channel, not out of the balance.
-            moved: if sender == recipient && operation(transaction) == Some(channel::WITHDRAW) {
-                Natural::ZERO
-            } else {
-                transaction.amount.clone()
-            },
-            reserve,
-        };
-        if *recipient == BURN
-            && operation(transaction) == Some(contract::OPEN)
-            && !draft.moved.is_zero()
-        {
-            draft.fail();
-        }
-        if balance < &draft.reserve + &draft.moved {
-            draft.fail();
-        }
+        let mut draft = self.draft(transaction, reserve)?;
         if sender == recipient {
             self.operate_channel(transaction, &mut draft)?;
         } else if *recipient == TREASURY {
-            self.stake(sender, &draft.moved, rules)?;
+            self.stake(sender, &draft.moved)?;
         } else {
             if *recipient == BURN {
                 self.operate_contract(transaction, &mut draft)?;
@@ -437,31 +400,9 @@ impl<S: AtomSource> State<S> {
         self.settle(transaction, &draft)
     }
 
-    /// Returns the balance that the sender needs besides the amount; rejects the transaction if the
-    /// balance is lower.
-    fn reserve(&mut self, transaction: &Transaction) -> Result<Natural, Stop<S::Error>> {
-        if transaction.chain_id != self.position.chain_id {
-            return Err(Stop::Rejected(Rejection::ChainId {
-                transaction: transaction.chain_id.clone(),
-                chain: self.position.chain_id.clone(),
-            }));
-        }
-        for address in [BURN, TREASURY] {
-            if self.journal.account(&address)?.is_none() {
-                return Err(Stop::Rejected(Rejection::NoSystemAccount { address }));
-            }
-        }
-        let needed = self.position.price.reserve(transaction.data.len());
-        let needed = needed.ok_or(Rejection::NoPrice)?;
-        let balance = self.balance(transaction.sender())?;
-        if balance < needed {
-            return Err(Stop::Rejected(Rejection::Balance { balance, needed }));
-        }
-        Ok(needed)
-    }
-
     fn balance(&mut self, sender: &Address) -> Result<Natural, Stop<S::Error>> {
-        let account = self.journal.account(sender)?.ok_or(Rejection::NoSender)?;
+        let account = self.journal.account(sender)?;
+        let account = account.ok_or(TransactionError::NoSender { sender: *sender })?;
         Ok(account.balance.clone())
     }
 
@@ -500,23 +441,10 @@ impl<S: AtomSource> State<S> {
     /// Adds to the sender's stake; the amount goes to the treasury.
     ///
     /// By the reference's rules, a failed transaction records the existing stake, and zero if there
-    /// was none. The rules of this implementation reject a new stake of zero.
-    fn stake(
-        &mut self,
-        sender: &Address,
-        amount: &Natural,
-        rules: Rules,
-    ) -> Result<(), Stop<S::Error>> {
+    /// was none. [`State::check_new_stake`] rejects a new stake of zero.
+    fn stake(&mut self, sender: &Address, amount: &Natural) -> Result<(), StateError<S::Error>> {
         let key = sender.as_bytes();
         let existing = self.journal.entry(&TREASURY, Map::Data, key)?;
-        if rules == Rules::Own {
-            self.check_stakes()?;
-            let minimum = self.min_new_stake();
-            if existing.is_none() && *amount < minimum {
-                let amount = amount.clone();
-                return Err(Stop::Rejected(Rejection::SmallStake { amount, minimum }));
-            }
-        }
         let staked = match existing {
             Some(Value::Bytes(bytes)) => number(&bytes),
             _ => Natural::ZERO,
@@ -607,7 +535,11 @@ impl<S: AtomSource> State<S> {
         let head = AtomId::new(*key);
         let measured = contract::measure(&mut self.journal, head, &mut self.left)?;
         let Measured { bytes, atoms } = measured.map_err(|excess| too_long(head, excess))?;
-        let cost = self.position.price.of(bytes).ok_or(Rejection::NoPrice)?;
+        let cost = self
+            .position
+            .price
+            .of(bytes)
+            .ok_or(TransactionError::NoPrice)?;
         if self.balance(sender)? < reserved + &cost {
             return Ok(false);
         }
@@ -652,7 +584,11 @@ impl<S: AtomSource> State<S> {
         };
         let receipt_id = self.receipt_ids.id(receipt.transaction, receipt.status);
         let bytes = cost::stored_bytes(transaction);
-        let mut storage = self.position.price.of(bytes).ok_or(Rejection::NoPrice)?;
+        let mut storage = self
+            .position
+            .price
+            .of(bytes)
+            .ok_or(TransactionError::NoPrice)?;
         self.record_contract(
             transaction.id().as_bytes(),
             sender,
@@ -663,7 +599,11 @@ impl<S: AtomSource> State<S> {
         // applied a second time. Then its storage has been paid for.
         if !contract::exists(&mut self.journal, receipt_id.as_bytes())? {
             let bytes = cost::RECEIPT_BYTES;
-            storage += self.position.price.of(bytes).ok_or(Rejection::NoPrice)?;
+            storage += self
+                .position
+                .price
+                .of(bytes)
+                .ok_or(TransactionError::NoPrice)?;
             self.record_contract(receipt_id.as_bytes(), sender, bytes, cost::RECEIPT_ATOMS)?;
         }
         self.journal
@@ -675,7 +615,7 @@ impl<S: AtomSource> State<S> {
         })?;
         if balance.is_none() {
             let balance = self.balance(sender)?;
-            return Err(Stop::Rejected(Rejection::RealCost { balance, needed }));
+            return Err(TransactionError::RealCost { balance, needed }.into());
         }
         self.totals.fees += &FEE;
         Ok((receipt, receipt_id))
@@ -732,10 +672,10 @@ impl Draft {
     }
 }
 
-const fn too_long(list: AtomId, excess: Excess) -> Rejection {
+const fn too_long(list: AtomId, excess: Excess) -> TransactionError {
     match excess {
-        Excess::List => Rejection::ListTooLong { list },
-        Excess::Block => Rejection::BlockListsTooLong { list },
+        Excess::List => TransactionError::ListTooLong { list },
+        Excess::Block => TransactionError::BlockListsTooLong { list },
     }
 }
 

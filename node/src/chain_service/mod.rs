@@ -12,6 +12,7 @@
 //! | [`signing_record`] | file of a signing record |
 //! | [`sync`] | sync with the heads of peers (core's, with this machine's hasher) |
 //! | [`search`], [`replay`], [`recover`] | recovery of a chain from the blocks in cold storage |
+//! | [`thread`] | thread that drives the components and executes their effects |
 //! | [`view`] | shared snapshot of the chain status |
 //!
 //! Invariants:
@@ -22,6 +23,7 @@
 //! - The head changes only in [`Context::set_head`].
 
 pub mod dir;
+mod files;
 pub mod mempool_file;
 mod node;
 pub mod producer;
@@ -30,6 +32,7 @@ pub mod replay;
 pub mod search;
 pub mod signing_record;
 pub mod sync;
+pub mod thread;
 pub mod view;
 
 pub use astreum_core::consensus::{
@@ -39,6 +42,7 @@ pub use astreum_core::consensus::{
 };
 pub use node::Chain;
 pub use sync::{ChainSync, SyncConfig, SyncStatus};
+pub use thread::NearlyFull;
 pub use view::{ChainStatus, ChainView};
 
 #[cfg(test)]

@@ -4,8 +4,7 @@
 //! as a whole, and synced, before a block is published. A damaged file is an error, and never
 //! counts as an empty record.
 
-use super::dir::{read_file, replace_file};
-use crate::rpc::{hex, unhex};
+use super::files::{read_file, replace_file};
 use crate::store::is_no_room;
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::{SignedBlock, SigningRecord, StoreFailure};
@@ -111,7 +110,7 @@ impl SigningRecordFile {
     /// chain `chain_id`.
     #[must_use]
     pub fn new(directory: &Path, chain_id: u64, validator: &[u8; 32]) -> Self {
-        let validator = hex(validator);
+        let validator = hex::encode(validator);
         let start: String = validator.chars().take(16).collect();
         Self {
             path: directory.join(format!("signed_{chain_id}_{start}.json")),
@@ -139,7 +138,9 @@ impl SigningRecordFile {
         let text = read_file(path, MAX_FILE_BYTES).map_err(|e| error(unreadable(e)))?;
         let text = text.ok_or_else(|| error(missing()))?;
         let record = parse(&text).map_err(error)?;
-        let key = unhex(&record.validator).and_then(|bytes| bytes.try_into().ok());
+        let key = hex::decode(&record.validator)
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok());
         key.ok_or_else(|| error(SigningRecordProblem::Damaged("invalid key".to_owned())))
     }
 

@@ -1,9 +1,9 @@
 //! Shared snapshot of the chain status, for other threads.
 
+use super::NearlyFull;
 use super::producer::ValidatorStatus;
 use super::{Head, SyncStatus};
 use crate::WaitLimit;
-use crate::runtime::NearlyFull;
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::ClockOffset;
 use astreum_core::consensus::mempool::MempoolStatus;

@@ -2,15 +2,13 @@
 
 use std::io::Write as _;
 
-use astreum_core::atom::AtomId;
+use crate::rpc::{AccountReply, request};
 
-use crate::rpc::{AccountReply, HeadReply, request};
-
-use super::block::time;
 use super::chain_args::{AccountArgs, AccountCommand, AccountShowArgs};
-use super::eval_session::client;
+use super::node_args::client;
 use super::output::{Failure, Output, json_line};
 use super::parse;
+use super::table::{at_head, root, table};
 
 pub(super) fn account(args: AccountArgs, out: &mut Output) -> Result<(), Failure> {
     let AccountCommand::Show(AccountShowArgs { account, json, at }) = args.command;
@@ -37,38 +35,11 @@ fn text(reply: &AccountReply) -> String {
     table(&rows)
 }
 
-/// Formats the first atom of a list or the root of a trie.
-pub(super) fn root(id: AtomId) -> String {
-    match id.is_zero() {
-        true => "none".to_owned(),
-        false => id.to_string(),
-    }
-}
-
-/// Formats names and values in two columns.
-pub(super) fn table(rows: &[(&str, String)]) -> String {
-    let mut text = String::new();
-    for (name, value) in rows {
-        text.push_str(format!("{name:<15} {value}").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// Formats a head on one line.
-pub(super) fn at_head(head: &HeadReply) -> String {
-    let HeadReply {
-        id,
-        height,
-        timestamp,
-        state,
-    } = head;
-    format!("{height} ({}, {state}), {id}", time(&timestamp.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::HeadReply;
+    use astreum_core::atom::AtomId;
     use astreum_core::chain::Address;
     use astreum_core::consensus::HeadState;
     use astreum_core::integer::Natural;

@@ -9,7 +9,7 @@ use crate::rpc::{AdvertisementReply, request};
 
 use super::args::{AdvertiseArgs, AdvertiseCommand};
 use super::client::duration;
-use super::eval_session::client;
+use super::node_args::client;
 use super::output::{Failure, Output, json_line};
 use super::parse;
 

@@ -2,19 +2,16 @@
 
 use std::io::Write as _;
 
-use astreum_core::integer::Natural;
-
-use crate::log::utc_text;
 use crate::query::BlockAt;
 use crate::rpc::{
     BlockReply, MAX_BLOCKS_REPLY, MAX_TRANSACTIONS_REPLY, TransactionStanding, request,
 };
 
-use super::account::{root, table};
 use super::chain_args::{BlockArgs, BlockCommand, BlockListArgs, BlockShowArgs};
-use super::eval_session::client;
+use super::node_args::client;
 use super::output::{Failure, Output, json_line};
 use super::parse;
+use super::table::{root, table, time};
 
 pub(super) fn block(args: BlockArgs, out: &mut Output) -> Result<(), Failure> {
     match args.command {
@@ -130,20 +127,13 @@ fn line(block: &BlockReply) -> String {
     format!("{height:>8}  {time:<23}  {count:>5}  {}", block.id)
 }
 
-/// Returns a human-readable form of seconds since 1970; years after 9999 stay a number.
-pub(super) fn time(seconds: &Natural) -> String {
-    match seconds.to_u64() {
-        Some(seconds) => utc_text(seconds),
-        None => format!("{seconds} s after 1970"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::rpc::{Hex, IncludedReply};
     use astreum_core::atom::AtomId;
     use astreum_core::chain::{Address, Status};
+    use astreum_core::integer::Natural;
 
     fn reply() -> BlockReply {
         let id = |byte| AtomId::new([byte; 32]);
@@ -217,12 +207,5 @@ mod tests {
             "ab".repeat(32)
         );
         assert_eq!(line(&reply()), expected);
-    }
-
-    #[test]
-    fn times_beyond_the_calendar_stay_numbers() {
-        assert_eq!(time(&Natural::ZERO), "1970-01-01 00:00:00 UTC");
-        let late = "99999999999999999999999999";
-        assert_eq!(time(&late.parse().unwrap()), format!("{late} s after 1970"));
     }
 }

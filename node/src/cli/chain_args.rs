@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use core::num::NonZeroU32;
 
-use super::args::{NodeArgs, RunArgs};
+use super::node_args::{NodeArgs, RunArgs};
 use super::path_arg::PathArg;
 use super::wait::Wait;
 

@@ -16,14 +16,13 @@ use crate::store::cold::{ColdOptions, ColdStore};
 use astreum_core::atom::AtomId;
 use astreum_core::crypto::SigningKey;
 
-use super::account::table;
-use super::args::RunArgs;
-use super::block::time;
 use super::forks::{self, DecisionArgs, ForksArgs};
 use super::genesis::{check_not_running, refused};
+use super::node_args::RunArgs;
 use super::output::{Failure, Output, complain, json_line};
 use super::parse;
-use super::store::with_bar_of;
+use super::progress::with_bar_of;
+use super::table::{table, time};
 
 /// Maximum number of heads that are listed individually.
 const MAX_LISTED: usize = 16;

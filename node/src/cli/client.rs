@@ -8,10 +8,11 @@ use std::time::Instant;
 use astreum_core::crypto::PublicKey;
 
 use crate::config::Seed;
+use crate::net::SeedState;
 use crate::rpc::{Client, PeerReply, ProducerReply, StatusReply, request};
 
 use super::args::{PeersArgs, StatusArgs};
-use super::eval_session::client;
+use super::node_args::client;
 use super::output::{Failure, Output, json_line};
 use super::parse;
 
@@ -82,7 +83,7 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
         writeln!(out, "{name:<15} {value}")?;
     }
     for seed in &status.seeds {
-        writeln!(out, "{:<15} {}", "seed", seed.line())?;
+        writeln!(out, "{:<15} {}", "seed", seed_line(seed))?;
     }
     if let Some(validator) = &status.validator {
         let ProducerReply {
@@ -244,6 +245,20 @@ fn list(peers: &[PeerReply], json: bool, out: &mut Output) -> Result<(), Failure
         )?;
     }
     Ok(())
+}
+
+/// Returns the state of a seed as text.
+fn seed_line(seed: &SeedState) -> String {
+    let addresses: Vec<String> = seed.addresses.iter().map(ToString::to_string).collect();
+    let is_address = addresses == [seed.name.as_str()];
+    let addresses = match &addresses[..] {
+        [] => String::new(),
+        _ if is_address => String::new(),
+        addresses => format!(" at {}", addresses.join(", ")),
+    };
+    let error = seed.error.as_ref();
+    let error = error.map(|error| format!(", failed to resolve: {error}"));
+    format!("{}{addresses}{}", seed.name, error.unwrap_or_default())
 }
 
 #[cfg(test)]

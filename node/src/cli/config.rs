@@ -1,41 +1,13 @@
 //! Command `astreum config`: the effective configuration, and the table of keys.
 
-use core::sync::atomic::{AtomicBool, Ordering};
 use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{Config, DisplayValue, Inputs, KEYS, Key, Loaded, Source};
+use crate::config::{Config, DisplayValue, KEYS, Key, Loaded, Source};
 
-use super::args::{ConfigArgs, NodeArgs, RunArgs};
-use super::output::{Failure, Output, complain, json_line};
-
-impl<const HIDDEN: bool> RunArgs<HIDDEN> {
-    /// Loads the configuration of the node that the arguments describe.
-    pub(super) fn load(self) -> Result<Loaded, Failure> {
-        load(self.into_inputs())
-    }
-}
-
-impl NodeArgs {
-    /// Loads the configuration of the running node that the arguments identify.
-    pub(super) fn load(&self) -> Result<Loaded, Failure> {
-        load(self.inputs())
-    }
-}
-
-/// Loads a configuration. Warnings about ignored input are printed only the first time, because
-/// some commands load twice.
-fn load(inputs: Inputs) -> Result<Loaded, Failure> {
-    static HAS_WARNED: AtomicBool = AtomicBool::new(false);
-    let loaded = inputs.load()?;
-    if !HAS_WARNED.swap(true, Ordering::Relaxed) {
-        for warning in &loaded.warnings {
-            complain(&format!("warning: ignored {warning}"));
-        }
-    }
-    Ok(loaded)
-}
+use super::args::ConfigArgs;
+use super::output::{Failure, Output, json_line};
 
 pub(super) fn config(args: ConfigArgs, out: &mut Output) -> Result<(), Failure> {
     if args.markdown {

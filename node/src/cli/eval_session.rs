@@ -13,9 +13,9 @@ use astreum_core::machine::{Env, Evaluation, Machine, Progress, Reason};
 use crate::WaitLimit;
 use crate::rpc::{Client, ClientError, EVAL_FETCH_SECONDS, request};
 
-use super::args::NodeArgs;
 use super::language_args::LimitArgs;
 use super::limits::Settings;
+use super::node_args::NodeArgs;
 use super::output::Failure;
 
 /// Number of steps of an evaluation after which waiting output may be written.
@@ -113,13 +113,6 @@ impl Session {
     pub(super) fn env(&self) -> &Env {
         &self.env
     }
-}
-
-/// Creates a client for the node that the arguments identify.
-pub(super) fn client(args: &NodeArgs) -> Result<Client, Failure> {
-    let paths = args.load()?.paths();
-    let timeout = Duration::from_secs(args.timeout.get());
-    Ok(Client::new(paths.control_socket, timeout))
 }
 
 /// Atoms in memory, in front of those of a node.

@@ -2,17 +2,16 @@
 
 use std::io::Write as _;
 
-use astreum_core::chain::fork_choice::Cause;
+use astreum_core::chain::fork_choice::{Cause, Side};
 use astreum_core::integer::Natural;
 use clap::Args;
 
-use crate::rpc::{ClientError, ForkReply, ForksReply, Method, SideReply, request};
+use crate::rpc::{ClientError, ForkReply, ForksReply, Method, request};
 
-use super::account::table;
-use super::args::NodeArgs;
-use super::eval_session::client;
+use super::node_args::{NodeArgs, client};
 use super::output::{Failure, Output, json_line};
 use super::parse;
+use super::table::table;
 
 #[derive(Debug, Args)]
 pub(super) struct ForksArgs {
@@ -100,7 +99,7 @@ fn text(reply: &ForksReply) -> String {
     text
 }
 
-fn side_text(side: &SideReply, total: Option<&Natural>) -> String {
+fn side_text(side: &Side, total: Option<&Natural>) -> String {
     let stake = match (&side.stake, total) {
         (Some(stake), Some(total)) => format!("produced by a stake of {stake} of {total}"),
         (Some(stake), None) => format!("produced by a stake of {stake}"),
@@ -135,7 +134,7 @@ mod tests {
 
     #[test]
     fn contested_fork_is_listed_once_with_branches_and_commands() {
-        let side = |byte| SideReply {
+        let side = |byte| Side {
             first: AtomId::new([byte; 32]),
             tip: AtomId::new([0xff; 32]),
             blocks: 2_000,

@@ -23,12 +23,11 @@ use crate::rpc::{Client, ClientError, number, request};
 use crate::store::Store;
 use crate::store::cold::{ColdOptions, ColdStore};
 
-use super::account::table;
-use super::block::time;
 use super::chain_args::GenesisArgs;
 use super::genesis_file::Plan;
 use super::output::{Failure, Output, complain, json_line};
 use super::parse;
+use super::table::{table, time};
 
 /// Maximum time that a running node has to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -10,7 +10,8 @@ use astreum_core::expr::Expr;
 use crate::rpc::{AtomReply, Client, ClientError, ErrorKind, request};
 
 use super::args::GetArgs;
-use super::eval_session::{checked_atom, client, get as get_atom};
+use super::eval_session::{checked_atom, get as get_atom};
+use super::node_args::client;
 use super::output::{Failure, Output, complain, json_line};
 use super::parse;
 

@@ -8,9 +8,9 @@ use crate::config::Secret;
 use crate::key_file::{KeyKind, create_file, generate, read_file};
 use crate::rpc::hex;
 
-use super::account::table;
 use super::args::{GenerateKeyArgs, KeysArgs, KeysCommand, ShowKeyArgs};
 use super::output::{Failure, Output, complain, json_line};
+use super::table::table;
 
 pub(super) fn keys(args: KeysArgs, out: &mut Output) -> Result<(), Failure> {
     super::forbid_core_dumps();

@@ -3,7 +3,7 @@
 use astreum_core::text::BytesStyle;
 use clap::{Args, ValueEnum};
 
-use super::args::NodeArgs;
+use super::node_args::NodeArgs;
 use super::path_arg::PathArg;
 
 pub(super) const EVAL_HELP: &str = "\

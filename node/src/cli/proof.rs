@@ -8,14 +8,13 @@ use serde_json::json;
 use crate::query::{AccountProof, Proven};
 use crate::rpc::{hex, number, request};
 
-use super::account::table;
-use super::block::time;
 use super::chain_args::{ProofAccountArgs, ProofArgs, ProofCommand, ProofVerifyArgs};
-use super::eval_session::client;
 use super::input::read_capped;
+use super::node_args::client;
 use super::output::{Failure, Output, complain, json_line};
 use super::parse;
 use super::path_arg::PathArg;
+use super::table::{table, time};
 
 /// Maximum size in bytes of a proof; real ones are far smaller, since a path has at most 256 nodes
 /// of 64-byte ids.

@@ -9,8 +9,9 @@ use serde_json::json;
 use crate::rpc::{Client, MAX_MESSAGE_BYTES, request};
 
 use super::args::{PutArgs, PutKind};
-use super::eval_session::{client, fetch};
+use super::eval_session::fetch;
 use super::input::read_capped;
+use super::node_args::client;
 use super::output::{Failure, Output, complain, json_line};
 use super::path_arg::PathArg;
 

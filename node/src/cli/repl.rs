@@ -22,11 +22,11 @@ use rustyline::{
 
 use crate::config::expand_home;
 
-use super::args::NodeArgs;
 use super::eval::{explain, is_definition, is_failed, load, missing, print};
 use super::eval_session::Session;
 use super::input::{MAX_SOURCE_BYTES, Source, not_text, without_prefix};
 use super::language_args::{As, ReplArgs};
+use super::node_args::NodeArgs;
 use super::output::{Failure, Output, complain};
 use super::report::Sources;
 

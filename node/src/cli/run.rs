@@ -4,8 +4,8 @@ use crate::config::Source;
 use crate::daemon::{RunError, warnings};
 use crate::node::NodeError;
 
-use super::args::RunArgs;
 use super::genesis::refused;
+use super::node_args::RunArgs;
 use super::output::{Failure, Output, complain};
 
 pub(super) fn run<const HIDDEN: bool>(

@@ -1,23 +1,21 @@
 //! Command `astreum store`: operations on cold storage, without a node.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
-use std::time::Instant;
 
-use core::time::Duration;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::config::Config;
-use crate::rpc::{Client, ClientError, DEFAULT_TIMEOUT, SetAsideReply, request};
+use crate::rpc::{Client, ClientError, DEFAULT_TIMEOUT, request};
 use crate::store::cold::{
-    ColdError, ColdOptions, ColdStats, ColdStore, Progress, Transferred, Verified,
+    ColdError, ColdOptions, ColdStats, ColdStore, Progress, SetAside, Transferred, Verified,
 };
 use crate::store::disk::real_path;
 use crate::store::sorted_pair::Damage;
 
 use super::args::{StoreArgs, StoreCommand, StoreOptions};
 use super::output::{Failure, Output, complain, json_line};
+use super::progress::with_bar_of;
 
 pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
     match args.command {
@@ -117,11 +115,11 @@ fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), F
     let path = loaded.config.cold_storage_path.clone().unwrap_or_default();
     let opened = ColdStore::open_to_read(&path, loaded.config.cold_storage_mmap);
     let incidents = match opened {
-        Ok(store) if !clear => to_replies(store.stats().set_aside),
+        Ok(store) if !clear => store.stats().set_aside,
         Ok(store) => {
             drop(store);
             let cleared = open(&loaded.config)?.clear_set_aside();
-            to_replies(cleared.map_err(Failure::failed)?)
+            cleared.map_err(Failure::failed)?
         }
         Err(error @ ColdError::Locked { .. }) => {
             let client = Client::new(loaded.paths().control_socket, DEFAULT_TIMEOUT);
@@ -142,7 +140,7 @@ fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), F
     }
     let what = if clear { "cleared" } else { "incident" };
     for incident in &incidents {
-        let SetAsideReply {
+        let SetAside {
             number,
             files,
             bytes,
@@ -168,10 +166,6 @@ fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), F
         }
     }
     Ok(())
-}
-
-fn to_replies(incidents: Vec<crate::store::cold::SetAside>) -> Vec<SetAsideReply> {
-    incidents.into_iter().map(SetAsideReply::from).collect()
 }
 
 fn open(config: &Config) -> Result<ColdStore, Failure> {
@@ -228,7 +222,7 @@ fn stat(stats: &ColdStats, json: bool, out: &mut Output) -> Result<(), Failure> 
                 "memory_bytes": stats.memory_bytes,
                 "damages": damages,
                 "further_damages": stats.further_damages,
-                "set_aside": to_replies(stats.set_aside.clone()),
+                "set_aside": stats.set_aside.clone(),
                 "interrupted": texts(&stats.interrupted),
             }),
         );
@@ -284,7 +278,7 @@ fn verify(store: &ColdStore, json: bool, out: &mut Output) -> Result<(), Failure
             "damaged": damaged,
             "damages": texts(&stats.damages),
             "further_damages": stats.further_damages,
-            "set_aside": to_replies(stats.set_aside.clone()),
+            "set_aside": stats.set_aside.clone(),
             "interrupted": texts(&stats.interrupted),
         });
         json_line(out, &report)?;
@@ -326,84 +320,4 @@ fn with_bar<T, E: ToString>(
     work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T, E>,
 ) -> Result<T, Failure> {
     with_bar_of(|progress| work(&mut |at| progress(what, "atoms", at)))
-}
-
-/// Receiver of the progress of a stage, with the stage's name and the unit counted.
-type Report<'r> = dyn FnMut(&'static str, &'static str, Progress) + 'r;
-
-/// Interval between progress lines without a terminal.
-const LINE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Schedule of progress lines.
-struct ProgressLines {
-    last: Instant,
-}
-
-impl ProgressLines {
-    const fn new(start: Instant) -> Self {
-        Self { last: start }
-    }
-
-    fn is_due(&mut self, now: Instant, at: Progress) -> bool {
-        let is_end = at.done >= at.total;
-        let is_due = is_end || now.duration_since(self.last) >= LINE_INTERVAL;
-        if is_due {
-            self.last = now;
-        }
-        is_due
-    }
-}
-
-/// Runs a long operation of named stages and shows the progress of each: a bar on a terminal, else
-/// at most one line every [`LINE_INTERVAL`], and one at the end of each stage.
-pub(super) fn with_bar_of<T, E: ToString>(
-    work: impl FnOnce(&mut Report<'_>) -> Result<T, E>,
-) -> Result<T, Failure> {
-    let bar = std::io::stderr().is_terminal().then(|| {
-        let bar = ProgressBar::new(0);
-        let template = "{msg} {wide_bar} {pos}/{len} {prefix}, {eta} left";
-        bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()),
-        );
-        bar
-    });
-    let mut lines = ProgressLines::new(Instant::now());
-    let result = work(&mut |what, unit, at| {
-        if let Some(bar) = &bar {
-            bar.set_message(what);
-            bar.set_prefix(unit);
-            bar.set_length(at.total);
-            bar.set_position(at.done);
-            return;
-        }
-        if lines.is_due(Instant::now(), at) {
-            let _ = writeln!(
-                std::io::stderr(),
-                "{what}: {} of {} {unit}",
-                at.done,
-                at.total
-            );
-        }
-    });
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
-    result.map_err(Failure::failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn progress_without_terminal_prints_every_five_seconds_and_at_the_end() {
-        let start = Instant::now();
-        let mut lines = ProgressLines::new(start);
-        let written = (0..=1_000_u64).filter(|done| {
-            let now = start + Duration::from_millis(17 * done);
-            let total = 1_000;
-            lines.is_due(now, Progress { done: *done, total })
-        });
-        assert_eq!(written.count(), 4);
-    }
 }

@@ -19,12 +19,11 @@ use crate::rpc::{
     TransactionReply, TransactionStanding, TransactionStatusReply, hex, request,
 };
 
-use super::account::{at_head, table};
-use super::args::NodeArgs;
 use super::chain_args::{TxArgs, TxCommand, TxResendArgs, TxSendArgs, TxShowArgs, TxStatusArgs};
-use super::eval_session::client;
+use super::node_args::{NodeArgs, client};
 use super::output::{Failure, Output, complain, json_line};
 use super::parse;
+use super::table::{at_head, table};
 use super::wait::Wait;
 
 pub(super) fn tx(args: TxArgs, out: &mut Output) -> Result<(), Failure> {
@@ -44,9 +43,11 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
     let counter = number("the counter", args.counter.as_deref())?;
     let chain_id = number("the chain id", args.chain_id.as_deref())?;
     let config = args.at.load()?.config;
-    let key = secret(args, &config)?;
+    let configured = configured_secret(&config);
+    let validation = configured.as_ref().ok().cloned().flatten();
+    let key = secret(args, configured)?;
     if !args.force {
-        refuse_relay_key(&recipient, &key, &config)?;
+        refuse_relay_key(&recipient, &key, validation.as_ref(), &config)?;
     }
     let client = client(&args.at)?;
     let chain_id = match chain_id {
@@ -141,12 +142,15 @@ fn number(what: &str, text: Option<&str>) -> Result<Option<Natural>, Failure> {
     text.map(|text| parse::natural(what, text)).transpose()
 }
 
-/// Returns the sender's secret from a key file or the configuration.
-fn secret(args: &TxSendArgs, config: &Config) -> Result<Secret, Failure> {
+/// Returns the sender's secret from a key file, else the configured one.
+fn secret(
+    args: &TxSendArgs,
+    configured: Result<Option<Secret>, Failure>,
+) -> Result<Secret, Failure> {
     if let Some(path) = &args.key_file {
         return key_file::read_secret(path, KeyKind::Validation).map_err(Failure::failed);
     }
-    configured_secret(config)?.ok_or_else(|| {
+    configured?.ok_or_else(|| {
         Failure::Usage(
             "missing sender: give --key-file FILE, or set validation_secret_key_file; \
              `astreum keys generate FILE --kind account` creates a key"
@@ -166,18 +170,22 @@ fn configured_secret(config: &Config) -> Result<Option<Secret>, Failure> {
 
 /// Refuses a recipient that is the relay public key of an available secret. The node does the same
 /// for its own relay key and those of its peers.
-fn refuse_relay_key(recipient: &Address, sender: &Secret, config: &Config) -> Result<(), Failure> {
+fn refuse_relay_key(
+    recipient: &Address,
+    sender: &Secret,
+    validation: Option<&Secret>,
+    config: &Config,
+) -> Result<(), Failure> {
     let is_half_of = |secret: &Secret| KeyKind::Relay.public_key(secret) == *recipient.as_bytes();
     // This command needs neither of these keys, so an unreadable file does not stop it.
     let relay_file = config.relay_secret_key_file.as_deref();
     let relay_file = relay_file.and_then(|path| key_file::read_secret(path, KeyKind::Relay).ok());
     let relay = relay_file.as_ref().or(config.relay_secret_key.as_ref());
-    let validation = configured_secret(config).ok().flatten();
     let owner = if is_half_of(sender) {
         "the sender's own secret"
     } else if relay.is_some_and(is_half_of) {
         "the configured relay key"
-    } else if validation.as_ref().is_some_and(is_half_of) {
+    } else if validation.is_some_and(is_half_of) {
         "the configured validation key's secret"
     } else {
         return Ok(());

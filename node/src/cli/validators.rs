@@ -4,11 +4,10 @@ use std::io::Write as _;
 
 use crate::rpc::{MAX_SLOTS_REPLY, ValidatorsReply, request};
 
-use super::account::at_head;
-use super::block::time;
 use super::chain_args::ValidatorsArgs;
-use super::eval_session::client;
+use super::node_args::client;
 use super::output::{Failure, Output, json_line};
+use super::table::{at_head, time};
 
 pub(super) fn validators(args: &ValidatorsArgs, out: &mut Output) -> Result<(), Failure> {
     let slots = args.slots;
@@ -56,7 +55,8 @@ fn percent(ppm: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::{HeadReply, SlotReply, ValidatorReply};
+    use crate::query::Slot;
+    use crate::rpc::{HeadReply, ValidatorReply};
     use astreum_core::atom::AtomId;
     use astreum_core::chain::Address;
     use astreum_core::consensus::HeadState;
@@ -82,7 +82,7 @@ mod tests {
                 validator(one, 2, 666_667, true),
                 validator(two, 1, 333_333, false),
             ],
-            slots: vec![SlotReply {
+            slots: vec![Slot {
                 from: Natural::from(1_767_225_600_u64),
                 to: Natural::from(1_767_225_601_u64),
                 validator: two,

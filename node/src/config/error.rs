@@ -4,7 +4,7 @@ use core::fmt;
 use std::path::PathBuf;
 
 use super::keys::{KEYS, Key};
-use super::load::Source;
+use super::source::Source;
 use super::value::Mismatch;
 
 /// One error in a configuration.

@@ -1,7 +1,6 @@
 //! Loading of a configuration: merges sources into a checked [`Config`] and records the source of
 //! each value.
 
-use core::fmt;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,8 +10,9 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, ConfigErrors, suggest};
+use super::home::expand_home;
 use super::keys::{Config, KEYS, Key};
-use super::paths::expand_home;
+use super::source::Source;
 use super::value::{Chain, Mismatch, Raw};
 
 /// Maximum size in bytes of a TOML file.
@@ -21,41 +21,6 @@ pub const MAX_FILE_BYTES: u64 = 1 << 20;
 const ENVIRONMENT_PREFIX: &str = "ASTREUM_";
 /// Variable that names the TOML file; the only one that is not a key.
 pub(crate) const FILE_VARIABLE: &str = "ASTREUM_CONFIG";
-
-/// Source of a value.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Source {
-    /// Default value; no source sets it.
-    Default,
-    /// A line of the TOML file.
-    File {
-        /// Path of the file.
-        path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-    },
-    /// An environment variable.
-    Environment {
-        /// Name of the variable.
-        variable: String,
-    },
-    /// A flag on the command line.
-    Flag {
-        /// Flag, with its dashes.
-        flag: String,
-    },
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Self::Environment { variable } => write!(f, "environment variable {variable}"),
-            Self::Flag { flag } => f.write_str(flag),
-        }
-    }
-}
 
 /// Sources of a configuration.
 #[derive(Clone, Default)]

@@ -10,19 +10,23 @@
 //! - A secret is never part of an error, of `Debug` or of the result of [`Key::show`].
 
 mod error;
+mod home;
 mod keys;
 mod load;
 mod paths;
 mod secret;
+mod source;
 mod value;
 
 pub(crate) use error::edit_distance;
 pub use error::{ConfigError, ConfigErrors};
+pub(crate) use home::expand_home;
 pub use keys::{Config, DEFAULT_SEED, KEYS, Key};
-pub use load::{Inputs, Loaded, MAX_FILE_BYTES, Source};
-pub(crate) use paths::{PRODUCT, expand_home};
+pub use load::{Inputs, Loaded, MAX_FILE_BYTES};
+pub(crate) use paths::PRODUCT;
 pub use paths::{Paths, instance_id};
 pub use secret::Secret;
+pub use source::Source;
 pub use value::{Allowed, Chain, ColdStorageSync, DisplayValue, Mismatch, ParseSeedError, Seed};
 
 #[cfg(test)]

@@ -61,16 +61,6 @@ pub fn instance_id(entry_point: &Path) -> String {
     hash.chars().take(16).collect()
 }
 
-/// Replaces a leading `~` of `path` with the home directory. A shell expands it only at the start
-/// of a word; a TOML file and the environment of a service do not.
-pub(crate) fn expand_home(path: PathBuf) -> PathBuf {
-    match path.strip_prefix("~").ok().zip(std::env::home_dir()) {
-        Some((rest, home)) if rest.as_os_str().is_empty() => home,
-        Some((rest, home)) => home.join(rest),
-        None => path,
-    }
-}
-
 /// Returns the product's directory below `$XDG_STATE_HOME`, else below `~/.local/state`.
 fn default_state_dir() -> PathBuf {
     // A relative path counts as unset, as the XDG specification says.

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod derived;
+
 fn flags(pairs: &[(&str, &str)]) -> Inputs {
     let flag = |(name, value): &(&str, &str)| {
         let key = Key::find(name).unwrap();
@@ -506,25 +508,6 @@ fn seeds_are_host_and_port() {
 }
 
 #[test]
-fn chain_name_sets_the_chain_id_and_rejects_a_conflicting_one() {
-    assert_eq!(toml("chain = \"main\"").unwrap().config.chain_id(), 1);
-    assert_eq!(toml("chain = \"test\"").unwrap().config.chain_id(), 0);
-    assert_eq!(
-        toml("chain = \"test\"\nchain_id = 7")
-            .unwrap()
-            .config
-            .chain_id(),
-        7
-    );
-    for text in [
-        "chain = \"main\"\nchain_id = 0",
-        "chain = \"test\"\nchain_id = 1",
-    ] {
-        assert!(error_text(toml(text)).contains("conflict"), "{text}");
-    }
-}
-
-#[test]
 fn secret_conflicts_with_its_file() {
     let key = "07".repeat(32);
     for name in ["relay_secret_key", "validation_secret_key"] {
@@ -625,66 +608,6 @@ fn directly_assigned_values_are_validated() {
     assert!(
         text.contains("invalid value 70000 for max_block_transactions"),
         "{text}"
-    );
-}
-
-#[test]
-fn verification_follows_the_peer_interval_unless_it_is_set() {
-    let config = toml("peer_timeout_interval = 3").unwrap().config;
-    assert_eq!(config.verify_blockchain_interval(), Duration::from_secs(3));
-    let config = toml("peer_timeout_interval = 3\nverify_blockchain_interval = 0.5").unwrap();
-    assert_eq!(
-        config.config.verify_blockchain_interval(),
-        Duration::from_millis(500)
-    );
-}
-
-/// All ways to state the same values give the same configuration.
-#[test]
-fn library_file_environment_and_flags_resolve_to_the_same_configuration() {
-    let loaded = |inputs: Inputs| inputs.load().unwrap().config;
-    let environment = |name: &str, value: &str| Inputs {
-        environment: vec![(name.into(), value.into())],
-        ..Inputs::default()
-    };
-    let direct = Config {
-        chain: Some(Chain::Main),
-        ..Config::default()
-    };
-    let direct = direct.resolve().unwrap();
-    assert_eq!(direct.chain_id, Some(1));
-    assert_eq!(toml("chain = \"main\"").unwrap().config, direct);
-    assert_eq!(loaded(environment("ASTREUM_CHAIN", "main")), direct);
-    assert_eq!(loaded(flags(&[("chain", "main")])), direct);
-    let direct = Config {
-        peer_timeout_interval: Duration::from_secs(20),
-        ..Config::default()
-    };
-    let direct = direct.resolve().unwrap();
-    let interval = direct.verify_blockchain_interval;
-    assert_eq!(interval, Some(Duration::from_secs(20)));
-    assert_eq!(toml("peer_timeout_interval = 20").unwrap().config, direct);
-    // A value that equals the default counts as set, however often the configuration is resolved.
-    let both = "peer_timeout_interval = 20\nverify_blockchain_interval = 10";
-    let loaded = toml(both).unwrap().config;
-    let interval = loaded.verify_blockchain_interval();
-    assert_eq!(interval, Duration::from_secs(10));
-    assert_eq!(loaded.clone().resolve().unwrap(), loaded);
-    let contradiction = Config {
-        chain: Some(Chain::Main),
-        chain_id: Some(0),
-        ..Config::default()
-    };
-    let error = contradiction.resolve().unwrap_err().to_string();
-    assert!(error.contains("conflict"), "{error}");
-    let empty = Config {
-        cold_storage_path: Some("".into()),
-        ..Config::default()
-    };
-    let error = empty.resolve().unwrap_err().to_string();
-    assert!(
-        error.contains("cold_storage_path: the path is empty"),
-        "{error}"
     );
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use astreum_core::atom::AtomId;
 
-use super::paths::expand_home;
+use super::home::expand_home;
 use super::secret::Secret;
 
 /// Uninterpreted value from a source.

@@ -3,17 +3,19 @@
 use crate::chain_service::Head;
 use crate::key_file::relay_key_refusal;
 use crate::node::{Node, SendError, SentTransaction, TransactionState, Until};
-use crate::query::{AccountProof, Costs, Included, QueryError};
+use crate::query::{AccountProof, CheckedTransaction, Costs, Included, QueryError};
 use crate::rpc::{
     AccountName, AccountReply, BlockReply, ConfirmationLevel, CostsReply, ErrorKind, HeadReply,
     Hex, IncludedReply, MAX_BLOCKS_REPLY, MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY,
-    MAX_WAIT_SECONDS, Number, RpcError, SendReply, SlotReply, TransactionReply,
-    TransactionStanding, TransactionStatusReply, ValidatorReply, ValidatorsReply, request,
+    MAX_WAIT_SECONDS, Number, RpcError, SendReply, TransactionReply, TransactionStanding,
+    TransactionStatusReply, ValidatorReply, ValidatorsReply, request,
 };
 use crate::store::Durability;
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::chain::confirmations::Confirmation;
-use astreum_core::chain::{Address, BURN, Block, TREASURY, Transaction};
+use astreum_core::chain::{
+    Address, BURN, Block, RecordError, TREASURY, Transaction, TransactionError,
+};
 use astreum_core::integer::Natural;
 use core::time::Duration;
 
@@ -62,17 +64,12 @@ pub(super) fn validators(node: &Node, slots: u32) -> Result<ValidatorsReply, Rpc
         share_ppm: stake.share_ppm,
         own: own == Some(stake.validator),
     });
-    let slots = validators.slots.iter().map(|slot| SlotReply {
-        from: slot.from.clone(),
-        to: slot.to.clone(),
-        validator: slot.validator,
-    });
     let total: Natural = validators.stakes.iter().map(|stake| &stake.stake).sum();
     Ok(ValidatorsReply {
         head: head_reply(&validators.head),
         total,
         validators: stakes.collect(),
-        slots: slots.collect(),
+        slots: validators.slots,
     })
 }
 
@@ -82,13 +79,18 @@ pub(super) fn send_transaction(
 ) -> Result<SendReply, RpcError> {
     let id = params.id;
     let source: MemoryStore = params.atoms.into_iter().collect();
-    let transaction = Transaction::read(&source, id).map_err(|error| error.to_string())?;
+    let transaction = Transaction::read(&source, id).map_err(|error| match error {
+        RecordError::Malformed { problem, .. } => {
+            TransactionError::Malformed { problem }.to_string()
+        }
+        error => error.to_string(),
+    })?;
     if !params.force {
         refuse_relay_key(node, &transaction.recipient)?;
     }
     let warnings = warnings(&transaction);
     if params.dry_run {
-        let (costs, balance) = node.check_transaction(&transaction)?;
+        let CheckedTransaction { costs, balance } = node.check_transaction(&transaction)?;
         return Ok(SendReply {
             id,
             own_pool: false,
@@ -222,11 +224,11 @@ pub(super) fn transaction_status(
         } => {
             reply.abandoned_block = Some(*block);
             reply.abandoned_height = Some(*height);
-            reply.reason = Some(reason.clone());
+            reply.reason = Some(reason.to_string());
             TransactionStanding::Abandoned
         }
         TransactionState::Rejected(why) => {
-            reply.reason = Some(why.clone());
+            reply.reason = Some(why.to_string());
             TransactionStanding::Refused
         }
         TransactionState::Stored => TransactionStanding::Stored,

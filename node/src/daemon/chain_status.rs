@@ -1,8 +1,7 @@
 //! Chain part of the `status` reply.
 
-use crate::chain_service::sync::SyncProgress;
 use crate::chain_service::{ChainStatus, Head};
-use crate::rpc::{BadBlockReply, ChainReply, SyncReply};
+use crate::rpc::{BadBlockReply, ChainReply};
 
 /// Converts the status of the chain to its reply.
 pub(super) fn chain_reply(status: &ChainStatus) -> ChainReply {
@@ -16,7 +15,7 @@ pub(super) fn chain_reply(status: &ChainStatus) -> ChainReply {
         state: head.map(Head::state),
         root: status.root,
         behind: status.is_behind,
-        syncs: sync.syncs.iter().map(sync_reply).collect(),
+        syncs: sync.syncs.clone(),
         candidates: sync.candidates as u64,
         fetches: sync.fetches as u64,
         waits: sync.waits.clone(),
@@ -29,17 +28,5 @@ pub(super) fn chain_reply(status: &ChainStatus) -> ChainReply {
                 reason: reason.clone(),
             })
             .collect(),
-    }
-}
-
-fn sync_reply(sync: &SyncProgress) -> SyncReply {
-    SyncReply {
-        head: sync.head,
-        height: sync.height,
-        headers_done: sync.headers_done,
-        headers_total: sync.headers_total,
-        blocks_done: sync.blocks_done,
-        blocks_total: sync.blocks_total,
-        waits: sync.waits.clone(),
     }
 }

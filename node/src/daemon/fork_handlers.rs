@@ -2,9 +2,9 @@
 
 use crate::chain_service::{ChainStatus, Head};
 use crate::node::Node;
-use crate::rpc::{ForkReply, ForksReply, RpcError, SideReply};
+use crate::rpc::{ForkReply, ForksReply, RpcError};
 use astreum_core::atom::AtomId;
-use astreum_core::chain::fork_choice::{Fork, Side};
+use astreum_core::chain::fork_choice::Fork;
 
 pub(super) fn forks(node: &Node) -> ForksReply {
     forks_reply(&node.chain().status())
@@ -41,17 +41,8 @@ fn fork_reply(fork: &Fork) -> ForkReply {
         block: fork.block,
         height: fork.height,
         total_stake: fork.total.clone(),
-        ours: fork.ours.as_ref().map(side_reply),
-        others: fork.others.iter().map(side_reply).collect(),
+        ours: fork.ours.clone(),
+        others: fork.others.clone(),
         cause: None,
-    }
-}
-
-fn side_reply(side: &Side) -> SideReply {
-    SideReply {
-        first: side.first,
-        tip: side.tip,
-        blocks: side.blocks,
-        stake: side.stake.clone(),
     }
 }

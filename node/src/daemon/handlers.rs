@@ -1,20 +1,18 @@
 //! Handlers of control socket requests.
 
 use super::chain_status::chain_reply;
-use super::{
-    StopHandle, chain_handlers, conditions, fork_handlers, own_key_warning, shared_address_warning,
-};
+use super::{StopHandle, chain_handlers, conditions, fork_handlers, shared_address_warning};
 use crate::WaitLimit;
 use crate::chain_service::producer::ValidatorStatus;
 use crate::clock;
-use crate::net::{NetworkStatus, SeedState};
+use crate::net::{NetworkStatus, own_key_warning};
 use crate::node::{Node, NodeError, Peer, Status};
 use crate::query::AccountProof;
 use crate::rpc::{
     AccountReply, AdvertisementReply, AtomReply, BlockReply, Caller, EVAL_FETCH_SECONDS, ErrorKind,
     EvalReply, ForksReply, ListReply, MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply,
-    ProviderReply, PutReply, RefusalReply, RpcError, SeedReply, SendReply, Service, SetAsideReply,
-    StatusReply, TransactionReply, TransactionStatusReply, ValidatorsReply, hex, request,
+    ProviderReply, PutReply, RefusalReply, RpcError, SendReply, Service, StatusReply,
+    TransactionReply, TransactionStatusReply, ValidatorsReply, hex, request,
 };
 use crate::store::Durability;
 use crate::store::cold::{ColdStats, SetAside};
@@ -151,7 +149,7 @@ impl NodeHandler {
         }
     }
 
-    fn set_aside(&self, directory: &str, clear: bool) -> Result<Vec<SetAsideReply>, RpcError> {
+    fn set_aside(&self, directory: &str, clear: bool) -> Result<Vec<SetAside>, RpcError> {
         let Some(cold) = self.node.store().cold() else {
             return Err("this node has no cold storage".into());
         };
@@ -170,7 +168,7 @@ impl NodeHandler {
         } else {
             cold.stats().set_aside
         };
-        Ok(incidents.into_iter().map(SetAsideReply::from).collect())
+        Ok(incidents)
     }
 }
 
@@ -329,38 +327,13 @@ impl Service for NodeHandler {
         chain_handlers::prove_account(&self.node, params.account)
     }
 
-    fn damaged(
-        &self,
-        params: request::Damaged,
-        _: &Caller,
-    ) -> Result<Vec<SetAsideReply>, RpcError> {
+    fn damaged(&self, params: request::Damaged, _: &Caller) -> Result<Vec<SetAside>, RpcError> {
         self.set_aside(&params.directory, params.clear)
     }
 
     fn stop(&self, _: request::Stop, _: &Caller) -> Result<(), RpcError> {
         self.stop.stop();
         Ok(())
-    }
-}
-
-impl From<SetAside> for SetAsideReply {
-    fn from(incident: SetAside) -> Self {
-        let SetAside {
-            number,
-            files,
-            bytes,
-            problems,
-            missing,
-            unknown,
-        } = incident;
-        Self {
-            number,
-            files,
-            bytes,
-            problems,
-            missing,
-            unknown,
-        }
     }
 }
 
@@ -440,7 +413,7 @@ fn status_reply(node: &Node) -> StatusReply {
         advertisements: network.map_or(0, |network| network.advertisements as u64),
         difficulty: network.map_or(0, |network| network.difficulty),
         latest_block: network.and_then(|network| network.head),
-        seeds: network.map_or_else(Vec::new, seed_replies),
+        seeds: network.map_or_else(Vec::new, |network| network.seeds.clone()),
         head_age_seconds: chain
             .head
             .as_ref()
@@ -456,16 +429,6 @@ fn status_reply(node: &Node) -> StatusReply {
         halted,
         validator: validator.map(|status| validator_reply(status, &chain.mempool, halted, now)),
     }
-}
-
-fn seed_replies(network: &NetworkStatus) -> Vec<SeedReply> {
-    let seeds = network.seeds.iter();
-    let reply = |seed: &SeedState| SeedReply {
-        name: seed.name.clone(),
-        addresses: seed.addresses.iter().map(ToString::to_string).collect(),
-        error: seed.error.clone(),
-    };
-    seeds.map(reply).collect()
 }
 
 fn validator_reply(

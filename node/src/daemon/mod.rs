@@ -20,16 +20,15 @@ pub use dump::forbid_core_dumps;
 pub use handlers::NodeHandler;
 pub use panics::{PANIC_EXIT_CODE, exit_on_panic};
 pub use stop::{StopHandle, Stopper};
-pub use warnings::{own_key_warning, shared_address_warning, warnings};
+pub use warnings::{shared_address_warning, warnings};
 
 use crate::config::{Config, Paths};
 use crate::log;
 use crate::net::NetworkError;
-use crate::node::{Node, NodeError};
+use crate::node::{Node, NodeError, create_state_dir};
 use crate::rpc::{Server, ServerError};
 use core::fmt;
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -87,7 +86,7 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     // Checked before anything that peers could notice.
     crate::chain_service::dir::location(&config).map_err(|error| RunError::Node(error.into()))?;
     let stopper = Stopper::new().map_err(RunError::Signals)?;
-    create_private(&paths.state_dir);
+    create_state_dir(&paths.state_dir);
     let node = Arc::new(Node::new(config).map_err(RunError::Node)?);
     node.join_network().map_err(RunError::Node)?;
     node.remember_peers(&paths.state_dir)
@@ -109,15 +108,6 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     server.stop();
     log::info!("stopped");
     Ok(())
-}
-
-/// Creates the state directory with access for its owner only, wherever logs and socket are. A
-/// failure is only logged: the files that need the directory report their own errors.
-pub(crate) fn create_private(state_dir: &Path) {
-    let mut builder = std::fs::DirBuilder::new();
-    if let Err(error) = builder.recursive(true).mode(0o700).create(state_dir) {
-        log::warn!("cannot create state_dir {}: {error}", state_dir.display());
-    }
 }
 
 /// Returns the command that starts this program from any directory.

@@ -1,7 +1,7 @@
 //! Warnings about the configuration and the network.
 
 use crate::config::Config;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 
 /// Returns concerns about relying on this configuration, one sentence each.
 #[must_use]
@@ -23,15 +23,6 @@ pub fn shared_address_warning(address: IpAddr) -> String {
         "most peers share the private address {address}: a NAT or a bridge hides their addresses, \
          and limits per network count ports instead; use host networking or forward the source \
          addresses"
-    )
-}
-
-/// Returns the warning about another node that has this node's relay key.
-#[must_use]
-pub fn own_key_warning(from: SocketAddr) -> String {
-    format!(
-        "the node at {from} has the same relay key as this node: use a separate relay key for \
-         each, because peers know only one of them at a time"
     )
 }
 

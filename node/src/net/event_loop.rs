@@ -23,13 +23,13 @@ use super::resolve::SeedState;
 use super::seeds::Seeds;
 use super::socket::{NodeSocket, Received, Sent};
 use super::{NetworkError, engine_config};
-use crate::chain_service::Input;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::log;
 use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
+use astreum_core::consensus::Input;
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::{Engine, Event, FetchError, FetchId, Recipient, Transmit};
 use astreum_core::time::Instant;
@@ -408,7 +408,7 @@ impl EventLoop {
     fn note_own_key(&mut self, now: Instant, from: SocketAddr) {
         self.own_key_from = Some((from, now));
         if let Some(more) = log::limited("own relay key") {
-            log::warn!("{}{more}", crate::daemon::own_key_warning(from));
+            log::warn!("{}{more}", super::own_key_warning(from));
         }
     }
 

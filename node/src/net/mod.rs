@@ -8,6 +8,7 @@ mod command;
 mod drop_report;
 mod event_loop;
 mod local_address;
+mod own_key;
 mod peer_statements;
 mod pow_pool;
 mod readers;
@@ -15,6 +16,7 @@ pub mod resolve;
 mod seeds;
 pub mod socket;
 
+pub use own_key::own_key_warning;
 pub use resolve::SeedState;
 
 pub use command::{Advertisement, FetchFailure, NetworkStatus, Peer, Provider};

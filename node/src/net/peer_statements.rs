@@ -9,9 +9,9 @@
 //! Invariants:
 //! - At most [`MAX_MARKED`] peers are marked.
 
-use crate::chain_service::Input;
 use crate::log;
 use crate::runtime::inbox::Inbox;
+use astreum_core::consensus::Input;
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::PeerInfo;
 use astreum_core::time::Instant;

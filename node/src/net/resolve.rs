@@ -37,7 +37,7 @@ pub struct SeedAddresses {
 }
 
 /// State of a seed after its last lookup.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize, serde::Serialize)]
 pub struct SeedState {
     /// Configured name and port.
     pub name: String,

@@ -90,7 +90,7 @@ impl NodeBuilder {
         let config = self.config.resolve().map_err(NodeError::Config)?;
         let executable = std::env::current_exe().unwrap_or_else(|_| "astreum".into());
         let mut paths = Paths::new(&config, &executable);
-        crate::daemon::create_private(&paths.state_dir);
+        super::create_state_dir(&paths.state_dir);
         let mut own_log = None;
         if self.has_log {
             let directory = LogDir::take(&paths.log_dir);

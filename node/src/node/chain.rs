@@ -13,15 +13,17 @@ use crate::WaitLimit;
 use crate::chain_service::{ChainStatus, Head, HeadState};
 use crate::clock;
 use crate::net::{NetworkHandle, Stopped};
-use crate::query::{self, AccountProof, BlockAt, Costs, Included, QueryError, Slot, Stake};
+use crate::query::{
+    self, AccountProof, BlockAt, CheckedTransaction, Included, QueryError, Slot, Stake,
+};
 use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use astreum_core::chain::confirmations::Confirmation;
 use astreum_core::chain::{
-    Account, Address, Block, Election, ElectionLoader, MAX_TRANSACTION_DATA_BYTES, RecordError,
-    StakeLoader, TREASURY, Transaction, min_new_stake,
+    Account, Address, Block, Election, ElectionLoader, RecordError, StakeLoader, Transaction,
+    TransactionError,
 };
-use astreum_core::consensus::mempool::{Outcome, Standing};
+use astreum_core::consensus::mempool::{Outcome, Refusal, Standing};
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::wire::object::PayloadType;
@@ -204,6 +206,10 @@ impl Node {
             Err(RecordError::Source(SourceError::Missing(missing))) if missing == id => {
                 Err(QueryError::UnknownTransaction(id))
             }
+            Err(RecordError::Malformed { problem, .. }) => {
+                let error = TransactionError::Malformed { problem };
+                Err(QueryError::Malformed(error.to_string()))
+            }
             read => Ok(read?),
         }
     }
@@ -336,44 +342,25 @@ impl Node {
     }
 
     /// Returns the costs of a transaction and the balance of its sender, if the next block can
-    /// include it.
+    /// include it and the balance covers its amount.
     ///
     /// # Errors
-    /// Returns the reason the next block cannot include it.
+    /// Returns the reason the next block cannot include it, or that it would fail.
     pub fn check_transaction(
         &self,
         transaction: &Transaction,
-    ) -> Result<(Costs, Natural), SendError> {
-        let data_bytes = transaction.data.len();
-        if data_bytes > MAX_TRANSACTION_DATA_BYTES {
-            return Err(SendError::DataTooLarge { data_bytes });
-        }
-        if transaction.verify_signature().is_err() {
-            return Err(SendError::InvalidSignature);
-        }
+    ) -> Result<CheckedTransaction, SendError> {
         let source = self.chain_source();
         let state = self.head()?;
-        let head = state.block();
-        if transaction.chain_id != head.chain_id {
-            return Err(SendError::WrongChain {
-                found: transaction.chain_id.clone(),
-                expected: head.chain_id.clone(),
-            });
-        }
-        if let Some(place) = query::find(&source, head, transaction.id())? {
-            let height = place.block.height.clone();
-            return Err(SendError::AlreadyApplied { height });
-        }
-        let sender = *transaction.sender();
-        let account = query::account(&source, head.accounts, &sender)?;
-        let (_, account) = account.ok_or(SendError::UnknownSender { sender })?;
-        let costs = query::costs(head, transaction).ok_or(SendError::NoStoragePrice)?;
+        let stakes = || Ok(self.election(&source, &state)?.stakes);
+        let checked = query::check_transaction(&source, state.block(), transaction, stakes)?;
+        let checked = checked.map_err(SendError::Transaction)?;
         // A transfer to the sender itself moves nothing and needs no balance for the amount.
-        let amount = match sender == transaction.recipient {
+        let amount = match *transaction.sender() == transaction.recipient {
             true => Natural::ZERO,
             false => transaction.amount.clone(),
         };
-        let balance = account.balance;
+        let CheckedTransaction { costs, balance } = checked;
         if balance < costs.with_amount(&amount) {
             return Err(SendError::InsufficientBalance {
                 balance,
@@ -381,14 +368,7 @@ impl Node {
                 costs: Box::new(costs),
             });
         }
-        let is_new = || query::stake(&source, head.accounts, &sender).map(|it| it.is_zero());
-        if transaction.recipient == TREASURY && is_new()? {
-            let minimum = min_new_stake(self.election(&source, &state)?.stakes.total());
-            if amount < minimum {
-                return Err(SendError::StakeTooSmall { amount, minimum });
-            }
-        }
-        Ok((costs, balance))
+        Ok(CheckedTransaction { costs, balance })
     }
 
     /// Stores a signed transaction, offers it to others and announces it to validators, including
@@ -400,7 +380,7 @@ impl Node {
         &self,
         transaction: &Transaction,
     ) -> Result<SentTransaction, SendError> {
-        let (costs, balance) = self.check_transaction(transaction)?;
+        let CheckedTransaction { costs, balance } = self.check_transaction(transaction)?;
         let own_pool = self.chain().status().validator.is_some();
         let handle = self.handle().map_err(SendError::Node)?;
         let peers = handle.peers().map_err(not_connected)?;
@@ -461,7 +441,10 @@ impl Node {
             .chain()
             .wait_until(VERDICT_TIMEOUT, |status| verdict(status).is_some());
         match status.as_ref().and_then(verdict) {
-            Some(TransactionState::Rejected(why)) => Err(SendError::Rejected(why)),
+            Some(TransactionState::Rejected(Refusal::Transaction(error))) => {
+                Err(SendError::Transaction(error))
+            }
+            Some(TransactionState::Rejected(refusal)) => Err(SendError::Rejected(refusal)),
             _ => Ok(()),
         }
     }
@@ -497,9 +480,7 @@ fn mempool_state(status: &ChainStatus, id: AtomId) -> Option<TransactionState> {
         },
         Standing::Waiting { data, .. } => TransactionState::WaitingForData { data },
         Standing::Fetching => TransactionState::Fetching,
-        Standing::Left(Outcome::Refused(refusal)) => {
-            TransactionState::Rejected(refusal.to_string())
-        }
+        Standing::Left(Outcome::Refused(refusal)) => TransactionState::Rejected(refusal),
         Standing::Left(Outcome::Expired) => TransactionState::Expired,
         Standing::Left(Outcome::Abandoned {
             block,
@@ -508,7 +489,7 @@ fn mempool_state(status: &ChainStatus, id: AtomId) -> Option<TransactionState> {
         }) => TransactionState::Abandoned {
             block,
             height,
-            reason: reason.to_string(),
+            reason,
         },
     })
 }

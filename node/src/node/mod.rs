@@ -10,6 +10,7 @@ mod error;
 mod known_peers;
 mod line_file;
 mod refetch;
+mod state_dir;
 mod view;
 
 pub use builder::NodeBuilder;
@@ -18,15 +19,16 @@ pub use chain::{
     TransactionState, Until, Validators,
 };
 pub use error::NodeError;
+pub(crate) use state_dir::create_state_dir;
 pub use view::NodeStore;
 
 use crate::chain_service::ChainView;
+use crate::chain_service::thread::ChainThread;
 use crate::clock;
 use crate::config::{self, Config, Paths};
 use crate::failure::Failure;
 pub use crate::net::{Advertisement, NetworkStatus, Peer, Provider};
 use crate::net::{FetchFailure, Network, NetworkHandle};
-use crate::runtime::chain::ChainThread;
 use crate::store::cold::{ColdOptions, ColdStats, ColdStore};
 use crate::store::hot::HotStats;
 use crate::store::{Durability, Store};
@@ -192,7 +194,7 @@ impl Node {
             crate::chain_service::dir::location(&self.config)?;
             let executable = std::env::current_exe().unwrap_or_else(|_| "astreum".into());
             let state_dir = Paths::new(&self.config, &executable).state_dir;
-            crate::daemon::create_private(&state_dir);
+            create_state_dir(&state_dir);
             self.join_network()?;
             let started = self.start_chain(&state_dir);
             if started.is_err() {

@@ -5,6 +5,7 @@
 //! have is reported as [`QueryError::Missing`].
 
 mod blocks;
+mod check;
 mod confirmation;
 mod costs;
 mod proof;
@@ -15,6 +16,7 @@ pub use blocks::{
     BlockAt, Included, ParseBlockAtError, account, block, blocks, included, previous_at,
     transactions,
 };
+pub use check::{CheckedTransaction, check_transaction};
 pub use confirmation::confirmation;
 pub use costs::{Costs, costs};
 pub use proof::{AccountProof, ProofProblem, Proven};

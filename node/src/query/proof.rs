@@ -6,7 +6,6 @@
 //! id. A proof must not contain anything that it does not need.
 
 use super::{QueryError, account};
-use crate::rpc::{hex, unhex};
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore};
 use astreum_core::chain::{Account, Address, Block};
 use astreum_core::trie::{Proof, ProofError};
@@ -91,7 +90,7 @@ impl AccountProof {
     {
         let path = Proof::prove(source, block.accounts, address.as_bytes())?;
         let account = account(source, block.accounts, address)?;
-        let stored = |atom: &Atom| hex(&atom.to_bytes());
+        let stored = |atom: &Atom| hex::encode(atom.to_bytes());
         let atoms = block.to_atoms();
         let account_atoms = account.map(|(_, account)| account.to_atoms().1);
         Ok(Self {
@@ -99,7 +98,7 @@ impl AccountProof {
             account: address.to_string(),
             block: block.id().to_string(),
             block_atoms: atoms.iter().map(|(_, atom)| stored(atom)).collect(),
-            path: hex(&path.to_bytes()),
+            path: hex::encode(path.to_bytes()),
             account_atoms: account_atoms
                 .unwrap_or_default()
                 .iter()
@@ -121,7 +120,9 @@ impl AccountProof {
             .parse()
             .map_err(|_| ProofProblem::Unreadable("account"))?;
         let block = self.verified_block()?;
-        let path = unhex(&self.path).ok_or(ProofProblem::Unreadable("path"))?;
+        let path = hex::decode(&self.path)
+            .ok()
+            .ok_or(ProofProblem::Unreadable("path"))?;
         let value = Proof::from_bytes(&path)
             .and_then(|proof| proof.verify(block.accounts, address.as_bytes()))
             .map_err(ProofProblem::Path)?;
@@ -172,7 +173,7 @@ impl AccountProof {
 }
 
 fn atoms(texts: &[String]) -> Option<Vec<Atom>> {
-    let atom = |text: &String| Atom::from_bytes(&unhex(text)?).ok();
+    let atom = |text: &String| Atom::from_bytes(&hex::decode(text).ok()?).ok();
     texts.iter().map(atom).collect()
 }
 

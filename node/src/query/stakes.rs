@@ -7,6 +7,7 @@ use astreum_core::integer::Natural;
 use astreum_core::trie;
 use core::cmp::Reverse;
 use core::convert::Infallible;
+use serde::{Deserialize, Serialize};
 
 /// Validator and its stake.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,7 +21,7 @@ pub struct Stake {
 }
 
 /// Slot: two seconds in which one validator may make the next block.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
 pub struct Slot {
     /// First second of the slot, since 1970.
     pub from: Natural,

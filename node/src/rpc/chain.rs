@@ -4,8 +4,9 @@
 //! and difficulties are a [`Number`].
 
 use super::number::Number;
-use super::schema::record;
+use super::schema::{record, schema_of};
 use super::text::{self, ConfirmationLevel, Hex, TransactionStanding};
+use crate::query::Slot;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::{Address, Status};
 use astreum_core::consensus::HeadState;
@@ -159,7 +160,7 @@ record! {
         /// All validators, in descending order of stake.
         pub validators: Vec<ValidatorReply>,
         /// Producer of each next slot, valid until a new block is produced.
-        pub slots: Vec<SlotReply>,
+        pub slots: Vec<Slot>,
     }
 }
 
@@ -179,18 +180,15 @@ record! {
     }
 }
 
-record! {
+schema_of! {
     /// Slot: two seconds in which one validator may produce the next block.
-    pub struct SlotReply {
+    Slot {
         /// First second of the slot, since 1970.
-        #[serde(with = "text")]
-        pub from: Natural,
+        from: Natural,
         /// Last second of the slot, since 1970.
-        #[serde(with = "text")]
-        pub to: Natural,
+        to: Natural,
         /// Key of the producer.
-        #[serde(with = "text")]
-        pub validator: Address,
+        validator: Address,
     }
 }
 

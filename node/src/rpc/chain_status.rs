@@ -1,9 +1,10 @@
 //! Chain part of the `status` reply.
 
-use super::schema::record;
+use super::schema::{record, schema_of};
 use super::text;
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::HeadState;
+use astreum_core::consensus::sync::SyncProgress;
 
 record! {
     /// Chain of a node, as of now.
@@ -26,7 +27,7 @@ record! {
         /// `true` if the node syncs to a longer chain.
         pub behind: bool,
         /// Sync targets.
-        pub syncs: Vec<SyncReply>,
+        pub syncs: Vec<SyncProgress>,
         /// Number of heads that peers offer.
         pub candidates: u64,
         /// Number of chain fetches in progress.
@@ -40,24 +41,23 @@ record! {
     }
 }
 
-record! {
+schema_of! {
     /// Sync progress of one target.
-    pub struct SyncReply {
+    SyncProgress {
         /// Id of the target.
-        #[serde(with = "text")]
-        pub head: AtomId,
+        head: AtomId,
         /// Height of the target; 0 until its header is available.
-        pub height: u64,
+        height: u64,
         /// Number of available headers.
-        pub headers_done: u64,
+        headers_done: u64,
         /// Number of required headers, as far as known.
-        pub headers_total: u64,
+        headers_total: u64,
         /// Number of verified blocks.
-        pub blocks_done: u64,
+        blocks_done: u64,
         /// Number of blocks to verify.
-        pub blocks_total: u64,
+        blocks_total: u64,
         /// Data that it waits for.
-        pub waits: Option<String>,
+        waits: Option<String>,
     }
 }
 
@@ -91,7 +91,7 @@ impl ChainReply {
             lines.push(("verified from", root.to_string()));
         }
         for sync in &self.syncs {
-            let SyncReply {
+            let SyncProgress {
                 head,
                 height,
                 headers_done,
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn lines_state_unverified_heads_and_missing_data() {
-        let sync = SyncReply {
+        let sync = SyncProgress {
             head: AtomId::new([0xaa; 32]),
             height: 9,
             headers_done: 3,

@@ -1,9 +1,9 @@
 //! Replies of the control socket about forks.
 
-use super::schema::record;
+use super::schema::{record, schema_of};
 use super::text;
 use astreum_core::atom::AtomId;
-use astreum_core::chain::fork_choice::Cause;
+use astreum_core::chain::fork_choice::{Cause, Side};
 use astreum_core::integer::Natural;
 
 record! {
@@ -40,9 +40,9 @@ record! {
         #[serde(with = "text")]
         pub total_stake: Option<Natural>,
         /// Branch of the head.
-        pub ours: Option<SideReply>,
+        pub ours: Option<Side>,
         /// Other branches.
-        pub others: Vec<SideReply>,
+        pub others: Vec<Side>,
         /// `needs_operator` (the other branch is preferred, but the fork is too deep to follow it
         /// without a decision), `needs_first_decision` (there is no head to start from) or `light` (the
         /// other branch is longer, but too little stake has produced it); null if the fork is settled.
@@ -51,19 +51,16 @@ record! {
     }
 }
 
-record! {
+schema_of! {
     /// Branch above a fork.
-    pub struct SideReply {
+    Side {
         /// First block in hex: the id for `chain adopt` and `chain avoid`.
-        #[serde(with = "text")]
-        pub first: AtomId,
+        first: AtomId,
         /// Highest block.
-        #[serde(with = "text")]
-        pub tip: AtomId,
+        tip: AtomId,
         /// Number of blocks.
-        pub blocks: u64,
+        blocks: u64,
         /// Stake of its distinct producers as of the fork, once it is known.
-        #[serde(with = "text")]
-        pub stake: Option<Natural>,
+        stake: Option<Natural>,
     }
 }

@@ -30,21 +30,20 @@ mod text;
 
 pub use chain::{
     AccountReply, BlockReply, CostsReply, HeadReply, IncludedReply, MAX_BLOCKS_REPLY,
-    MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS, SendReply, SlotReply,
-    TransactionReply, TransactionStatusReply, ValidatorReply, ValidatorsReply,
+    MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS, SendReply, TransactionReply,
+    TransactionStatusReply, ValidatorReply, ValidatorsReply,
 };
-pub use chain_status::{BadBlockReply, ChainReply, SyncReply};
+pub use chain_status::{BadBlockReply, ChainReply};
 pub use client::{Client, ClientError, DEFAULT_TIMEOUT};
 pub use codec::MAX_MESSAGE_BYTES;
 pub use connections::{MAX_CONNECTIONS, RESERVED_CONNECTIONS};
 pub use error::{ErrorKind, RpcError};
-pub use forks::{ForkReply, ForksReply, SideReply};
+pub use forks::{ForkReply, ForksReply};
 pub use message::MAX_ID_BYTES;
 pub use number::{Number, number};
 pub use protocol::{
     AdvertisementReply, AtomReply, EVAL_FETCH_SECONDS, EvalReply, ListReply, MAX_LIST_REPLY_BYTES,
-    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, SeedReply, SetAsideReply,
-    StatusReply,
+    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, StatusReply,
 };
 pub use server::{Server, ServerError};
 pub use service::{Caller, Method, PartialService, Request, Service, answer, request, schema};

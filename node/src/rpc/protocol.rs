@@ -1,8 +1,10 @@
 //! Replies of the control socket about the node, its peers and its atoms.
 
 use super::chain_status::ChainReply;
-use super::schema::record;
+use super::schema::{record, schema_of};
 use super::text::{self, Hex};
+use crate::net::SeedState;
+use crate::store::cold::SetAside;
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_core::chain::Address;
 use astreum_core::crypto::PublicKey;
@@ -16,21 +18,21 @@ pub const MAX_LIST_REPLY_BYTES: usize = 1 << 20;
 /// Default maximum of seconds for all fetches of an evaluation together.
 pub const EVAL_FETCH_SECONDS: u64 = 30;
 
-record! {
+schema_of! {
     /// Damaged files that were set aside together.
-    pub struct SetAsideReply {
+    SetAside {
         /// Number of the incident.
-        pub number: u64,
+        number: u64,
         /// Names of the files below `damaged`, without the report.
-        pub files: Vec<String>,
+        files: Vec<String>,
         /// Total length in bytes.
-        pub bytes: u64,
+        bytes: u64,
         /// Kinds and places of the damage.
-        pub problems: Vec<String>,
+        problems: Vec<String>,
         /// Number of atoms that are still missing and whose ids are known.
-        pub missing: u64,
+        missing: u64,
         /// Number of atoms or parts of files that were lost without a known id.
-        pub unknown: u64,
+        unknown: u64,
     }
 }
 
@@ -72,7 +74,7 @@ record! {
         pub latest_block: Option<AtomId>,
         /// Configured seeds.
         #[serde(default)]
-        pub seeds: Vec<SeedReply>,
+        pub seeds: Vec<SeedState>,
         /// Seconds since the timestamp of the chain's head, if there is one.
         #[serde(default)]
         pub head_age_seconds: Option<u64>,
@@ -128,31 +130,15 @@ impl Default for StatusReply {
     }
 }
 
-record! {
+schema_of! {
     /// Configured seed.
-    pub struct SeedReply {
+    SeedState {
         /// Name and port.
-        pub name: String,
+        name: String,
         /// Addresses of the name.
-        pub addresses: Vec<String>,
+        addresses: Vec<SocketAddr>,
         /// Reason the last lookup found no address.
-        pub error: Option<String>,
-    }
-}
-
-impl SeedReply {
-    /// Returns a human-readable line.
-    #[must_use]
-    pub fn line(&self) -> String {
-        let is_address = self.addresses == [self.name.as_str()];
-        let addresses = match &self.addresses[..] {
-            [] => String::new(),
-            _ if is_address => String::new(),
-            addresses => format!(" at {}", addresses.join(", ")),
-        };
-        let error = self.error.as_ref();
-        let error = error.map(|error| format!(", failed to resolve: {error}"));
-        format!("{}{addresses}{}", self.name, error.unwrap_or_default())
+        error: Option<String>,
     }
 }
 

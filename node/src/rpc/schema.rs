@@ -113,6 +113,34 @@ macro_rules! record {
 }
 pub(super) use record;
 
+/// Implements [`Schema`] for a structure of a lower module, whose `serde` derive defines its JSON
+/// form. A field that is missing here, or of another type, does not compile.
+macro_rules! schema_of {
+    (
+        $(#[doc = $doc:literal])+
+        $name:ident { $($(#[doc = $field_doc:literal])+ $field:ident: $type:ty,)+ }
+    ) => {
+        impl $crate::rpc::schema::Schema for $name {
+            fn schema(types: &mut $crate::rpc::schema::Types) -> serde_json::Value {
+                let _ = |value: Self| {
+                    let Self { $($field),+ } = value;
+                    $(let _: $type = $field;)+
+                };
+                $crate::rpc::schema::named(types, stringify!($name), |types| {
+                    let fields = vec![$($crate::rpc::schema::Field {
+                        name: stringify!($field),
+                        doc: concat!($($field_doc),+),
+                        is_required: true,
+                        schema: <$type as $crate::rpc::schema::Schema>::schema(types),
+                    }),+];
+                    $crate::rpc::schema::object(concat!($($doc),+), fields)
+                })
+            }
+        }
+    };
+}
+pub(super) use schema_of;
+
 impl Schema for () {
     fn schema(_: &mut Types) -> Value {
         json!({"type": "null"})

@@ -9,12 +9,13 @@ use super::forks::ForksReply;
 use super::message::{Call, CallId, parse_call, reply_message, request_message};
 use super::protocol::{
     AdvertisementReply, AtomReply, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
-    SetAsideReply, StatusReply,
+    StatusReply,
 };
 use super::schema::{Field, MethodSchema, Schema, Types, document};
 use super::text::{self, AccountName};
 use crate::WaitLimit;
 use crate::query::{AccountProof, BlockAt};
+use crate::store::cold::SetAside;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;
 use core::net::SocketAddr;
@@ -403,7 +404,7 @@ methods! {
         /// `true` to remove them, with the lists of atoms lost in them.
         #[serde(default)]
         clear: bool,
-    } -> Vec<SetAsideReply>;
+    } -> Vec<SetAside>;
 
     /// Stops the node; answers as soon as the shutdown has begun.
     stop: Stop {} -> ();

@@ -1,6 +1,6 @@
 //! Inbox of the chain thread: a queue of inputs from other threads.
 
-use crate::chain_service::Input;
+use astreum_core::consensus::Input;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl Inbox {
     }
 
     /// Stops the chain thread.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let _ = self.sender.send(Message::Stop);
     }
 }

@@ -1,18 +1,14 @@
-//! Bounded pool of worker threads, for work that would delay the event loop.
+//! Worker pool, mailbox and parallel execution: the threads and channels that other modules share.
+//!
+//! [`WorkerPool`] is a bounded pool of threads for work that would delay the event loop.
 //!
 //! Invariants:
 //! - A full queue rejects a job at once; the caller is never blocked.
 //! - A panicking job ends neither its worker nor the process, but it stops its node: [`Failure`].
 //! - Dropping the pool lets running jobs finish and discards waiting ones.
 
-mod assembly;
-pub mod chain;
 pub mod inbox;
 pub mod parallel;
-mod storage_watch;
-mod watches;
-
-pub use storage_watch::NearlyFull;
 
 use crate::failure::Failure;
 use core::fmt;

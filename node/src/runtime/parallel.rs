@@ -1,6 +1,6 @@
 //! Parallel execution of independent units of work on the processors of this machine.
 
-use crate::chain_service::{Parallel, Serial};
+use astreum_core::consensus::{Parallel, Serial};
 use core::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 

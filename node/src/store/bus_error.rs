@@ -10,7 +10,7 @@
 //! While installed, it is called before the handler here. It is therefore made to uninstall itself
 //! first, by a signal that is not a stack overflow.
 
-use super::mmap;
+use super::sealed;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::SIGBUS;
@@ -62,7 +62,7 @@ fn exit() -> ! {
 }
 
 fn message() -> String {
-    let truncated = mmap::truncated();
+    let truncated = sealed::truncated();
     let mut message = String::from("stopping after a bus error (SIGBUS): ");
     match truncated.first() {
         Some(path) => {

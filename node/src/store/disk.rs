@@ -13,10 +13,11 @@
 //!   program may remove or replace it. [`FileId`] shows whether a path still leads to an open file.
 
 mod lock;
+mod metadata;
 mod system;
 
 pub use lock::{DirLock, Displaced};
-pub(super) use system::is_read_only;
+pub(super) use metadata::is_read_only;
 pub use system::{ReadOnlyDisk, SystemDisk, real_path};
 
 use super::mmap::Map;

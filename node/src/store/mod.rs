@@ -17,6 +17,7 @@ pub mod disk;
 pub mod hot;
 mod journal;
 pub mod mmap;
+mod sealed;
 mod served;
 pub mod sorted_pair;
 

@@ -37,7 +37,7 @@ pub use writer::encode_pair;
 pub(super) use writer::{PairWriter, data_name, index_name, lengths_name, temporary_name};
 
 use super::disk::{Disk, FileId};
-use super::mmap::Sealed;
+use super::sealed::Sealed;
 use astreum_core::atom::{Atom, AtomId, ID_BYTES};
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};

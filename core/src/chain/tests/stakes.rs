@@ -7,8 +7,8 @@ use super::world::{
 use crate::atom::MemoryStore;
 use crate::chain::{
     Address, Block, Builder, Election, Genesis, GenesisError, Outcome, Position, RecordAtoms,
-    Rejection, StakeTable, Stakes, State, StateError, Status, TREASURY, Transaction, Unsigned,
-    check_signatures, difficulty, min_new_stake, slot_of, verify_body, verify_header,
+    StakeTable, Stakes, State, StateError, Status, TREASURY, Transaction, TransactionError,
+    Unsigned, check_signatures, difficulty, min_new_stake, slot_of, verify_body, verify_header,
     verify_proposer,
 };
 use crate::crypto::{Signature, SigningKey};
@@ -31,7 +31,7 @@ fn stake(counter: u64, sender: Address, amount: u64) -> Transaction {
 fn verdict(
     state: &mut State<&MemoryStore>,
     transaction: &Transaction,
-) -> Result<Status, Rejection> {
+) -> Result<Status, TransactionError> {
     match state.admit_and_apply(transaction).unwrap() {
         Outcome::Applied { receipt, .. } => Ok(receipt.status),
         Outcome::Rejected(rejection) => Err(rejection),
@@ -50,8 +50,8 @@ fn world() -> World {
     )
 }
 
-fn too_small(amount: u64, least: u64) -> Result<Status, Rejection> {
-    Err(Rejection::SmallStake {
+fn too_small(amount: u64, least: u64) -> Result<Status, TransactionError> {
+    Err(TransactionError::SmallStake {
         amount: natural(amount),
         minimum: natural(least),
     })
@@ -242,7 +242,7 @@ fn stakes_of_keys_and_their_negatives_stay_readable() {
             let mut builder = Builder::new(&store, &parent, &election.stakes);
             let verdict = |transaction| builder.apply(transaction).unwrap();
             let verdicts: Vec<_> = pending.iter().map(verdict).collect();
-            let is_in = |verdict: &Result<Status, Rejection>| verdict.is_ok();
+            let is_in = |verdict: &Result<Status, TransactionError>| verdict.is_ok();
             assert!(
                 verdicts
                     .iter()

@@ -7,8 +7,8 @@ use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError, bytes_list
 use crate::chain::cost::{Price, stored_bytes};
 use crate::chain::{
     BURN, Block, Body, Header, Invalid, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, MAX_INTEGER_BYTES,
-    MAX_TRANSACTION_DATA_BYTES, REWARD, Rejection, StakeTable, Status, TREASURY, Total,
-    Transaction, VerifyError, check_signatures, contract, read_transactions, verify_body,
+    MAX_TRANSACTION_DATA_BYTES, REWARD, StakeTable, Status, TREASURY, Total, Transaction,
+    TransactionError, VerifyError, check_signatures, contract, read_transactions, verify_body,
     verify_genesis, verify_header,
 };
 use crate::crypto::{Signature, SignatureError};
@@ -328,14 +328,17 @@ fn inflated_reward_is_rejected() {
     }
 }
 
+fn rejected(index: usize, transaction: &Transaction, error: TransactionError) -> Invalid {
+    Invalid::Transaction {
+        index,
+        id: transaction.id(),
+        error: Box::new(error),
+    }
+}
+
 #[test]
 fn forged_replayed_and_unaffordable_transactions_are_rejected() {
     let mut world = world();
-    let rejected = |index, transaction: &Transaction, rejection| Invalid::Rejected {
-        index,
-        id: transaction.id(),
-        rejection: Box::new(rejection),
-    };
     // The other fields of the block do not matter: only its transaction list is checked.
     let with = |world: &mut World, transactions: &[Transaction]| {
         let ids: Vec<AtomId> = transactions.iter().map(Transaction::id).collect();
@@ -354,14 +357,15 @@ fn forged_replayed_and_unaffordable_transactions_are_rejected() {
     );
     assert_eq!(
         with(&mut world, &[transfer(1), forged.clone()]),
-        Invalid::TransactionSignature {
-            index: 1,
-            id: forged.id()
-        }
+        rejected(
+            1,
+            &forged,
+            TransactionError::Signature(SignatureError::Mismatch)
+        )
     );
     assert_eq!(
         with(&mut world, &[transfer(1), transfer(1)]),
-        rejected(1, &transfer(1), Rejection::Replayed)
+        rejected(1, &transfer(1), TransactionError::Replayed)
     );
     // In a later block.
     let body = world.body(&[transfer(1)], true);
@@ -369,7 +373,7 @@ fn forged_replayed_and_unaffordable_transactions_are_rejected() {
     later.parent = world.mine(world.header(&body));
     assert_eq!(
         with(&mut later, &[transfer(1)]),
-        rejected(0, &transfer(1), Rejection::Replayed)
+        rejected(0, &transfer(1), TransactionError::Replayed)
     );
     // A counter so long that the reserve does not cover it.
     let poor = address_of(&key(2));
@@ -385,11 +389,11 @@ fn forged_replayed_and_unaffordable_transactions_are_rejected() {
     let balance = Price::new(stake, fees).reserve(0).unwrap();
     let mut world = World::new(&[(poor, balance.clone())]);
     let found = with(&mut world, core::slice::from_ref(&long));
-    let Invalid::Rejected { rejection, .. } = &found else {
+    let Invalid::Transaction { error, .. } = &found else {
         panic!("{found:?}")
     };
     assert!(
-        matches!(&**rejection, Rejection::RealCost { needed, .. } if *needed > balance),
+        matches!(&**error, TransactionError::RealCost { needed, .. } if *needed > balance),
         "{found:?}"
     );
 }
@@ -443,15 +447,18 @@ fn transaction_encoding_is_unique() {
         world.store.extend(atoms);
         let block = block(&mut world, &[], false, |header| header.transactions = list);
         let found = invalid(body_verdict(&world, &block));
-        let Invalid::MalformedTransaction {
+        let Invalid::Transaction {
             index: 0,
             id: named,
-            problem,
+            error,
         } = found
         else {
             panic!("{found:?}");
         };
         assert_eq!(named, id);
+        let TransactionError::Malformed { problem } = *error else {
+            panic!("{error:?}");
+        };
         assert!(problem.contains("canonical"), "{problem}");
     }
     let same = reencoded(&transaction, 1, &[5], &mut world.store);
@@ -469,7 +476,10 @@ fn contract_on_a_pending_transaction_does_not_block_it() {
     let mut builder = world.builder();
     assert_eq!(builder.apply(&open).unwrap(), Ok(Status::Success));
     assert_eq!(builder.apply(&pending).unwrap(), Ok(Status::Success));
-    assert_eq!(builder.apply(&pending).unwrap(), Err(Rejection::Replayed));
+    assert_eq!(
+        builder.apply(&pending).unwrap(),
+        Err(TransactionError::Replayed)
+    );
 }
 
 #[test]
@@ -499,11 +509,14 @@ fn burn_account_cannot_send() {
     };
     let theft = (0..100).find_map(theft).unwrap();
     let mut builder = world.builder();
-    assert_eq!(builder.apply(&theft).unwrap(), Err(Rejection::SystemSender));
+    assert_eq!(
+        builder.apply(&theft).unwrap(),
+        Err(TransactionError::SystemSender)
+    );
     let staked = with_dummy_signature(unsigned(0, BURN, 1, b""), TREASURY);
     assert_eq!(
         builder.apply(&staked).unwrap(),
-        Err(Rejection::SystemSender)
+        Err(TransactionError::SystemSender)
     );
     world.keep(theft.to_atoms());
 }
@@ -579,7 +592,7 @@ fn transactions_of_a_block_are_bounded_in_bytes() {
         assert_eq!(builder.apply(&each(n)).unwrap(), Ok(Status::Success), "{n}");
     }
     let full = builder.apply(&each(count)).unwrap();
-    assert_eq!(full, Err(Rejection::BlockFull));
+    assert_eq!(full, Err(TransactionError::BlockFull));
 }
 
 #[test]
@@ -608,10 +621,8 @@ fn transactions_of_another_block_are_rejected() {
         &[],
         &mut Scalar,
     );
-    assert!(matches!(
-        invalid(verdict),
-        Invalid::TransactionSignature { index: 0, .. }
-    ));
+    let error = TransactionError::Signature(SignatureError::Mismatch);
+    assert_eq!(invalid(verdict), rejected(0, &own[0], error));
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use super::world::{World, natural, unsigned, with_dummy_signature};
 use crate::atom::{Atom, AtomId, AtomKind, AtomSource, ListStretch, MemoryStore, SourceError};
 use crate::chain::{
-    Address, BURN, MAX_LIST_ATOMS, MAX_WALK_BYTES, Outcome, RecordAtoms, Rejection, State,
-    StateError, Status, Transaction, contract,
+    Address, BURN, MAX_LIST_ATOMS, MAX_WALK_BYTES, Outcome, RecordAtoms, State, StateError, Status,
+    Transaction, TransactionError, contract,
 };
 use crate::crypto::leading_zero_bits;
 use crate::integer::Natural;
@@ -70,7 +70,7 @@ fn open(list: AtomId) -> Transaction {
     )
 }
 
-type Verdict = Result<Result<Status, Rejection>, StateError<Infallible>>;
+type Verdict = Result<Result<Status, TransactionError>, StateError<Infallible>>;
 
 fn apply<S: AtomSource<Error = Infallible>>(
     state: &mut State<S>,
@@ -97,12 +97,12 @@ fn assert_bounded(lists: [(u64, u64); 4], alone: (u64, u64)) {
     let fits = Ok(Ok(Status::Success));
     let too_long = |number| {
         let list = list(number);
-        Ok(Err(Rejection::BlockListsTooLong { list }))
+        Ok(Err(TransactionError::BlockListsTooLong { list }))
     };
     assert_eq!(apply(&mut state, &open(list(1))), fits);
     for _ in 0..2 {
         assert_eq!(apply(&mut state, &open(list(2))), too_long(2));
-        let none = Ok(Err(Rejection::ListTooLong { list: list(9) }));
+        let none = Ok(Err(TransactionError::ListTooLong { list: list(9) }));
         assert_eq!(apply(&mut state, &open(list(9))), none);
     }
     assert_eq!(
@@ -144,11 +144,11 @@ fn walked_lists_have_the_same_bounds_as_measured_lists() {
     }
     let mut state = world.state();
     let list = heads[64];
-    let none = Ok(Err(Rejection::ListTooLong { list }));
+    let none = Ok(Err(TransactionError::ListTooLong { list }));
     assert_eq!(apply(&mut state, &open(list)), none);
     assert_eq!(apply(&mut state, &open(heads[62])), Ok(Ok(Status::Success)));
     let list = heads[1];
-    let full = Ok(Err(Rejection::BlockListsTooLong { list }));
+    let full = Ok(Err(TransactionError::BlockListsTooLong { list }));
     assert_eq!(apply(&mut state, &open(list)), full);
     assert_eq!(apply(&mut state, &open(heads[0])), Ok(Ok(Status::Success)));
 
@@ -163,7 +163,7 @@ fn walked_lists_have_the_same_bounds_as_measured_lists() {
         let open = with_dummy_signature(unsigned(counter as u64, BURN, 0, &data), PAYER);
         if walked + len > ATOMS {
             let list = next;
-            let full = Ok(Err(Rejection::BlockListsTooLong { list }));
+            let full = Ok(Err(TransactionError::BlockListsTooLong { list }));
             assert_eq!(apply(&mut state, &open), full);
             assert!(len > 1_000);
             return;
@@ -428,9 +428,9 @@ fn payment_reads_up_to_the_challenged_atom() {
     source.measured(self::list(3), ATOMS - 5 - way + 1, 1, AtomId::ZERO);
     source.measured(self::list(4), ATOMS - 5 - way, 1, AtomId::ZERO);
     for (before, expected) in [
-        (1, Err(Rejection::BlockListsTooLong { list })),
+        (1, Err(TransactionError::BlockListsTooLong { list })),
         (2, Ok(Status::Success)),
-        (3, Err(Rejection::BlockListsTooLong { list })),
+        (3, Err(TransactionError::BlockListsTooLong { list })),
         (4, Ok(Status::Success)),
     ] {
         let mut state = State::new(&source, world.position());

@@ -8,8 +8,9 @@ use crate::chain::execution::{Body, Builder, REWARD};
 use crate::chain::leader_election::StakeTable;
 use crate::chain::{
     Account, Address, Block, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, RecordError, Transaction,
+    TransactionError,
 };
-use crate::crypto::{Claim, VerifyingKey, verify_each};
+use crate::crypto::{Claim, SignatureError, VerifyingKey, verify_each};
 use crate::trie::BatchHasher;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -98,7 +99,7 @@ pub fn read_transaction<S: AtomSource + ?Sized>(
 ) -> Result<Transaction, VerifyError<S::Error>> {
     Transaction::read(source, id).map_err(|error| match error {
         RecordError::Malformed { problem, .. } => {
-            Invalid::MalformedTransaction { index, id, problem }.into()
+            rejected(index, id, TransactionError::Malformed { problem }).into()
         }
         error => error.into(),
     })
@@ -281,12 +282,15 @@ pub fn verify_body<S: AtomSource>(
 /// ```
 ///
 /// # Errors
-/// Returns [`Invalid::TransactionSignature`] for the first invalid one.
+/// Returns [`Invalid::Transaction`] for the first invalid one.
 pub fn check_signed(transactions: &[Transaction], signed: &[bool]) -> Result<(), Invalid> {
     for (index, transaction) in transactions.iter().enumerate() {
         if signed.get(index) != Some(&true) {
-            let id = transaction.id();
-            return Err(Invalid::TransactionSignature { index, id });
+            let error = transaction.verify_signature().err();
+            // The verdict stands, even if this call disagrees.
+            let error = error.unwrap_or(SignatureError::Mismatch);
+            let error = TransactionError::Signature(error);
+            return Err(rejected(index, transaction.id(), error));
         }
     }
     Ok(())
@@ -334,19 +338,17 @@ pub fn reexecute_body<S: AtomSource>(
 ) -> Result<ExecutedBody<S>, VerifyError<S::Error>> {
     let mut builder = Builder::new(source, parent, stakes);
     for (index, transaction) in transactions.iter().enumerate() {
-        if let Err(rejection) = builder.apply(transaction)? {
-            let rejection = Box::new(rejection);
-            let id = transaction.id();
-            return Err(Invalid::Rejected {
-                index,
-                id,
-                rejection,
-            }
-            .into());
+        if let Err(error) = builder.apply(transaction)? {
+            return Err(rejected(index, transaction.id(), error).into());
         }
     }
     let body = builder.finish(hasher, None)?;
     Ok(ExecutedBody { builder, body })
+}
+
+fn rejected(index: usize, id: AtomId, error: TransactionError) -> Invalid {
+    let error = Box::new(error);
+    Invalid::Transaction { index, id, error }
 }
 
 /// Result of executing a block's transactions, before the comparison with the block.

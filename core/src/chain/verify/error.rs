@@ -4,8 +4,7 @@ use crate::atom::AtomId;
 use crate::chain::execution::REWARD;
 use crate::chain::journal::StateError;
 use crate::chain::leader_election::ElectionError;
-use crate::chain::transition::Rejection;
-use crate::chain::{Address, RecordError};
+use crate::chain::{Address, RecordError, TransactionError};
 use crate::crypto::SignatureError;
 use crate::integer::Natural;
 use alloc::boxed::Box;
@@ -91,30 +90,14 @@ pub enum Invalid {
         /// Description of the error.
         problem: &'static str,
     },
-    /// A transaction record is malformed or not canonical.
-    MalformedTransaction {
-        /// Index of the transaction in the block.
-        index: usize,
-        /// Id of the record.
-        id: AtomId,
-        /// Description of the error.
-        problem: &'static str,
-    },
-    /// The signature of a transaction is invalid.
-    TransactionSignature {
-        /// Index of the transaction in the block.
-        index: usize,
-        /// Id of the transaction.
-        id: AtomId,
-    },
     /// A transaction cannot be part of the block.
-    Rejected {
+    Transaction {
         /// Index of the transaction in the block.
         index: usize,
         /// Id of the transaction.
         id: AtomId,
-        /// Reason of the rejection.
-        rejection: Box<Rejection>,
+        /// Reason that the transaction is rejected.
+        error: Box<TransactionError>,
     },
     /// The block's transactions are not those that it was verified with.
     Transactions {
@@ -224,17 +207,9 @@ impl fmt::Display for Invalid {
             Self::TransactionList { problem } => {
                 write!(f, "malformed transaction list: {problem}")
             }
-            Self::MalformedTransaction { index, id, problem } => {
-                write!(f, "malformed transaction {index} ({id}): {problem}")
+            Self::Transaction { index, id, error } => {
+                write!(f, "rejected transaction {index} ({id}): {error}")
             }
-            Self::TransactionSignature { index, id } => {
-                write!(f, "transaction {index} ({id}): invalid signature")
-            }
-            Self::Rejected {
-                index,
-                id,
-                rejection,
-            } => write!(f, "rejected transaction {index} ({id}): {rejection}"),
             Self::Transactions { stated, computed } => {
                 write!(
                     f,

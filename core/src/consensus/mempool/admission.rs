@@ -13,10 +13,9 @@ use crate::arc::Arc;
 use crate::atom::{AtomId, AtomSource};
 use crate::chain::cost::stored_bytes;
 use crate::chain::{
-    Account, BURN, Block, Position, RecordError, Rejection, StakeTable, State, StateError,
-    Transaction, channel, contract,
+    Account, BURN, Block, Position, RecordError, StakeTable, State, StateError, Transaction,
+    TransactionError, channel, check_chain, contract,
 };
-use crate::crypto::SignatureError;
 use crate::engine::FetchError;
 use crate::integer::Natural;
 use core::fmt;
@@ -40,19 +39,13 @@ pub enum Refusal {
     NotFetched(FetchError),
     /// It could not be fetched in time, or within its maximum number of fetches.
     TooSlow,
-    /// The atoms under its id are not a transaction.
-    Malformed(&'static str),
     /// Its numbers are too long for the mempool.
     TooLarge {
         /// Its stored size, in bytes.
         bytes: u64,
     },
-    /// Its signature is invalid.
-    Signature(SignatureError),
     /// The rules exclude it from the next block.
-    Rejected(Rejection),
-    /// The list that it refers to exceeds the number of list atoms a block may read.
-    ListTooLong(AtomId),
+    Transaction(TransactionError),
     /// There is no chain yet to check it against.
     NoHead,
     /// The state of the head cannot be read.
@@ -75,17 +68,12 @@ impl fmt::Display for Refusal {
             Self::PoolError(pool_error) => pool_error.fmt(f),
             Self::NotFetched(error) => write!(f, "fetch failed: {error}"),
             Self::TooSlow => f.write_str("fetch timed out"),
-            Self::Malformed(problem) => write!(f, "not a transaction: {problem}"),
             Self::TooLarge { bytes } => write!(
                 f,
                 "{bytes} bytes exceed the maximum of {MAX_TRANSACTION_BYTES} for a pending \
                  transaction: use shorter numbers"
             ),
-            Self::Signature(error) => write!(f, "invalid transaction signature: {error}"),
-            Self::Rejected(rejection) => rejection.fmt(f),
-            Self::ListTooLong(list) => {
-                write!(f, "list {list} exceeds the length limit of a block")
-            }
+            Self::Transaction(error) => error.fmt(f),
             Self::NoHead => f.write_str("this node has no chain yet"),
             Self::State(problem) => write!(f, "failed to read the head's state: {problem}"),
             Self::MissingAtom(id) => write!(f, "missing atom {id}: no peer has it"),
@@ -110,19 +98,20 @@ impl From<PoolError> for Refusal {
     }
 }
 
+impl From<TransactionError> for Refusal {
+    fn from(error: TransactionError) -> Self {
+        Self::Transaction(error)
+    }
+}
+
 impl Refusal {
     /// Returns the verdict on the peers that announced the transaction.
     #[must_use]
     pub const fn verdict(&self) -> Verdict {
         match self {
             // These depend only on the bytes behind the id, in any state of the chain.
-            Self::Malformed(_)
-            | Self::TooLarge { .. }
-            | Self::Signature(_)
-            | Self::ListTooLong(_)
-            | Self::Rejected(Rejection::ChainId { .. } | Rejection::SystemSender) => {
-                Verdict::PermanentlyBad
-            }
+            Self::TooLarge { .. } => Verdict::PermanentlyBad,
+            Self::Transaction(error) if error.is_permanent() => Verdict::PermanentlyBad,
             // Several peers announce the same transaction, it may be in a recent block, and a full
             // mempool is not the fault of a peer.
             Self::PoolError(PoolError::Held | PoolError::Included | PoolError::Full { .. })
@@ -140,6 +129,12 @@ pub enum AdmissionError {
     Missing(AtomId),
     /// The transaction is refused.
     Refused(Refusal),
+}
+
+impl From<TransactionError> for AdmissionError {
+    fn from(error: TransactionError) -> Self {
+        Self::Refused(error.into())
+    }
 }
 
 impl From<Refusal> for AdmissionError {
@@ -169,7 +164,7 @@ pub struct Admitted {
 pub fn read<S: AtomSource + ?Sized>(source: &S, id: AtomId) -> Result<Pending, AdmissionError> {
     let read = Transaction::read(source, id);
     read.map(Arc::new).map_err(|error| match error {
-        RecordError::Malformed { problem, .. } => Refusal::Malformed(problem).into(),
+        RecordError::Malformed { problem, .. } => TransactionError::Malformed { problem }.into(),
         ref source => missing(source.missing()),
     })
 }
@@ -186,12 +181,6 @@ pub fn check<S: AtomSource + ?Sized>(
     pool: &Pool<Pending>,
     reference_followers: bool,
 ) -> Result<Admitted, AdmissionError> {
-    // Nothing is applied, so the stakes are not read.
-    let position = Position::after(head, &StakeTable::default());
-    if transaction.chain_id != position.chain_id {
-        let (transaction, chain) = (transaction.chain_id.clone(), position.chain_id);
-        return Err(Refusal::Rejected(Rejection::ChainId { transaction, chain }).into());
-    }
     let stored = stored_bytes(&transaction);
     let bytes = usize::try_from(stored).ok();
     let bytes = bytes.filter(|bytes| *bytes <= MAX_TRANSACTION_BYTES);
@@ -203,18 +192,15 @@ pub fn check<S: AtomSource + ?Sized>(
     if let Err(pool_error) = room(false)
         && (list.is_none() || room(true).is_err())
     {
+        // Even then, a peer that announces transactions of another chain is penalized.
+        check_chain(&transaction, &head.chain_id)?;
         return Err(Refusal::PoolError(pool_error).into());
     }
-    transaction.verify_signature().map_err(Refusal::Signature)?;
-
-    let reserve = position.price.reserve(transaction.data.len());
-    let charge = reserve.ok_or(Refusal::Rejected(Rejection::NoPrice))?;
-    let mut state = State::new(source, position);
-    if let Some(rejection) = state.admit(&transaction).map_err(unreadable)? {
-        return Err(Refusal::Rejected(rejection).into());
-    }
+    transaction.check()?;
+    let mut state = state_after(source, head);
+    let charge = state.check(&transaction).map_err(unreadable)??;
     let account = state.account(&sender).map_err(unreadable)?;
-    let account = account.ok_or(Refusal::Rejected(Rejection::NoSender))?;
+    let account = account.ok_or(TransactionError::NoSender { sender })?;
     if reference_followers && let Some(problem) = unsupported_by_reference(&transaction, account) {
         return Err(Refusal::ReferenceFollowers(problem).into());
     }
@@ -243,20 +229,15 @@ pub fn recheck<S: AtomSource + ?Sized>(
     head: &Block,
     transaction: &Transaction,
 ) -> Result<(), AdmissionError> {
-    let position = Position::after(head, &StakeTable::default());
-    let reserve = position.price.reserve(transaction.data.len());
-    let needed = reserve.ok_or(Refusal::Rejected(Rejection::NoPrice))?;
-    let mut state = State::new(source, position);
-    if let Some(rejection) = state.admit(transaction).map_err(unreadable)? {
-        return Err(Refusal::Rejected(rejection).into());
-    }
-    let account = state.account(transaction.sender()).map_err(unreadable)?;
-    let account = account.ok_or(Refusal::Rejected(Rejection::NoSender))?;
-    if account.balance < needed {
-        let balance = account.balance.clone();
-        return Err(Refusal::Rejected(Rejection::Balance { balance, needed }).into());
-    }
+    state_after(source, head)
+        .check(transaction)
+        .map_err(unreadable)??;
     Ok(())
+}
+
+/// Returns the state after `head`. Nothing is applied to it, so it has no stakes.
+fn state_after<'s, S: AtomSource + ?Sized>(source: &'s S, head: &Block) -> State<&'s S> {
+    State::new(source, Position::after(head, &StakeTable::default()))
 }
 
 /// Returns the list that a transaction opens a storage contract on, if it does: applying it needs
@@ -364,8 +345,10 @@ mod tests {
             let head = genesis.build(&mut Scalar, &mut store).unwrap();
             recheck(&store, &head, &transaction)
         };
-        let Err(AdmissionError::Refused(Refusal::Rejected(Rejection::Balance { needed, .. }))) =
-            outcome(Natural::ONE)
+        let Err(AdmissionError::Refused(Refusal::Transaction(TransactionError::Balance {
+            needed,
+            ..
+        }))) = outcome(Natural::ONE)
         else {
             panic!("{:?}", outcome(Natural::ONE));
         };
@@ -398,13 +381,13 @@ mod tests {
             }
             .into(),
             Refusal::MissingAtom(id),
-            Refusal::Rejected(Rejection::NoSender),
+            TransactionError::NoSender { sender: SENDER }.into(),
         ] {
             assert_eq!(bad.verdict(), Verdict::Bad, "{bad:?}");
         }
         for bad in [
-            Refusal::ListTooLong(id),
-            Refusal::Rejected(Rejection::SystemSender),
+            Refusal::Transaction(TransactionError::ListTooLong { list: id }),
+            TransactionError::SystemSender.into(),
         ] {
             assert_eq!(bad.verdict(), Verdict::PermanentlyBad, "{bad:?}");
         }

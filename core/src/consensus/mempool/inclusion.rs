@@ -6,7 +6,7 @@ use super::pool::{EntryState, Held};
 use super::waiting::Data;
 use super::{Context, Effect, Environment, Event, Head, Mempool, Outcome};
 use crate::atom::{AtomId, AtomKind, collect_list};
-use crate::chain::{MAX_BLOCK_TRANSACTIONS, Rejection, Transaction};
+use crate::chain::{MAX_BLOCK_TRANSACTIONS, Transaction, TransactionError};
 use crate::engine::ListLimit;
 use alloc::vec::Vec;
 
@@ -68,7 +68,7 @@ impl Mempool {
 
     /// Removes a transaction that cannot be applied.
     fn reject(&mut self, context: &mut Context, id: &AtomId, refusal: Refusal) {
-        if let Refusal::ListTooLong(list) = &refusal {
+        if let Refusal::Transaction(TransactionError::ListTooLong { list }) = &refusal {
             self.verdicts
                 .remember(*list, super::verdicts::Verdict::TooLong);
         }
@@ -280,7 +280,7 @@ impl Mempool {
         let transaction = &held.entry.transaction;
         let check = admission::recheck(environment.atoms, head.block(), transaction);
         if let Err(AdmissionError::Refused(refusal)) = check
-            && matches!(refusal, Refusal::Rejected(_))
+            && matches!(refusal, Refusal::Transaction(_))
         {
             self.reject(context, id, refusal);
         }
@@ -291,6 +291,6 @@ impl Refusal {
     /// Returns whether the transaction is already in the chain.
     #[must_use]
     pub const fn is_replay(&self) -> bool {
-        matches!(self, Self::Rejected(Rejection::Replayed))
+        matches!(self, Self::Transaction(TransactionError::Replayed))
     }
 }

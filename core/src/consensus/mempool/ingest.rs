@@ -8,6 +8,7 @@ use super::verdicts::Verdict as ListVerdict;
 use super::waiting::{Data, Resolved};
 use super::{Context, Effect, Environment, Mempool, Outcome};
 use crate::atom::AtomId;
+use crate::chain::TransactionError;
 use crate::crypto::PublicKey;
 use crate::engine::{FetchError, ListLimit};
 use core::time::Duration;
@@ -85,7 +86,11 @@ impl Mempool {
                 Ok(()) | Err(FetchError::Timeout) => self.arrived.push_back(waiter),
                 Err(FetchError::TooLarge) => {
                     let problem = "too many atoms or bytes for a transaction";
-                    self.settle(context, waiter, Refusal::Malformed(problem));
+                    self.settle(
+                        context,
+                        waiter,
+                        TransactionError::Malformed { problem }.into(),
+                    );
                 }
                 Err(error) => self.settle(context, waiter, Refusal::NotFetched(error)),
             }
@@ -178,7 +183,7 @@ impl Mempool {
         let waits_for = list.filter(|list| self.verdicts.of(list).is_none());
         if let Some(list) = list {
             if self.verdicts.of(&list) == Some(ListVerdict::TooLong) {
-                return Err(Refusal::ListTooLong(list).into());
+                return Err(TransactionError::ListTooLong { list }.into());
             }
             if waits_for.is_some() && self.verdicts.is_unavailable(self.now, &list) {
                 if environment.atoms.atom(&list).is_err() {
@@ -242,7 +247,11 @@ impl Mempool {
                     match verdict {
                         ListVerdict::Measured(_) => self.make_ready(&list),
                         ListVerdict::TooLong => {
-                            self.drop_waiting(context, &list, &Refusal::ListTooLong(list));
+                            self.drop_waiting(
+                                context,
+                                &list,
+                                &TransactionError::ListTooLong { list }.into(),
+                            );
                         }
                     }
                 }

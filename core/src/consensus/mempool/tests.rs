@@ -2,11 +2,13 @@
 
 use super::announcements::Declined;
 use super::broadcast::{REPEAT_BLOCKS, REPEAT_TIME};
-use super::pool::{MAX_AGE, PoolError};
+use super::pool::MAX_AGE;
 use super::waiting::Data;
 use super::*;
 use crate::atom::{Atom, AtomSource as _, MemoryStore};
-use crate::chain::{Address, Block, Builder, Election, Genesis, Rejection, Transaction, Unsigned};
+use crate::chain::{
+    Address, Block, Builder, Election, Genesis, Transaction, TransactionError, Unsigned,
+};
 use crate::consensus::{HeadState, Now, Serial};
 use crate::crypto::{PublicKey, SigningKey};
 use crate::engine::FetchError;
@@ -252,7 +254,12 @@ fn standing_is_known_from_announcement_to_inclusion() {
         Some(Standing::Left(Outcome::Expired))
     );
     let third = host.announce(&transfer(40, 1));
-    let refused = Outcome::Refused(Refusal::Rejected(Rejection::NoSender));
+    let refused = Outcome::Refused(
+        TransactionError::NoSender {
+            sender: address(40),
+        }
+        .into(),
+    );
     assert_eq!(standing(&host, third), Some(Standing::Left(refused)));
 }
 
@@ -317,11 +324,11 @@ fn rechecks_own_transactions_before_announcing_them_again() {
     host.adopt(&second);
     assert_eq!(host.mempool.standing(&id), None);
     let standing = host.mempool.standing(&invalidated_id);
-    let Some(Standing::Left(Outcome::Refused(Refusal::Rejected(rejection)))) = standing else {
+    let Some(Standing::Left(Outcome::Refused(Refusal::Transaction(rejection)))) = standing else {
         panic!("{standing:?}");
     };
     assert!(
-        matches!(rejection, Rejection::Balance { .. }),
+        matches!(rejection, TransactionError::Balance { .. }),
         "{rejection:?}"
     );
     assert!(host.ready().is_empty());

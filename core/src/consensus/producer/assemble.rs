@@ -15,7 +15,7 @@
 use super::growth::{EMPTY_BLOCK_BYTES, stored_growth};
 use crate::atom::{Atom, AtomId, AtomSource, ListStretch, SourceError};
 use crate::chain::cost::stored_bytes;
-use crate::chain::{Address, Body, Builder, RecordAtoms, Rejection, StakeTable, StateError};
+use crate::chain::{Address, Body, Builder, RecordAtoms, StakeTable, StateError, TransactionError};
 use crate::consensus::Head;
 use crate::consensus::mempool::admission::{Pending, Refusal, contract_list};
 use crate::consensus::mempool::verdicts::ListLength;
@@ -274,10 +274,9 @@ impl AssemblyJob {
                     continue;
                 }
                 // The lists it reads may fit into a later block.
-                Ok(Err(Rejection::BlockListsTooLong { .. })) => continue,
-                Ok(Err(Rejection::BlockFull)) => break,
-                Ok(Err(Rejection::ListTooLong { list })) => Refusal::ListTooLong(list),
-                Ok(Err(rejection)) => Refusal::Rejected(rejection),
+                Ok(Err(TransactionError::BlockListsTooLong { .. })) => continue,
+                Ok(Err(TransactionError::BlockFull)) => break,
+                Ok(Err(error)) => Refusal::Transaction(error),
                 Err(StateError::Malformed { problem, .. }) => Refusal::State(problem),
                 Err(StateError::Unmeasured { list, .. }) => {
                     assembled.lacking.push((id, Data::List(list)));

@@ -13,8 +13,8 @@ mod transactions;
 use super::{Activity, Halt, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND_LATER, ProducerConfig, Wait};
 use crate::atom::{AtomId, AtomSource as _};
 use crate::chain::{
-    Account, Address, BURN, Election, REFERENCE_BLOCK_TRANSACTIONS, Rejection, SLOT_SECONDS,
-    TREASURY, Transaction, Unsigned, channel, contract, validator_at,
+    Account, Address, BURN, Election, REFERENCE_BLOCK_TRANSACTIONS, SLOT_SECONDS, TREASURY,
+    Transaction, TransactionError, Unsigned, channel, contract, validator_at,
 };
 use crate::consensus::mempool::PoolLimits;
 use crate::consensus::mempool::admission::Refusal;

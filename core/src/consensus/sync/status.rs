@@ -22,6 +22,7 @@ const REPORTED_PEERS: usize = 64;
 
 /// Progress of one branch.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SyncProgress {
     /// Head of the branch.
     pub head: AtomId,

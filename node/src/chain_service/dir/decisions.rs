@@ -1,6 +1,7 @@
 //! File of the operator's decisions on forks.
 
-use super::{ChainDirError, read_file, replace_file};
+use super::ChainDirError;
+use crate::chain_service::files::{read_file, replace_file};
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::ForkDecisions;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! Identity of a chain, stored on disk.
 
-use super::{ChainDirError, IDENTITY, read_file, replace_file};
-use crate::rpc::{hex, unhex};
+use super::{ChainDirError, IDENTITY};
+use crate::chain_service::files::{read_file, replace_file};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::RULES_VERSION;
 use serde::{Deserialize, Serialize};
@@ -93,7 +93,9 @@ impl IdentityFile {
         }
         let genesis = record.genesis.as_deref().map(str::parse::<AtomId>);
         let keys = record.signing_keys.iter().map(|text| {
-            let key = unhex(text).and_then(|bytes| bytes.try_into().ok());
+            let key = hex::decode(text)
+                .ok()
+                .and_then(|bytes| bytes.try_into().ok());
             key.ok_or_else(|| damaged(format!("invalid key {text:?}")))
         });
         Ok(Identity {
@@ -112,7 +114,7 @@ impl IdentityFile {
             chain_id: identity.chain_id,
             rules_version: identity.rules_version,
             genesis: identity.genesis.as_ref().map(AtomId::to_string),
-            signing_keys: identity.signing_keys.iter().map(|key| hex(key)).collect(),
+            signing_keys: identity.signing_keys.iter().map(hex::encode).collect(),
         };
         let text = serde_json::to_vec(&record).map_err(std::io::Error::from);
         let saved = text.and_then(|mut text| {

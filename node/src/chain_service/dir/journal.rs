@@ -1,6 +1,7 @@
 //! File of the head journal.
 
-use super::{ChainDirError, read_file, replace_file};
+use super::ChainDirError;
+use crate::chain_service::files::{read_file, replace_file};
 use astreum_core::consensus::SavedHead;
 use astreum_core::consensus::head_journal::{
     self, HeadJournal, JournalDamage, JournalHeader, MAX_JOURNAL_BYTES, MAX_JOURNAL_HEADS,

@@ -1,6 +1,7 @@
 //! Files of the previous format, which kept head and signing records in the state directory.
 
-use super::{ChainDirError, read_file, signing_record_files};
+use super::{ChainDirError, signing_record_files};
+use crate::chain_service::files::read_file;
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::{HeadState, ResumeData, SavedHead};
 use serde::Deserialize;

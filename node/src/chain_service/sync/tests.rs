@@ -6,7 +6,7 @@ use crate::runtime::parallel::Threads;
 use astreum_core::atom::{MemoryStore, bytes_list};
 use astreum_core::chain::{
     self, Address, Block, Body, Builder, Genesis, Header, Invalid, StakeTable, Transaction,
-    Unsigned, VerifyError, check_signatures, difficulty, write_atoms,
+    TransactionError, Unsigned, VerifyError, check_signatures, difficulty, write_atoms,
 };
 use astreum_core::crypto::{Signature, SigningKey};
 use astreum_core::integer::Natural;
@@ -202,7 +202,7 @@ fn verdict_is_independent_of_the_number_of_threads() {
             let what = format!("rejected at {rejected}");
             let block = block_of(&mut maker, &transactions, &good);
             let verdict = assert_same(&maker, &block, &transactions, &what);
-            let Err(VerifyError::Invalid(Invalid::Rejected { index, .. })) = verdict else {
+            let Err(VerifyError::Invalid(Invalid::Transaction { index, .. })) = verdict else {
                 panic!("{what}: {verdict:?}");
             };
             assert_eq!(index, rejected);
@@ -218,11 +218,15 @@ fn verdict_is_independent_of_the_number_of_threads() {
             let verdict = assert_same(&maker, &block, &transactions, &what);
             // Whatever the place of the rejected transaction, the invalid signature is reported
             // first.
-            let Err(VerifyError::Invalid(Invalid::TransactionSignature { index, id })) = verdict
+            let Err(VerifyError::Invalid(Invalid::Transaction { index, id, error })) = verdict
             else {
                 panic!("{what}: {verdict:?}");
             };
             assert_eq!((index, id), (forged, transactions[forged].id()));
+            assert!(
+                matches!(*error, TransactionError::Signature(_)),
+                "{error:?}"
+            );
         }
     }
 }

@@ -4,7 +4,8 @@ use crate::node::NodeError;
 use crate::query::{Costs, QueryError, TransactionLocation};
 use crate::store::Durability;
 use astreum_core::atom::AtomId;
-use astreum_core::chain::{Address, MAX_TRANSACTION_DATA_BYTES};
+use astreum_core::chain::TransactionError;
+use astreum_core::consensus::mempool::Refusal;
 use astreum_core::integer::Natural;
 use core::fmt;
 
@@ -45,7 +46,7 @@ pub enum TransactionState {
     /// In this node's mempool, which knows no validator to announce it to.
     NoKnownValidator,
     /// Rejected by the mempool, with the reason.
-    Rejected(String),
+    Rejected(Refusal),
     /// Not included before its lifetime ended.
     Expired,
     /// Was in a block that a reorganization removed, and could not return to the mempool.
@@ -55,7 +56,7 @@ pub enum TransactionState {
         /// Height of the block.
         height: u64,
         /// Reason it did not return to the mempool.
-        reason: String,
+        reason: Refusal,
     },
     /// Stored here or at a peer, but neither in a block of the head's chain nor in this node's
     /// mempool.
@@ -97,31 +98,10 @@ pub struct SentTransaction {
 pub enum SendError {
     /// The chain query failed.
     Query(QueryError),
-    /// The signature is invalid.
-    InvalidSignature,
-    /// The transaction carries more data than a block allows.
-    DataTooLarge {
-        /// Size of the data in bytes.
-        data_bytes: usize,
-    },
-    /// The transaction is for another chain.
-    WrongChain {
-        /// Chain id of the transaction.
-        found: Natural,
-        /// Chain id of the head.
-        expected: Natural,
-    },
-    /// The transaction is in the chain already.
-    AlreadyApplied {
-        /// Height of its block.
-        height: Natural,
-    },
-    /// The sender has no account, so it cannot pay.
-    UnknownSender {
-        /// Address of the sender.
-        sender: Address,
-    },
-    /// The balance of the sender is too small.
+    /// The next block cannot include the transaction.
+    Transaction(TransactionError),
+    /// The balance of the sender does not cover the amount: a block would include the transaction,
+    /// and it would fail and be paid for.
     InsufficientBalance {
         /// Balance of the sender.
         balance: Natural,
@@ -130,22 +110,14 @@ pub enum SendError {
         /// Costs of the transaction.
         costs: Box<Costs>,
     },
-    /// The transaction would be a first stake that is too small for any block.
-    StakeTooSmall {
-        /// Amount to be staked.
-        amount: Natural,
-        /// Minimum stake.
-        minimum: Natural,
-    },
-    /// The chain has no price for storage: it can never include a transaction.
-    NoStoragePrice,
     /// This node does not validate and knows no validator.
     NoValidator {
         /// Number of connected peers.
         peers: usize,
     },
-    /// This node's validator rejected the transaction, and no other validator is known.
-    Rejected(String),
+    /// The mempool of this node's validator rejected the transaction for a reason of its own, and
+    /// no other validator is known.
+    Rejected(Refusal),
     /// The node could not store or announce the transaction.
     Node(NodeError),
 }
@@ -154,29 +126,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Query(error) => error.fmt(f),
-            Self::InvalidSignature => f.write_str("invalid transaction signature"),
-            Self::DataTooLarge { data_bytes } => write!(
-                f,
-                "transaction data of {data_bytes} bytes exceeds the maximum of \
-                 {MAX_TRANSACTION_DATA_BYTES}"
-            ),
-            Self::StakeTooSmall { amount, minimum } => write!(
-                f,
-                "a first stake of {amount} is too small: the minimum is {minimum}, a millionth \
-                 of all stakes"
-            ),
-            Self::WrongChain { found, expected } => write!(
-                f,
-                "wrong chain id {found}: this node follows chain {expected}"
-            ),
-            Self::AlreadyApplied { height } => write!(
-                f,
-                "the transaction is already in block {height}; use another counter to send it again"
-            ),
-            Self::UnknownSender { sender } => write!(
-                f,
-                "insufficient balance: the sender {sender} has no account on this chain"
-            ),
+            Self::Transaction(error) => error.fmt(f),
             Self::InsufficientBalance {
                 balance,
                 amount,
@@ -191,18 +141,14 @@ impl fmt::Display for SendError {
                      {amount}, fee {fee}, storage {storage}); {missing} is missing"
                 )
             }
-            Self::NoStoragePrice => f.write_str(
-                "storage has no price on this chain: its cumulative fees are 0, so it cannot \
-                 include transactions",
-            ),
             Self::NoValidator { peers } => write!(
                 f,
                 "no validator is known: this node is not a validator, and none of its {peers} \
                  peers is a validator with a head; `astreum peers --connect HOST:PORT` connects to \
                  one"
             ),
-            Self::Rejected(why) => {
-                write!(f, "rejected by the validator of this node: {why}")
+            Self::Rejected(refusal) => {
+                write!(f, "rejected by the validator of this node: {refusal}")
             }
             Self::Node(error) => error.fmt(f),
         }

@@ -6,19 +6,16 @@
 //! the atoms lost in it.
 
 use super::open::PairNames;
+use super::progress::{Pending, Progress, push};
 use super::remove::Obsolete;
 use super::set_aside::ReportWriter;
-use super::transfer::Progress;
 use super::{ColdError, Inner, lock};
 use crate::store::journal::Segment;
 use crate::store::sorted_pair::{Pair, PairWriter, ReadError};
-use astreum_core::atom::{Atom, AtomId};
+use astreum_core::atom::AtomId;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Number of atoms between two progress reports.
-const ATOMS_PER_REPORT: u64 = 1_024;
 
 impl Inner {
     pub(super) fn collate(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
@@ -148,11 +145,6 @@ impl Inner {
     }
 }
 
-pub(super) fn push(writer: &mut PairWriter<'_>, id: &AtomId, atom: &Atom) -> Result<(), ColdError> {
-    let pushed = writer.push(id, atom);
-    pushed.map_err(|error| ColdError::io("write a pair to", writer.dir(), &error))
-}
-
 /// Damaged files of level 0 and report of the atoms lost in them.
 struct Lost<'a> {
     inner: &'a Inner,
@@ -211,25 +203,5 @@ impl Lost<'_> {
         }
         let moves = self.inner.finish_report(self.report, &self.files)?;
         Ok(Some(Obsolete::SetAside(moves)))
-    }
-}
-
-/// Counter that reports progress.
-pub(super) struct Pending<'a> {
-    at: Progress,
-    report: &'a mut dyn FnMut(Progress),
-}
-
-impl<'a> Pending<'a> {
-    pub(super) fn new(total: u64, report: &'a mut dyn FnMut(Progress)) -> Self {
-        let at = Progress { done: 0, total };
-        Self { at, report }
-    }
-
-    pub(super) fn advance(&mut self) {
-        self.at.done += 1;
-        if self.at.done.is_multiple_of(ATOMS_PER_REPORT) || self.at.done == self.at.total {
-            (self.report)(self.at);
-        }
     }
 }

@@ -3,9 +3,8 @@
 //! A merge reads only intact pairs, and verifies every atom. Damage ends it: the pair is repaired
 //! first, and the merge starts again with the intact pairs.
 
-use super::collate::{Pending, push};
+use super::progress::{Pending, Progress, push};
 use super::remove::Obsolete;
-use super::transfer::Progress;
 use super::{ColdError, Inner, Level, MAX_LEVEL, lock};
 use crate::store::sorted_pair::{Pair, PairWriter, ReadError, check_lengths};
 use astreum_core::atom::AtomId;

@@ -37,6 +37,7 @@ mod commit;
 mod error;
 mod merge;
 mod open;
+mod progress;
 mod remove;
 mod repair;
 mod set_aside;
@@ -46,9 +47,10 @@ mod watch;
 mod worker;
 
 pub use error::ColdError;
+pub use progress::Progress;
 pub use set_aside::SetAside;
 pub use stats::{ColdStats, LevelStats};
-pub use transfer::{Progress, Transferred, Verified};
+pub use transfer::{Transferred, Verified};
 
 use super::disk::{DirLock, Disk, SystemDisk};
 use super::journal::Segment;
@@ -59,7 +61,6 @@ use astreum_core::atom::{Atom, AtomId};
 use commit::Log;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use repair::Broken;
 use set_aside::Incidents;
 use stats::Damages;
 use std::path::{Path, PathBuf};
@@ -113,6 +114,12 @@ struct Snapshot {
     segments: Vec<Arc<Segment>>,
     /// Levels in ascending order, from level 1.
     levels: Vec<Level>,
+}
+
+/// Pair with a missing file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Broken {
+    number: u64,
 }
 
 #[derive(Clone, Default)]

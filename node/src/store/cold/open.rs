@@ -1,8 +1,7 @@
 //! Opening of a directory: lock, format check, and recovery from interruptions.
 
-use super::repair::Broken;
 use super::watch::PROBE;
-use super::{ColdError, ColdOptions, Inner, Level, MAX_LEVEL, Snapshot, lock};
+use super::{Broken, ColdError, ColdOptions, Inner, Level, MAX_LEVEL, Snapshot, lock};
 use crate::store::disk::{DirEntry, Disk, is_read_only};
 use crate::store::journal::{self, Journal, Segment};
 use crate::store::sorted_pair::{

@@ -9,12 +9,11 @@
 //! damaged index, for example. If the data is damaged, all files of the pair are kept, since the
 //! index tells what the data was.
 
-use super::collate::{Pending, push};
+use super::progress::{Pending, Progress, push};
 use super::remove::Obsolete;
 use super::set_aside::{Moves, ReportWriter};
-use super::transfer::Progress;
-use super::{ColdError, Inner, Snapshot, lock};
-use crate::store::mmap::Sealed;
+use super::{Broken, ColdError, Inner, Snapshot, lock};
+use crate::store::sealed::Sealed;
 use crate::store::sorted_pair::{
     Condition, Damage, Files, Item, Pair, PairWriter, ReadError, Salvage, data_name, index_name,
     lengths_name, temporary_name,
@@ -28,12 +27,6 @@ use std::sync::Arc;
 const STRAGGLERS: usize = 1_024;
 /// Bytes after which they are put earlier.
 const STRAGGLER_BYTES: usize = 8 << 20;
-
-/// Pair with a missing file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Broken {
-    pub(super) number: u64,
-}
 
 /// Pair to be repaired.
 enum Target {

@@ -58,7 +58,7 @@ const MAX_INCIDENTS: usize = 256;
 const IDS_PER_CALL: u64 = 1_024;
 
 /// Incident: files that were set aside together.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Deserialize, serde::Serialize)]
 pub struct SetAside {
     /// Number of the incident.
     pub number: u64,

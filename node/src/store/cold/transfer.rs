@@ -1,6 +1,6 @@
 //! Operations on all atoms: verification, import and export.
 
-use super::collate::Pending;
+use super::progress::{Pending, Progress};
 use super::{ColdError, ColdOptions, ColdStore, Snapshot};
 use crate::config::ColdStorageSync;
 use crate::store::disk::{DirEntry, Disk, ReadOnlyDisk, SystemDisk};
@@ -15,15 +15,6 @@ use std::sync::Arc;
 const BATCH_ATOMS: usize = 10_000;
 /// Bytes after which a batch is put earlier.
 const BATCH_BYTES: usize = 8 << 20;
-
-/// Progress of a long operation, in atoms.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Progress {
-    /// Number of atoms done.
-    pub done: u64,
-    /// Total number of atoms.
-    pub total: u64,
-}
 
 /// Result of [`ColdStore::verify`]; the damaged places are in the store's statistics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -13,7 +13,7 @@
 //! is not writable, only the other locks apply.
 
 use super::FileId;
-use super::system::{file_id, is_read_only};
+use super::metadata::{file_id, is_read_only};
 use core::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};

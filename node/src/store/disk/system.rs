@@ -1,11 +1,12 @@
 //! Files of the operating system, writable and read-only.
 
 use super::lock::SystemLock;
+use super::metadata::file_id;
 use super::{DirEntry, DirLock, Disk, DiskFile, FileId};
 use crate::store::mmap::Map;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -157,21 +158,6 @@ pub fn real_path(path: &Path) -> PathBuf {
     path.canonicalize()
         .or_else(|_| std::path::absolute(path))
         .unwrap_or_else(|_| path.to_owned())
-}
-
-/// Returns whether the error means that the disk is readable but not writable.
-pub(in crate::store) fn is_read_only(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
-    )
-}
-
-pub(super) fn file_id(metadata: &Metadata) -> FileId {
-    FileId {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-    }
 }
 
 #[derive(Debug)]

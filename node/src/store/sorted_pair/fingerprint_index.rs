@@ -16,7 +16,7 @@
 //! file, by bisection.
 
 use super::{COUNT_BYTES, ENTRIES_PER_READ, ENTRY_BYTES, ENTRY_LEN, Entry, entry_offset};
-use crate::store::mmap::Sealed;
+use crate::store::sealed::Sealed;
 use astreum_core::atom::{AtomId, ID_BYTES};
 use core::cmp::Ordering;
 use core::ops::Range;

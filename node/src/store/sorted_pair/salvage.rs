@@ -24,7 +24,7 @@ use super::{
     lengths_name, number, read_entry,
 };
 use crate::store::disk::Disk;
-use crate::store::mmap::Sealed;
+use crate::store::sealed::Sealed;
 use astreum_core::atom::{Atom, AtomId, HEADER_BYTES};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};

@@ -104,7 +104,10 @@ fn transaction_that_cannot_return_reports_its_abandoned_branch() {
     };
     assert_eq!((block, height), (left.id(), 1));
     assert!(
-        matches!(reason, Refusal::PoolError(PoolError::Unpayable { .. })),
+        matches!(
+            reason,
+            Refusal::Transaction(TransactionError::Balance { .. })
+        ),
         "{reason:?}"
     );
     assert_eq!(host.mempool.status().abandoned_branch.unwrap().lost, 1);

@@ -199,7 +199,10 @@ fn overlong_lists_are_walked_once_and_every_slot_has_a_block() {
     );
     assert_eq!(
         last_refusal(&net, 0),
-        Some((first.id(), Refusal::ListTooLong(lists[0])))
+        Some((
+            first.id(),
+            TransactionError::ListTooLong { list: lists[0] }.into()
+        ))
     );
     // Another transaction on it is refused without a read of the list.
     let second = open(&sender(1), lists[0], 1);
@@ -207,7 +210,10 @@ fn overlong_lists_are_walked_once_and_every_slot_has_a_block() {
     net.run(1);
     assert_eq!(
         last_refusal(&net, 0),
-        Some((second.id(), Refusal::ListTooLong(lists[0])))
+        Some((
+            second.id(),
+            TransactionError::ListTooLong { list: lists[0] }.into()
+        ))
     );
     // All of them, and the flood of transactions on missing lists.
     for (number, list) in (0..).zip(&lists) {

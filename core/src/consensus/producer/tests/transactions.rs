@@ -23,7 +23,7 @@ fn announced_transaction_is_fetched_and_included() {
     net.run(60);
     let refusal = last_refusal(&net, 0).unwrap();
     let expected = [
-        Refusal::Rejected(Rejection::Replayed),
+        Refusal::Transaction(TransactionError::Replayed),
         Refusal::PoolError(PoolError::Included),
     ];
     assert!(
@@ -139,13 +139,16 @@ fn each_refusal_reason_is_reported() {
     let refusal = refused(&mut net, &other.sign(&key(5)));
     assert!(matches!(
         refusal,
-        Some(Refusal::Rejected(Rejection::ChainId { .. }))
+        Some(Refusal::Transaction(TransactionError::ChainId { .. }))
     ));
     // Signed with another key.
     let forged = draft.clone().signed(address(5), Signature::new([3; 64]));
     let refusal = refused(&mut net, &forged);
     assert!(
-        matches!(refusal, Some(Refusal::Signature(_))),
+        matches!(
+            refusal,
+            Some(Refusal::Transaction(TransactionError::Signature(_)))
+        ),
         "{refusal:?}"
     );
     // It is remembered: the peer is not asked again.
@@ -153,7 +156,8 @@ fn each_refusal_reason_is_reported() {
     assert_eq!(again, Some(Refusal::Declined(Declined::Refused)));
     // The sender's account does not exist.
     let refusal = refused(&mut net, &draft.clone().sign(&key(40)));
-    assert_eq!(refusal, Some(Refusal::Rejected(Rejection::NoSender)));
+    let sender = address(40);
+    assert_eq!(refusal, Some(TransactionError::NoSender { sender }.into()));
     // Anyone can sign for it: the burn account's address is a key of small order.
     for system in [BURN, TREASURY] {
         let spending = draft.clone().signed(system, Signature::new([0; 64]));
@@ -171,7 +175,13 @@ fn each_refusal_reason_is_reported() {
     net.input(0, own(id));
     net.run(1);
     let refusal = last_refusal(&net, 0).unwrap();
-    assert!(refusal.0 == id && matches!(refusal.1, Refusal::Malformed(_)));
+    assert!(
+        refusal.0 == id
+            && matches!(
+                refusal.1,
+                Refusal::Transaction(TransactionError::Malformed { .. })
+            )
+    );
     // Numbers that fill the mempool.
     let long = Unsigned {
         counter: Natural::from_bytes_le(&[1; 60_000]).unwrap(),
@@ -180,7 +190,7 @@ fn each_refusal_reason_is_reported() {
     };
     let refusal = refused(&mut net, &long.sign(&key(5)));
     assert!(
-        matches!(refusal, Some(Refusal::Malformed(why)) if why.contains("256 bytes")),
+        matches!(refusal, Some(Refusal::Transaction(TransactionError::Malformed { problem })) if problem.contains("256 bytes")),
         "{refusal:?}"
     );
 

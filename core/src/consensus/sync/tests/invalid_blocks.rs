@@ -167,7 +167,7 @@ fn each_broken_rule_has_its_reason_and_makes_descendants_invalid() {
             1,
             "transaction 0",
         ),
-        (signed_by_other, 1, "invalid signature"),
+        (signed_by_other, 1, "invalid transaction signature"),
     ];
     for (header, signer, expected) in cases {
         let is_foreign = header.chain_id != good.chain_id;

@@ -1,16 +1,18 @@
-//! Reasons that a transaction cannot be part of a block.
+//! Reasons that a transaction cannot be part of a block, the same at every entrance: when it is
+//! sent, in the mempool and in a block.
 
 use crate::atom::AtomId;
 use crate::chain::{
     Address, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, MAX_LIST_ATOMS, MAX_WALK_BYTES,
 };
+use crate::crypto::SignatureError;
 use crate::integer::Natural;
 use core::fmt;
 
-/// Reason that a transaction cannot be part of this block. The state is unchanged.
+/// Reason that a transaction cannot be part of a block. The state is unchanged.
 ///
 /// ```
-/// use astreum_core::chain::{Builder, Election, Rejection, Unsigned};
+/// use astreum_core::chain::{Builder, Election, TransactionError, Unsigned};
 /// # use astreum_core::atom::MemoryStore;
 /// # use astreum_core::chain::{Address, Genesis};
 /// # use astreum_core::crypto::SigningKey;
@@ -32,11 +34,18 @@ use core::fmt;
 /// // A sender without an account cannot pay the fee.
 /// let transfer = transfer.sign(&SigningKey::from_seed(&[9; 32]));
 /// let mut builder = Builder::new(&store, &parent, &stakes);
-/// assert_eq!(builder.apply(&transfer)?, Err(Rejection::NoSender));
+/// assert_eq!(builder.apply(&transfer)?, Err(TransactionError::NoSender));
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Rejection {
+pub enum TransactionError {
+    /// The record is not a transaction or not canonical, or a field is too long.
+    Malformed {
+        /// Description of the error.
+        problem: &'static str,
+    },
+    /// The signature is invalid.
+    Signature(SignatureError),
     /// The transaction belongs to another chain.
     ChainId {
         /// Chain id of the transaction.
@@ -44,8 +53,11 @@ pub enum Rejection {
         /// Id of this chain.
         chain: Natural,
     },
-    /// The sender's account does not exist.
-    NoSender,
+    /// The sender's account does not exist, so it cannot pay.
+    NoSender {
+        /// Address of the sender.
+        sender: Address,
+    },
     /// The sender's balance is too low for the fee and storage; the amount is not counted.
     Balance {
         /// Balance of the sender.
@@ -100,13 +112,34 @@ pub enum Rejection {
     BlockFull,
 }
 
-impl fmt::Display for Rejection {
+impl TransactionError {
+    /// Returns whether the transaction cannot be part of any block of this chain, whatever the
+    /// state: the error depends only on the transaction, or on a list that never changes.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        matches!(
+            self,
+            Self::Malformed { .. }
+                | Self::Signature(_)
+                | Self::ChainId { .. }
+                | Self::SystemSender
+                | Self::ListTooLong { .. }
+        )
+    }
+}
+
+impl fmt::Display for TransactionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Malformed { problem } => write!(f, "malformed transaction: {problem}"),
+            Self::Signature(error) => write!(f, "invalid transaction signature: {error}"),
             Self::ChainId { transaction, chain } => {
                 write!(f, "wrong chain id {transaction}, expected {chain}")
             }
-            Self::NoSender => f.write_str("the sender has no account"),
+            Self::NoSender { sender } => write!(
+                f,
+                "insufficient balance: the sender {sender} has no account"
+            ),
             Self::Balance { balance, needed } => write!(
                 f,
                 "insufficient balance {balance}: fee and storage cost {needed}"
@@ -122,7 +155,10 @@ impl fmt::Display for Rejection {
             Self::NoSystemAccount { address } => {
                 write!(f, "missing required account {address}")
             }
-            Self::Replayed => f.write_str("replayed transaction: it has already been applied"),
+            Self::Replayed => f.write_str(
+                "replayed transaction: it is already in the chain; use another counter to send it \
+                 again",
+            ),
             Self::SystemSender => {
                 f.write_str("the treasury and the burn account cannot send transactions")
             }
@@ -151,4 +187,4 @@ impl fmt::Display for Rejection {
     }
 }
 
-impl core::error::Error for Rejection {}
+impl core::error::Error for TransactionError {}

@@ -1,19 +1,21 @@
-//! Chain thread: drives the components of [`chain`](crate::chain_service) and executes their
-//! effects.
+//! Chain thread: drives the components of the [chain service](crate::chain_service) and executes
+//! their effects.
 //!
 //! Invariants:
 //! - Effects are executed in order and before the next call of a component.
 //! - A block of our own is announced only after its atoms and the signing record are stored.
 //! - The thread never waits for a peer: fetched atoms arrive as inputs.
 
-use super::assembly::Assembler;
-use super::inbox::{Inbox, Outlet, Taken, inbox};
-use super::parallel::Threads;
-use super::watches::Watches;
-use crate::chain_service::dir::{ChainDir, ChainDirError};
-use crate::chain_service::mempool_file::MempoolFile;
-use crate::chain_service::producer::Producer;
-use crate::chain_service::{
+mod assembly;
+mod storage_watch;
+mod watches;
+
+pub use storage_watch::NearlyFull;
+
+use super::dir::{ChainDir, ChainDirError};
+use super::mempool_file::MempoolFile;
+use super::producer::Producer;
+use super::{
     Chain, ChainStatus, ChainView, Commit, Effect, Environment, Head, Input, Now, SavedHead,
     StoreFailure, SyncConfig,
 };
@@ -21,7 +23,10 @@ use crate::clock::{self, Clock};
 use crate::failure::Failure;
 use crate::log;
 use crate::net::{Advertisement, NetworkHandle};
+use crate::runtime::inbox::{Inbox, Outlet, Taken, inbox};
+use crate::runtime::parallel::Threads;
 use crate::store::Store;
+use assembly::Assembler;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::chain::Block;
 use astreum_core::consensus::mempool::Mempool;
@@ -32,6 +37,7 @@ use core::time::Duration;
 use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
+use watches::Watches;
 
 /// Maximum number of inputs handled before the components advance.
 const INPUTS_PER_TURN: usize = 256;

@@ -3,11 +3,11 @@
 //! One job runs at a time, and one may wait: the producer requests another one only after it has
 //! given up the previous one.
 
-use super::inbox::Inbox;
-use super::{QueueFull, WorkerPool};
 use crate::chain_service::Input;
 use crate::clock::{self, Clock};
 use crate::failure::Failure;
+use crate::runtime::inbox::Inbox;
+use crate::runtime::{QueueFull, WorkerPool};
 use crate::simd::Lanes;
 use crate::store::Store;
 use astreum_core::consensus::producer::{AssemblyBudget, AssemblyJob, Interrupt};

@@ -1,0 +1,172 @@
+//! Arguments that describe a node or identify the running one.
+
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
+use core::num::NonZeroU64;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+
+use super::output::{Failure, complain};
+use super::path_arg::PathArg;
+use crate::config::{Allowed, Config, DisplayValue, Inputs, KEYS, Key, Loaded};
+use crate::daemon::quoted;
+use crate::rpc::Client;
+
+/// Options of a node. Hidden for commands that accept them only for convenience.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs<const HIDDEN: bool> {
+    /// Read options from this TOML file.
+    #[arg(long, value_name = "FILE", hide = HIDDEN)]
+    pub(super) config: Option<PathArg>,
+    #[command(flatten)]
+    pub(super) flags: KeyFlags<HIDDEN>,
+}
+
+impl<const HIDDEN: bool> RunArgs<HIDDEN> {
+    /// Returns the options as shell words to type again, without secrets.
+    pub(super) fn options(&self) -> String {
+        let config = self.config.as_ref();
+        let config = config.map(|path| format!("--config {}", quoted(&path.to_string_lossy())));
+        let flags = self.flags.0.iter().filter(|(key, _)| !key.is_secret());
+        let flags = flags.flat_map(|(key, values)| {
+            let option = |value: &String| format!("--{}={}", key.flag(), quoted(value));
+            values.iter().map(option)
+        });
+        config
+            .into_iter()
+            .chain(flags)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// Loads the configuration of the node that the arguments describe.
+    pub(super) fn load(self) -> Result<Loaded, Failure> {
+        load(self.into_inputs())
+    }
+
+    fn into_inputs(self) -> Inputs {
+        Inputs {
+            flags: self.flags.0,
+            environment: std::env::vars_os().collect(),
+            file: self.config.map(PathArg::into_path),
+        }
+    }
+}
+
+/// Flags for all keys of the configuration.
+#[derive(Debug, Default)]
+pub(super) struct KeyFlags<const HIDDEN: bool>(Vec<(&'static Key, Vec<String>)>);
+
+impl<const HIDDEN: bool> Args for KeyFlags<HIDDEN> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let defaults = Config::default();
+        command.args(KEYS.iter().map(|key| flag(key, &defaults).hide(HIDDEN)))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+fn flag(key: &'static Key, defaults: &Config) -> Arg {
+    let default = match key.show(defaults) {
+        DisplayValue::Unset => String::new(),
+        shown => format!(" [default: {shown}]"),
+    };
+    let help = format!("{}{default}", key.help());
+    let arg = Arg::new(key.name)
+        .long(key.flag())
+        .alias(key.name)
+        .help(help)
+        .help_heading(key.section)
+        .allow_negative_numbers(true)
+        .action(ArgAction::Set);
+    match key.allowed {
+        Allowed::Seeds => arg.value_name("HOST:PORT").action(ArgAction::Append),
+        Allowed::Switch => arg
+            .value_name("BOOL")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+        Allowed::Whole { .. } => arg.value_name("N"),
+        Allowed::WholeSeconds { .. } | Allowed::Seconds { .. } => arg.value_name("SECONDS"),
+        Allowed::Path => arg.value_name("PATH"),
+        Allowed::Key | Allowed::Id => arg.value_name("HEX"),
+        Allowed::Seed => arg.value_name("HOST:PORT"),
+        Allowed::Address => arg.value_name("IP:PORT"),
+        Allowed::Sync | Allowed::Chain => arg.value_name("WORD"),
+    }
+}
+
+impl<const HIDDEN: bool> FromArgMatches for KeyFlags<HIDDEN> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for key in KEYS {
+            if let Some(values) = matches.get_many::<String>(key.name) {
+                self.0.push((key, values.cloned().collect()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Options that identify the running node.
+#[derive(Debug, Args)]
+pub(super) struct NodeArgs {
+    /// TOML file of the running node.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathArg>,
+    /// State directory of the running node.
+    #[arg(long, alias = "state_dir", value_name = "PATH")]
+    state_dir: Option<String>,
+    /// Control socket of the running node.
+    #[arg(long, alias = "control_socket", value_name = "PATH")]
+    control_socket: Option<String>,
+    /// Maximum seconds to wait for a reply.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = super::number_arg::number::<NonZeroU64>)]
+    pub(super) timeout: NonZeroU64,
+}
+
+impl NodeArgs {
+    /// Loads the configuration of the running node that the arguments identify.
+    pub(super) fn load(&self) -> Result<Loaded, Failure> {
+        load(self.inputs())
+    }
+
+    fn inputs(&self) -> Inputs {
+        let flag = |name, value: &Option<String>| Some((Key::find(name)?, vec![value.clone()?]));
+        let flags = [
+            flag("state_dir", &self.state_dir),
+            flag("control_socket", &self.control_socket),
+        ];
+        Inputs {
+            flags: flags.into_iter().flatten().collect(),
+            environment: std::env::vars_os().collect(),
+            file: self.config.clone().map(PathArg::into_path),
+        }
+    }
+}
+
+/// Creates a client for the node that the arguments identify.
+pub(super) fn client(args: &NodeArgs) -> Result<Client, Failure> {
+    let paths = args.load()?.paths();
+    let timeout = Duration::from_secs(args.timeout.get());
+    Ok(Client::new(paths.control_socket, timeout))
+}
+
+/// Loads a configuration. Warnings about ignored input are printed only the first time, because
+/// some commands load twice.
+fn load(inputs: Inputs) -> Result<Loaded, Failure> {
+    static HAS_WARNED: AtomicBool = AtomicBool::new(false);
+    let loaded = inputs.load()?;
+    if !HAS_WARNED.swap(true, Ordering::Relaxed) {
+        for warning in &loaded.warnings {
+            complain(&format!("warning: ignored {warning}"));
+        }
+    }
+    Ok(loaded)
+}

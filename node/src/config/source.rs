@@ -1,0 +1,39 @@
+//! Source of a configured value, for messages.
+
+use core::fmt;
+use std::path::PathBuf;
+
+/// Source of a value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Default value; no source sets it.
+    Default,
+    /// A line of the TOML file.
+    File {
+        /// Path of the file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Environment {
+        /// Name of the variable.
+        variable: String,
+    },
+    /// A flag on the command line.
+    Flag {
+        /// Flag, with its dashes.
+        flag: String,
+    },
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Environment { variable } => write!(f, "environment variable {variable}"),
+            Self::Flag { flag } => f.write_str(flag),
+        }
+    }
+}
