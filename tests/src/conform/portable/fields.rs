@@ -3,7 +3,6 @@
 use super::OpError;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 use astreum_core::atom::{Atom, AtomId};
 use serde_json::{Map, Value};
