@@ -47,6 +47,8 @@ mod suspension;
 mod text;
 mod value;
 mod version;
+#[cfg(all(feature = "wasm", target_family = "wasm", not(feature = "std")))]
+mod wasm;
 
 pub use buffer::*;
 pub use env::*;

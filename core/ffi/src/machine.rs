@@ -286,7 +286,10 @@ pub unsafe extern "C" fn astreum_machine_eval(
         out.set(match one.as_ref().and_then(|script| script.expr(0)) {
             Some(expr) => {
                 let task = Task::Expr(expr);
-                evaluate(&mut machine, &mut env, task, mode, one.clone())
+                let done = evaluate(&mut machine, &mut env, task, mode, one.clone());
+                // Functions that it defined live on.
+                machine.release(expr);
+                done
             }
             None => {
                 // Only creates the error.

@@ -60,7 +60,12 @@ fn header_declares_every_exported_function() {
     let header = generated();
     let mut count = 0;
     for entry in std::fs::read_dir(root().join("src")).unwrap() {
-        let source = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let path = entry.unwrap().path();
+        if path.ends_with("wasm.rs") {
+            // Its functions belong to the JavaScript wrapper.
+            continue;
+        }
+        let source = std::fs::read_to_string(path).unwrap();
         for rest in source.split("extern \"C\" fn astreum_").skip(1) {
             let name = rest.split('(').next().unwrap();
             assert!(header.contains(&format!("astreum_{name}(")), "{name}");

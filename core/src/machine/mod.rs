@@ -252,6 +252,12 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         *self.evaluator = Evaluator::new(library);
     }
 
+    /// Notes that `expr` will not be evaluated again, so that memory for its code is released in
+    /// time. A host that drops each expression after its evaluation keeps less memory by calling it.
+    pub fn release(&mut self, expr: &Expr) {
+        self.evaluator.library.count_dropped(expr);
+    }
+
     /// Evaluates `expr` in `env`, which keeps the definitions of the expression.
     pub fn eval(&mut self, expr: &Expr, env: &mut Env) -> Evaluation {
         self.eval_task(expr, env)
@@ -278,8 +284,8 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         match text::parse(source) {
             Ok(expr) => {
                 let evaluation = self.eval_task(Task::Expr(&expr), env);
-                // The expression is dropped; functions that it defined live on.
-                self.evaluator.library.count_dropped(&expr);
+                // Functions that it defined live on.
+                self.release(&expr);
                 evaluation
             }
             Err(error) => {
