@@ -360,6 +360,12 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         *self.evaluator = Evaluator::new(library);
     }
 
+    /// Notes that `expr` will not be evaluated again, so that memory for its code is released in
+    /// time. A host that drops each expression after its evaluation keeps less memory by calling it.
+    pub fn release(&mut self, expr: &Expr) {
+        self.evaluator.library.count_dropped(expr);
+    }
+
     /// Evaluates `expr` in `env`, which keeps the definitions of the expression.
     ///
     /// ```
@@ -371,7 +377,23 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// assert_eq!(evaluation.value().to_string(), "(1 2)");
     /// ```
     pub fn eval(&mut self, expr: &Expr, env: &mut Env) -> Evaluation {
-        self.finish_task(Task::Expr(expr), env)
+        self.eval_task(expr, env)
+    }
+
+    /// Evaluates a task to its end: [`Machine::eval`] for every kind of task.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine, Task}, text::Script};
+    ///
+    /// let script = Script::parse("20 22")?;
+    /// let exprs: Vec<_> = script.exprs().cloned().collect();
+    /// let evaluation = Machine::new(NoStore).eval_task(Task::Script(&exprs), &mut Env::new());
+    /// assert_eq!(evaluation.value().as_integer(), Some(22));
+    /// # Ok::<(), astreum_core::text::ParseError>(())
+    /// ```
+    pub fn eval_task<'a>(&mut self, task: impl Into<Task<'a>>, env: &mut Env) -> Evaluation {
+        let result = self.begin(task.into(), env, false);
+        self.evaluation(result)
     }
 
     /// Evaluates source text, which must be one expression.
@@ -387,9 +409,9 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     pub fn eval_source(&mut self, source: &str, env: &mut Env) -> Evaluation {
         match text::parse(source) {
             Ok(expr) => {
-                let evaluation = self.finish_task(Task::Expr(&expr), env);
-                // The expression is dropped; functions that it defined live on.
-                self.evaluator.library.count_dropped(&expr);
+                let evaluation = self.eval_task(Task::Expr(&expr), env);
+                // Functions that it defined live on.
+                self.release(&expr);
                 evaluation
             }
             Err(error) => {
@@ -426,7 +448,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// Returns the parse error of the first malformed expression; no expression is evaluated then.
     pub fn eval_all(&mut self, source: &str, env: &mut Env) -> Result<Evaluation, ParseError> {
         let exprs = Parser::new(source).collect::<Result<Vec<_>, _>>()?;
-        Ok(self.finish_task(Task::Script(&exprs), env))
+        Ok(self.eval_task(Task::Script(&exprs), env))
     }
 
     /// Calls a function or stack program with values, as `(args… name)` would in a program. Code
@@ -448,7 +470,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         env: &mut Env,
     ) -> Evaluation {
         let function = function.into();
-        self.finish_task(
+        self.eval_task(
             Task::Call {
                 function,
                 arguments,
@@ -481,7 +503,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn run_program(&mut self, program: &Program, arguments: &[Bytes]) -> Evaluation {
-        self.finish_task(Task::Program { program, arguments }, &mut Env::new())
+        self.eval_task(Task::Program { program, arguments }, &mut Env::new())
     }
 
     /// Starts an evaluation that is suspended when it cannot continue immediately: at a missing
@@ -597,11 +619,6 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// [`RestoreError::HostFunctions`] if it was suspended in a machine with other host functions.
     pub fn restore(&self, bytes: &[u8]) -> Result<(Suspended, Env), RestoreError> {
         image::restore(bytes, &self.limits, self.functions.names())
-    }
-
-    fn finish_task(&mut self, task: Task<'_>, env: &mut Env) -> Evaluation {
-        let result = self.begin(task, env, false);
-        self.evaluation(result)
     }
 
     fn begin(&mut self, task: Task<'_>, env: &mut Env, suspends: bool) -> Result<Expr, Stop> {
