@@ -62,10 +62,18 @@ impl OwnLog {
 pub struct NodeBuilder {
     config: Config,
     has_log: bool,
+    entry_point: Option<PathBuf>,
     advertisements: Vec<Advertisement>,
 }
 
 impl NodeBuilder {
+    /// Sets the file after which the log's directory is named; without it, that is the executable.
+    #[must_use]
+    pub fn entry_point(mut self, path: &Path) -> Self {
+        self.entry_point = Some(path.to_owned());
+        self
+    }
+
     /// Leaves logging to the program.
     #[must_use]
     pub const fn without_log(mut self) -> Self {
@@ -87,10 +95,37 @@ impl NodeBuilder {
     /// # Errors
     /// Fails if the configuration is invalid, or if a part cannot be started.
     pub fn start(self) -> Result<Node, NodeError> {
-        let config = self.config.resolve().map_err(NodeError::Config)?;
-        let executable = std::env::current_exe().unwrap_or_else(|_| "astreum".into());
-        let mut paths = Paths::new(&config, &executable);
+        let (node, paths) = self.create()?;
         super::create_state_dir(&paths.state_dir);
+        node.logged(|| {
+            node.join_network()?;
+            node.remember_peers(&paths.state_dir)?;
+            node.remember_advertisements(&paths.state_dir)?;
+            node.advertise_all(&self.advertisements)?;
+            node.start_chain(&paths.state_dir)
+        })?;
+        Ok(node)
+    }
+
+    /// Opens log and store, and no more: [`Node::connect`] joins the network.
+    ///
+    /// # Errors
+    /// Fails if the configuration is invalid, or if log or store cannot be opened.
+    pub fn open(self) -> Result<Node, NodeError> {
+        let (node, _) = self.create()?;
+        node.advertise_all(&self.advertisements)?;
+        Ok(node)
+    }
+
+    /// Creates the node with its log; returns the paths of its files too.
+    fn create(&self) -> Result<(Node, Paths), NodeError> {
+        let config = self.config.clone().resolve().map_err(NodeError::Config)?;
+        let executable = || std::env::current_exe().unwrap_or_else(|_| "astreum".into());
+        let entry_point = self.entry_point.clone().unwrap_or_else(executable);
+        let mut paths = Paths::new(&config, &entry_point);
+        if paths.log_dir.starts_with(&paths.state_dir) {
+            super::create_state_dir(&paths.state_dir);
+        }
         let mut own_log = None;
         if self.has_log {
             let directory = LogDir::take(&paths.log_dir);
@@ -102,20 +137,12 @@ impl NodeBuilder {
             };
         }
         let scope = own_log.as_ref().map(|(scope, _)| scope.clone());
-        let start = || {
-            let mut node = Node::new(config)?;
-            if let Some((scope, own_log)) = own_log {
-                node.failure.set_log(scope);
-                node.own_log = Some(own_log);
-            }
-            node.join_network()?;
-            node.remember_peers(&paths.state_dir)?;
-            node.remember_advertisements(&paths.state_dir)?;
-            node.advertise_all(&self.advertisements)?;
-            node.start_chain(&paths.state_dir)?;
-            Ok(node)
-        };
-        log::within(scope.as_ref(), start)
+        let mut node = log::within(scope.as_ref(), || Node::new(config))?;
+        if let Some((scope, own_log)) = own_log {
+            node.failure.set_log(scope);
+            node.own_log = Some(own_log);
+        }
+        Ok((node, paths))
     }
 }
 
@@ -142,6 +169,7 @@ impl Node {
         NodeBuilder {
             config,
             has_log: true,
+            entry_point: None,
             advertisements: Vec::new(),
         }
     }

@@ -183,6 +183,12 @@ impl Store {
         hot.or_else(|| self.cold_atom(id))
     }
 
+    /// Returns the atom if it is in memory.
+    #[must_use]
+    pub fn get_in_memory(&self, id: &AtomId) -> Option<Atom> {
+        self.shard(id).get(id)
+    }
+
     fn cold_atom(&self, id: &AtomId) -> Option<Atom> {
         let atom = self.read_cold(id)?;
         // An atom that was requested once is likely to be requested again.

@@ -1,8 +1,8 @@
 //! Nodes embedded in another program: builder, logs, keys and environments.
 
 use crate::support::{alone, eventually};
-use astreum_node::config::Secret;
-use astreum_node::{Advertisement, AtomId, Config, Expr, Node, PayloadType};
+use astreum_node::config::{Secret, instance_id};
+use astreum_node::{Advertisement, Atom, AtomId, Config, Expr, Node, PayloadType};
 use std::fs;
 use std::path::Path;
 
@@ -44,6 +44,48 @@ fn nodes_of_one_process_log_to_their_own_files() {
     };
     let second = Node::builder(config).start().unwrap();
     assert_ne!(second.log_dir().unwrap(), directory);
+}
+
+#[test]
+fn opened_node_has_its_log_and_connects_later() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = Config {
+        state_dir: Some(scratch.path().join("state")),
+        log_dir: None,
+        ..alone()
+    };
+    let entry_point = scratch.path().join("program.py");
+    let builder = Node::builder(config).entry_point(&entry_point);
+    let node = builder.open().unwrap();
+    let directory = node.log_dir().unwrap().to_owned();
+    let instance_id = instance_id(&entry_point);
+    assert_eq!(
+        directory,
+        scratch.path().join("state/logs").join(instance_id)
+    );
+    assert_eq!(node.port(), None);
+    node.connect().unwrap();
+    let line = format!("listening on UDP port {}", node.port().unwrap());
+    eventually("the log has all lines", || {
+        let text = log_of(&directory);
+        text.contains("Starting Astreum Node") && text.contains(&line)
+    });
+}
+
+#[test]
+fn opened_node_with_a_log_directory_creates_no_other() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = Config {
+        state_dir: Some(scratch.path().join("state")),
+        log_dir: Some(scratch.path().join("log")),
+        ..alone()
+    };
+    let node = Node::builder(config).open().unwrap();
+    let stored = node.put(Atom::bytes(*b"hot")).unwrap();
+    let found = node.store().get_in_memory(&stored.id);
+    assert_eq!(found.map(|atom| atom.id()), Some(stored.id));
+    assert_eq!(node.store().get_in_memory(&AtomId::ZERO), None);
+    assert!(!scratch.path().join("state").exists());
 }
 
 #[test]

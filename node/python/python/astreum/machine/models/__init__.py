@@ -1,0 +1,1 @@
+"""Expressions, environments and meters."""

@@ -1,0 +1,5 @@
+"""Tokenizer."""
+
+from astreum._native import tokenize
+
+__all__ = ["tokenize"]
