@@ -48,6 +48,9 @@ mod hex;
 #[cfg(feature = "chain")]
 pub mod integer;
 pub mod machine;
+#[cfg(all(feature = "consensus", any(test, feature = "testkit")))]
+#[doc(hidden)]
+pub mod testkit;
 pub mod text;
 #[cfg(feature = "engine")]
 pub mod time;

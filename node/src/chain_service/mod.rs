@@ -40,6 +40,3 @@ pub use astreum_core::consensus::{
 pub use node::Chain;
 pub use sync::{ChainSync, SyncConfig, SyncStatus};
 pub use view::{ChainStatus, ChainView};
-
-#[cfg(test)]
-pub(crate) mod test_fixtures;
