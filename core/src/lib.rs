@@ -55,6 +55,9 @@ pub mod integer;
 pub mod machine;
 #[cfg(feature = "serde")]
 mod serde_text;
+#[cfg(all(feature = "consensus", any(test, feature = "testkit")))]
+#[doc(hidden)]
+pub mod testkit;
 pub mod text;
 #[cfg(feature = "engine")]
 pub mod time;

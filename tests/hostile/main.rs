@@ -89,7 +89,7 @@ fn main() -> ExitCode {
             _ => return usage(&format!("unknown case {argument}")),
         }
     }
-    let node = match astreum_tests::program::build() {
+    let node = match astreum_tests::testkit::program::build() {
         Ok(node) => node,
         Err(error) => return usage(&error),
     };

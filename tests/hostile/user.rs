@@ -31,7 +31,7 @@ pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
     let ask = |mut command: Command| {
         command
             .args(["status", "--json", "--control-socket"])
-            .arg(&node.socket)
+            .arg(node.socket())
             .current_dir("/");
         command.output()
     };
@@ -58,7 +58,7 @@ pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
         (0o600, "another user"),
         (0o666, "another user, the file open to all"),
     ] {
-        fs::set_permissions(&node.socket, Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(node.socket(), Permissions::from_mode(mode)).unwrap();
         match as_nobody() {
             Ok(ran) => figures.bar(
                 what,
@@ -88,7 +88,7 @@ pub(crate) fn abandoned_evaluations(settings: &Settings, figures: &mut Figures) 
     let node = Node::start_with(settings, "abandoned", &["--atom-fetch-interval", "600"]);
     // A contact that does not answer keeps every fetch waiting.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let client = Client::new(&node.socket, Duration::from_secs(60));
+    let client = Client::new(node.socket(), Duration::from_secs(60));
     let address = silent.local_addr().unwrap().to_string();
     client.request(&request::Connect { address }).unwrap();
     let ask = |number: usize| {
@@ -98,7 +98,7 @@ pub(crate) fn abandoned_evaluations(settings: &Settings, figures: &mut Figures) 
             limit: None,
             fetch_seconds: Some(3_600),
         };
-        let mut stream = UnixStream::connect(&node.socket).unwrap();
+        let mut stream = UnixStream::connect(node.socket()).unwrap();
         let message = Request::Eval(request).to_message(1).unwrap();
         let frame = encode_message(&message).unwrap();
         stream.write_all(&frame).unwrap();

@@ -5,17 +5,12 @@ use crate::suite::wait_for;
 use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
 use astreum_core::expr::Expr;
 use astreum_node::rpc::{
-    AtomReply, Client, ClientError, EvalReply, Method, PeerReply, ProviderReply, StatusReply,
-    request,
+    AtomReply, ClientError, EvalReply, Method, PeerReply, ProviderReply, StatusReply, request,
 };
+use astreum_tests::testkit::{NodeCommand, NodeProcess, Output};
 use core::str::FromStr;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use core::time::Duration;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-/// Maximum duration of a request over the control socket.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Directory of a node's files, which outlives the node.
 pub(crate) struct Home {
@@ -34,11 +29,6 @@ impl Home {
         Ok(Self { number, directory })
     }
 
-    /// Returns the path of its state directory.
-    pub(crate) fn state(&self) -> PathBuf {
-        self.directory.join("state")
-    }
-
     /// Returns the path for cold storage.
     pub(crate) fn cold(&self) -> PathBuf {
         self.directory.join("cold")
@@ -47,9 +37,7 @@ impl Home {
 
 /// Running node, killed when this is dropped.
 pub(crate) struct Ours {
-    child: Child,
-    client: Client,
-    log: PathBuf,
+    process: NodeProcess,
     /// Relay public key in hex.
     pub(crate) key: String,
     /// UDP port on loopback.
@@ -84,69 +72,27 @@ impl Ours {
             "astreum-interop-{}-{number}.sock",
             std::process::id()
         ));
-        let log = home.directory.join("output");
-        let output = std::fs::File::create(&log)
-            .and_then(|file| Ok((file.try_clone()?, file)))
-            .map_err(|error| format!("cannot create {}: {error}", log.display()))?;
-        let mut command = Command::new(&environment.node);
-        // The variable is for these tests, and a node checks every variable of that prefix.
-        command.env_remove("ASTREUM_REFERENCE_PYTHON");
-        command.arg("run");
-        let chain = home.directory.join("chain");
-        let chain = chain.to_str().ok_or("the path is not UTF-8")?;
-        let has_cold = flags.iter().any(|(given, _)| *given == "cold-storage-path");
-        if !has_cold {
-            command.arg("--chain-dir").arg(chain);
+        let mut command = NodeCommand::new(&environment.node, &home.directory);
+        command.socket(&socket);
+        if !flags.iter().any(|(name, _)| *name == "cold-storage-path") {
+            command.option("chain-dir", home.directory.join("chain"));
         }
-        for (name, value) in [("incoming-port", "0"), ("default-seed", "none")] {
-            if !flags.iter().any(|(given, _)| *given == name) {
-                command.arg(format!("--{name}")).arg(value);
-            }
-        }
-        command
-            .arg("--control-socket")
-            .arg(&socket)
-            .arg("--state-dir")
-            .arg(home.state())
-            .arg("--log-dir")
-            .arg(home.directory.join("log"));
         for (name, value) in flags {
-            command.arg(format!("--{name}"));
-            // A switch has no value.
-            if !value.is_empty() {
-                command.arg(value);
-            }
+            command.option(name, value);
         }
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(output.0)
-            .stderr(output.1)
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", environment.node.display()))?;
-        let mut ours = Self {
-            child,
-            client: Client::new(&socket, REQUEST_TIMEOUT),
-            log,
-            key: String::new(),
-            port: 0,
-        };
-        let status = wait_for("our node answers", || ours.started())?;
-        ours.port = port_of(&status.listen_address)?;
-        ours.key = status.public_key.to_string();
-        Ok(ours)
-    }
-
-    /// Returns its status once it runs. Fails if it has ended instead.
-    fn started(&mut self) -> Result<Option<StatusReply>, String> {
-        if let Ok(Some(status)) = self.child.try_wait() {
-            return Err(format!("our node exited with {status}: {}", self.output()));
-        }
-        Ok(self.client.request(&request::Status {}).ok())
+        let output = Output::File(home.directory.join("output"));
+        let process =
+            NodeProcess::start(&command, output).map_err(|error| format!("our node: {error}"))?;
+        Ok(Self {
+            key: process.key().to_string(),
+            port: process.port(),
+            process,
+        })
     }
 
     /// Returns its terminal output.
     pub(crate) fn output(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_else(|error| error.to_string())
+        self.process.output()
     }
 
     /// Returns the address that it listens on.
@@ -156,11 +102,11 @@ impl Ours {
 
     /// Returns the path of its control socket.
     pub(crate) fn socket(&self) -> &Path {
-        self.client.socket()
+        self.process.socket()
     }
 
     pub(crate) fn request<M: Method>(&self, request: &M) -> Result<M::Reply, String> {
-        self.client
+        self.process
             .request(request)
             .map_err(|error| format!("our node: {error}"))
     }
@@ -204,7 +150,7 @@ impl Ours {
     /// Gets an atom; `None` if it was not found.
     pub(crate) fn get(&self, id: &str) -> Result<Option<AtomReply>, String> {
         let request = request::Get { id: parsed(id)? };
-        match self.client.request(&request) {
+        match self.process.request(&request) {
             Ok(atom) => Ok(Some(atom)),
             Err(ClientError::Refused(reply)) if reply.is_missing() => Ok(None),
             Err(error) => Err(format!("our node: {error}")),
@@ -276,16 +222,7 @@ impl AtomSource for Ours {
 
 impl Drop for Ours {
     fn drop(&mut self) {
-        // Errors are ignored: the process may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_file(self.client.socket());
+        // The error is ignored: a node that has stopped has removed it.
+        let _ = std::fs::remove_file(self.process.socket());
     }
-}
-
-fn port_of(address: &str) -> Result<u16, String> {
-    address
-        .rsplit_once(':')
-        .and_then(|(_, port)| port.parse().ok())
-        .ok_or_else(|| format!("{address} has no port"))
 }

@@ -1,7 +1,7 @@
 //! Concurrent execution of cases, and report of their results.
 
 use crate::environment::Environment;
-pub(crate) use astreum_tests::wait::{wait_for, wait_within};
+pub(crate) use astreum_tests::testkit::wait::{wait_for, wait_within};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::process::ExitCode;
 use std::sync::Mutex;

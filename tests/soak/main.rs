@@ -28,8 +28,8 @@ mod traffic;
 mod transfers;
 mod world;
 
-use astreum_tests::program;
 use astreum_tests::reference::Environment;
+use astreum_tests::testkit::program;
 use clap::Parser;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;

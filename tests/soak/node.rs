@@ -1,24 +1,24 @@
 //! Node of ours: the real program, which can be stopped, killed and restarted in its directories.
 
 use astreum_core::atom::AtomId;
-use astreum_node::rpc::{Client, ClientError, Method, StatusReply, hex, request};
+use astreum_node::rpc::{Client, ClientError, Method, hex, request};
 use astreum_node::store::cold::ColdStore;
-use astreum_tests::wait::wait_within;
+use astreum_tests::testkit::wait::wait_within;
+use astreum_tests::testkit::{NodeCommand, NodeProcess, Output};
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use core::time::Duration;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Maximum duration of a request.
 const TIMEOUT: Duration = Duration::from_secs(40);
-/// Maximum time until a node answers after its start, or until it has stopped.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum time until a node has stopped.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Memory for atoms, in bytes: small, so that it fills early, and later growth has another cause.
 const HOT_BYTES: &str = "2097152";
 /// Size above which level 0 is collated, in bytes: small, to cause many collations and merges.
@@ -94,7 +94,7 @@ pub(crate) struct Node {
 /// Run of a node's program.
 #[derive(Debug, Default)]
 struct Run {
-    child: Option<Child>,
+    process: Option<NodeProcess>,
     /// Time since which it may be used.
     used_since: Option<Instant>,
 }
@@ -160,66 +160,36 @@ impl Node {
     }
 
     /// Starts the program and waits until it answers.
-    pub(crate) fn start(&self) -> Result<StatusReply, String> {
-        let child = self.spawn()?;
-        self.run().child = Some(child);
-        let status: StatusReply = wait_within(START_TIMEOUT, "the node answers", || {
-            if let Some(status) = self.ended() {
-                return Err(format!(
-                    "the node exited with {status}: {}",
-                    self.last_output()
-                ));
-            }
-            Ok(self.client.request(&request::Status {}).ok())
-        })
-        .map_err(|error| format!("node {}: {error}", self.number))?;
-        let port = status.listen_address.rsplit(':').next();
-        let port = port.and_then(|port| port.parse().ok()).unwrap_or_default();
-        self.port.store(port, Ordering::Relaxed);
-        Ok(status)
-    }
-
-    fn spawn(&self) -> Result<Child, String> {
-        let output = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.output());
-        let (output, errors) = output
-            .and_then(|file: File| Ok((file.try_clone()?, file)))
-            .map_err(|error| format!("cannot write {}: {error}", self.output().display()))?;
-        let port = self.port.load(Ordering::Relaxed).to_string();
-        let mut command = Command::new(&self.program);
+    pub(crate) fn start(&self) -> Result<(), String> {
+        let mut command = NodeCommand::new(&self.program, &self.home);
         command
-            .env_remove("ASTREUM_REFERENCE_PYTHON")
-            .args(["run", "--default-seed", "none", "--incoming-port", &port])
-            .args(["--hot-storage-limit", HOT_BYTES])
-            .args(["--cold-storage-level-size", LEVEL_BYTES])
-            .arg("--cold-storage-path")
-            .arg(self.cold())
-            .arg("--state-dir")
-            .arg(self.state())
-            .arg("--log-dir")
-            .arg(self.log_folder())
-            .arg("--control-socket")
-            .arg(self.client.socket())
-            .arg("--relay-secret-key-file")
-            .arg(self.home.join("relay.key"));
+            .socket(self.client.socket())
+            .request_timeout(TIMEOUT)
+            .own_process_group()
+            .option(
+                "incoming-port",
+                self.port.load(Ordering::Relaxed).to_string(),
+            )
+            .option("hot-storage-limit", HOT_BYTES)
+            .option("cold-storage-level-size", LEVEL_BYTES)
+            .option("cold-storage-path", self.cold())
+            .option("state-dir", self.state())
+            .option("log-dir", self.log_folder())
+            .option("relay-secret-key-file", self.home.join("relay.key"));
         if !self.seeds.is_empty() {
-            command.args(["--additional-seeds", &self.seeds.join(",")]);
+            command.option("additional-seeds", self.seeds.join(","));
         }
         if self.role.validates() {
-            command
-                .arg("--validation-secret-key-file")
-                .arg(self.home.join("validation.key"));
+            command.option(
+                "validation-secret-key-file",
+                self.home.join("validation.key"),
+            );
         }
-        command
-            // Ctrl-C in the terminal is for this program, which then stops its nodes.
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", self.program.display()))
+        let process = NodeProcess::start(&command, Output::File(self.output()))
+            .map_err(|error| format!("node {}: {error}", self.number))?;
+        self.port.store(process.port(), Ordering::Relaxed);
+        self.run().process = Some(process);
+        Ok(())
     }
 
     /// Ends its run, waits for the exit and returns the duration.
@@ -233,12 +203,12 @@ impl Node {
                     self.number
                 )
             })?;
-        } else if let Some(child) = &mut self.run().child {
-            child.kill().map_err(|error| format!("kill: {error}"))?;
+        } else if let Some(process) = &mut self.run().process {
+            process.kill()?;
         }
-        let ended = wait_within(START_TIMEOUT, "the node exits", || Ok(self.ended()));
+        let ended = wait_within(STOP_TIMEOUT, "the node exits", || Ok(self.ended()));
         let status = ended.map_err(|error| format!("node {}: {error}", self.number))?;
-        self.run().child = None;
+        self.run().process = None;
         if matches!(how, End::Asked) && !status.success() {
             let said = self.last_output();
             return Err(format!(
@@ -251,12 +221,12 @@ impl Node {
 
     /// Returns the exit status of its run, if it has ended.
     pub(crate) fn ended(&self) -> Option<ExitStatus> {
-        self.run().child.as_mut()?.try_wait().ok().flatten()
+        self.run().process.as_mut()?.exited()
     }
 
     /// Returns its process id, while it runs.
     pub(crate) fn process_id(&self) -> Option<u32> {
-        self.run().child.as_ref().map(Child::id)
+        self.run().process.as_ref().map(NodeProcess::process_id)
     }
 
     /// Permits or forbids its use from now on.
@@ -319,16 +289,6 @@ impl Node {
 
     fn kept(&self) -> MutexGuard<'_, Vec<AtomId>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Errors are ignored: the process may have ended already.
-        if let Some(mut child) = self.run().child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 

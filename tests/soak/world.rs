@@ -8,7 +8,7 @@ use crate::references::ReferenceSlot;
 use crate::{Arguments, ledger};
 use astreum_node::rpc::request;
 use astreum_tests::random::Random;
-use astreum_tests::wait::wait_within;
+use astreum_tests::testkit::wait::wait_within;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::path::Path;

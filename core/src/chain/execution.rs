@@ -204,7 +204,7 @@ impl<S: AtomSource> Builder<S> {
     /// rejected transaction is not added and has changed nothing.
     ///
     /// ```
-    /// use astreum_core::chain::{Builder, Election, Rejection, Unsigned};
+    /// use astreum_core::chain::{Builder, Election, TransactionError, Unsigned};
     /// # use astreum_core::atom::MemoryStore;
     /// # use astreum_core::chain::{Address, Genesis};
     /// # use astreum_core::crypto::SigningKey;
@@ -227,7 +227,7 @@ impl<S: AtomSource> Builder<S> {
     /// let mut builder = Builder::new(&store, &parent, &stakes);
     /// assert!(builder.apply(&transfer)?.is_ok());
     /// // A replayed transaction is rejected and changes nothing.
-    /// assert_eq!(builder.apply(&transfer)?, Err(Rejection::Replayed));
+    /// assert_eq!(builder.apply(&transfer)?, Err(TransactionError::Replayed));
     /// assert_eq!(builder.len(), 1);
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```

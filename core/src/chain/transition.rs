@@ -259,7 +259,7 @@ impl<S: AtomSource> State<S> {
     /// [`State::check_new_stake`], then the effects, as [`State::apply`] does.
     ///
     /// ```
-    /// use astreum_core::chain::{Election, Outcome, Position, Rejection, State, Unsigned};
+    /// use astreum_core::chain::{Election, Outcome, Position, TransactionError, State, Unsigned};
     /// # use astreum_core::atom::MemoryStore;
     /// # use astreum_core::chain::{Address, Genesis};
     /// # use astreum_core::crypto::SigningKey;
@@ -280,7 +280,7 @@ impl<S: AtomSource> State<S> {
     /// };
     /// let mut state = State::new(&store, Position::after(&parent, &stakes));
     /// let outcome = state.admit_and_apply(&foreign.sign(&key))?;
-    /// assert!(matches!(outcome, Outcome::Rejected(Rejection::ChainId { .. })));
+    /// assert!(matches!(outcome, Outcome::Rejected(TransactionError::ChainId { .. })));
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     ///

@@ -353,7 +353,7 @@ fn jump_seconds(last: Now, now: Now) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::atom::MemoryStore;
-    use crate::consensus::test_fixtures::header;
+    use crate::testkit::header;
     use alloc::string::ToString;
 
     const BEGINNING: u64 = 1_800_000_000;

@@ -466,7 +466,7 @@ pub trait Component {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consensus::test_fixtures::header;
+    use crate::testkit::header;
 
     fn head(height: u64, previous: AtomId, state: HeadState) -> Head {
         Head::new(header(height, previous, 7).signed(None), state).unwrap()

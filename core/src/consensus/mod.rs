@@ -41,6 +41,3 @@ pub use contract::{
 pub use event::{Event, Level};
 pub use head::{Anchor, Head, HeadState, MAX_ELECTION_SEEDS_BYTES, ResumeData, SavedHead};
 pub use signing_record::{Conflict, SignedBlock, SigningRecord, Start};
-
-#[cfg(test)]
-mod test_fixtures;

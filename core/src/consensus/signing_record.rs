@@ -154,15 +154,7 @@ impl Start {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn mark(parent: u8, block: u8, timestamp: u64) -> SignedBlock {
-        SignedBlock {
-            parent: AtomId::new([parent; 32]),
-            block: AtomId::new([block; 32]),
-            height: timestamp / 2,
-            timestamp,
-        }
-    }
+    use crate::testkit::mark;
 
     #[test]
     fn allows_one_block_per_parent_and_only_later_timestamps() {

@@ -44,6 +44,3 @@ pub use node::Chain;
 pub use sync::{ChainSync, SyncConfig, SyncStatus};
 pub use thread::NearlyFull;
 pub use view::{ChainStatus, ChainView};
-
-#[cfg(test)]
-pub(crate) mod test_fixtures;

@@ -246,16 +246,8 @@ fn unreadable(error: io::Error) -> SigningRecordProblem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use astreum_core::testkit::mark;
     use std::fs;
-
-    fn mark(parent: u8, block: u8, timestamp: u64) -> SignedBlock {
-        SignedBlock {
-            parent: AtomId::new([parent; 32]),
-            block: AtomId::new([block; 32]),
-            height: timestamp / 2,
-            timestamp,
-        }
-    }
 
     #[test]
     fn saved_records_round_trip_and_damage_is_an_error() {

@@ -100,7 +100,7 @@ impl ChainView {
 mod tests {
     use super::*;
     use crate::chain_service::HeadState;
-    use crate::chain_service::test_fixtures::header;
+    use astreum_core::testkit::header;
 
     #[test]
     fn waiters_see_the_change_and_waits_are_bounded() {

@@ -51,10 +51,10 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain_service::test_fixtures::header;
     use astreum_core::atom::{AtomId, MemoryStore};
     use astreum_core::chain::{Address, Header};
     use astreum_core::integer::Natural;
+    use astreum_core::testkit::header;
 
     /// Three validators with a stake of 100 each.
     struct Stakes;

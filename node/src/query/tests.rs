@@ -6,16 +6,8 @@ use astreum_core::chain::{
     Account, BURN, Block, Election, Genesis, Header, Receipt, Status, TREASURY, Transaction,
     Unsigned,
 };
-use astreum_core::crypto::SigningKey;
+use astreum_core::testkit::{address, key};
 use astreum_core::trie::{Scalar, Trie};
-
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_seed(&[n; 32])
-}
-
-fn address(n: u8) -> Address {
-    key(n).verifying_key().into()
-}
 
 fn natural(n: u64) -> Natural {
     n.into()

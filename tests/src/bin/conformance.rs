@@ -7,7 +7,7 @@
 //! Without an argument, the project's own vectors are used. Operations without vectors in the
 //! project are skipped, and listed.
 
-use astreum_tests::program;
+use astreum_tests::testkit::program;
 use core::error::Error;
 use serde_json::Value;
 use std::io::Write;

@@ -1,6 +1,6 @@
 //! Python environment of the reference: a virtual environment that is created if it is missing.
 
-use crate::program;
+use crate::testkit::program;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 

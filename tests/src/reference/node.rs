@@ -6,7 +6,7 @@
 )]
 
 use super::Environment;
-use crate::wait::wait_for;
+use crate::testkit::wait::wait_for;
 use astreum_core::atom::Atom;
 use astreum_node::rpc::{hex, unhex};
 use core::sync::atomic::{AtomicUsize, Ordering};

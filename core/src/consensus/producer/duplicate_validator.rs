@@ -121,7 +121,7 @@ impl ObservedBlocks {
 mod tests {
     use super::*;
     use crate::atom::MemoryStore;
-    use crate::consensus::test_fixtures::header;
+    use crate::testkit::header;
 
     const PEER: PublicKey = PublicKey::new([9; 32]);
 

@@ -280,8 +280,7 @@ mod tests {
         let mut store = crate::atom::MemoryStore::new();
         let (mut parent, mut first, mut last) = (AtomId::new([1; 32]), None, None);
         for height in 1..=u64::from(MAX_WALK) + 200 {
-            let block =
-                crate::consensus::test_fixtures::header(height, parent, height).signed(None);
+            let block = crate::testkit::header(height, parent, height).signed(None);
             store.extend(block.to_atoms().into_iter().map(|(_, atom)| atom));
             parent = block.id();
             first.get_or_insert(block.validator);
@@ -344,7 +343,7 @@ mod tests {
         );
         // A head later than the slot shows that it passed; an earlier one does not.
         let head = |timestamp| {
-            let header = crate::consensus::test_fixtures::header(1, AtomId::ZERO, timestamp);
+            let header = crate::testkit::header(1, AtomId::ZERO, timestamp);
             Head::new(header.signed(None), HeadState::Verified).unwrap()
         };
         foreign.watch_slot(70, 60);

@@ -161,7 +161,7 @@ fn genesis_of_an_invalid_chain_is_not_adopted() {
     let mut host = Host::new(time(&good[1]));
     host.announce(1, bad.id());
     host.run(&[&maker], 30);
-    assert!(host.sync.bad_reason(&bad.id()).is_some());
+    assert!(host.sync().bad_reason(&bad.id()).is_some());
     assert_eq!((host.head(), host.context.root()), (None, None));
     host.announce(2, good[1].id());
     host.run(&[&maker, &other], 30);
@@ -182,12 +182,12 @@ fn restart_resumes_from_the_saved_head() {
     let mut host = Host::new(time(head));
     host.announce(1, head.id());
     host.run(&[&maker], 1);
-    let saved = host.saved.clone().unwrap();
+    let saved = host.files.head.clone().unwrap();
     assert_eq!((saved.id, saved.root), (head.id(), Some(genesis.id())));
 
     // Much later, with its store: it starts from there without a fetch.
     let later = time(&blocks[19]) + 500;
-    let mut again = Host::with(later, SyncConfig::default(), host.saved.clone());
+    let mut again = Host::with(later, SyncConfig::default(), host.files.head.clone());
     again.store = host.store.clone();
     again.run(&[], 1);
     assert_eq!(again.verified_head(), Some(head.id()));
@@ -211,7 +211,7 @@ fn restart_resumes_from_the_saved_head() {
     assert!(!again.asked.contains_key(&blocks[2].id()));
 
     // Without its store: it reports what it waits for, and still has a chain.
-    let mut bare = Host::with(later, SyncConfig::default(), host.saved.clone());
+    let mut bare = Host::with(later, SyncConfig::default(), host.files.head.clone());
     bare.run(&[], 3);
     assert!(bare.head().is_none() && bare.context.has_chain());
     assert!(
@@ -228,7 +228,7 @@ fn restart_resumes_from_the_saved_head() {
     assert!(!bare.asked.contains_key(&blocks[4].id()));
 
     // Without these too, the headers below it are read for them.
-    let mut saved = host.saved.clone().unwrap();
+    let mut saved = host.files.head.clone().unwrap();
     saved.resume.election_seeds = Vec::new();
     let mut without = Host::with(later, SyncConfig::default(), Some(saved));
     without.announce(1, blocks[19].id());
@@ -289,7 +289,7 @@ fn heads_of_another_genesis_are_ignored_and_reported_once() {
     assert_eq!(host.events, core::slice::from_ref(&reported));
     assert_eq!(host.status().other_chains, [(peer(2), difference)]);
     assert_eq!(host.status().bad_blocks, []);
-    assert_eq!(host.sync.bad_reason(&longer[4].id()), None);
+    assert_eq!(host.sync().bad_reason(&longer[4].id()), None);
     // Its next heads cost nothing, and those of another such peer only the descent to a known
     // header.
     let asked = host.asked.clone();

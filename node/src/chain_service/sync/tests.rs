@@ -5,27 +5,18 @@ use crate::chain_service::{Environment, Now};
 use crate::runtime::parallel::Threads;
 use astreum_core::atom::{MemoryStore, bytes_list};
 use astreum_core::chain::{
-    self, Address, Block, Body, Builder, Genesis, Header, Invalid, StakeTable, Transaction,
+    self, Block, Body, Builder, Genesis, Header, Invalid, StakeTable, Transaction,
     TransactionError, Unsigned, VerifyError, check_signatures, difficulty, write_atoms,
 };
-use astreum_core::crypto::{Signature, SigningKey};
+use astreum_core::crypto::Signature;
 use astreum_core::integer::Natural;
+use astreum_core::testkit::{BEGINNING, address, key};
 use astreum_core::time::Instant;
 use astreum_core::trie::Scalar;
 use core::convert::Infallible;
 use core::time::Duration;
 
 type Verdict = Result<Body, VerifyError<Infallible>>;
-
-const BEGINNING: u64 = 1_800_000_000;
-
-fn key(number: u8) -> SigningKey {
-    SigningKey::from_seed(&[number; 32])
-}
-
-fn address(number: u8) -> Address {
-    Address::from(key(number).verifying_key())
-}
 
 /// Builder of blocks on a genesis; account 2 has a balance.
 struct Maker {

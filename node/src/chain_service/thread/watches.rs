@@ -141,8 +141,7 @@ mod tests {
     fn future_head_shows_that_the_clock_is_behind_its_peers() {
         let mut watches = Watches::new([]);
         let store = Store::with_cold(1 << 20, None);
-        let block = crate::chain_service::test_fixtures::header(3, AtomId::new([1; 32]), 5_000)
-            .signed(None);
+        let block = astreum_core::testkit::header(3, AtomId::new([1; 32]), 5_000).signed(None);
         let id = block.id();
         store.put_all(block.to_atoms()).unwrap();
         let now = |seconds| Now {

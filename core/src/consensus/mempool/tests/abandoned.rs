@@ -40,7 +40,7 @@ fn transactions_of_an_abandoned_branch_return_in_order_at_any_depth() {
         assert!(ready.contains(&waiting));
         let own: Vec<AtomId> = ready.iter().copied().filter(|id| *id != waiting).collect();
         assert!(returned.ends_with(&own), "in their order");
-        let report = host.mempool.status().abandoned_branch.unwrap();
+        let report = host.component.status().abandoned_branch.unwrap();
         assert_eq!(report.head, left.last().unwrap().id());
         assert_eq!(report.fork, Some(genesis.id()));
         assert_eq!((report.fork_height, report.blocks), (0, depth));
@@ -93,7 +93,7 @@ fn transaction_that_cannot_return_reports_its_abandoned_branch() {
     let kept = host.block(&genesis, &[all.sign(&key(6))], 1);
     let kept = host.block(&kept, &[], 1);
     host.adopt(&kept);
-    let standing = host.mempool.standing(&sent.id());
+    let standing = host.component.standing(&sent.id());
     let Some(Standing::Left(Outcome::Abandoned {
         block,
         height,
@@ -110,7 +110,7 @@ fn transaction_that_cannot_return_reports_its_abandoned_branch() {
         ),
         "{reason:?}"
     );
-    assert_eq!(host.mempool.status().abandoned_branch.unwrap().lost, 1);
+    assert_eq!(host.component.status().abandoned_branch.unwrap().lost, 1);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn missing_header_of_an_abandoned_branch_is_fetched_a_bounded_number_of_times() 
         host.settle();
     }
     assert!(host.effects.is_empty());
-    let report = host.mempool.status().abandoned_branch.unwrap();
+    let report = host.component.status().abandoned_branch.unwrap();
     assert_eq!((report.fork, report.blocks), (None, 1));
     let warned = host.events.iter().any(|event| {
         matches!(event, Event::TransactionsReturned(_))
@@ -217,7 +217,7 @@ fn counts_returned_and_lost_transactions_of_an_abandoned_branch() {
     let kept = host.block(&kept, &[], 1);
     host.adopt(&kept);
     host.pass(Duration::from_secs(1));
-    let report = host.mempool.abandoned_branch.unwrap();
+    let report = host.component.abandoned_branch.unwrap();
     assert_eq!((report.blocks, report.returned, report.lost), (2, 2, 1));
     assert_eq!(host.ready().len(), 2);
 }

@@ -5,13 +5,13 @@ use super::*;
 #[test]
 fn every_refusal_counts() {
     let (mut host, _) = Host::new(config());
-    assert_eq!(host.mempool.status().refused, 0);
+    assert_eq!(host.component.status().refused, 0);
     for counter in 0..3 {
         // The account does not exist.
         host.submit(&transfer(3, counter));
     }
     host.announce(&transfer(3, 9));
-    assert_eq!(host.mempool.status().refused, 4);
+    assert_eq!(host.component.status().refused, 4);
     let refused = |event: &&Event| matches!(event, Event::TransactionRefused { .. });
     assert_eq!(host.events.iter().filter(refused).count(), 4);
 }

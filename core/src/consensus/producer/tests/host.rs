@@ -4,18 +4,19 @@
 use crate::arc::Arc;
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
 use crate::chain::{
-    Address, Block, Builder, Election, Genesis, RecordAtoms, Transaction, Unsigned, difficulty,
-    has_work, validator_at,
+    Address, Block, Builder, Election, Genesis, RecordAtoms, Transaction, difficulty, has_work,
+    validator_at,
 };
 use crate::consensus::mempool::{Mempool, MempoolConfig, Outcome, PoolLimits, Refusal, Save};
-use crate::consensus::producer::{Activity, AssemblyBudget, Interrupt, Producer, ProducerConfig};
+use crate::consensus::producer::{Activity, AssemblyBudget, Producer, ProducerConfig};
 use crate::consensus::{
     Commit, Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, SavedHead,
     Serial, SigningRecord, StoreFailure,
 };
-use crate::crypto::{PublicKey, SigningKey};
+use crate::crypto::PublicKey;
 use crate::engine::{FetchError, ListLimit, Recipient};
 use crate::integer::Natural;
+use crate::testkit::{InterruptAfter, transaction};
 use crate::time::Instant;
 use crate::trie::Scalar;
 use crate::wire::network_group::NetworkGroup;
@@ -26,23 +27,14 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::time::Duration;
 
+pub(super) use crate::testkit::{BEGINNING, address, key};
+
 /// Virtual time of one nonce: a second is about 170 of them, or seven bits.
 pub(super) const ATTEMPT: Duration = Duration::from_millis(6);
 /// Maximum number of pieces of work of a mempool in a step of 20 ms, beyond those due at its start.
 const MEMPOOL_TURNS: usize = 32;
 /// Time until a peer that does not answer times out.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Wall time at which the tests begin.
-pub(super) const BEGINNING: u64 = 1_800_000_000;
-
-pub(super) fn key(number: u8) -> SigningKey {
-    SigningKey::from_seed(&[number; 32])
-}
-
-pub(super) fn address(number: u8) -> Address {
-    Address::from(key(number).verifying_key())
-}
-
 pub(super) fn config(number: u8) -> ProducerConfig {
     ProducerConfig {
         slice_attempts: 16,
@@ -61,17 +53,6 @@ pub(super) fn limits(limits: PoolLimits) -> MempoolConfig {
     MempoolConfig {
         limits,
         ..mempool_config()
-    }
-}
-
-/// Interrupts after this many checks.
-struct InterruptAfter(Option<u32>);
-
-impl Interrupt for InterruptAfter {
-    fn is_due(&mut self) -> bool {
-        let left = self.0.map(|left| left.checked_sub(1));
-        self.0 = left.map(Option::unwrap_or_default);
-        left == Some(None)
     }
 }
 
@@ -622,14 +603,7 @@ pub(super) fn instant(now: Duration) -> Instant {
 
 /// Returns a transfer signed by `from`.
 pub(super) fn transfer(from: u8, to: u8, amount: u64, counter: u64) -> Transaction {
-    Unsigned {
-        chain_id: Natural::ZERO,
-        amount: amount.into(),
-        counter: counter.into(),
-        data: Vec::new().as_slice().into(),
-        recipient: address(to),
-    }
-    .sign(&key(from))
+    transaction(from, address(to), amount, counter, &[])
 }
 
 /// Checks everything about a block that follows from its parent and the store; returns its

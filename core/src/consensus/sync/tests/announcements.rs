@@ -63,7 +63,7 @@ fn announcing_a_bad_block_in_between_gives_no_new_budget() {
     host.announce(66, bad.id());
     host.run(&[&maker], 3);
     assert_eq!(host.verified_head(), Some(good.id()));
-    assert!(host.sync.bad_reason(&bad.id()).is_some());
+    assert!(host.sync().bad_reason(&bad.id()).is_some());
     host.silent.insert(peer(66));
     let before: usize = host.asked.values().sum();
     let seconds = 30;

@@ -58,7 +58,7 @@ fn wall_clock_deadlines_are_checked_every_second() {
         let mut host = Host::new(BEGINNING);
         host.announce(1, block.id());
         host.run(&[&maker], 1);
-        let timeout = host.sync.poll_timeout().unwrap();
+        let timeout = host.sync().poll_timeout().unwrap();
         assert!(timeout.since(host.instant()) <= Duration::from_secs(1));
     }
 }

@@ -42,7 +42,7 @@ fn long_list_is_fetched_in_growing_parts_and_rejected() {
     let mut host = Host::new(time(&blocks[1]) + 5);
     host.announce(1, blocks[1].id());
     host.run(&[&maker], 3);
-    let reason = host.sync.bad_reason(&blocks[1].id()).unwrap();
+    let reason = host.sync().bad_reason(&blocks[1].id()).unwrap();
     assert!(reason.contains("maximum length for a block"), "{reason}");
     assert!(
         host.most_bytes <= MAX_BYTES_IN_FLIGHT,
@@ -64,7 +64,7 @@ fn missing_transactions_are_bounded() {
     let mut host = Host::new(time(blocks.last().unwrap()) + 5);
     host.announce(1, blocks.last().unwrap().id());
     host.run(&[&maker], 3);
-    let verifier = &host.sync;
+    let verifier = &host.sync();
     let bodies = verifier.branches.iter().flat_map(|branch| &branch.bodies);
     let held: usize = bodies.map(|ahead| ahead.left.len()).sum();
     assert!(held <= MAX_IDS_AHEAD && held > 10_000, "{held}");
@@ -96,7 +96,7 @@ fn endless_header_is_rejected_after_one_part() {
         let mut host = Host::new(time(&maker.genesis) + 5);
         host.announce(1, head);
         host.run(&[&maker], 3);
-        let reason = host.sync.bad_reason(&head).unwrap();
+        let reason = host.sync().bad_reason(&head).unwrap();
         assert!(reason.contains("too many fields"), "{reason}");
         assert!(host.store.len() <= 2 * PART.atoms);
     }
@@ -121,7 +121,7 @@ fn reason_of_an_invalid_block_is_short() {
         let mut host = Host::new(time(&bad) + 5);
         host.announce(1, bad.id());
         host.run(&[&maker], 3);
-        let reason = host.sync.bad_reason(&bad.id()).unwrap();
+        let reason = host.sync().bad_reason(&bad.id()).unwrap();
         assert!(reason.contains(expected), "{reason}");
         assert!(reason.len() < 1_000, "{}", reason.len());
     }

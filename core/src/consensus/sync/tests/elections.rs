@@ -36,7 +36,7 @@ fn producers_are_verified_across_epochs_restarts_and_configured_blocks() {
     host.run(&[&maker], 3);
     assert_eq!(host.verified_head(), Some(middle.id()));
     // The seeds are saved with the head: after a restart no header below it is read for them.
-    let saved = host.saved.clone().unwrap();
+    let saved = host.files.head.clone().unwrap();
     let seeds = ElectionSeeds::from_bytes(&saved.resume.election_seeds).unwrap();
     assert_eq!(seeds.block(), middle.id());
     let mut bare = Host::with(time(last), config.clone(), Some(saved));
@@ -46,7 +46,7 @@ fn producers_are_verified_across_epochs_restarts_and_configured_blocks() {
     let below = &blocks[count - 500];
     assert!(!bare.asked.contains_key(&below.id()));
     // Without them the headers of the epoch before last are.
-    let mut saved = host.saved.clone().unwrap();
+    let mut saved = host.files.head.clone().unwrap();
     saved.resume.election_seeds = Vec::new();
     let mut without = Host::with(time(last), config.clone(), Some(saved));
     without.announce(1, last.id());
@@ -54,8 +54,8 @@ fn producers_are_verified_across_epochs_restarts_and_configured_blocks() {
     assert_eq!(without.verified_head(), Some(last.id()));
     assert!(without.asked.contains_key(&below.id()));
     assert_eq!(
-        without.saved.unwrap().resume,
-        bare.saved.as_ref().unwrap().resume
+        without.files.head.as_ref().unwrap().resume,
+        bare.files.head.as_ref().unwrap().resume
     );
     // From a configured block on as well.
     let configured = SyncConfig {
@@ -77,7 +77,7 @@ fn producers_are_verified_across_epochs_restarts_and_configured_blocks() {
         host.now += core::time::Duration::from_secs(10);
         host.announce(2, bad.id());
         host.run(&[&maker], 3);
-        let reason = host.sync.bad_reason(&bad.id()).unwrap();
+        let reason = host.sync().bad_reason(&bad.id()).unwrap();
         assert!(reason.contains("slot belongs to"), "{reason}");
     }
 }

@@ -24,7 +24,7 @@ fn waits_for_peers_of_eight_networks_or_twenty_seconds() {
     let mut host = Host::patient(time(&blocks[2]), SyncConfig::default(), None);
     host.announce(1, head);
     host.run(&[&maker], 19);
-    assert!(host.sync.is_verified(&head));
+    assert!(host.sync().is_verified(&head));
     assert_eq!(host.head(), None);
     host.run(&[&maker], 2);
     assert_eq!(host.verified_head(), Some(head));
@@ -98,11 +98,11 @@ fn adopts_the_best_branch_and_not_the_first_announced() {
     host.run(&[&maker], 40);
     assert_eq!(host.verified_head(), Some(low[29].id()));
     assert!(!host.status().is_settled);
-    assert_eq!(host.saved.as_ref().unwrap().resume.anchor, None);
+    assert_eq!(host.files.head.as_ref().unwrap().resume.anchor, None);
     host.run(&[&maker], 60);
     assert_eq!(host.verified_head(), Some(high[59].id()));
     assert!(host.status().is_settled);
-    assert!(host.saved.as_ref().unwrap().resume.anchor.is_some());
+    assert!(host.files.head.as_ref().unwrap().resume.anchor.is_some());
 }
 
 #[test]
@@ -142,11 +142,11 @@ fn pinned_genesis_counts_as_such_once_it_is_stored() {
     let mut host = Host::new(time(&blocks[2]));
     host.context.set_root(genesis.id());
     host.run(&[&maker], 1);
-    assert_eq!(host.sync.identity().genesis, None);
+    assert_eq!(host.sync().identity().genesis, None);
     host.announce(1, head);
     host.run(&[&maker], 1);
     assert_eq!(host.verified_head(), Some(head));
-    let ours = host.sync.identity();
+    let ours = host.sync().identity();
     assert_eq!(ours.genesis, Some(genesis.id()));
     // A peer of another chain is recognized by its genesis.
     let theirs = blocks[0].id();

@@ -52,7 +52,7 @@ fn stale_block_of_a_small_stake_replaces_nothing() {
     host.run(&[&maker], 60);
     host.announce(2, lone.id());
     host.run(&[&maker], 30);
-    assert!(host.sync.is_verified(&lone.id()));
+    assert!(host.sync().is_verified(&lone.id()));
     assert_eq!(host.verified_head(), Some(ours[35].id()));
 }
 
@@ -139,14 +139,14 @@ fn reorganization_beyond_the_depth_waits_for_the_operator() {
     host.input(&Input::AdoptFork(other[0].id()));
     host.run(&[&maker], 1);
     assert_eq!(host.verified_head(), Some(other[49].id()));
-    assert_eq!(host.decisions.adopted, Some(other[0].id()));
+    assert_eq!(host.files.decisions.adopted, Some(other[0].id()));
     assert_eq!(host.status().reorganization.unwrap().depth, 40);
 }
 
 #[test]
 fn anchor_survives_a_restart() {
     let (maker, ours, other, host) = beyond_the_depth();
-    let saved: SavedHead = host.saved.clone().unwrap();
+    let saved: SavedHead = host.files.head.clone().unwrap();
     let anchor = saved.resume.anchor.unwrap();
     assert_eq!((anchor.height, anchor.id), (43 - 30, ours[9].id()));
     let mut again = Host::with(host.now.as_secs(), shallow(), Some(saved));
@@ -176,7 +176,7 @@ fn restored_anchor_binds_where_the_head_alone_would_not() {
         assert_eq!(host.verified_head(), Some(head));
     }
     // The head went from height 60 to 52, and the anchor stayed at 30.
-    let saved: SavedHead = host.saved.clone().unwrap();
+    let saved: SavedHead = host.files.head.clone().unwrap();
     assert_eq!(saved.resume.anchor.unwrap().height, 30);
     let restarted = |saved: SavedHead| {
         let mut again = Host::with(host.now.as_secs(), shallow(), Some(saved));
@@ -211,7 +211,7 @@ fn avoided_branch_is_abandoned_and_not_synced_again() {
     host.input(&Input::AvoidBlock(trunk[2].id()));
     host.run(&[&maker], 1);
     assert_eq!(host.verified_head(), Some(low[1].id()));
-    assert_eq!(host.decisions.avoided, [trunk[2].id()]);
+    assert_eq!(host.files.decisions.avoided, [trunk[2].id()]);
     let next = maker.next(&trunk[4], 2, &[]);
     host.announce(1, next.id());
     host.run(&[&maker], 20);
@@ -219,10 +219,10 @@ fn avoided_branch_is_abandoned_and_not_synced_again() {
     assert_eq!(host.status().bad_blocks, []);
     // Also after a restart.
     let config = SyncConfig {
-        decisions: host.decisions.clone(),
+        decisions: host.files.decisions.clone(),
         ..shallow()
     };
-    let mut again = Host::with(host.now.as_secs(), config, host.saved.clone());
+    let mut again = Host::with(host.now.as_secs(), config, host.files.head.clone());
     again.store = host.store.clone();
     again.announce(1, next.id());
     again.run(&[&maker], 20);
@@ -263,7 +263,7 @@ fn chain_without_the_checkpoint_is_not_adopted() {
     assert_eq!(host.verified_head(), Some(right[4].id()));
     assert!(!host.status().lacks_checkpoint);
     // It holds after a restart, with the other branch available.
-    let mut again = Host::with(host.now.as_secs(), config, host.saved.clone());
+    let mut again = Host::with(host.now.as_secs(), config, host.files.head.clone());
     again.store = host.store.clone();
     again.announce(1, long[39].id());
     again.run(&[&maker], 30);
@@ -277,7 +277,7 @@ fn chain_without_the_checkpoint_is_not_adopted() {
         checkpoint: Some(trunk[0].id()),
         ..SyncConfig::default()
     };
-    let mut later = Host::with(host.now.as_secs(), config, host.saved.clone());
+    let mut later = Host::with(host.now.as_secs(), config, host.files.head.clone());
     later.store = host.store.clone();
     later.run(&[], 5);
     assert!(!later.status().lacks_checkpoint);

@@ -1,41 +1,28 @@
 //! Follower in virtual time, and a maker of chains, valid and invalid.
 
-use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
+use crate::atom::{Atom, AtomId, AtomSource as _, MemoryStore};
 use crate::chain::{
     Address, Block, Builder, Election, ElectionCache, Genesis, Header, Miner, StakeTable,
-    Transaction, Unsigned, difficulty, validator_at, write_atoms,
+    Transaction, difficulty, validator_at, write_atoms,
 };
 use crate::consensus::sync::{ChainSync, SyncConfig, SyncEvent, SyncStatus};
 use crate::consensus::{
-    Component, Context, Effect, Environment, Event, ForkDecisions, Head, HeadState, Input, Now,
-    SavedHead, Serial, StoreFailure,
+    Component as _, Context, Effect, Event, Head, HeadState, Input, Now, SavedHead, StoreFailure,
 };
-use crate::crypto::{PublicKey, SigningKey};
+use crate::crypto::PublicKey;
 use crate::engine::{FetchError, ListLimit};
 use crate::integer::Natural;
+use crate::testkit::{HostStore as _, part, transaction as signed_transaction};
 use crate::time::Instant;
 use crate::trie::Scalar;
 use crate::wire::network_group::NetworkGroup;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::convert::Infallible;
+use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 
-/// Wall time at which chains begin.
-pub(super) const BEGINNING: u64 = 1_800_000_000;
-
-pub(super) fn key(number: u8) -> SigningKey {
-    SigningKey::from_seed(&[number; 32])
-}
-
-pub(super) fn address(number: u8) -> Address {
-    Address::from(key(number).verifying_key())
-}
-
-pub(super) fn peer(number: u8) -> PublicKey {
-    PublicKey::new([number; 32])
-}
+pub(super) use crate::testkit::{BEGINNING, ChainHost, LocalStore, address, key, peer};
 
 /// Returns the network group of a peer: each has its own.
 pub(super) fn group(number: u8) -> NetworkGroup {
@@ -93,18 +80,8 @@ impl Maker {
 
     /// Returns a transaction of account 2.
     pub(super) fn transaction(number: u64, recipient: Address, data: &[u8]) -> Transaction {
-        let unsigned = Unsigned {
-            chain_id: Natural::ZERO,
-            amount: if data.is_empty() {
-                Natural::ONE
-            } else {
-                Natural::ZERO
-            },
-            counter: number.into(),
-            data: data.into(),
-            recipient,
-        };
-        unsigned.sign(&key(2))
+        let amount = u64::from(data.is_empty());
+        signed_transaction(2, recipient, amount, number, data)
     }
 
     /// Returns the header of a block with these transactions, before the search for a nonce.
@@ -217,73 +194,6 @@ impl Maker {
     }
 }
 
-/// Returns the beginning of a list, as a fetch delivers it.
-fn part(store: &MemoryStore, id: AtomId, limit: ListLimit) -> Option<Vec<Atom>> {
-    let (mut atoms, mut bytes, mut next) = (Vec::new(), 0, id);
-    while !next.is_zero() && atoms.len() < limit.atoms && bytes <= limit.bytes {
-        let Ok(atom) = store.atom(&next) else { break };
-        bytes += atom.stored_len();
-        next = atom.next();
-        atoms.push(atom);
-    }
-    (!atoms.is_empty()).then_some(atoms)
-}
-
-/// Stored atoms, and fetched ones as far as there is room; the oldest are dropped.
-#[derive(Clone)]
-pub(super) struct LocalStore {
-    stored: MemoryStore,
-    fetched: MemoryStore,
-    order: VecDeque<(AtomId, usize)>,
-    bytes: usize,
-    /// Maximum number of bytes of fetched atoms that are kept.
-    pub(super) limit_bytes: usize,
-}
-
-impl LocalStore {
-    pub(super) fn new(limit_bytes: usize) -> Self {
-        Self {
-            stored: MemoryStore::new(),
-            fetched: MemoryStore::new(),
-            order: VecDeque::new(),
-            bytes: 0,
-            limit_bytes,
-        }
-    }
-
-    fn keep(&mut self, atoms: &[Atom]) {
-        for atom in atoms {
-            let len = atom.stored_len();
-            self.order
-                .push_back((self.fetched.insert(atom.clone()), len));
-            self.bytes += len;
-        }
-        while self.bytes > self.limit_bytes
-            && let Some((id, len)) = self.order.pop_front()
-        {
-            self.fetched.remove(&id);
-            self.bytes -= len;
-        }
-    }
-
-    /// Returns the atoms that survive a restart.
-    pub(super) const fn stored(&self) -> &MemoryStore {
-        &self.stored
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.stored.len() + self.fetched.len()
-    }
-}
-
-impl AtomSource for LocalStore {
-    type Error = Infallible;
-
-    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
-        self.stored.atom(id).or_else(|_| self.fetched.atom(id))
-    }
-}
-
 struct Fetch {
     id: AtomId,
     limit: ListLimit,
@@ -292,9 +202,7 @@ struct Fetch {
 
 /// Follower, whose fetches are answered from the makers.
 pub(super) struct Host {
-    pub(super) sync: ChainSync<Scalar>,
-    pub(super) context: Context,
-    pub(super) store: LocalStore,
+    chain: ChainHost<ChainSync<Scalar>>,
     /// True time.
     pub(super) now: Duration,
     /// Time since the start, by the monotonic clock.
@@ -303,7 +211,6 @@ pub(super) struct Host {
     pub(super) clock_behind: Duration,
     /// Heads that were set.
     pub(super) heads: Vec<Head>,
-    pub(super) saved: Option<SavedHead>,
     /// Atoms that no peer sends.
     pub(super) withheld: BTreeSet<AtomId>,
     /// Peers that never answer.
@@ -329,7 +236,6 @@ pub(super) struct Host {
     /// Maximum number of atoms that one of them might have returned.
     pub(super) largest_part: usize,
     pub(super) events: Vec<SyncEvent>,
-    pub(super) decisions: ForkDecisions,
     in_flight: BTreeMap<(Duration, u64), Fetch>,
     sent: u64,
 }
@@ -350,15 +256,20 @@ impl Host {
 
     /// Creates a follower that waits for more peers before it adopts a chain, as configured.
     pub(super) fn patient(now: u64, config: SyncConfig, saved: Option<SavedHead>) -> Self {
+        let clock = Now {
+            instant: Instant::ZERO,
+            unix: Duration::ZERO,
+        };
+        let sync = ChainSync::new(config, Scalar);
+        let mut chain = ChainHost::new(sync, LocalStore::default(), clock);
+        chain.context = Context::new(saved.clone());
+        chain.files.head = saved;
         Self {
-            sync: ChainSync::new(config, Scalar),
-            context: Context::new(saved.clone()),
-            store: LocalStore::new(usize::MAX),
+            chain,
             now: Duration::from_secs(now),
             elapsed: Duration::from_secs(100),
             clock_behind: Duration::ZERO,
             heads: Vec::new(),
-            saved,
             withheld: BTreeSet::new(),
             silent: BTreeSet::new(),
             slow: BTreeMap::new(),
@@ -373,7 +284,6 @@ impl Host {
             most_bytes: 0,
             largest_part: 0,
             events: Vec::new(),
-            decisions: ForkDecisions::default(),
             in_flight: BTreeMap::new(),
             sent: 0,
         }
@@ -383,24 +293,24 @@ impl Host {
         Instant::ZERO + self.elapsed
     }
 
-    fn call(&mut self, call: impl FnOnce(&mut ChainSync<Scalar>, &Environment<'_>, &mut Context)) {
-        let environment = Environment {
-            now: Now {
-                instant: self.instant(),
-                unix: self.now - self.clock_behind,
-            },
-            atoms: &self.store,
-            parallel: &Serial,
+    pub(super) const fn sync(&self) -> &ChainSync<Scalar> {
+        &self.chain.component
+    }
+
+    fn call(&mut self, call: impl FnOnce(&mut ChainHost<ChainSync<Scalar>>)) {
+        self.chain.clock = Now {
+            instant: self.instant(),
+            unix: self.now - self.clock_behind,
         };
-        call(&mut self.sync, &environment, &mut self.context);
-        while let Some(event) = self.context.poll_event() {
+        call(&mut self.chain);
+        while let Some(event) = self.chain.context.poll_event() {
             match event {
                 Event::Sync(SyncEvent::Progress(_)) => {}
                 Event::Sync(event) => self.events.push(event),
                 _ => {}
             }
         }
-        while let Some(effect) = self.context.poll_effect() {
+        while let Some(effect) = self.chain.context.poll_effect() {
             self.carry_out(effect);
         }
         self.most_in_flight = self.most_in_flight.max(self.in_flight.len());
@@ -426,26 +336,28 @@ impl Host {
             Effect::StoreBlock { block, atoms } => {
                 let outcome = match &self.store_failure {
                     None => {
-                        write_atoms(atoms, &mut self.store.stored).unwrap();
+                        write_atoms(atoms, &mut self.chain.store.stored).unwrap();
                         Ok(())
                     }
                     Some(failure) => Err(failure.clone()),
                 };
                 self.input(&Input::BlockStored { block, outcome });
             }
-            Effect::SetHead { head, saved } => {
-                self.saved = Some(saved);
-                if self.heads.last() != Some(&head) {
-                    self.heads.push(head);
+            Effect::SetHead { ref head, .. } => {
+                if self.heads.last() != Some(head) {
+                    self.heads.push(head.clone());
                 }
+                self.chain.carry_out(effect);
             }
-            Effect::SaveDecisions(decisions) => self.decisions = decisions,
+            Effect::SaveDecisions(_) => {
+                self.chain.carry_out(effect);
+            }
             other => panic!("{other:?}"),
         }
     }
 
     pub(super) fn input(&mut self, input: &Input) {
-        self.call(|sync, environment, context| sync.handle_input(environment, context, input));
+        self.call(|chain| chain.input(input));
     }
 
     /// Has a peer announce a head.
@@ -487,7 +399,7 @@ impl Host {
         }
         let lists = others
             .iter()
-            .filter_map(|maker| part(&maker.store, *id, *limit));
+            .map(|maker| part(&maker.store, *id, *limit, usize::MAX));
         let is_sent = |atom: &Atom| !self.withheld.contains(&atom.id());
         let mut lists = lists.map(|list| list.into_iter().take_while(is_sent).collect());
         let list = lists.find(|list: &Vec<Atom>| !list.is_empty());
@@ -503,12 +415,12 @@ impl Host {
     pub(super) fn run_for(&mut self, others: &[&Maker], duration: Duration) {
         let end = self.elapsed + duration;
         for _ in 0..2_000_000 {
-            self.call(|sync, environment, context| sync.advance(environment, context));
+            self.call(ChainHost::advance);
             for sync in self.status().syncs {
                 self.progress.0 = self.progress.0.max(sync.headers_done);
                 self.progress.1 = self.progress.1.max(sync.blocks_done);
             }
-            let timeout = self.sync.poll_timeout();
+            let timeout = self.sync().poll_timeout();
             if timeout.is_some_and(|at| at <= self.instant()) {
                 continue;
             }
@@ -539,18 +451,18 @@ impl Host {
         };
         if let Ok(atoms) = &outcome {
             self.fetched_bytes += atoms.iter().map(Atom::stored_len).sum::<usize>();
-            self.store.keep(atoms);
+            self.chain.store.keep(atoms.iter().cloned());
         }
         let id = fetch.id;
         self.input(&Input::Fetched { id, outcome, from });
     }
 
     pub(super) fn status(&self) -> SyncStatus {
-        self.sync.status()
+        self.sync().status()
     }
 
     pub(super) fn head(&self) -> Option<(AtomId, HeadState)> {
-        let head = self.context.head();
+        let head = self.chain.context.head();
         head.map(|head| (head.id(), head.state()))
     }
 
@@ -561,7 +473,7 @@ impl Host {
     }
 
     pub(super) fn has(&self, id: &AtomId) -> bool {
-        self.store.atom(id).is_ok()
+        self.chain.store.atom(id).is_ok()
     }
 
     /// Returns the text of what is waited for.
@@ -571,5 +483,19 @@ impl Host {
         syncs
             .chain(status.waits.map(|waits| waits.to_string()))
             .collect()
+    }
+}
+
+impl Deref for Host {
+    type Target = ChainHost<ChainSync<Scalar>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.chain
+    }
+}
+
+impl DerefMut for Host {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.chain
     }
 }

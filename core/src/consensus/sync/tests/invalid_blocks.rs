@@ -22,7 +22,7 @@ fn reason_for(maker: &Maker, good: &Block, bad: AtomId, head: AtomId) -> String 
     let status = host.status();
     assert_eq!(status.offenders, [(peer(2), 1)], "{status:?}");
     assert!(status.syncs.is_empty());
-    let verifier = &host.sync;
+    let verifier = &host.sync();
     let reason = verifier.bad_reason(&bad).expect("it is bad").to_owned();
     assert_eq!(verifier.bad_reason(&head), Some(reason.as_str()));
     // It is never tried again, whichever peer announces it.

@@ -22,7 +22,7 @@ fn small() -> SyncConfig {
 }
 
 fn entries(host: &Host) -> usize {
-    let paths = host.sync.branches.iter().map(|branch| &branch.path);
+    let paths = host.sync().branches.iter().map(|branch| &branch.path);
     paths.map(|path| path.entries()).sum()
 }
 

@@ -25,7 +25,7 @@ fn block_counts_as_verified_only_once_stored() {
     host.announce(1, blocks[5].id());
     host.run(&[&maker], 30);
     assert_eq!(host.verified_head(), Some(blocks[2].id()));
-    assert!(!host.sync.is_verified(&blocks[3].id()));
+    assert!(!host.sync().is_verified(&blocks[3].id()));
     let SyncStatus { not_stored, .. } = host.status();
     assert_eq!(not_stored, Some((blocks[3].id(), full())));
     // It is reported once, however often it is tried.
@@ -74,7 +74,7 @@ fn stores_the_needed_state_so_that_the_node_can_continue_alone() {
     host.announce(1, head.id());
     host.run(&[&maker], 10);
     assert_eq!(host.verified_head(), Some(head.id()));
-    let stored = host.store.stored();
+    let stored = &host.store.stored;
     let stakes = StakeTable::read(stored, head.accounts).unwrap();
     let mut builder = Builder::new(stored, head, &stakes);
     builder.apply(&Maker::transfer(2)).unwrap().unwrap();
@@ -108,7 +108,7 @@ fn list_larger_than_the_memory_of_the_host_is_downloaded_once() {
     assert!(host.asked.values().all(|count| *count <= 2));
     // In parts that grow, and not in thousands.
     assert!(host.asked.len() < 100, "{}", host.asked.len());
-    assert!(host.sync.held.bytes() == 0);
+    assert!(host.sync().held.bytes() == 0);
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn default_seed_is_trusted_until_a_verified_block_extends_its_head() {
     // A verified chain without a known common block does not compete.
     host.announce(1, other[2].id());
     host.run(&[&maker], 2);
-    assert!(host.sync.is_verified(&other[2].id()));
+    assert!(host.sync().is_verified(&other[2].id()));
     assert_eq!(host.head(), Some((blocks[1].id(), HeadState::Trusted)));
     // Blocks on it do.
     host.announce(2, blocks[2].id());
@@ -175,7 +175,7 @@ fn invalid_block_announced_by_the_default_seed_is_not_synced_again() {
     host.announce(2, bad.id());
     host.run(&[&maker], 3);
     assert_eq!(host.verified_head(), Some(blocks[2].id()));
-    assert!(host.sync.bad_reason(&bad.id()).is_some());
+    assert!(host.sync().bad_reason(&bad.id()).is_some());
     host.announce_of_seed(bad.id());
     host.run(&[&maker], 30);
     assert_eq!(host.verified_head(), Some(blocks[2].id()));

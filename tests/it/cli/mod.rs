@@ -1,0 +1,19 @@
+//! Tests of the command line with the real binary, its output and its exit codes.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed unwrap fails the test with its location"
+)]
+
+mod chain;
+mod chain_files;
+mod configuration;
+mod damage;
+mod language;
+mod node;
+mod operations;
+mod pages;
+mod places;
+mod private;
+mod storage;
+mod store;
+mod validating;

@@ -1,0 +1,247 @@
+//! Commands `put`, `get`, `status`, `peers` and `eval --node` over a control socket with a store of
+//! atoms.
+
+use std::sync::{Arc, Mutex};
+
+use astreum_core::atom::{Atom, AtomId, AtomSource as _, MemoryStore};
+use astreum_node::rpc::{
+    AtomReply, Caller, ErrorKind, ListReply, PartialService, PeerReply, PutReply, RpcError, Server,
+    Service, StatusReply, request,
+};
+
+use astreum_tests::testkit::Home;
+
+/// Service that answers like a node without peers; replies to lists are short, so that they have to
+/// be joined.
+#[derive(Default)]
+struct Atoms {
+    atoms: Mutex<MemoryStore>,
+    advertised: Mutex<Vec<(AtomId, bool)>>,
+    too_large: Mutex<bool>,
+}
+
+const ATOMS_A_REPLY: usize = 3;
+
+impl Atoms {
+    fn atom(&self, id: &AtomId) -> Result<Atom, RpcError> {
+        let found = self.atoms.lock().unwrap().atom(id);
+        found.map_err(|_| RpcError::missing(id))
+    }
+
+    fn list(&self, id: AtomId) -> Result<ListReply, RpcError> {
+        let (mut atoms, mut next) = (Vec::new(), id);
+        while next != AtomId::ZERO && atoms.len() < ATOMS_A_REPLY {
+            let atom = self.atom(&next)?;
+            next = atom.next();
+            atoms.push(atom);
+        }
+        Ok(ListReply { atoms, next })
+    }
+
+    fn store(&self, atoms: Vec<Atom>) -> PutReply {
+        let put = |atom| self.atoms.lock().unwrap().insert(atom);
+        let ids = atoms.into_iter().map(put).collect();
+        PutReply {
+            ids,
+            durable: false,
+        }
+    }
+}
+
+impl PartialService for Atoms {
+    fn get(&self, params: request::Get, _: &Caller) -> Result<AtomReply, RpcError> {
+        let atom = self.atom(&params.id)?;
+        Ok(AtomReply::from(&atom))
+    }
+
+    fn get_list(&self, params: request::GetList, _: &Caller) -> Result<ListReply, RpcError> {
+        if *self.too_large.lock().unwrap() {
+            let message = format!("{} is too large", params.id);
+            return Err(RpcError::new(ErrorKind::TooLarge, message));
+        }
+        self.list(params.id)
+    }
+
+    fn put(&self, params: request::Put, _: &Caller) -> Result<PutReply, RpcError> {
+        Ok(self.store(params.atoms))
+    }
+
+    fn advertise(&self, params: request::Advertise, _: &Caller) -> Result<(), RpcError> {
+        let mut advertised = self.advertised.lock().unwrap();
+        advertised.push((params.id, params.list));
+        Ok(())
+    }
+
+    fn status(&self, _: request::Status, _: &Caller) -> Result<StatusReply, RpcError> {
+        Ok(StatusReply {
+            version: "9.9".to_owned(),
+            ..StatusReply::default()
+        })
+    }
+
+    fn peers(&self, _: request::Peers, _: &Caller) -> Result<Vec<PeerReply>, RpcError> {
+        Ok(Vec::new())
+    }
+}
+
+fn serve(home: &Home) -> (Arc<Atoms>, Server) {
+    let atoms = Arc::new(Atoms::default());
+    let service = Arc::clone(&atoms) as Arc<dyn Service>;
+    let server = Server::start(&home.control_socket(), service).unwrap();
+    (atoms, server)
+}
+
+#[test]
+fn files_round_trip_through_put_and_get() {
+    let home = Home::new("round");
+    let (_, _server) = serve(&home);
+    let noise = |len: usize| -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    };
+    for len in [0, 1, 3_899, 3_900, 3_901, 50_000, 3_000_000] {
+        let bytes = noise(len);
+        home.file("in", &bytes);
+        let id = home.run(&["put", "in"]).lines()[0].to_owned();
+        let raw = home.run(&["get", &id, "--list", "--raw"]);
+        assert!(raw.code == 0 && raw.stdout == bytes, "{len}");
+        home.run(&["get", &id, "--list", "-o", "out"]).lines();
+        assert!(
+            std::fs::read(home.path().join("out")).unwrap() == bytes,
+            "{len}"
+        );
+    }
+}
+
+#[test]
+fn oversized_list_is_fetched_atom_by_atom() {
+    let home = Home::new("large");
+    let (atoms, _server) = serve(&home);
+    let bytes: Vec<u8> = (0..20_000_u16).flat_map(u16::to_be_bytes).collect();
+    home.file("in", &bytes);
+    let id = home.run(&["put", "in"]).lines()[0].to_owned();
+    *atoms.too_large.lock().unwrap() = true;
+    let raw = home.run(&["get", &id, "--list", "--raw"]);
+    assert!(raw.code == 0 && raw.stdout == bytes);
+}
+
+#[test]
+fn put_reports_stored_atoms_and_missing_durability() {
+    let home = Home::new("put");
+    let (atoms, _server) = serve(&home);
+    let ran = home.run_with(&["put", "-", "--json", "--advertise"], &[7; 4_000]);
+    assert!(ran.stderr.contains("lost when it stops"), "{ran:?}");
+    let reply = ran.json();
+    assert_eq!(
+        (&reply["atoms"], &reply["bytes"]),
+        (&2.into(), &4_000.into())
+    );
+    let id = reply["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        *atoms.advertised.lock().unwrap(),
+        [(id.parse().unwrap(), true)]
+    );
+    home.run(&["put", "none"]).fails(1, &["none: No such file"]);
+    // The first piece alone is not taken for the file.
+    let id = reply["id"].as_str().unwrap();
+    let ran = home.run(&["get", id, "--raw"]);
+    assert!(ran.code == 0 && ran.stdout.len() == 3_900);
+    assert!(ran.stderr.contains("--list gets the whole list"), "{ran:?}");
+    assert_eq!(home.run(&["get", id, "--list", "--raw"]).stderr, "");
+}
+
+#[test]
+fn get_prints_human_readable_and_json_forms() {
+    let home = Home::new("get");
+    let (atoms, _server) = serve(&home);
+    let id = atoms.atoms.lock().unwrap().insert(Atom::bytes(*b"hello"));
+    let id = id.to_string();
+    assert_eq!(home.run(&["get", &id]).lines(), ["bytes \"hello\""]);
+    assert_eq!(
+        home.run(&["get", &format!("0x{id}"), "--raw"]).stdout,
+        b"hello"
+    );
+    let atom = home.run(&["get", &id, "--json"]).json();
+    assert_eq!(
+        (&atom["kind"], &atom["data"]),
+        (&"bytes".into(), &"68656c6c6f".into())
+    );
+    home.run(&["get", &"7".repeat(64)])
+        .fails(1, &["was not found"]);
+    home.run(&["get", &"7".repeat(64), "--list", "-o", "out"])
+        .fails(1, &["was not found"]);
+    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "only the state directory: {left:?}");
+    home.run(&["get", "7"]).fails(2, &["64 hex digits"]);
+}
+
+#[test]
+fn get_writes_to_pipes_and_devices_without_replacing_them() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let home = Home::new("special");
+    let (atoms, _server) = serve(&home);
+    let id = atoms.atoms.lock().unwrap().insert(Atom::bytes(*b"hello"));
+    let id = id.to_string();
+    assert_eq!(home.run(&["get", &id, "-o", "/dev/stdout"]).text(), "hello");
+    // Creating a device would need root; a pipe is special in the same way.
+    let pipe = home.path().join("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let read = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::read(pipe).unwrap())
+    };
+    home.run(&["get", &id, "-o", "pipe"]).lines();
+    assert_eq!(read.join().unwrap(), b"hello");
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    // A link stays a link, and its target gets the content.
+    let file = home.file("file", "before");
+    std::os::unix::fs::symlink("file", home.path().join("link")).unwrap();
+    home.run(&["get", &id, "-o", "link"]).lines();
+    assert!(home.path().join("link").is_symlink());
+    assert_eq!(std::fs::read(file).unwrap(), b"hello");
+    home.run(&["get", &id, "-o", "state"])
+        .fails(1, &["directory"]);
+    home.run(&["get", &id, "-o", "none/out"])
+        .fails(1, &["none/out: No such file"]);
+}
+
+#[test]
+fn expressions_are_stored_and_evaluated_over_atoms_of_the_node() {
+    let home = Home::new("ref");
+    let (_, _server) = serve(&home);
+    let ran = home.run_with(&["put", "-", "--kind", "symbol"], b"hello\n");
+    let id = ran.lines()[0].to_owned();
+    assert_eq!(home.run(&["get", &id]).lines(), ["symbol hello"]);
+    let ran = home.run_with(&["put", "-", "--kind", "expr"], b"\"some text\"");
+    let id = ran.lines()[0].to_owned();
+    let source = format!("(0x{id} ref)");
+    assert_eq!(
+        home.run(&["eval", &source, "--node"]).lines(),
+        ["(\"some text\")"]
+    );
+    let alone = home.run(&["eval", &source]);
+    assert_eq!(
+        (alone.code, alone.text()),
+        (1, "error eval: ref target not found\n")
+    );
+    alone.fails(1, &[&id, "--node"]);
+    home.run_with(&["put", "-", "--kind", "expr"], b"(")
+        .fails(1, &["expected ')'", "^"]);
+}
+
+#[test]
+fn status_and_peers_are_shown() {
+    let home = Home::new("status");
+    let (_, server) = serve(&home);
+    assert!(home.run(&["status"]).text().contains("version         9.9"));
+    assert_eq!(home.run(&["status", "--json"]).json()["version"], "9.9");
+    assert_eq!(home.run(&["peers"]).lines(), ["no peers"]);
+    assert!(home.run(&["peers", "--json"]).lines().is_empty());
+    server.stop();
+    home.run(&["status"])
+        .fails(1, &["no node is running", "astreum run"]);
+    home.run(&["eval", "1", "--node"])
+        .fails(1, &["no node is running"]);
+}
