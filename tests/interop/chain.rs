@@ -6,7 +6,6 @@ use crate::reference::{Process, Reference, Start};
 use crate::suite::wait_for;
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
 use astreum_core::chain::{Address, Block, Genesis, Unsigned};
-use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
 use astreum_node::chain_service::dir::{ChainDir, begin_chain};
@@ -17,6 +16,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(crate) use astreum_core::testkit::{address, key};
 
 /// Number of the validator's key.
 pub(crate) const VALIDATOR: u8 = 0x21;
@@ -30,16 +31,6 @@ pub(crate) const FUNDS: u64 = 1_000_000_000_000;
 pub(crate) const REFERENCE_VERIFIER: &str = r#"{
     "verify_blockchain_interval": 1, "atom_fetch_interval": 0.02, "atom_fetch_retries": 100
 }"#;
-
-/// Returns the key with this number.
-pub(crate) fn key(number: u8) -> SigningKey {
-    SigningKey::from_seed(&[number; 32])
-}
-
-/// Returns the account of the key with this number.
-pub(crate) fn address(number: u8) -> Address {
-    Address::from(key(number).verifying_key())
-}
 
 /// Returns the account of the key with this number in hex.
 pub(crate) fn account(number: u8) -> String {

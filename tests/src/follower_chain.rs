@@ -14,8 +14,8 @@ use astreum_core::chain::{
     Address, Block, Builder, ElectionCache, Genesis, Header, Miner, SLOT_SECONDS, TREASURY,
     Transaction, Unsigned, difficulty, validator_at, write_atoms,
 };
-use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
+use astreum_core::testkit::{address, key};
 use astreum_core::trie::Scalar;
 use std::collections::BTreeSet;
 
@@ -122,14 +122,6 @@ struct Maker {
     blocks: Vec<Block>,
     transactions: Vec<Transaction>,
     elections: ElectionCache,
-}
-
-fn key(number: u8) -> SigningKey {
-    SigningKey::from_seed(&[number; 32])
-}
-
-fn address(number: u8) -> Address {
-    Address::from(key(number).verifying_key())
 }
 
 impl Maker {

@@ -6,22 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::chain::until;
+use super::fixtures::{RUN, height, status, validator_home};
 use astreum_tests::testkit::{Home, Ran};
-
-const RUN: [&str; 3] = ["run", "--config", "node.toml"];
-
-/// Creates a home with a validator's key and configuration, but without a chain.
-fn validator_home(name: &str) -> (Home, String) {
-    let home = Home::new(name);
-    let made = home.run(&["keys", "generate", "validator.key", "--kind", "validation"]);
-    let key = made.lines().remove(0).to_owned();
-    home.file(
-        "node.toml",
-        "incoming_port = 0\ndefault_seed = \"\"\ncold_storage_path = \"cold\"\n\
-         validation_secret_key_file = \"validator.key\"\nverbose = false\n",
-    );
-    (home, key)
-}
 
 /// Returns the text at this JSON pointer.
 fn text(value: &Value, place: &str) -> String {
@@ -30,16 +16,6 @@ fn text(value: &Value, place: &str) -> String {
         .and_then(Value::as_str)
         .unwrap()
         .to_owned()
-}
-
-fn status(home: &Home) -> Value {
-    home.run(&["status", "--json"]).json()
-}
-
-fn height(home: &Home) -> u64 {
-    let status = status(home);
-    let height = status.pointer("/chain/height").and_then(Value::as_u64);
-    height.unwrap_or(0)
 }
 
 /// Runs the validator until the chain has this height; returns the head's id.

@@ -7,32 +7,20 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use astreum_core::atom::{Atom, AtomId};
-use astreum_node::config::ColdStorageSync;
-use astreum_node::store::cold::{ColdOptions, ColdStore};
+use astreum_node::store::cold::ColdStore;
 
+use super::fixtures::{COLD, open_cold, store};
 use super::node::{QUIET, run};
 use super::validating::{chain, validator};
 use astreum_tests::testkit::wait::eventually_within;
-use astreum_tests::testkit::{Home, Output, Ran, Signal, run_with_input};
+use astreum_tests::testkit::{Home, Output, Signal, run_with_input};
 
-const COLD: [&str; 2] = ["--cold-storage-path", "cold"];
 /// Time limit of any wait, longer than needed on a busy machine.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
-fn store(home: &Home, arguments: &[&str]) -> Ran {
-    home.run(&[&["store"], arguments, &COLD].concat())
-}
-
 /// Creates four pairs of level 1 with twenty atoms each.
 fn filled(home: &Home) -> Vec<AtomId> {
-    let options = ColdOptions {
-        level_size_bytes: 10 << 20,
-        limit_bytes: 0,
-        sync: ColdStorageSync::Always,
-        mapped: true,
-        background: false,
-    };
-    let store = ColdStore::open(&home.path().join("cold"), options).unwrap();
+    let store = open_cold(home);
     let mut ids = Vec::new();
     for batch in 0..4_u8 {
         let atoms: Vec<(AtomId, Atom)> = (0..20_u8)

@@ -8,6 +8,7 @@ mod chain;
 mod chain_files;
 mod configuration;
 mod damage;
+mod fixtures;
 mod language;
 mod node;
 mod operations;

@@ -14,9 +14,9 @@ use astreum_node::rpc::{
 };
 use serde_json::Value;
 
+use super::fixtures::{RUN, height, status, validator_home};
 use astreum_tests::testkit::{Home, NodeProcess, Ran};
 
-const RUN: [&str; 3] = ["run", "--config", "node.toml"];
 /// Time limit of any wait: a validator listens for up to half a minute before it signs.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(240);
 
@@ -30,20 +30,6 @@ fn wait_until(what: &str, home: &Home, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Creates a home with the key `validator.key` and a configuration that names it; returns the home
-/// and the public key.
-fn validator_home(name: &str) -> (Home, String) {
-    let home = Home::new(name);
-    let made = home.run(&["keys", "generate", "validator.key", "--kind", "validation"]);
-    let key = made.lines().remove(0).to_owned();
-    home.file(
-        "node.toml",
-        "incoming_port = 0\ndefault_seed = \"\"\ncold_storage_path = \"cold\"\n\
-         validation_secret_key_file = \"validator.key\"\n",
-    );
-    (home, key)
-}
-
 /// Creates a home of a node that follows the chain.
 fn follower_home(name: &str) -> Home {
     let home = Home::new(name);
@@ -52,16 +38,6 @@ fn follower_home(name: &str) -> Home {
         "incoming_port = 0\ndefault_seed = \"\"\ncold_storage_path = \"cold\"\n",
     );
     home
-}
-
-fn status(home: &Home) -> Value {
-    home.run(&["status", "--json"]).json()
-}
-
-fn height(home: &Home) -> u64 {
-    let status = status(home);
-    let height = status.pointer("/chain/height").and_then(Value::as_u64);
-    height.unwrap_or(0)
 }
 
 /// Returns the loopback address of the running node.

@@ -3,27 +3,13 @@
 use std::fs;
 
 use astreum_core::atom::{Atom, AtomId};
-use astreum_node::config::ColdStorageSync;
-use astreum_node::store::cold::{ColdOptions, ColdStore};
 
-use astreum_tests::testkit::{Home, Ran};
-
-const COLD: [&str; 2] = ["--cold-storage-path", "cold"];
-
-fn store(home: &Home, arguments: &[&str]) -> Ran {
-    home.run(&[&["store"], arguments, &COLD].concat())
-}
+use super::fixtures::{open_cold, store};
+use astreum_tests::testkit::Home;
 
 /// Creates a store of ten atoms in a pair and ten in the journal.
 fn filled(home: &Home) {
-    let options = ColdOptions {
-        level_size_bytes: 10 << 20,
-        limit_bytes: 0,
-        sync: ColdStorageSync::Always,
-        mapped: true,
-        background: false,
-    };
-    let store = ColdStore::open(&home.path().join("cold"), options).unwrap();
+    let store = open_cold(home);
     let atoms: Vec<(AtomId, Atom)> = (0..20_u8)
         .map(|n| Atom::bytes([n; 30]))
         .map(|atom| (atom.id(), atom))

@@ -10,22 +10,22 @@
 mod world;
 
 use super::input::Input as Bytes;
-use super::scene::{group, part, peer, pick};
-use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
+use super::scene::{group, peer, pick};
+use astreum_core::atom::{AtomId, AtomSource as _};
 use astreum_core::consensus::mempool::announcements::{ANSWER_TIME, MAX_FETCHING, MAX_LINGERING};
 use astreum_core::consensus::mempool::pool::{EntryState, MAX_AGE, WAITING_PART};
 use astreum_core::consensus::mempool::waiting::{Data, MAX_FETCHES, SLICE_PAUSE};
 use astreum_core::consensus::mempool::{
-    Mempool, MempoolConfig, PoolLimits, Refusal, Save, Standing, saved,
+    Mempool, MempoolConfig, PoolLimits, Refusal, Save, Standing,
 };
 use astreum_core::consensus::{
-    Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, PART, Serial,
+    Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, PART,
 };
 use astreum_core::engine::{FetchError, ListLimit};
 use astreum_core::integer::Natural;
+use astreum_core::testkit::{ChainHost, HostStore as _, LocalStore, part};
 use astreum_core::time::Instant;
 use core::cell::RefCell;
-use core::convert::Infallible;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use world::{BALANCE, HONEST_SENDER, World};
@@ -47,21 +47,6 @@ const FLOOD: u8 = 48;
 const PEERS: u8 = 240;
 /// Honest peer of the final phase.
 const HONEST: u8 = 250;
-
-/// Atoms of a node: those that it stored, and those that it fetched, until they are dropped.
-#[derive(Default)]
-struct Local {
-    stored: MemoryStore,
-    fetched: MemoryStore,
-}
-
-impl AtomSource for Local {
-    type Error = Infallible;
-
-    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
-        self.stored.atom(id).or_else(|_| self.fetched.atom(id))
-    }
-}
 
 /// Statistics of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -104,13 +89,8 @@ impl Snapshot {
 struct Node {
     world: &'static World,
     config: MempoolConfig,
-    mempool: Mempool,
-    context: Context,
-    local: Local,
-    now: Instant,
-    unix: Duration,
-    /// Saved mempool, and whether it is damaged.
-    file: Vec<u8>,
+    host: ChainHost<Mempool>,
+    /// True if the saved mempool is damaged.
     is_damaged: bool,
     lists: BTreeMap<AtomId, ListLimit>,
     /// Fetches of small lists: their limit, and the request times of those in progress.
@@ -147,20 +127,18 @@ fn config(code: u8) -> MempoolConfig {
 impl Node {
     fn new(code: u8) -> Self {
         let config = config(code);
-        let now = Instant::from_secs(1_000);
+        let clock = Now {
+            instant: Instant::from_secs(1_000),
+            unix: Duration::from_secs(START),
+        };
         Self {
             world: World::get(),
             config,
-            mempool: Mempool::new(config),
-            context: Context::new(None),
-            local: Local::default(),
-            now,
-            unix: Duration::from_secs(START),
-            file: Vec::new(),
+            host: ChainHost::new(Mempool::new(config), LocalStore::default(), clock),
             is_damaged: false,
             lists: BTreeMap::new(),
             small: BTreeMap::new(),
-            announced: (0, now),
+            announced: (0, clock.instant),
             ended: BTreeSet::new(),
             before: Snapshot::default(),
             signed: RefCell::default(),
@@ -169,25 +147,17 @@ impl Node {
     }
 
     fn call(&mut self, call: impl FnOnce(&mut Mempool, &Environment<'_>, &mut Context)) {
-        self.before = Snapshot::of(&self.mempool);
+        self.before = Snapshot::of(&self.host.component);
         self.ended.clear();
-        let environment = Environment {
-            now: Now {
-                instant: self.now,
-                unix: self.unix,
-            },
-            atoms: &self.local,
-            parallel: &Serial,
-        };
-        call(&mut self.mempool, &environment, &mut self.context);
-        while let Some(event) = self.context.poll_event() {
+        self.host.call(call);
+        while let Some(event) = self.host.context.poll_event() {
             self.event(&event);
         }
-        while let Some(effect) = self.context.poll_effect() {
+        while let Some(effect) = self.host.context.poll_effect() {
             self.carry_out(effect);
         }
         self.check();
-        let pool = self.mempool.pool();
+        let pool = self.host.component.pool();
         let reached = &mut self.reached;
         reached.ready = reached.ready.max(pool.ready_count().transactions);
         reached.waiting = reached.waiting.max(pool.waiting_count().transactions);
@@ -223,38 +193,32 @@ impl Node {
             }
             Effect::FetchSmall { id, limit, .. } => {
                 let fetch = self.small.entry(id).or_insert((limit, Vec::new()));
-                fetch.1.push(self.now);
-            }
-            Effect::Keep(atoms) => {
-                self.local
-                    .stored
-                    .extend(atoms.into_iter().map(|(_, atom)| atom));
+                fetch.1.push(self.host.instant());
             }
             Effect::Announce { transaction, .. } => {
                 let (count, since) = &mut self.announced;
                 *count += 1;
-                let turns = 1 + self.now.since(*since).as_millis() / ANNOUNCEMENTS.1.as_millis();
+                let turns =
+                    1 + self.host.instant().since(*since).as_millis() / ANNOUNCEMENTS.1.as_millis();
                 assert!(
                     *count <= turns * ANNOUNCEMENTS.0,
                     "{count} announcements in {turns} intervals"
                 );
-                let held = self.mempool.pool().get(&transaction);
+                let held = self.host.component.pool().get(&transaction);
                 let is_here = held.is_some_and(|held| {
                     let body = held.entry.transaction.body_hash();
                     [transaction, body]
                         .iter()
-                        .all(|id| self.local.atom(id).is_ok())
+                        .all(|id| self.host.store.atom(id).is_ok())
                 });
                 assert!(is_here, "{transaction} is announced but not stored");
             }
-            Effect::SaveMempool(Save::Append { bytes, .. }) => {
-                if self.file.is_empty() {
-                    self.file.extend(saved::MAGIC);
-                }
-                self.file.extend(bytes);
+            Effect::Keep(_) | Effect::SaveMempool(Save::Append { .. }) => {
+                self.host.carry_out(effect);
             }
-            Effect::SaveMempool(Save::Replace(bytes)) => {
-                (self.file, self.is_damaged) = (bytes, false);
+            Effect::SaveMempool(Save::Replace(_)) => {
+                self.host.carry_out(effect);
+                self.is_damaged = false;
             }
             Effect::SetHead { .. } => {}
             other => panic!("unexpected effect of a mempool: {other:?}"),
@@ -262,7 +226,7 @@ impl Node {
     }
 
     fn check(&self) {
-        let (pool, limits) = (self.mempool.pool(), &self.config.limits);
+        let (pool, limits) = (self.host.component.pool(), &self.config.limits);
         let (ready, waiting) = (pool.ready_count(), pool.waiting_count());
         assert!(ready.transactions + waiting.transactions <= limits.transactions);
         assert!(ready.bytes + waiting.bytes <= limits.bytes);
@@ -307,7 +271,7 @@ impl Node {
         );
         let asked = self.small.values().flat_map(|(_, asked)| asked);
         let recent = asked
-            .filter(|at| self.now.since(**at) < ANSWER_TIME)
+            .filter(|at| self.host.instant().since(**at) < ANSWER_TIME)
             .count();
         assert!(
             recent <= MAX_RECENT_FETCHES,
@@ -324,7 +288,7 @@ impl Node {
 
     /// Returns whether the branch of the head contains a transaction.
     fn is_in_chain(&self, id: &AtomId) -> bool {
-        let head = self.context.head().map(Head::id);
+        let head = self.host.context.head().map(Head::id);
         head.is_some_and(|head| self.world.includes(head, id))
     }
 
@@ -332,12 +296,14 @@ impl Node {
     fn settle(&mut self) {
         for _ in 0..MAX_CALLS {
             self.call(Mempool::advance);
-            let timeout = self.mempool.poll_timeout();
-            if timeout.is_none_or(|at| at > self.now) {
+            if !self.host.is_due() {
                 return;
             }
         }
-        panic!("the mempool does not become idle: {:?}", self.mempool);
+        panic!(
+            "the mempool does not become idle: {:?}",
+            self.host.component
+        );
     }
 
     fn input(&mut self, input: &Input) {
@@ -347,8 +313,7 @@ impl Node {
     }
 
     fn pass(&mut self, duration: Duration) {
-        self.now = self.now + duration;
-        self.unix += duration;
+        self.host.pass(duration);
     }
 
     fn announce(&mut self, id: AtomId, from: Option<u8>) {
@@ -363,7 +328,7 @@ impl Node {
     fn submit(&mut self, id: AtomId) {
         for head in self.world.parts_of(id) {
             let atoms = part(&self.world.network, head, PART, usize::MAX);
-            self.local.stored.extend(atoms);
+            self.host.store.stored.extend(atoms);
         }
         self.announce(id, None);
     }
@@ -376,9 +341,12 @@ impl Node {
         let kept = atoms
             .iter()
             .filter(|(id, _)| with_state || own.contains(id));
-        self.local.stored.extend(kept.map(|(_, atom)| atom.clone()));
+        self.host
+            .store
+            .stored
+            .extend(kept.map(|(_, atom)| atom.clone()));
         if let Some(head) = Head::new(block.clone(), HeadState::Verified) {
-            self.context.set_head(head);
+            self.host.context.set_head(head);
         }
     }
 
@@ -396,21 +364,14 @@ impl Node {
             FetchError::Timeout,
             FetchError::TooLarge,
         ];
-        let outcome = match errors.get(usize::from(code)) {
-            Some(error) => Err(*error),
-            None => {
-                let atoms = part(&self.world.network, id, limit, usize::MAX);
-                let is_whole = atoms.last().is_some_and(|atom| atom.next().is_zero());
-                match is_whole {
-                    true => {
-                        self.local.fetched.extend(atoms);
-                        Ok(())
-                    }
-                    false => Err(FetchError::NotFound),
-                }
-            }
+        let input = match errors.get(usize::from(code)) {
+            Some(error) => Input::FetchedSmall {
+                id,
+                outcome: Err(*error),
+            },
+            None => self.host.fetch_small(&self.world.network, id, limit),
         };
-        self.input(&Input::FetchedSmall { id, outcome });
+        self.input(&input);
     }
 
     fn end_list(&mut self, id: AtomId, code: u8, keeps: bool) {
@@ -422,7 +383,7 @@ impl Node {
         };
         let atoms = part(&self.world.network, id, limit, most);
         if keeps {
-            self.local.fetched.extend(atoms.iter().cloned());
+            self.host.store.keep(atoms.iter().cloned());
         }
         let outcome = match code {
             0 => Err(FetchError::Timeout),
@@ -439,33 +400,33 @@ impl Node {
             Snapshot::default()
         } else {
             self.call(|mempool, _, context| mempool.flush(context));
-            Snapshot::of(&self.mempool)
+            Snapshot::of(&self.host.component)
         };
         self.is_damaged |= code & 3 == 3;
         let is_damaged = self.is_damaged;
         if code & 3 == 3 {
-            let at = usize::from(at) * self.file.len() / 256;
+            let at = usize::from(at) * self.host.files.mempool.len() / 256;
             if code & 4 == 0 {
-                self.file.truncate(at);
-            } else if let Some(byte) = self.file.get_mut(at) {
+                self.host.files.mempool.truncate(at);
+            } else if let Some(byte) = self.host.files.mempool.get_mut(at) {
                 *byte ^= 1 << (code >> 5);
             }
         }
-        let head = self.context.head().cloned();
-        self.context = Context::new(None);
+        let head = self.host.context.head().cloned();
+        self.host.context = Context::new(None);
         self.lists.clear();
         self.small.clear();
-        self.announced = (0, self.now);
-        self.mempool = Mempool::new(self.config);
+        self.announced = (0, self.host.instant());
+        self.host.component = Mempool::new(self.config);
         if code & 8 != 0 {
-            self.local.fetched = MemoryStore::new();
+            self.host.store.forget();
         }
-        let restored = self.mempool.restore(&self.file);
+        let restored = self.host.component.restore(&self.host.files.mempool);
         assert!(restored.is_ok() || is_damaged, "{restored:?}");
         if let Some(head) = head.filter(|_| code & 16 == 0) {
-            self.context.set_head(head);
+            self.host.context.set_head(head);
         }
-        if is_damaged || self.context.head().is_none() {
+        if is_damaged || self.host.context.head().is_none() {
             return;
         }
         // Refusals and expirations at this time are reported during one of these calls.
@@ -473,13 +434,13 @@ impl Node {
         for _ in 0..MAX_CALLS {
             self.call(Mempool::advance);
             ended.append(&mut self.ended);
-            if self.mempool.poll_timeout().is_none_or(|at| at > self.now) {
+            if !self.host.is_due() {
                 break;
             }
         }
-        self.reached.restored += self.mempool.pool().pending().count();
+        self.reached.restored += self.host.component.pool().pending().count();
         for id in kept.ready.iter().chain(&kept.waiting) {
-            let is_known = self.mempool.standing(id).is_some() || ended.contains(id);
+            let is_known = self.host.component.standing(id).is_some() || ended.contains(id);
             assert!(
                 is_known || self.is_in_chain(id),
                 "saved transaction {id} is lost"
@@ -563,9 +524,9 @@ impl Node {
             },
             14 => match b % 8 {
                 0..=2 => self.restart(a, code),
-                3 => self.local.fetched = MemoryStore::new(),
-                4 => self.unix += Duration::from_secs(u64::from(a) * 50),
-                5 => self.unix -= Duration::from_secs(u64::from(a) * 50),
+                3 => self.host.store.forget(),
+                4 => self.host.clock.unix += Duration::from_secs(u64::from(a) * 50),
+                5 => self.host.clock.unix -= Duration::from_secs(u64::from(a) * 50),
                 6 => self.pass(Duration::from_secs(u64::from(a) * 20)),
                 _ => self.answer_all(),
             },
@@ -577,7 +538,8 @@ impl Node {
     /// Reports that a producer has tried to make a block of the ready transactions.
     fn assembled(&mut self, a: u8, b: u8) {
         let ready: Vec<AtomId> = self
-            .mempool
+            .host
+            .component
             .pool()
             .ready()
             .map(|held| held.entry.id)
@@ -602,7 +564,11 @@ impl Node {
             let lists: Vec<AtomId> = self.lists.keys().copied().collect();
             if small.is_empty() && lists.is_empty() {
                 // Lists are walked with pauses between slices.
-                let due = self.mempool.poll_timeout().map(|at| at.since(self.now));
+                let due = self
+                    .host
+                    .component
+                    .poll_timeout()
+                    .map(|at| at.since(self.host.instant()));
                 match due.filter(|due| *due <= SLICE_PAUSE) {
                     Some(due) => self.pass(due),
                     None => return,
@@ -626,7 +592,7 @@ impl Node {
         self.pass(MAX_AGE);
         self.answer_all();
         assert_eq!(
-            self.mempool.pool().pending().count(),
+            self.host.component.pool().pending().count(),
             0,
             "everything expires"
         );
@@ -636,7 +602,7 @@ impl Node {
             self.announce(self.world.honest, Some(HONEST));
         }
         self.answer_all();
-        let standing = self.mempool.standing(&self.world.honest);
+        let standing = self.host.component.standing(&self.world.honest);
         let is_ready = matches!(standing, Some(Standing::Ready { before: 0, .. }));
         assert!(
             is_ready,

@@ -11,27 +11,31 @@
 //! end.
 
 mod judge;
+mod steps;
+mod world;
 
 use super::input::Input as Bytes;
-use super::scene::{self, address, extend, group, key, part, peer, pick, transaction};
+use super::scene::{self, extend, group, key, peer};
 use astreum_core::atom::{AtomId, MemoryStore};
-use astreum_core::chain::{BURN, Block, RecordAtoms, Transaction, contract, write_atoms};
-use astreum_core::consensus::mempool::{Mempool, MempoolConfig, Save, saved};
+use astreum_core::chain::{Block, RecordAtoms, Transaction, write_atoms};
+use astreum_core::consensus::mempool::{Mempool, MempoolConfig};
 use astreum_core::consensus::producer::{
-    Activity, Assembled, AssemblyJob, Interrupt, LISTEN, LISTEN_FOR_PEERS, Producer,
-    ProducerConfig, QUIET, Wait,
+    Activity, Assembled, AssemblyJob, LISTEN, LISTEN_FOR_PEERS, Producer, ProducerConfig, QUIET,
+    Wait,
 };
 use astreum_core::consensus::{
-    Commit, Component, Conflict, Context, Effect, Environment, Event, Head, HeadState, Input, Now,
-    PART, SavedHead, Serial, SigningRecord, StoreFailure,
+    Commit, Component, Conflict, Context, Effect, Event, Head, HeadState, Input, Now, PART,
+    SigningRecord, StoreFailure,
 };
 use astreum_core::engine::{FetchError, ListLimit};
+use astreum_core::testkit::{ChainHost, InterruptAfter, Validator};
 use astreum_core::time::Instant;
 use astreum_core::trie::Scalar;
 use core::time::Duration;
 use judge::Judge;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use world::world;
 
 /// Maximum number of steps per run.
 const MAX_STEPS: usize = 120;
@@ -44,59 +48,10 @@ const ATTEMPT: Duration = Duration::from_millis(30);
 /// The producer's key, and that of another validator.
 const OWN: u8 = 1;
 const OTHER: u8 = 2;
-/// Keys that send transactions.
-const SENDERS: core::ops::Range<u8> = 10..14;
 /// Maximum number of fetches that one named head causes.
 const FETCHES_PER_HEAD: usize = 3;
 /// Maximum time in which a producer makes a block once there is no further obstacle.
 const TIMEOUT: Duration = Duration::from_secs(240);
-
-/// First block, transactions, and their atoms.
-struct World {
-    network: MemoryStore,
-    genesis: Block,
-    transactions: Vec<Transaction>,
-}
-
-fn world() -> &'static World {
-    static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(|| {
-        let mut network = MemoryStore::new();
-        let balances: Vec<(u8, u64)> = SENDERS.map(|key| (key, 100_000)).collect();
-        let stakes = [(OWN, 1_000), (OTHER, 400)];
-        let genesis = scene::genesis(&stakes, &balances, &mut network);
-        let mut transactions = Vec::new();
-        let nowhere = [&[contract::OPEN][..], &[0x71; 32]].concat();
-        for number in 0..64_u64 {
-            let sender = SENDERS.start + u8::try_from(number % 4).unwrap_or(0);
-            let transaction = match number % 8 {
-                // On a list that does not exist, with an amount beyond the balance, with much data.
-                5 => transaction(sender, BURN, 0, number, &nowhere),
-                6 => transaction(sender, address(9), 60_000, number, b""),
-                7 => transaction(sender, address(9), 1, number, &[7; 3_000]),
-                _ => transaction(sender, address(9), 1, number, b""),
-            };
-            let Ok(()) = write_atoms(transaction.to_atoms(), &mut network);
-            transactions.push(transaction);
-        }
-        World {
-            network,
-            genesis,
-            transactions,
-        }
-    })
-}
-
-/// Interruption of an assembly after this number of checks.
-struct InterruptAfter(Option<u32>);
-
-impl Interrupt for InterruptAfter {
-    fn is_due(&mut self) -> bool {
-        let left = self.0.map(|left| left.checked_sub(1));
-        self.0 = left.map(Option::unwrap_or_default);
-        left == Some(None)
-    }
-}
 
 /// Statistics of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -122,22 +77,15 @@ pub struct Reached {
 /// Validator with the host state that its components use.
 struct Node {
     config: ProducerConfig,
-    producer: Producer<Scalar>,
-    mempool: Mempool,
-    context: Context,
-    store: MemoryStore,
+    host: ChainHost<Validator<Scalar>, MemoryStore>,
     /// Atoms that peers have.
     network: MemoryStore,
     /// Blocks that may be named or adopted, and the atoms that they added.
     blocks: Vec<AtomId>,
     atoms: BTreeMap<AtomId, RecordAtoms>,
     foreign: usize,
-    now: Instant,
-    unix: Duration,
-    /// Contents of the files.
+    /// Contents of the file of the signing record.
     signed: SigningRecord,
-    head: Option<SavedHead>,
-    saved: Vec<u8>,
     /// Work in progress.
     job: Option<Box<AssemblyJob>>,
     results: Vec<Arc<Assembled>>,
@@ -174,33 +122,34 @@ fn config(code: u8) -> ProducerConfig {
     }
 }
 
-fn mempool(config: &ProducerConfig) -> Mempool {
-    Mempool::new(MempoolConfig {
-        reference_followers: config.reference_followers,
-        is_validator: true,
-        ..MempoolConfig::default()
-    })
+fn validator(config: &ProducerConfig, signed: &SigningRecord) -> Validator<Scalar> {
+    Validator {
+        producer: Producer::new(config.clone(), signed.clone(), Scalar),
+        mempool: Mempool::new(MempoolConfig {
+            reference_followers: config.reference_followers,
+            is_validator: true,
+            ..MempoolConfig::default()
+        }),
+    }
 }
 
 impl Node {
     fn new(code: u8) -> Self {
         let (world, config) = (world(), config(code));
         let now = Instant::from_secs(1_000);
+        let clock = Now {
+            instant: now,
+            unix: Duration::from_secs(scene::BEGINNING + 10),
+        };
+        let validator = validator(&config, &SigningRecord::default());
         let mut node = Self {
-            producer: Producer::new(config.clone(), SigningRecord::default(), Scalar),
-            mempool: mempool(&config),
+            host: ChainHost::new(validator, MemoryStore::new(), clock),
             config,
-            context: Context::new(None),
-            store: MemoryStore::new(),
             network: world.network.clone(),
             blocks: Vec::new(),
             atoms: BTreeMap::new(),
             foreign: 0,
-            now,
-            unix: Duration::from_secs(scene::BEGINNING + 10),
             signed: SigningRecord::default(),
-            head: None,
-            saved: Vec::new(),
             job: None,
             results: Vec::new(),
             commits: VecDeque::new(),
@@ -226,35 +175,24 @@ impl Node {
 
     fn adopt_genesis(&mut self) {
         let world = world();
-        self.store
+        self.host
+            .store
             .extend(world.network.iter().map(|(_, atom)| atom.clone()));
         // Transactions arrive by announcements.
         for transaction in &world.transactions {
             for (id, _) in transaction.to_atoms() {
-                self.store.remove(&id);
+                self.host.store.remove(&id);
             }
         }
         self.blocks.push(world.genesis.id());
         let head = Head::new(world.genesis.clone(), HeadState::Verified);
         head.into_iter()
-            .for_each(|head| self.context.set_head(head));
+            .for_each(|head| self.host.context.set_head(head));
     }
 
-    fn call(
-        &mut self,
-        call: impl FnOnce(&mut Producer<Scalar>, &mut Mempool, &Environment<'_>, &mut Context),
-    ) {
-        let environment = Environment {
-            now: Now {
-                instant: self.now,
-                unix: self.unix,
-            },
-            atoms: &self.store,
-            parallel: &Serial,
-        };
-        let (producer, mempool) = (&mut self.producer, &mut self.mempool);
-        call(producer, mempool, &environment, &mut self.context);
-        while let Some(event) = self.context.poll_event() {
+    /// Answers what the last call asked for.
+    fn handle_results(&mut self) {
+        while let Some(event) = self.host.context.poll_event() {
             let reached = &mut self.reached;
             match event {
                 Event::BlockProduced { .. } => reached.blocks += 1,
@@ -265,7 +203,7 @@ impl Node {
                 _ => {}
             }
         }
-        while let Some(effect) = self.context.poll_effect() {
+        while let Some(effect) = self.host.context.poll_effect() {
             self.carry_out(effect);
         }
     }
@@ -287,28 +225,22 @@ impl Node {
             Effect::StoreBlock { block, atoms } => self.genesis = Some((block, atoms)),
             Effect::Commit(commit) => {
                 self.check_times();
-                let now = self.unix;
-                self.judge.commit(&self.store, &commit, now, &self.config);
+                let now = self.host.clock.unix;
+                self.judge
+                    .commit(&self.host.store, &commit, now, &self.config);
                 self.committed.insert(commit.block, commit.atoms.clone());
                 self.commits.push_back(commit);
             }
-            Effect::SetHead { head, saved } => {
+            Effect::SetHead { ref head, .. } => {
                 if head.state() == HeadState::Own {
-                    self.judge.publish(&self.store, &self.signed, &head);
+                    self.judge.publish(&self.host.store, &self.signed, head);
                     self.publish(head.id());
                 }
-                self.head = Some(saved);
+                self.host.carry_out(effect);
             }
-            Effect::Keep(atoms) | Effect::Store(atoms) => {
-                let Ok(()) = write_atoms(atoms, &mut self.store);
+            Effect::Keep(_) | Effect::Store(_) | Effect::SaveMempool(_) => {
+                self.host.carry_out(effect);
             }
-            Effect::SaveMempool(Save::Append { bytes, .. }) => {
-                if self.saved.is_empty() {
-                    self.saved.extend(saved::MAGIC);
-                }
-                self.saved.extend(bytes);
-            }
-            Effect::SaveMempool(Save::Replace(bytes)) => self.saved = bytes,
             Effect::Announce { .. } | Effect::SetValidator(_) | Effect::Advertise { .. } => {}
             other => panic!("unexpected effect of a producer: {other:?}"),
         }
@@ -326,12 +258,15 @@ impl Node {
     /// Checks that signing is permitted at this time.
     fn check_times(&self) {
         let quiet = self.quiet_until.unwrap_or_default();
-        assert!(self.now >= quiet, "signed while another node used the key");
+        assert!(
+            self.host.instant() >= quiet,
+            "signed while another node used the key"
+        );
         if self.config.has_seeds {
             let alone = self.started + LISTEN_FOR_PEERS;
             let listened_until = self.first_peer.map_or(alone, |first| first + LISTEN);
             assert!(
-                self.now >= listened_until.min(alone),
+                self.host.instant() >= listened_until.min(alone),
                 "signed while it listened"
             );
         }
@@ -340,43 +275,52 @@ impl Node {
     /// Calls both components until they wait for input or for a time.
     fn settle(&mut self) {
         for _ in 0..MAX_CALLS {
-            self.call(|_, mempool, environment, context| mempool.advance(environment, context));
-            let tried = self.producer.attempts();
+            self.host.call(|validator, environment, context| {
+                validator.mempool.advance(environment, context);
+            });
+            self.handle_results();
+            let tried = self.host.component.producer.attempts();
             self.is_producers = true;
-            self.call(|producer, mempool, environment, context| {
+            self.host.call(|validator, environment, context| {
+                let Validator { producer, mempool } = validator;
                 producer.advance(environment, context, mempool);
             });
+            self.handle_results();
             self.is_producers = false;
             assert!(
                 self.fetches <= FETCHES_PER_HEAD * self.named,
                 "for {} heads",
                 self.named
             );
-            let tried = self.producer.attempts().saturating_sub(tried);
+            let tried = self
+                .host
+                .component
+                .producer
+                .attempts()
+                .saturating_sub(tried);
             self.pass(ATTEMPT * u32::try_from(tried).unwrap_or(0));
-            let due = [self.producer.poll_timeout(), self.mempool.poll_timeout()];
-            if due.into_iter().flatten().all(|at| at > self.now) {
+            if !self.host.is_due() {
                 return;
             }
         }
-        panic!("the producer does not become idle: {:?}", self.producer);
+        panic!(
+            "the producer does not become idle: {:?}",
+            self.host.component.producer
+        );
     }
 
     fn input(&mut self, input: &Input) {
-        self.call(|producer, mempool, environment, context| {
-            mempool.handle_input(environment, context, input);
-            producer.handle_input(environment, context, mempool, input);
-        });
+        self.host.input(input);
+        self.handle_results();
     }
 
     fn pass(&mut self, duration: Duration) {
-        self.now = self.now + duration;
-        self.unix += duration;
+        self.host.pass(duration);
     }
 
     fn name(&mut self, id: AtomId, from: u8) {
         self.named += 1;
-        self.first_peer.get_or_insert(self.now);
+        self.first_peer.get_or_insert(self.host.instant());
         self.input(&Input::PeerHead {
             peer: peer(from),
             group: group(from),
@@ -391,8 +335,12 @@ impl Node {
         let Some(job) = self.job.take() else {
             return;
         };
-        let assembled =
-            Arc::new(job.run(&self.store, &mut Scalar, &mut InterruptAfter(looks), room));
+        let assembled = Arc::new(job.run(
+            &self.host.store,
+            &mut Scalar,
+            &mut InterruptAfter(looks),
+            room,
+        ));
         judge::assembled(&job, &assembled, room);
         let assembly = assembled.outcome.as_ref();
         self.reached.transactions += assembly.map_or(0, |made| made.transactions.len());
@@ -414,14 +362,14 @@ impl Node {
             }
             6 => failed("nothing was written"),
             7 => {
-                let Ok(()) = write_atoms(commit.atoms, &mut self.store);
+                let Ok(()) = write_atoms(commit.atoms, &mut self.host.store);
                 if code & 8 == 0 {
                     self.signed = commit.signed;
                 }
                 failed("not all was written")
             }
             _ => {
-                let Ok(()) = write_atoms(commit.atoms.clone(), &mut self.store);
+                let Ok(()) = write_atoms(commit.atoms.clone(), &mut self.host.store);
                 self.signed = commit.signed;
                 Ok(())
             }
@@ -435,7 +383,7 @@ impl Node {
         };
         let outcome = match is_stored {
             true => {
-                let Ok(()) = write_atoms(atoms.clone(), &mut self.store);
+                let Ok(()) = write_atoms(atoms.clone(), &mut self.host.store);
                 let Ok(()) = write_atoms(atoms, &mut self.network);
                 self.blocks.push(block);
                 self.judge.genesis = Some(block);
@@ -454,7 +402,7 @@ impl Node {
         self.foreign += 1;
         let back = usize::from(a) % 4;
         let parent = match b & 1 == 0 {
-            true => self.context.head().map(Head::id),
+            true => self.host.context.head().map(Head::id),
             false => self.blocks.iter().rev().nth(back).copied(),
         };
         let parent = Block::read(&self.network, parent?).ok()?;
@@ -471,27 +419,27 @@ impl Node {
         let Ok(block) = Block::read(&self.network, id) else {
             return;
         };
-        let Ok(()) = write_atoms(block.to_atoms(), &mut self.store);
+        let Ok(()) = write_atoms(block.to_atoms(), &mut self.host.store);
         if with_state && let Some(atoms) = self.atoms.get(&id) {
-            let Ok(()) = write_atoms(atoms.clone(), &mut self.store);
+            let Ok(()) = write_atoms(atoms.clone(), &mut self.host.store);
         }
         if let Some(head) = Head::new(block, HeadState::Verified) {
             self.reached.foreign += 1;
-            self.context.set_head(head);
+            self.host.context.set_head(head);
         }
     }
 
     /// Adopts a block of the key from elsewhere as the head, which forbids signing for a while.
     fn adopt_own(&mut self, block: &Block) {
-        let marks = self.producer.signed().blocks().iter();
+        let marks = self.host.component.producer.signed().blocks().iter();
         let newest = marks.map(|mark| mark.timestamp).max().unwrap_or(0);
         let is_newer = block.timestamp.to_u64() > Some(newest.max(self.judge.newest_foreign));
-        let quiet_until = self.now + QUIET;
+        let quiet_until = self.host.instant() + QUIET;
         self.adopt(block.id(), true);
         self.settle();
         if is_newer {
             self.judge.newest_foreign = block.timestamp.to_u64().unwrap_or(u64::MAX);
-            let activity = self.producer.activity();
+            let activity = self.host.component.producer.activity();
             assert!(matches!(activity, Activity::Halted(_)), "{activity:?}");
             self.quiet_until = Some(quiet_until);
         }
@@ -499,32 +447,27 @@ impl Node {
 
     fn end_small(&mut self, id: AtomId, error: Option<FetchError>) {
         let limit = self.small.remove(&id).unwrap_or(PART);
-        let atoms = part(&self.network, id, limit, usize::MAX);
-        let is_whole = atoms.last().is_some_and(|atom| atom.next().is_zero());
-        let outcome = match error {
-            Some(error) => Err(error),
-            None if is_whole => {
-                self.store.extend(atoms);
-                Ok(())
-            }
-            None => Err(FetchError::NotFound),
+        let input = match error {
+            Some(error) => Input::FetchedSmall {
+                id,
+                outcome: Err(error),
+            },
+            None => self.host.fetch_small(&self.network, id, limit),
         };
-        self.input(&Input::FetchedSmall { id, outcome });
+        self.input(&input);
     }
 
     fn end_list(&mut self, id: AtomId, error: Option<FetchError>) {
         let limit = self.lists.remove(&id).unwrap_or(PART);
-        let atoms = part(&self.network, id, limit, usize::MAX);
-        let outcome = match error {
-            Some(error) => Err(error),
-            None if atoms.is_empty() => Err(FetchError::NotFound),
-            None => {
-                self.store.extend(atoms.iter().cloned());
-                Ok(atoms)
-            }
+        let input = match error {
+            Some(error) => Input::Fetched {
+                id,
+                outcome: Err(error),
+                from: None,
+            },
+            None => self.host.fetch(&self.network, id, limit, usize::MAX, None),
         };
-        let from = None;
-        self.input(&Input::Fetched { id, outcome, from });
+        self.input(&input);
     }
 
     /// Crashes, and restarts with the content of the disk. Any part of a commit in progress may
@@ -533,24 +476,27 @@ impl Node {
         for commit in core::mem::take(&mut self.commits) {
             self.reached.crashes += 1;
             if code & 1 == 0 {
-                let Ok(()) = write_atoms(commit.atoms.clone(), &mut self.store);
+                let Ok(()) = write_atoms(commit.atoms.clone(), &mut self.host.store);
                 if code & 2 == 0 {
                     self.signed = commit.signed.clone();
                 }
             }
         }
         self.judge.crash(&self.signed);
-        self.producer = Producer::new(self.config.clone(), self.signed.clone(), Scalar);
-        self.mempool = mempool(&self.config);
-        let restored = self.mempool.restore(&self.saved);
+        self.host.component = validator(&self.config, &self.signed);
+        let restored = self
+            .host
+            .component
+            .mempool
+            .restore(&self.host.files.mempool);
         assert!(restored.is_ok(), "{restored:?}");
-        self.context = Context::new(self.head.clone());
+        self.host.context = Context::new(self.host.files.head.clone());
         (self.job, self.genesis) = (None, None);
         self.results.clear();
         self.lists.clear();
         self.small.clear();
         (self.named, self.fetches) = (0, 0);
-        (self.started, self.first_peer) = (self.now, None);
+        (self.started, self.first_peer) = (self.host.instant(), None);
         self.quiet_until = None;
     }
 
@@ -562,7 +508,7 @@ impl Node {
         };
         let is_own = b & 1 == 0;
         if is_own {
-            let Ok(()) = write_atoms(transaction.to_atoms(), &mut self.store);
+            let Ok(()) = write_atoms(transaction.to_atoms(), &mut self.host.store);
         }
         self.input(&Input::Transaction {
             peer: (!is_own).then(|| peer(b)),
@@ -571,110 +517,10 @@ impl Node {
         });
     }
 
-    /// Performs one step of a hostile run; returns `None` at the end of the bytes.
-    fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
-        let (code, a, b) = (bytes.byte()?, bytes.byte()?, bytes.byte()?);
-        let error = match b {
-            0 => Some(FetchError::NotFound),
-            1 => Some(FetchError::Timeout),
-            2 => Some(FetchError::TooLarge),
-            _ => None,
-        };
-        match code % 16 {
-            0 => self.drive(Duration::from_millis(u64::from(a) * 20), |_| false),
-            // The disk is slow, until the next step ends a commit or a crash does.
-            1 => {
-                let begun = self.commits.len();
-                self.holds_commits = true;
-                self.drive(Duration::from_millis(u64::from(a) * 40), |node| {
-                    node.commits.len() > begun
-                });
-                self.holds_commits = false;
-            }
-            2 => {
-                for _ in 0..1 + b % 8 {
-                    self.pass(Duration::from_millis(u64::from(a) * 4));
-                    self.settle();
-                }
-            }
-            3 => {
-                self.settle();
-                let looks = (a >= 128).then(|| u32::from(a - 128));
-                let room = (b >= 128).then(|| u64::from(b - 128) << 9);
-                self.assemble(looks, room);
-            }
-            4 => {
-                let at = usize::from(a).checked_rem(self.results.len());
-                let old = at.and_then(|at| self.results.get(at)).cloned();
-                old.into_iter()
-                    .for_each(|old| self.input(&Input::Assembled(old)));
-            }
-            5 => self.end_commit(b),
-            6 => match b & 3 {
-                // Unsolicited, or repeated.
-                0 if self.commits.is_empty() => {
-                    let failure = StoreFailure::Failed("late".into());
-                    let block = pick(&self.blocks, a).unwrap_or_default();
-                    let outcome = Err(failure);
-                    self.input(&Input::Committed { block, outcome });
-                }
-                1 => self.input(&Input::BlockStored {
-                    block: pick(&self.blocks, a).unwrap_or_default(),
-                    outcome: Ok(()),
-                }),
-                _ => self.end_genesis(b & 4 == 0),
-            },
-            7 | 8 => {
-                let block = self.make_foreign(OTHER, a, b);
-                block
-                    .into_iter()
-                    .for_each(|block| self.adopt(block.id(), a & 128 == 0));
-            }
-            9 => {
-                let block = self.make_foreign(OWN, a, b);
-                if let Some(block) = block.filter(|_| a & 128 == 0) {
-                    self.adopt_own(&block);
-                }
-            }
-            10 => {
-                let known = pick(&self.blocks, a).filter(|_| b & 1 == 0);
-                self.name(known.unwrap_or(AtomId::new([a; 32])), b);
-            }
-            11 => {
-                let asked: Vec<AtomId> = self.small.keys().copied().collect();
-                let id = pick(&asked, a).unwrap_or(AtomId::new([a; 32]));
-                self.end_small(id, error);
-            }
-            12 => {
-                let asked: Vec<AtomId> = self.lists.keys().copied().collect();
-                let id = pick(&asked, a).unwrap_or(AtomId::new([a; 32]));
-                self.end_list(id, error);
-            }
-            13 => self.announce(a, b),
-            14 => match b % 8 {
-                0 | 1 => self.restart(a),
-                2 => self.unix += Duration::from_millis(u64::from(a) * 400),
-                3 => self.unix -= Duration::from_millis(u64::from(a) * 400),
-                4 => self.context.set_behind(a & 1 == 0),
-                5 => {
-                    let id = pick(&self.blocks, a);
-                    id.into_iter().for_each(|id| self.adopt(id, true));
-                }
-                _ => self.settle(),
-            },
-            _ => {
-                for number in 0..a % 16 {
-                    self.announce(a.wrapping_add(number), b);
-                }
-            }
-        }
-        Some(())
-    }
-
     /// Lets time pass, with all requests answered, until `done`.
     fn drive(&mut self, time: Duration, done: impl Fn(&Self) -> bool) {
-        let end = self.now + time;
-        while self.now < end && !done(self) {
+        let end = self.host.instant() + time;
+        while self.host.instant() < end && !done(self) {
             self.settle();
             self.assemble(None, None);
             if !self.holds_commits {
@@ -686,7 +532,7 @@ impl Node {
             small.into_iter().for_each(|id| self.end_small(id, None));
             lists.into_iter().for_each(|id| self.end_list(id, None));
             if let Activity::Waiting(Wait::Signed(Conflict::SameParent(mark))) =
-                self.producer.activity()
+                self.host.component.producer.activity()
             {
                 // Sync verifies and follows the block of the other node.
                 self.adopt(mark.block, true);
@@ -697,25 +543,31 @@ impl Node {
 
     /// Removes all obstacles and checks that the producer makes a block.
     fn recover(&mut self) {
-        self.context.set_behind(false);
-        if self.context.head().is_none() && self.context.saved().is_none() && self.config.has_seeds
+        self.host.context.set_behind(false);
+        if self.host.context.head().is_none()
+            && self.host.context.saved().is_none()
+            && self.config.has_seeds
         {
             self.adopt_genesis();
         }
         // Sync loads the head of the last run.
-        if let Some(saved) = self.context.saved().cloned()
-            && let Ok(block) = Block::read(&self.store, saved.id)
+        if let Some(saved) = self.host.context.saved().cloned()
+            && let Ok(block) = Block::read(&self.host.store, saved.id)
             && let Some(head) = Head::new(block, saved.state)
         {
-            self.context.set_head(head);
+            self.host.context.set_head(head);
         }
-        let head = self.context.head().map_or(0, Head::timestamp);
-        let marks = self.producer.signed().blocks().iter();
+        let head = self.host.context.head().map_or(0, Head::timestamp);
+        let marks = self.host.component.producer.signed().blocks().iter();
         let newest = marks.map(|mark| mark.timestamp).chain([head]).max();
         // Skips the wait for blocks that another node with the key made with a future time.
-        self.unix = self.unix.max(Duration::from_secs(newest.unwrap_or(0) + 1));
+        self.host.clock.unix = self
+            .host
+            .clock
+            .unix
+            .max(Duration::from_secs(newest.unwrap_or(0) + 1));
         if matches!(
-            self.producer.activity(),
+            self.host.component.producer.activity(),
             Activity::Waiting(Wait::LostBlock(_))
         ) {
             // The block was abandoned while the disk failed: only a restart can determine whether
@@ -723,12 +575,14 @@ impl Node {
             self.restart(1);
         }
         // A key that was used elsewhere waits for the head of a peer.
-        if let Some(head) = self.context.head().map(Head::id) {
+        if let Some(head) = self.host.context.head().map(Head::id) {
             self.name(head, 0);
         }
-        let made = self.producer.status().blocks_made;
-        self.drive(TIMEOUT, |node| node.producer.status().blocks_made > made);
-        let status = self.producer.status();
+        let made = self.host.component.producer.status().blocks_made;
+        self.drive(TIMEOUT, |node| {
+            node.host.component.producer.status().blocks_made > made
+        });
+        let status = self.host.component.producer.status();
         assert!(
             status.blocks_made > made,
             "no block is produced: {status:?}"

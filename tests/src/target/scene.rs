@@ -1,33 +1,14 @@
 //! Blocks and transactions for the targets of consensus components.
 
-use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore};
+use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::chain::{
-    Address, Block, Builder, Election, Genesis, Header, RecordAtoms, Transaction, Unsigned,
-    difficulty, write_atoms,
+    Block, Builder, Election, Genesis, Header, RecordAtoms, Transaction, difficulty, write_atoms,
 };
-use astreum_core::crypto::{PublicKey, SigningKey};
-use astreum_core::engine::ListLimit;
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
 use astreum_core::wire::network_group::NetworkGroup;
 
-/// Time of the first block.
-pub(super) const BEGINNING: u64 = 1_800_000_000;
-
-/// Returns a signing key by its number.
-pub(super) fn key(number: u8) -> SigningKey {
-    SigningKey::from_seed(&[number; 32])
-}
-
-/// Returns the account of the key with this number.
-pub(super) fn address(number: u8) -> Address {
-    Address::from(key(number).verifying_key())
-}
-
-/// Returns a peer by its number.
-pub(super) fn peer(number: u8) -> PublicKey {
-    PublicKey::new([number; 32])
-}
+pub(super) use astreum_core::testkit::{BEGINNING, address, key, peer, transaction};
 
 /// Returns the network group of the peer with this number; three peers share one.
 pub(super) fn group(number: u8) -> NetworkGroup {
@@ -52,24 +33,6 @@ pub(super) fn genesis(
         panic!("invalid genesis");
     };
     block
-}
-
-/// Returns a transaction that the key `from` signs.
-pub(super) fn transaction(
-    from: u8,
-    recipient: Address,
-    amount: u64,
-    counter: u64,
-    data: &[u8],
-) -> Transaction {
-    let unsigned = Unsigned {
-        chain_id: Natural::ZERO,
-        amount: amount.into(),
-        counter: counter.into(),
-        data: data.into(),
-        recipient,
-    };
-    unsigned.sign(&key(from))
 }
 
 /// Makes a block on `parent` with these transactions and the signature of the key `validator`, as
@@ -107,20 +70,6 @@ pub(super) fn extend(
         let Ok(()) = write_atoms(transaction.to_atoms(), store);
     }
     (block, atoms)
-}
-
-/// Returns the beginning of a list: as far as `store` has it, within `limit`, up to `most` atoms.
-pub(super) fn part(store: &MemoryStore, id: AtomId, limit: ListLimit, most: usize) -> Vec<Atom> {
-    let (mut atoms, mut bytes, mut next) = (Vec::new(), 0, id);
-    while !next.is_zero() && atoms.len() < limit.atoms.min(most) && bytes <= limit.bytes {
-        let Ok(atom) = store.atom(&next) else {
-            break;
-        };
-        bytes += atom.stored_len();
-        next = atom.next();
-        atoms.push(atom);
-    }
-    atoms
 }
 
 /// Returns the id that a byte selects.

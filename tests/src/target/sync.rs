@@ -13,7 +13,8 @@
 )]
 
 use super::input::Input as Bytes;
-use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
+use super::scene::{BEGINNING, group, key, peer, pick};
+use astreum_core::atom::{Atom, AtomId, MemoryStore};
 use astreum_core::chain::{
     Address, Block, Builder, Election, Genesis, Header, Miner, Unsigned, difficulty, write_atoms,
 };
@@ -21,23 +22,18 @@ use astreum_core::consensus::sync::{
     ChainSync, MAX_BRANCHES, MAX_BYTES_IN_FLIGHT, MAX_HEADS, MAX_IN_FLIGHT, SyncConfig, SyncLimits,
 };
 use astreum_core::consensus::{
-    Component, Context, Effect, Environment, ForkDecisions, HeadState, Input, Now, SavedHead,
-    Serial, StoreFailure,
+    Context, Effect, ForkDecisions, HeadState, Input, Now, PART, StoreFailure,
 };
-use astreum_core::crypto::{PublicKey, SigningKey};
 use astreum_core::engine::{FetchError, ListLimit};
 use astreum_core::integer::Natural;
+use astreum_core::testkit::{ChainHost, LocalStore};
 use astreum_core::time::Instant;
 use astreum_core::trie::Scalar;
 use astreum_core::wire::handshake::ChainIdentity;
-use astreum_core::wire::network_group::NetworkGroup;
-use core::convert::Infallible;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-/// Time at which the chains begin.
-const BEGINNING: u64 = 1_800_000_000;
 /// Wall clock at the start: no honest block is later.
 const START: u64 = BEGINNING + 200;
 /// Number of peers.
@@ -50,18 +46,6 @@ const TRUNK: usize = 12;
 const MAX_CALLS: usize = 4_000;
 /// Honest peer of the final phase.
 const HONEST: u8 = 250;
-
-fn key(number: u8) -> SigningKey {
-    SigningKey::from_seed(&[number; 32])
-}
-
-fn peer(number: u8) -> PublicKey {
-    PublicKey::new([number; 32])
-}
-
-fn group(number: u8) -> NetworkGroup {
-    NetworkGroup::of([20, number / 3, 0, 1].into())
-}
 
 /// All existing blocks and their atoms.
 struct World {
@@ -246,50 +230,15 @@ impl World {
         }
         blocks
     }
-
-    /// Returns the beginning of a list, up to `most` atoms.
-    fn part(&self, id: AtomId, limit: ListLimit, most: usize) -> Vec<Atom> {
-        let (mut atoms, mut bytes, mut next) = (Vec::new(), 0, id);
-        while !next.is_zero() && atoms.len() < limit.atoms.min(most) && bytes <= limit.bytes {
-            let Ok(atom) = self.store.atom(&next) else {
-                break;
-            };
-            bytes += atom.stored_len();
-            next = atom.next();
-            atoms.push(atom);
-        }
-        atoms
-    }
-}
-
-/// Atoms of a node: those that it stored, and those that it fetched, until they are dropped.
-#[derive(Clone, Default)]
-struct Local {
-    stored: MemoryStore,
-    fetched: MemoryStore,
-}
-
-impl AtomSource for Local {
-    type Error = Infallible;
-
-    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
-        self.stored.atom(id).or_else(|_| self.fetched.atom(id))
-    }
 }
 
 /// Follower with the host state that sync uses.
 struct Follower {
     world: &'static World,
-    sync: ChainSync<Scalar>,
-    context: Context,
-    local: Local,
-    saved: Option<SavedHead>,
-    decisions: ForkDecisions,
+    host: ChainHost<ChainSync<Scalar>>,
     fetches: BTreeMap<AtomId, ListLimit>,
     storing: BTreeMap<AtomId, Vec<(AtomId, Atom)>>,
     stored: BTreeSet<AtomId>,
-    now: Instant,
-    unix: Duration,
     /// True once the default seed or the operator has influenced the choice of the chain.
     is_led: bool,
 }
@@ -311,43 +260,34 @@ fn config(decisions: &ForkDecisions) -> SyncConfig {
 
 impl Follower {
     fn new() -> Self {
-        let decisions = ForkDecisions::default();
+        let sync = ChainSync::new(config(&ForkDecisions::default()), Scalar);
+        let clock = Now {
+            instant: Instant::from_secs(1_000),
+            unix: Duration::from_secs(START),
+        };
         Self {
             world: world(),
-            sync: ChainSync::new(config(&decisions), Scalar),
-            context: Context::new(None),
-            local: Local::default(),
-            saved: None,
-            decisions,
+            host: ChainHost::new(sync, LocalStore::default(), clock),
             fetches: BTreeMap::new(),
             storing: BTreeMap::new(),
             stored: BTreeSet::new(),
-            now: Instant::ZERO + Duration::from_secs(1_000),
-            unix: Duration::from_secs(START),
             is_led: false,
         }
     }
 
     fn restart(&mut self) {
-        self.sync = ChainSync::new(config(&self.decisions), Scalar);
-        self.context = Context::new(self.saved.clone());
+        let files = &self.host.files;
+        self.host.component = ChainSync::new(config(&files.decisions), Scalar);
+        self.host.context = Context::new(files.head.clone());
         self.fetches.clear();
         self.storing.clear();
-        self.local.fetched = MemoryStore::new();
+        self.host.store.forget();
     }
 
-    fn call(&mut self, call: impl FnOnce(&mut ChainSync<Scalar>, &Environment<'_>, &mut Context)) {
-        let environment = Environment {
-            now: Now {
-                instant: self.now,
-                unix: self.unix,
-            },
-            atoms: &self.local,
-            parallel: &Serial,
-        };
-        call(&mut self.sync, &environment, &mut self.context);
-        while self.context.poll_event().is_some() {}
-        while let Some(effect) = self.context.poll_effect() {
+    /// Answers what the last call of sync asked for.
+    fn handle_results(&mut self) {
+        while self.host.context.poll_event().is_some() {}
+        while let Some(effect) = self.host.context.poll_effect() {
             self.carry_out(effect);
         }
         self.check();
@@ -363,16 +303,18 @@ impl Follower {
                 assert!(!self.is_bad(&block), "invalid block {block} is stored");
                 self.storing.insert(block, atoms);
             }
-            Effect::SetHead { head, saved } => {
+            Effect::SetHead { ref head, .. } => {
                 let is_stored = self.stored.contains(&head.id());
                 assert!(
                     head.state() != HeadState::Verified || is_stored,
                     "{} became the head but is not stored",
                     head.id()
                 );
-                self.saved = Some(saved);
+                self.host.carry_out(effect);
             }
-            Effect::SaveDecisions(decisions) => self.decisions = decisions,
+            Effect::SaveDecisions(_) => {
+                self.host.carry_out(effect);
+            }
             other => panic!("unexpected effect of sync: {other:?}"),
         }
     }
@@ -399,7 +341,7 @@ impl Follower {
         assert!(self.fetches.len() <= MAX_IN_FLIGHT);
         let bytes: usize = self.fetches.values().map(|limit| limit.bytes).sum();
         assert!(bytes <= MAX_BYTES_IN_FLIGHT, "{bytes} bytes in flight");
-        let status = self.sync.status();
+        let status = self.host.component.status();
         assert!(status.syncs.len() <= MAX_BRANCHES && status.candidates <= MAX_HEADS);
         for (id, reason) in &status.bad_blocks {
             assert!(
@@ -407,7 +349,7 @@ impl Follower {
                 "valid block {id} is reported as invalid: {reason}"
             );
         }
-        if let Some(head) = self.context.head()
+        if let Some(head) = self.host.context.head()
             && head.state() == HeadState::Verified
         {
             assert!(!self.is_bad(&head.id()), "{} is the head", head.id());
@@ -417,22 +359,25 @@ impl Follower {
     /// Calls sync until it waits for input or for a time.
     fn settle(&mut self) {
         for _ in 0..MAX_CALLS {
-            self.call(|sync, environment, context| sync.advance(environment, context));
-            let timeout = self.sync.poll_timeout();
-            if timeout.is_none_or(|at| at > self.now) {
+            self.host.advance();
+            self.handle_results();
+            if !self.host.is_due() {
                 return;
             }
         }
-        panic!("sync does not become idle: {:?}", self.sync.status());
+        panic!(
+            "sync does not become idle: {:?}",
+            self.host.component.status()
+        );
     }
 
     fn input(&mut self, input: &Input) {
-        self.call(|sync, environment, context| sync.handle_input(environment, context, input));
+        self.host.input(input);
+        self.handle_results();
     }
 
     fn pass(&mut self, duration: Duration) {
-        self.now = self.now + duration;
-        self.unix += duration;
+        self.host.pass(duration);
     }
 
     fn announce(&mut self, from: u8, id: AtomId, code: u8) {
@@ -450,8 +395,7 @@ impl Follower {
     /// Ends a fetch, requested or not, with up to `most` atoms or the error of this code.
     fn end_fetch(&mut self, id: AtomId, most: usize, error: Option<u8>, from: Option<u8>) {
         let limit = self.fetches.remove(&id);
-        let limit = limit.unwrap_or(astreum_core::consensus::PART);
-        let atoms = self.world.part(id, limit, most.max(1));
+        let limit = limit.unwrap_or(PART);
         let errors = [
             FetchError::NotFound,
             FetchError::Timeout,
@@ -459,23 +403,26 @@ impl Follower {
             FetchError::TooLarge,
         ];
         let error = error.and_then(|code| errors.get(usize::from(code) % errors.len()).copied());
-        let outcome = match error {
-            Some(error) => Err(error),
-            None if atoms.is_empty() => Err(FetchError::NotFound),
+        let from = from.map(peer);
+        let input = match error {
+            Some(error) => Input::Fetched {
+                id,
+                outcome: Err(error),
+                from,
+            },
             None => {
-                self.local.fetched.extend(atoms.iter().cloned());
-                Ok(atoms)
+                let network = &self.world.store;
+                self.host.fetch(network, id, limit, most.max(1), from)
             }
         };
-        let from = from.map(peer);
-        self.input(&Input::Fetched { id, outcome, from });
+        self.input(&input);
     }
 
     fn end_store(&mut self, block: AtomId, is_stored: bool) {
         let atoms = self.storing.remove(&block);
         let outcome = match atoms {
             Some(atoms) if is_stored => {
-                let Ok(()) = write_atoms(atoms, &mut self.local.stored);
+                let Ok(()) = write_atoms(atoms, &mut self.host.store.stored);
                 self.stored.insert(block);
                 Ok(())
             }
@@ -502,7 +449,7 @@ impl Follower {
             5 => self.input(&Input::PeerIdentity {
                 peer: peer(1 + b % PEERS),
                 identity: ChainIdentity {
-                    rules_version: self.sync.identity().rules_version + u32::from(a == 1),
+                    rules_version: self.host.component.identity().rules_version + u32::from(a == 1),
                     chain_id: u64::from(a == 2),
                     genesis: (a == 3).then_some(id),
                 },
@@ -542,9 +489,9 @@ impl Follower {
             13 => self.settle(),
             14 => match b % 8 {
                 0 => self.restart(),
-                1 => self.local.fetched = MemoryStore::new(),
-                2 => self.unix += Duration::from_secs(u64::from(a) * 50),
-                3 => self.unix -= Duration::from_secs(u64::from(a) * 50),
+                1 => self.host.store.forget(),
+                2 => self.host.clock.unix += Duration::from_secs(u64::from(a) * 50),
+                3 => self.host.clock.unix -= Duration::from_secs(u64::from(a) * 50),
                 4 => {
                     self.is_led = true;
                     self.input(&Input::AdoptFork(id));
@@ -582,7 +529,7 @@ impl Follower {
     /// Checks that the best head is followed once an honest peer names it and all requests are
     /// answered.
     fn recover(&mut self) {
-        self.unix = Duration::from_secs(START);
+        self.host.clock.unix = Duration::from_secs(START);
         let best = self.world.best;
         for _ in 0..60 {
             for from in [HONEST, HONEST - 9] {
@@ -591,23 +538,18 @@ impl Follower {
             self.answer_all();
             self.pass(Duration::from_secs(11));
         }
-        if self.is_led || self.context.root() != Some(self.world.genesis) {
+        if self.is_led || self.host.context.root() != Some(self.world.genesis) {
             return;
         }
-        let head = self.context.head();
+        let head = self.host.context.head();
         let height = head.map(|head| head.height());
         let expected = self.world.heights.get(&best).copied();
         assert!(
             height >= expected,
             "the best head is not followed: {:?}",
-            self.sync.status()
+            self.host.component.status()
         );
     }
-}
-
-fn pick(ids: &[AtomId], code: u8) -> Option<AtomId> {
-    let at = usize::from(code).checked_rem(ids.len())?;
-    ids.get(at).copied()
 }
 
 /// Drives sync with the inputs that the bytes encode.

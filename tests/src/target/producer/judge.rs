@@ -1,6 +1,7 @@
 //! Rules for the blocks that a producer signs and announces.
 
-use super::{OWN, address};
+use super::OWN;
+use crate::target::scene::address;
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use astreum_core::chain::{
     Block, Election, VerifyError, check_signatures, read_transactions, verify_body, verify_header,
