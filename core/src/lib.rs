@@ -12,6 +12,7 @@
 //!
 //! | module | feature | contents |
 //! | --- | --- | --- |
+//! | [`arc`] | | reference counter, also on targets without compare-and-swap |
 //! | `hex` | | hexadecimal text of ids and keys |
 //! | [`time`] | `engine` | instants, as numbers that the host passes in |
 //! | [`integer`], [`calendar`] | `chain` | unbounded non-negative integers; dates |
@@ -22,6 +23,7 @@
 //! | [`trie`] | | authenticated map: puts, ranges, differences, proofs |
 //! | [`machine`] | | environment, meter, limits, evaluator and stack machine |
 //! | [`chain`] | `chain` | records, rules, validators, blocks |
+//! | `serde_text` | `serde` | ids, addresses and amounts as the text that they display |
 //! | [`wire`] | `wire` | packets, messages, routing table |
 //! | [`engine`] | `engine` | sans-I/O protocol engine |
 //! | [`consensus`] | `consensus` | sans-I/O node logic: following, selecting and extending a chain |

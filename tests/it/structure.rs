@@ -1,4 +1,4 @@
-//! Structure of the core's modules: imports run in one direction.
+//! Structure of the modules of core and node: imports run in one direction.
 //!
 //! An import is a `use` declaration or a path that begins with `crate`, `super` or `self`, outside
 //! of comments and tests. It counts between the two modules at which the paths of the importing and
@@ -9,8 +9,8 @@
 //! Rules:
 //! - No circle: the modules of one folder can be ordered so that each imports only earlier ones.
 //!   This excludes circles of files and of folders.
-//! - No upward import: a module of the root imports only modules above it in the table of
-//!   `core/src/lib.rs`, which lists all of them.
+//! - No upward import: a module of the root imports only modules above it in the table of the
+//!   crate's `lib.rs`, which lists all of them.
 
 #![expect(
     clippy::unwrap_used,
@@ -28,8 +28,15 @@ type Module = Vec<String>;
 /// Imports from one module to a sibling, with the file that each is in.
 type Imports = BTreeMap<(Module, Module), BTreeSet<String>>;
 
-fn core_sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src")
+/// Crates whose structure is checked, each with a number of modules and of imports that are surely
+/// exceeded.
+const CRATES: [(&str, usize, usize); 2] = [("core", 100, 300), ("node", 80, 200)];
+
+fn sources(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(name)
+        .join("src")
 }
 
 /// Adds the modules of a folder that are not tests, by path.
@@ -37,7 +44,7 @@ fn collect(folder: &Path, module: &Module, modules: &mut BTreeMap<Module, String
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        if name == "tests" || name == "test_fixtures" {
+        if ["tests", "testkit", "bin", "main"].contains(&name.as_str()) {
             continue;
         }
         if path.is_dir() {
@@ -195,50 +202,58 @@ fn unordered(imports: &Imports) -> BTreeSet<Module> {
     }
 }
 
-fn core_modules() -> BTreeMap<Module, String> {
+fn modules_of(name: &str, least: usize) -> BTreeMap<Module, String> {
     let mut modules = BTreeMap::new();
-    collect(&core_sources(), &Module::new(), &mut modules);
-    assert!(modules.len() > 100, "{} modules", modules.len());
+    collect(&sources(name), &Module::new(), &mut modules);
+    assert!(modules.len() > least, "{name}: {} modules", modules.len());
     modules
 }
 
 #[test]
-fn modules_of_core_import_each_other_without_circles() {
-    let imports = imports(&core_modules());
-    assert!(imports.len() > 300, "{} imports", imports.len());
-    let circles = unordered(&imports);
-    let lines = imports.iter().filter_map(|((from, to), files)| {
-        let is_in_circle = circles.contains(from) && circles.contains(to);
-        is_in_circle.then(|| format!("{} -> {} in {files:?}", from.join("::"), to.join("::")))
-    });
-    let lines: Vec<String> = lines.collect();
-    assert!(lines.is_empty(), "circles:\n{}", lines.join("\n"));
+fn modules_import_each_other_without_circles() {
+    for (name, least_modules, least_imports) in CRATES {
+        let imports = imports(&modules_of(name, least_modules));
+        assert!(
+            imports.len() > least_imports,
+            "{name}: {} imports",
+            imports.len()
+        );
+        let circles = unordered(&imports);
+        let lines = imports.iter().filter_map(|((from, to), files)| {
+            let is_in_circle = circles.contains(from) && circles.contains(to);
+            is_in_circle.then(|| format!("{} -> {} in {files:?}", from.join("::"), to.join("::")))
+        });
+        let lines: Vec<String> = lines.collect();
+        assert!(lines.is_empty(), "circles in {name}:\n{}", lines.join("\n"));
+    }
 }
 
 #[test]
-fn modules_of_core_import_only_layers_above_them() {
-    let modules = core_modules();
-    let order: Vec<String> = modules[&Module::new()]
-        .lines()
-        .filter_map(|line| line.strip_prefix("//! | "))
-        .filter_map(|row| row.split('|').next())
-        .flat_map(|names| names.split('`').skip(1).step_by(2))
-        .map(str::to_owned)
-        .collect();
-    let listed: BTreeSet<&String> = order.iter().collect();
-    let root: BTreeSet<&String> = modules.keys().filter_map(|module| module.first()).collect();
-    assert_eq!(
-        listed, root,
-        "the table of lib.rs lists the modules of the root"
-    );
-    let layer = |module: &Module| order.iter().position(|name| *name == module[0]);
-    for ((from, to), files) in imports(&modules) {
-        if from.len() == 1 {
-            let (from_layer, to_layer) = (layer(&from), layer(&to));
-            assert!(
-                to_layer < from_layer,
-                "{from:?} imports {to:?} in {files:?}"
-            );
+fn modules_import_only_layers_above_them() {
+    for (name, least_modules, _) in CRATES {
+        let modules = modules_of(name, least_modules);
+        let order: Vec<String> = modules[&Module::new()]
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! | "))
+            .filter_map(|row| row.split('|').next())
+            .flat_map(|names| names.split('`').skip(1).step_by(2))
+            .map(str::to_owned)
+            .collect();
+        let listed: BTreeSet<&String> = order.iter().collect();
+        let root: BTreeSet<&String> = modules.keys().filter_map(|module| module.first()).collect();
+        assert_eq!(
+            listed, root,
+            "the table of {name}'s lib.rs lists the modules of the root"
+        );
+        let layer = |module: &Module| order.iter().position(|it| *it == module[0]);
+        for ((from, to), files) in imports(&modules) {
+            if from.len() == 1 {
+                let (from_layer, to_layer) = (layer(&from), layer(&to));
+                assert!(
+                    to_layer < from_layer,
+                    "{name}: {from:?} imports {to:?} in {files:?}"
+                );
+            }
         }
     }
 }
