@@ -1,4 +1,5 @@
 use super::*;
+use crate::crypto::SharedKey;
 use core::time::Duration;
 
 fn key(n: u32) -> PublicKey {
