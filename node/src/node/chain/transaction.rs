@@ -15,7 +15,7 @@ pub enum Until {
     /// The transaction is in a block.
     #[default]
     Included,
-    /// Its block is safe: [`Confirmation::Safe`].
+    /// Its block is safe: [`Confirmation::Safe`](astreum_core::chain::confirmations::Confirmation::Safe).
     Safe,
 }
 
