@@ -2,6 +2,7 @@
 
 #[path = "../examples/async_atoms.rs"]
 mod async_atoms;
+#[cfg(feature = "chain")]
 #[path = "../examples/light_client.rs"]
 mod light_client;
 #[path = "../examples/plugin_host.rs"]
@@ -20,6 +21,7 @@ fn async_host_fetches_missing_atoms() {
     async_atoms::main();
 }
 
+#[cfg(feature = "chain")]
 #[test]
 fn light_client_follows_headers_and_rejects_what_is_not_proven() {
     light_client::main().unwrap();
