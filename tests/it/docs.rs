@@ -234,8 +234,11 @@ fn paths_in_inline_code_exist() {
 
 /// Returns the directory of a package of the workspace.
 fn package_directory(package: &str) -> Option<PathBuf> {
-    let directory = root().join(package.strip_prefix("astreum-")?);
-    directory.join("Cargo.toml").exists().then_some(directory)
+    let name = package.strip_prefix("astreum-")?;
+    let mut directories = ["", "core", "node"]
+        .iter()
+        .map(|parent| root().join(parent).join(name));
+    directories.find(|directory| directory.join("Cargo.toml").exists())
 }
 
 /// Returns whether a package has a target: in the usual place, or under its name in the manifest.
