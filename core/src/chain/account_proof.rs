@@ -23,7 +23,7 @@ use core::fmt;
 ///
 /// let owner = Address::new([7; 32]);
 /// let mut store = MemoryStore::new();
-/// let genesis = Genesis::new(owner, Natural::ZERO, Natural::from(1_700_000_000));
+/// let genesis = Genesis::new(owner, Natural::ZERO, Natural::from(1_700_000_000_u64));
 /// let block = genesis.build(&mut Scalar, &mut store).unwrap();
 ///
 /// let proof = AccountProof::prove(&store, &block, &owner).unwrap();

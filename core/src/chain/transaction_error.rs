@@ -34,7 +34,8 @@ use core::fmt;
 /// // A sender without an account cannot pay the fee.
 /// let transfer = transfer.sign(&SigningKey::from_seed(&[9; 32]));
 /// let mut builder = Builder::new(&store, &parent, &stakes);
-/// assert_eq!(builder.apply(&transfer)?, Err(TransactionError::NoSender));
+/// let error = builder.apply(&transfer)?.err();
+/// assert!(matches!(error, Some(TransactionError::NoSender { .. })));
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -220,7 +220,7 @@ impl Answer {
 /// An object response.
 ///
 /// ```
-/// use astreum_core::atom::Atom;
+/// use astreum_core::atom::{Atom, HashedAtom};
 /// use astreum_core::wire::object::{Answer, Found, Response, write_found_atom};
 ///
 /// let atom = Atom::bytes(*b"abc");
@@ -231,7 +231,7 @@ impl Answer {
 /// response.write(&mut content);
 ///
 /// let read = Response::decode(&content)?;
-/// assert_eq!(Found::decode(&read.atom_id, read.data)?.atoms(), [atom]);
+/// assert_eq!(Found::decode(&read.atom_id, read.data)?.atoms(), [HashedAtom::new(atom)]);
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -375,12 +375,13 @@ impl Found {
     /// Reads the data of a found object and checks that it starts with the atom `asked`.
     ///
     /// ```
-    /// use astreum_core::atom::{Atom, bytes_list};
+    /// use astreum_core::atom::{HashedAtom, bytes_list};
     /// use astreum_core::wire::object::{Found, write_found_list};
     ///
     /// let (head, atoms) = bytes_list(&["one", "two"]);
     /// let mut data = Vec::new();
     /// write_found_list(&mut data, &atoms)?;
+    /// let atoms = atoms.into_iter().map(HashedAtom::new).collect();
     /// assert_eq!(Found::decode(&head, &data)?, Found::List(atoms));
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
@@ -437,13 +438,13 @@ fn decode_list(mut body: &[u8]) -> Result<Vec<HashedAtom>, FoundError> {
 /// Appends the data of a found object that consists of one atom.
 ///
 /// ```
-/// use astreum_core::atom::Atom;
+/// use astreum_core::atom::{Atom, HashedAtom};
 /// use astreum_core::wire::object::{Found, write_found_atom};
 /// let atom = Atom::bytes(*b"abc");
 /// let mut data = Vec::new();
 /// write_found_atom(&mut data, &atom);
 /// assert_eq!((data[0], &data[1..]), (1, atom.to_bytes().as_slice()));
-/// assert_eq!(Found::decode(&atom.id(), &data), Ok(Found::Atom(atom)));
+/// assert_eq!(Found::decode(&atom.id(), &data), Ok(Found::Atom(HashedAtom::new(atom))));
 /// ```
 pub fn write_found_atom(out: &mut Vec<u8>, atom: &Atom) {
     out.push(FOUND_ATOM);
