@@ -306,6 +306,8 @@ def press(started):
     started.wait()
     os.kill(os.getpid(), signal.SIGINT)
 
+# A process in the background of a shell inherits that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 started = threading.Event()
 threading.Thread(target=press, args=(started,)).start()
 machine, env = Machine(limits=Limits(steps=2**64 - 1)), Env()
