@@ -60,7 +60,8 @@ fn ctrl_c_in_repl_interrupts_an_evaluation_waiting_for_the_network() {
     };
     let shows = |text: &str| printed.lock().unwrap().contains(text);
     user.write_all(b"(1 (($0 2 add) sk))\r").unwrap();
-    eventually("the first value is printed", || shows("> 3\r\n"));
+    // The terminal may echo the input before or after the prompt.
+    eventually("the first value is printed", || shows("3\r\n"));
     user.write_all(format!("(0x{} ref)\r", "01".repeat(32)).as_bytes())
         .unwrap();
     // It waits: nothing more is printed until the interrupt.
