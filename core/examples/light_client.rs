@@ -65,12 +65,12 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     println!("the account has {}", account.balance);
     assert_eq!(account.balance, Natural::from(7 * BLOCKS));
     // The absence of an account is proven in the same way.
-    let nobody = Address::new([0xb0; 32]);
-    let absent = AccountProof::prove(&node.store, node.head(), &nobody)?;
-    assert_eq!(absent.verify(client.head().id(), &nobody)?.account, None);
+    let unknown = Address::new([0xb0; 32]);
+    let absent = AccountProof::prove(&node.store, node.head(), &unknown)?;
+    assert_eq!(absent.verify(client.head().id(), &unknown)?.account, None);
     // A proof of an older state is not one of the head, and no proof holds for another account.
     assert!(proof.verify(node.genesis.id(), &alice).is_err());
-    assert!(proof.verify(client.head().id(), &nobody).is_err());
+    assert!(proof.verify(client.head().id(), &unknown).is_err());
 
     // A header that the scheduled validator did not sign is rejected, and the head stays.
     let forged = node.forge()?;
