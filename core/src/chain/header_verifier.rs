@@ -4,9 +4,9 @@
 //! may produce the next block, so the draw needs the whole stake table of the parent. A host
 //! without the stakes can only trust the block ids that others give it.
 //!
-//! What it does not verify: transactions and the state that they leave. A majority of the stake
-//! could sign a header whose accounts do not follow from its transactions; a node that verifies
-//! bodies rejects it.
+//! Transactions and the state that they leave are not verified. A majority of the stake could sign
+//! a header whose accounts do not follow from its transactions; a node that verifies bodies rejects
+//! it.
 
 use super::leader_election::{Election, ElectionLoader, StakeLoader};
 use super::verify::{VerifyError, verify_header};
