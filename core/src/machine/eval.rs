@@ -7,6 +7,8 @@
 //! - A stop that is not an end leaves a state from which [`Evaluator::run`] continues.
 //!   [`Stop::Retry`] comes before an operation changed anything, and is only returned with
 //!   [`Evaluator::at`] at the operation; [`Stop::Pause`] comes after it, with `at` at the next one.
+//! - With `STEP`, the evaluation pauses between its operations, and between the tokens of its stack
+//!   programs.
 
 mod call;
 mod failures;
@@ -136,7 +138,7 @@ impl Evaluator {
     }
 
     /// Starts an evaluation and runs it.
-    pub(super) fn evaluate<S: Store>(
+    pub(super) fn evaluate<S: Store, const STEP: bool>(
         &mut self,
         task: Task<'_>,
         env: &mut Env,
@@ -164,20 +166,20 @@ impl Evaluator {
                 self.running = Running::Own(program.clone());
             }
         }
-        self.resume(env, session)
+        self.resume::<S, STEP>(env, session)
     }
 
     /// Continues the evaluation that [`Evaluator::evaluate`] started, to its value.
-    pub(super) fn resume<S: Store>(
+    pub(super) fn resume<S: Store, const STEP: bool>(
         &mut self,
         env: &mut Env,
         session: &mut Session<'_, S>,
     ) -> Result<Expr, Stop> {
         if self.is_program {
-            return self.run_program(session);
+            return self.run_program::<S, STEP>(session);
         }
         loop {
-            self.run(env, session)?;
+            self.run::<S, STEP>(env, session)?;
             let value = self.take_value(session.account)?;
             if value.is_error() {
                 return Ok(value);
@@ -206,13 +208,16 @@ impl Evaluator {
     }
 
     /// Runs a program without the evaluator.
-    fn run_program<S: Store>(&mut self, session: &mut Session<'_, S>) -> Result<Expr, Stop> {
+    fn run_program<S: Store, const STEP: bool>(
+        &mut self,
+        session: &mut Session<'_, S>,
+    ) -> Result<Expr, Stop> {
         let Running::Own(program) = &self.running else {
             return Ok(Expr::List(List::new()));
         };
         let result = self
             .stack_machine
-            .run(program, &self.arguments, session, |code| code);
+            .run::<S, STEP>(program, &self.arguments, session, |code| code);
         match result {
             Ok(value) => Ok(Expr::Bytes(value.to_bytes())),
             Err(stop) => {
@@ -335,10 +340,18 @@ impl Evaluator {
 
     /// Runs until there is a value for the task that [`Evaluator::enter_expr`] or a similar method
     /// started.
-    fn run<S: Store>(&mut self, env: &mut Env, session: &mut Session<'_, S>) -> Result<(), Stop> {
+    fn run<S: Store, const STEP: bool>(
+        &mut self,
+        env: &mut Env,
+        session: &mut Session<'_, S>,
+    ) -> Result<(), Stop> {
         let mut pc = self.at;
         while let Some(op) = self.library.ops.get(pc) {
             self.at = pc;
+            // The tokens of a running stack program are the steps.
+            if STEP && matches!(self.running, Running::Nothing) {
+                session.account.begin_operation()?;
+            }
             pc += 1;
             match *op {
                 Op::Constant(index) => {
@@ -385,7 +398,9 @@ impl Evaluator {
                     self.call(block, count, pc, session)?;
                     pc = self.at;
                 }
-                Op::Run { program, count } => self.run_stack(program, count, session)?,
+                Op::Run { program, count } => {
+                    self.run_stack::<S, STEP>(program, count, session)?;
+                }
                 Op::Host { slot, count } => self.call_host(slot, count, session)?,
                 Op::OpenTail { slot, count, end } => {
                     if !self.open_tail(slot, count, env, session)? {

@@ -64,6 +64,8 @@ pub(super) struct Account {
     /// Set if the limit was exceeded, or the host failed, in a stack program.
     pub(super) in_stack: bool,
     pub(super) failures: Failures,
+    /// Set if the next operation comes after the current step; only used for stepping.
+    pub(super) step_is_done: bool,
     next_check: u64,
     slice_end: u64,
 }
@@ -85,6 +87,7 @@ impl Account {
             exceeded: None,
             in_stack: false,
             failures: Failures::default(),
+            step_is_done: false,
             next_check: 0,
             slice_end: u64::MAX,
         }
@@ -115,6 +118,15 @@ impl Account {
             None => u64::MAX,
         };
         self.next_check = self.steps;
+    }
+
+    /// Begins an operation of an evaluation that is stepped; suspends it if the step is done.
+    pub(super) fn begin_operation(&mut self) -> Result<(), Stop> {
+        if core::mem::replace(&mut self.step_is_done, true) {
+            self.reason = Some(Reason::Slice);
+            return Err(Stop::Pause);
+        }
+        Ok(())
     }
 
     fn note(&mut self, outcome: Outcome) {

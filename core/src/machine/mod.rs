@@ -34,7 +34,8 @@
 //! [`Machine::eval`] evaluates to the end and returns the outcome as a type ([`Outcome`]), with the
 //! positions of errors ([`Failure`]). [`Machine::start`] and [`Machine::resume`] suspend when an
 //! atom is missing, the meter or a slice of steps is used up, the host interrupts, or a host
-//! function waits; the evaluation continues exactly there ([`Suspended`]).
+//! function waits; the evaluation continues exactly there ([`Suspended`]). A debugger runs one
+//! operation at a time with [`Machine::step`], and looks at the state with [`Suspended::inspect`].
 //!
 //! # Invariants
 //!
@@ -61,6 +62,7 @@ mod exec_context;
 mod failure;
 mod host;
 mod image;
+mod inspect;
 mod library;
 mod limits;
 mod meter;
@@ -82,6 +84,7 @@ pub use error::ErrorKind;
 pub use failure::{Failure, Frame, StackPosition};
 pub use host::{BindError, BoxError, HostCall, HostFault, HostFunction};
 pub use image::RestoreError;
+pub use inspect::{Inspection, NextToken, Operation, StackInspection};
 pub use limits::{Exceeded, LimitKind, Limits};
 pub use meter::Meter;
 pub use opcode::Opcode;
@@ -393,7 +396,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// # Ok::<(), astreum_core::text::ParseError>(())
     /// ```
     pub fn eval_task<'a>(&mut self, task: impl Into<Task<'a>>, env: &mut Env) -> Evaluation {
-        let result = self.begin(task.into(), env, false);
+        let result = self.begin::<false>(task.into(), env, false);
         self.evaluation(result)
     }
 

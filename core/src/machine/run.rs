@@ -43,7 +43,31 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// # Ok::<(), text::ParseError>(())
     /// ```
     pub fn start<'a>(&mut self, task: impl Into<Task<'a>>, env: &mut Env) -> Progress {
-        let result = self.begin(task.into(), env, true);
+        let result = self.begin::<false>(task.into(), env, true);
+        self.progress(result)
+    }
+
+    /// Starts an evaluation, suspended before its first operation, for [`Machine::step`]. An
+    /// evaluation without operations, such as that of bytes, ends immediately.
+    ///
+    /// ```
+    /// use astreum_core::{atom::NoStore, machine::{Env, Machine, Progress}, text};
+    ///
+    /// let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
+    /// let expr = text::parse("(1 2 (($0 $1 add) sk))")?;
+    /// let mut progress = machine.start_stepping(&expr, &mut env);
+    /// let mut depths = Vec::new();
+    /// while let Progress::Suspended(suspended) = progress {
+    ///     depths.extend(suspended.inspect().stack().map(|stack| stack.values().len()));
+    ///     progress = machine.step(suspended, &mut env);
+    /// }
+    /// // Before each of the three tokens.
+    /// assert_eq!(depths, [0, 1, 2]);
+    /// assert_eq!(progress.done().unwrap().value().as_integer(), Some(3));
+    /// # Ok::<(), text::ParseError>(())
+    /// ```
+    pub fn start_stepping<'a>(&mut self, task: impl Into<Task<'a>>, env: &mut Env) -> Progress {
+        let result = self.begin::<true>(task.into(), env, true);
         self.progress(result)
     }
 
@@ -68,7 +92,20 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// # Ok::<(), text::ParseError>(())
     /// ```
     pub fn resume(&mut self, suspended: Suspended, env: &mut Env) -> Progress {
-        let result = self.resume_with(suspended, env, true);
+        let result = self.resume_with::<false>(suspended, env, true);
+        self.progress(result)
+    }
+
+    /// Resumes a suspended evaluation for one operation of the evaluator or one token of a stack
+    /// program, see [`Suspended::inspect`]. It is then suspended for [`Reason::Slice`], or for
+    /// another reason before the operation took effect, as in [`Machine::resume`].
+    ///
+    /// The value, charge and steps of an evaluation do not depend on how it was stepped. Steps are
+    /// counted in blocks, so that their number does not change at each operation.
+    ///
+    /// [`Reason::Slice`]: super::Reason::Slice
+    pub fn step(&mut self, suspended: Suspended, env: &mut Env) -> Progress {
+        let result = self.resume_with::<true>(suspended, env, true);
         self.progress(result)
     }
 
@@ -89,7 +126,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// # Ok::<(), text::ParseError>(())
     /// ```
     pub fn finish(&mut self, suspended: Suspended, env: &mut Env) -> Evaluation {
-        let result = self.resume_with(suspended, env, false);
+        let result = self.resume_with::<false>(suspended, env, false);
         self.evaluation(result)
     }
 
@@ -127,7 +164,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         image::restore(bytes, &self.limits, self.functions.names())
     }
 
-    pub(super) fn begin(
+    pub(super) fn begin<const STEP: bool>(
         &mut self,
         task: Task<'_>,
         env: &mut Env,
@@ -137,7 +174,8 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         self.evaluator.clear(self.retained_capacity());
         let meter = Meter::new(self.meter_limit);
         self.account.begin(&self.limits, meter, suspends);
-        self.account.begin_slice(self.slice);
+        self.account.begin_slice(self.slice.filter(|_| !STEP));
+        self.account.step_is_done = STEP;
         self.error = None;
         let mut session = Session {
             store: &mut self.store,
@@ -146,10 +184,10 @@ impl<S: AtomSource + AtomSink> Machine<S> {
             error: &mut self.error,
             account: &mut self.account,
         };
-        self.evaluator.evaluate(task, env, &mut session)
+        self.evaluator.evaluate::<S, STEP>(task, env, &mut session)
     }
 
-    pub(super) fn resume_with(
+    pub(super) fn resume_with<const STEP: bool>(
         &mut self,
         suspended: Suspended,
         env: &mut Env,
@@ -158,7 +196,8 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         self.evaluator = suspended.evaluator;
         self.account = suspended.account;
         self.account.suspends = suspends;
-        self.account.begin_slice(self.slice);
+        self.account.begin_slice(self.slice.filter(|_| !STEP));
+        self.account.step_is_done = false;
         self.error = None;
         let mut session = Session {
             store: &mut self.store,
@@ -167,7 +206,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
             error: &mut self.error,
             account: &mut self.account,
         };
-        self.evaluator.resume(env, &mut session)
+        self.evaluator.resume::<S, STEP>(env, &mut session)
     }
 
     pub(super) fn progress(&mut self, result: Result<Expr, Stop>) -> Progress {

@@ -11,6 +11,8 @@
 //! - A stopped run can continue: with [`Stop::Retry`] the token has had no effect yet, with
 //!   [`Stop::Pause`] and [`Stop::Measure`] it has completed. Operations that stand for several
 //!   tokens run only if they complete; otherwise their tokens run one at a time.
+//! - With `STEP`, a run pauses between its tokens. It is a constant, so other runs pay nothing for
+//!   it.
 
 use super::error::ErrorKind;
 use super::exec_context::{Session, Stop, Store};
@@ -127,7 +129,7 @@ impl StackMachine {
     /// Continues a run. `arguments` are the values that the program's [`Op::Argument`]s push;
     /// `others` returns the number of live bytes outside the stack machine.
     #[inline]
-    pub(super) fn run<S: Store>(
+    pub(super) fn run<S: Store, const STEP: bool>(
         &mut self,
         program: &Program,
         arguments: &[Word],
@@ -135,7 +137,7 @@ impl StackMachine {
         others: impl Fn(u64) -> u64,
     ) -> Result<Word, Stop> {
         loop {
-            match self.execute(program.code(), arguments, session) {
+            match self.execute::<S, STEP>(program.code(), arguments, session) {
                 Err(Stop::Measure) => {
                     let live = others(session.account.code).saturating_add(self.live_bytes());
                     session.measured(live)?;
@@ -145,13 +147,14 @@ impl StackMachine {
         }
     }
 
-    fn execute<S: Store>(
+    fn execute<S: Store, const STEP: bool>(
         &mut self,
         code: &Code,
         arguments: &[Word],
         session: &mut Session<'_, S>,
     ) -> Result<Word, Stop> {
-        let ops = code.ops.as_slice();
+        let ops = if STEP { &code.plain } else { &code.ops };
+        let ops = ops.as_slice();
         let max_items = usize::try_from(session.account.limits.stack_items).unwrap_or(usize::MAX);
         let max_entries =
             usize::try_from(session.account.limits.heap_entries).unwrap_or(usize::MAX);
@@ -221,6 +224,9 @@ impl StackMachine {
             };
         }
         while let Some(op) = ops.get(pc) {
+            if STEP {
+                done!(session.account.begin_operation());
+            }
             pc += 1;
             match *op {
                 Op::Push(index) => {

@@ -131,7 +131,7 @@ impl Evaluator {
     }
 
     /// Starts or continues a stack program with the topmost values.
-    pub(super) fn run_stack<S: Store>(
+    pub(super) fn run_stack<S: Store, const STEP: bool>(
         &mut self,
         program: usize,
         count: usize,
@@ -150,7 +150,7 @@ impl Evaluator {
         };
         let result = self
             .stack_machine
-            .run(program, &self.arguments, session, |code| {
+            .run::<S, STEP>(program, &self.arguments, session, |code| {
                 live_bytes(&self.values, &self.library, &self.replaced, code)
             });
         let value = match result {

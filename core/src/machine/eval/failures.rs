@@ -50,7 +50,7 @@ impl Evaluator {
     }
 
     /// Creates a failure with the open calls.
-    pub(super) fn failure(
+    pub(in crate::machine) fn failure(
         &self,
         kind: ErrorKind,
         symbol: Option<Symbol>,

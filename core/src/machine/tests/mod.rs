@@ -3,6 +3,7 @@
 mod embedding;
 mod failures;
 mod host;
+mod inspect;
 mod limits;
 mod memory;
 mod semantics;
