@@ -42,6 +42,8 @@ mod limits;
 mod machine;
 mod memory;
 mod outcome;
+#[cfg(feature = "playground")]
+mod playground;
 mod store;
 mod suspension;
 mod text;

@@ -234,7 +234,7 @@ pub unsafe extern "C" fn astreum_machine_set_interrupt(
 }
 
 /// Creates the outcome of an evaluation that ended or was suspended.
-fn outcome(
+pub(crate) fn outcome(
     machine: &mut Machine<HostStore>,
     progress: Progress,
     source: Option<Source>,

@@ -342,6 +342,21 @@ export class Astreum {
         }
     }
 
+    /** Parses all expressions of a source, for the time of a function. */
+    withScript(source, use) {
+        return this.withBytes(source, (data, len) => {
+            const error = this.struct(72, 64);
+            this.checkParsed(
+                this.abi.astreum_script_new(data, len, this.scratch, error), error);
+            const script = this.view().getUint32(this.scratch, true);
+            try {
+                return use(script);
+            } finally {
+                this.check(this.abi.astreum_script_free(script));
+            }
+        });
+    }
+
     /** Passes a value to the module for the time of a function. */
     withValue(value, use) {
         const handle = this.newValue(value);
@@ -669,37 +684,26 @@ class Machine {
     /** Evaluates a source of exactly one expression. With `suspend`, the outcome may be suspended. */
     eval(source, env, { suspend = false } = {}) {
         return this.astreum.withBytes(source, (data, len) =>
-            this.#outcome("astreum_machine_eval", env.pointer, data, len, Number(suspend)));
+            this.outcome("astreum_machine_eval", env.pointer, data, len, Number(suspend)));
     }
 
     /** Evaluates all expressions of a source in order, as one evaluation. */
     evalAll(source, env, { suspend = false } = {}) {
-        return this.astreum.withBytes(source, (data, len) => {
-            const error = this.astreum.struct(72, 64);
-            const { abi, scratch } = this.astreum;
-            this.astreum.checkParsed(
-                abi.astreum_script_new(data, len, scratch, error), error);
-            const script = this.astreum.view().getUint32(scratch, true);
-            try {
-                return this.#outcome(
-                    "astreum_machine_eval_script", env.pointer, script, Number(suspend));
-            } finally {
-                this.astreum.check(abi.astreum_script_free(script));
-            }
-        });
+        return this.astreum.withScript(source, (script) =>
+            this.outcome("astreum_machine_eval_script", env.pointer, script, Number(suspend)));
     }
 
     /** Evaluates a value. */
     evalValue(value, env, { suspend = false } = {}) {
         return this.astreum.withValue(value, (handle) =>
-            this.#outcome("astreum_machine_eval_value", env.pointer, handle, Number(suspend)));
+            this.outcome("astreum_machine_eval_value", env.pointer, handle, Number(suspend)));
     }
 
     /** Calls a function or stack program by name, with values. */
     call(name, args, env, { suspend = false } = {}) {
         return this.astreum.withBytes(name, (data, len) =>
             this.astreum.withValues(args, (values, bytes) =>
-                this.#outcome("astreum_machine_call", env.pointer, data, len, values, bytes / 4,
+                this.outcome("astreum_machine_call", env.pointer, data, len, values, bytes / 4,
                     Number(suspend))));
     }
 
@@ -715,13 +719,13 @@ class Machine {
                 return slice;
             });
             return astreum.withHandles(slices, (pointer) =>
-                this.#outcome("astreum_machine_run", pointer, tokens.length, 0));
+                this.outcome("astreum_machine_run", pointer, tokens.length, 0));
         });
     }
 
     /** Resumes a suspended evaluation, in the environment in which it was started. */
     resume(suspension, env, { suspend = true } = {}) {
-        const outcome = this.#outcome(
+        const outcome = this.outcome(
             "astreum_machine_resume", env.pointer, suspension.pointer, Number(suspend));
         suspension.pointer = 0;
         return outcome;
@@ -781,7 +785,8 @@ class Machine {
         this.pointer = 0;
     }
 
-    #outcome(name, ...args) {
+    /** Calls a function of the module that returns an outcome; not only for this file. */
+    outcome(name, ...args) {
         const handle = this.astreum.handle(name, this.pointer, ...args);
         try {
             return readOutcome(this.astreum, handle);
