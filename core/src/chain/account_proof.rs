@@ -66,6 +66,8 @@ pub enum AccountProofError {
     Account(RecordError<Infallible>),
     /// There are atoms that the account does not need.
     UnneededAccountAtoms,
+    /// There are atoms of an account, but the path shows that it does not exist.
+    NoAccount,
 }
 
 impl fmt::Display for AccountProofError {
@@ -79,6 +81,7 @@ impl fmt::Display for AccountProofError {
             Self::NotAnId => write!(f, "{ACCOUNT}: the path does not end in an id"),
             Self::Account(error) => write!(f, "{ACCOUNT}: {error}"),
             Self::UnneededAccountAtoms => write!(f, "{ACCOUNT}: unneeded atoms"),
+            Self::NoAccount => write!(f, "{ACCOUNT}: the path does not lead to an account"),
         }
     }
 }
@@ -120,7 +123,7 @@ impl AccountProof {
         let account = match value.map_err(AccountProofError::Path)? {
             Some(value) => Some(self.verified_account(&value)?),
             None if self.account.is_empty() => None,
-            None => return Err(AccountProofError::UnneededAccountAtoms),
+            None => return Err(AccountProofError::NoAccount),
         };
         Ok(ProvenAccount { block, account })
     }

@@ -1,14 +1,11 @@
-//! Self-contained proofs of accounts.
+//! Written form of proofs of accounts: a JSON object with fields in hex.
 //!
-//! A proof holds the block's own atoms, whose ids lead from the block's id to the root of its
-//! accounts; the trie nodes from that root to the place of the account, existing or not; and the
-//! account's record. All parts are bound by ids, so an account can be trusted as far as the block's
-//! id. A proof must not contain anything that it does not need.
+//! Content and verification are those of [`chain::AccountProof`].
 
-use super::{QueryError, account};
-use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore};
-use astreum_core::chain::{Account, Address, Block};
-use astreum_core::trie::{Proof, ProofError};
+use super::QueryError;
+use astreum_core::atom::{Atom, AtomId, AtomSource};
+use astreum_core::chain::{self, Account, AccountProofError, Address, Block, ProvenAccount};
+use astreum_core::trie::Proof;
 use core::convert::Infallible;
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -16,8 +13,7 @@ use serde::{Deserialize, Serialize};
 /// Name and version of the format.
 const FORMAT: &str = "astreum account proof 1";
 
-/// Proof of an account in its written form, with fields in hex. [`AccountProof::verify`] returns
-/// its content.
+/// Proof of an account in its written form. [`AccountProof::verify`] returns its content.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountProof {
@@ -46,19 +42,15 @@ pub struct Proven {
     pub account: Option<(AtomId, Account)>,
 }
 
-/// Reason a proof is invalid.
+/// Reason a written proof is invalid.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ProofProblem {
     /// The format is unknown.
     Format(String),
     /// A part is not valid hex, an id or an atom.
     Unreadable(&'static str),
-    /// The atoms are not exactly those of the block with the given id.
-    Block(String),
-    /// The path does not lead from the block's accounts to the account.
-    Path(ProofError),
-    /// The account's atoms are not exactly those at the end of the path.
-    Account(String),
+    /// The path is not the bytes of a proof, or the parts do not prove the account.
+    Invalid(AccountProofError),
 }
 
 impl fmt::Display for ProofProblem {
@@ -68,11 +60,7 @@ impl fmt::Display for ProofProblem {
                 write!(f, "unsupported format {other:?}, expected {FORMAT:?}")
             }
             Self::Unreadable(part) => write!(f, "malformed {part}"),
-            Self::Block(what) => write!(f, "the atoms do not match the block: {what}"),
-            Self::Path(error) => write!(f, "invalid path to the account: {error}"),
-            Self::Account(what) => {
-                write!(f, "the account does not match the end of the path: {what}")
-            }
+            Self::Invalid(error) => error.fmt(f),
         }
     }
 }
@@ -88,22 +76,15 @@ impl AccountProof {
     where
         S: AtomSource<Error = Infallible> + ?Sized,
     {
-        let path = Proof::prove(source, block.accounts, address.as_bytes())?;
-        let account = account(source, block.accounts, address)?;
+        let proof = chain::AccountProof::prove(source, block, address)?;
         let stored = |atom: &Atom| hex::encode(atom.to_bytes());
-        let atoms = block.to_atoms();
-        let account_atoms = account.map(|(_, account)| account.to_atoms().1);
         Ok(Self {
             format: FORMAT.to_owned(),
             account: address.to_string(),
             block: block.id().to_string(),
-            block_atoms: atoms.iter().map(|(_, atom)| stored(atom)).collect(),
-            path: hex::encode(path.to_bytes()),
-            account_atoms: account_atoms
-                .unwrap_or_default()
-                .iter()
-                .map(|(_, atom)| stored(atom))
-                .collect(),
+            block_atoms: proof.block.iter().map(stored).collect(),
+            path: hex::encode(proof.path.to_bytes()),
+            account_atoms: proof.account.iter().map(stored).collect(),
         })
     }
 
@@ -115,68 +96,27 @@ impl AccountProof {
         if self.format != FORMAT {
             return Err(ProofProblem::Format(self.format.clone()));
         }
-        let address: Address = self
-            .account
-            .parse()
-            .map_err(|_| ProofProblem::Unreadable("account"))?;
-        let block = self.verified_block()?;
-        let path = hex::decode(&self.path)
-            .ok()
-            .ok_or(ProofProblem::Unreadable("path"))?;
-        let value = Proof::from_bytes(&path)
-            .and_then(|proof| proof.verify(block.accounts, address.as_bytes()))
-            .map_err(ProofProblem::Path)?;
-        let account = match value {
-            Some(value) => Some(self.verified_account(&value)?),
-            None if self.account_atoms.is_empty() => None,
-            None => {
-                let problem = "the path does not lead to an account";
-                return Err(ProofProblem::Account(problem.to_owned()));
-            }
+        let unreadable = ProofProblem::Unreadable;
+        let address: Address = self.account.parse().map_err(|_| unreadable("account"))?;
+        let block: AtomId = self.block.parse().map_err(|_| unreadable("block"))?;
+        let path = hex::decode(&self.path).map_err(|_| unreadable("path"))?;
+        let invalid_path = |error| ProofProblem::Invalid(AccountProofError::Path(error));
+        let proof = chain::AccountProof {
+            block: atoms(&self.block_atoms).ok_or(unreadable("block_atoms"))?,
+            path: Proof::from_bytes(&path).map_err(invalid_path)?,
+            account: atoms(&self.account_atoms).ok_or(unreadable("account_atoms"))?,
         };
+        let proven = proof.verify(block, &address);
+        let ProvenAccount { block, account } = proven.map_err(ProofProblem::Invalid)?;
         Ok(Proven {
             address,
             block,
             account,
         })
     }
-
-    fn verified_block(&self) -> Result<Block, ProofProblem> {
-        let id: AtomId = self
-            .block
-            .parse()
-            .map_err(|_| ProofProblem::Unreadable("block"))?;
-        let atoms = atoms(&self.block_atoms).ok_or(ProofProblem::Unreadable("block_atoms"))?;
-        let store: MemoryStore = atoms.iter().cloned().collect();
-        let block =
-            Block::read(&store, id).map_err(|error| ProofProblem::Block(error.to_string()))?;
-        if atoms_equal(&atoms, &block.to_atoms()) {
-            Ok(block)
-        } else {
-            Err(ProofProblem::Block("unneeded atoms".to_owned()))
-        }
-    }
-
-    fn verified_account(&self, value: &[u8]) -> Result<(AtomId, Account), ProofProblem> {
-        let wrong = |what: String| ProofProblem::Account(what);
-        let id = AtomId::from_slice(value)
-            .ok_or_else(|| wrong("the path does not end in an id".to_owned()))?;
-        let atoms = atoms(&self.account_atoms).ok_or(ProofProblem::Unreadable("account_atoms"))?;
-        let store: MemoryStore = atoms.iter().cloned().collect();
-        let account = Account::read(&store, id).map_err(|error| wrong(error.to_string()))?;
-        if atoms_equal(&atoms, &account.to_atoms().1) {
-            Ok((id, account))
-        } else {
-            Err(wrong("unneeded atoms".to_owned()))
-        }
-    }
 }
 
 fn atoms(texts: &[String]) -> Option<Vec<Atom>> {
     let atom = |text: &String| Atom::from_bytes(&hex::decode(text).ok()?).ok();
     texts.iter().map(atom).collect()
-}
-
-fn atoms_equal(atoms: &[Atom], record: &[(AtomId, Atom)]) -> bool {
-    atoms.iter().eq(record.iter().map(|(_, atom)| atom))
 }
