@@ -88,8 +88,10 @@ impl<T> ByteQueue<T> {
 
     /// Removes and returns an item that has waited too long for space.
     pub fn pop_expired(&mut self, now: Instant) -> Option<T> {
-        let waiting = self.waiting.pop_front_if(|(deadline, _)| *deadline <= now);
-        waiting.map(|(_, item)| item.item)
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return None;
+        }
+        self.waiting.pop_front().map(|(_, item)| item.item)
     }
 
     /// Drops all items that have waited too long for space; returns their number.

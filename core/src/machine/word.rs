@@ -415,9 +415,9 @@ fn add_bytes(a: &[u8], b: &[u8]) -> Vec<u8> {
     let digits = upwards(a, sign_byte(a)).zip(upwards(b, sign_byte(b)));
     // One digit more than the wider number has, so that the sum always fits.
     for (a, b) in digits.take(width + 1) {
-        let digit;
-        (digit, carry) = a.carrying_add(b, carry);
-        sum.push(digit);
+        let digit = u16::from(a) + u16::from(b) + u16::from(carry);
+        carry = digit > 0xff;
+        sum.push(digit.to_le_bytes()[0]);
     }
     // That digit stays only if the sum would change its sign without it.
     if let [.., next, last] = sum[..]

@@ -1,6 +1,7 @@
 //! Parse errors with source positions.
 
 use super::Snippet;
+use super::boundary::floor_char_boundary;
 use core::fmt;
 
 /// Kind of a parse error.
@@ -74,7 +75,7 @@ impl Position {
     /// it.
     #[must_use]
     pub fn at(source: &str, offset: usize) -> Self {
-        let offset = source.floor_char_boundary(offset);
+        let offset = floor_char_boundary(source, offset);
         let before = source.get(..offset).unwrap_or(source);
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         let newlines = before.bytes().filter(|&byte| byte == b'\n').count();

@@ -36,6 +36,7 @@
 //! The `Display` implementation of [`Expr`](crate::expr::Expr) documents how expressions print. The
 //! output of `{:#}` parses as the same expression, with two documented exceptions.
 
+mod boundary;
 mod error;
 mod number;
 mod parse;

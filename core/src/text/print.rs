@@ -1,5 +1,6 @@
 //! Printing of expressions.
 
+use super::boundary::floor_char_boundary;
 use super::visible::{is_visible, text, write_escaped, write_hex};
 use super::{Escaped, number, token};
 use crate::expr::{Bytes, Expr, Symbol, Visit, error_parts, is_minimal, signed};
@@ -150,7 +151,7 @@ struct Limited {
 impl Write for Limited {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = self.max_bytes - self.text.len();
-        let fits = text.get(..text.floor_char_boundary(room));
+        let fits = text.get(..floor_char_boundary(text, room));
         self.text.push_str(fits.unwrap_or_default());
         if text.len() > room {
             return Err(fmt::Error);

@@ -1,6 +1,7 @@
 //! Source line with a caret under a position.
 
 use super::Position;
+use super::boundary::floor_char_boundary;
 use super::visible::is_visible;
 use alloc::string::String;
 use core::fmt;
@@ -38,7 +39,7 @@ impl<'s> Snippet<'s> {
 
     /// Returns the parts of the line before the position and from it on.
     fn line(&self) -> (&'s str, &'s str) {
-        let offset = self.source.floor_char_boundary(self.at.offset);
+        let offset = floor_char_boundary(self.source, self.at.offset);
         let (before, behind) = self.source.split_at(offset);
         let start = before.rfind('\n').map_or(0, |end| end + 1);
         let end = behind.find('\n').unwrap_or(behind.len());
