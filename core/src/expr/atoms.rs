@@ -4,9 +4,9 @@
 //! for each item, whose data is the item's id; the empty list is the atom [`Atom::empty_list`]. The
 //! id of an expression is the id of its first atom.
 
+use super::address_map::AddressMap;
 use super::{Expr, List};
 use crate::atom::{Atom, AtomId, AtomKind, AtomSink, atom_id};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::slice;
@@ -29,14 +29,14 @@ fn fold<F: Fold>(root: &Expr, folder: &mut F) -> Result<F::Value, F::Error> {
     let mut open: Vec<(&List, slice::Iter<'_, Expr>)> = Vec::new();
     let mut starts: Vec<usize> = Vec::new();
     let mut values: Vec<F::Value> = Vec::new();
-    let mut known: BTreeMap<usize, F::Value> = BTreeMap::new();
+    let mut known = Known::default();
     let mut current = root;
     loop {
         let mut value = match current {
             Expr::Symbol(_) => folder.leaf(AtomKind::Symbol, current)?,
             Expr::Bytes(_) => folder.leaf(AtomKind::Bytes, current)?,
-            Expr::List(list) => match shared_key::<F>(list).and_then(|key| known.get(&key)) {
-                Some(value) => *value,
+            Expr::List(list) => match shared_key::<F>(list).and_then(|key| known.get(key)) {
+                Some(value) => value,
                 None => {
                     open.push((list, list.iter()));
                     starts.push(values.len());
@@ -64,6 +64,33 @@ fn fold<F: Fold>(root: &Expr, folder: &mut F) -> Result<F::Value, F::Error> {
     }
 }
 
+/// Values of lists that are shared in memory, by their keys.
+struct Known<V> {
+    indices: AddressMap,
+    values: Vec<V>,
+}
+
+impl<V> Default for Known<V> {
+    fn default() -> Self {
+        Self {
+            indices: AddressMap::new(),
+            values: Vec::new(),
+        }
+    }
+}
+
+impl<V: Copy> Known<V> {
+    fn get(&self, key: usize) -> Option<V> {
+        let index = self.indices.get(&(key, 0))?;
+        self.values.get(*index).copied()
+    }
+
+    fn insert(&mut self, key: usize, value: V) {
+        self.indices.insert((key, 0), self.values.len());
+        self.values.push(value);
+    }
+}
+
 fn next_item<'e>(open: &mut [(&List, slice::Iter<'e, Expr>)]) -> Option<&'e Expr> {
     open.last_mut().and_then(|(_, items)| items.next())
 }
@@ -78,7 +105,7 @@ fn close<F: Fold>(
     open: &mut Vec<(&List, slice::Iter<'_, Expr>)>,
     starts: &mut Vec<usize>,
     values: &mut Vec<F::Value>,
-    known: &mut BTreeMap<usize, F::Value>,
+    known: &mut Known<F::Value>,
 ) -> Result<F::Value, F::Error> {
     let start = starts.pop().unwrap_or_default();
     let value = folder.list(values.get(start..).unwrap_or_default())?;

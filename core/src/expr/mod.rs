@@ -9,6 +9,7 @@
 //!   [`Expr::write_atoms`] visit such a list once. Operations whose cost is inherently that of the
 //!   written-out expression ([`Expr::visit`], [`Expr::to_atoms`], printing) document it.
 
+mod address_map;
 mod atoms;
 mod bytes;
 mod decode;
@@ -23,8 +24,9 @@ pub use decode::ExprError;
 pub use list::List;
 pub use visit::{Builder, Visit, Visits};
 
+pub(crate) use address_map::AddressMap;
+
 use crate::arc::Arc;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::borrow::Borrow;
 use core::fmt;
@@ -268,7 +270,7 @@ impl PartialEq for Expr {
         let mut pending = Vec::new();
         // Pairs of shared lists that have been compared or are in the work list. A difference ends
         // the comparison, so a pair is never compared twice.
-        let mut seen = BTreeSet::new();
+        let mut seen = AddressMap::new();
         let mut pair = Some((self, other));
         while let Some((left, right)) = pair {
             match (left, right) {
@@ -277,7 +279,7 @@ impl PartialEq for Expr {
                 (Self::List(a), Self::List(b)) if a.is_same(b) => {}
                 (Self::List(a), Self::List(b)) if a.len() == b.len() => {
                     let pair = a.shared_key().zip(b.shared_key());
-                    if pair.is_none_or(|pair| seen.insert(pair)) {
+                    if pair.is_none_or(|pair| seen.insert(pair, 0).is_none()) {
                         pending.extend(a.iter().zip(b.iter()));
                     }
                 }

@@ -16,57 +16,35 @@ use crate::expr::{Expr, List};
 use alloc::vec;
 use alloc::vec::Vec;
 
+/// Position in the compiled list: index in [`Sites::places`], or 0 if positions are not recorded.
+type Site = usize;
+
 /// Recorder of the source positions of operations.
-pub(super) trait Sites {
-    /// Position in the compiled list.
-    type Site: Copy;
-
-    /// Returns the position of the whole list.
-    fn root(&mut self) -> Self::Site;
-
-    /// Returns the position of the item of `parent` with this index.
-    fn item(&mut self, parent: Self::Site, index: usize) -> Self::Site;
-
-    /// Records that the next operation comes from this position.
-    fn emitted(&mut self, site: Self::Site);
-}
-
-/// Recorder that discards all positions.
-pub(super) struct NoSites;
-
-impl Sites for NoSites {
-    type Site = ();
-
-    fn root(&mut self) {}
-
-    fn item(&mut self, (): (), _: usize) {}
-
-    fn emitted(&mut self, (): ()) {}
-}
-
-/// Recorder that keeps the position of every operation.
 #[derive(Default)]
-struct AllSites {
+struct Sites {
+    /// Whether positions are recorded. One type of recorder keeps the code of the compiler small.
+    is_on: bool,
     /// Parent and index of each position; the first one is the whole list.
-    places: Vec<(usize, usize)>,
-    emitted: Vec<usize>,
+    places: Vec<(Site, usize)>,
+    emitted: Vec<Site>,
 }
 
-impl Sites for AllSites {
-    type Site = usize;
-
-    fn root(&mut self) -> usize {
-        self.places.push((0, 0));
-        0
-    }
-
-    fn item(&mut self, parent: usize, index: usize) -> usize {
+impl Sites {
+    /// Returns the position of the item of `parent` with this index; the first call returns that of
+    /// the whole list.
+    fn item(&mut self, parent: Site, index: usize) -> Site {
+        if !self.is_on {
+            return 0;
+        }
         self.places.push((parent, index));
         self.places.len() - 1
     }
 
-    fn emitted(&mut self, site: usize) {
-        self.emitted.push(site);
+    /// Records that the next operation comes from this position.
+    fn emitted(&mut self, site: Site) {
+        if self.is_on {
+            self.emitted.push(site);
+        }
     }
 }
 
@@ -74,7 +52,10 @@ impl Sites for AllSites {
 /// call the list of the call, for a stack program its body. Takes as long as compiling.
 pub(super) fn site(list: &List, kind: BlockKind, hosts: &HostNames, op: usize) -> Vec<usize> {
     let mut library = Library::new(hosts.clone());
-    let mut sites = AllSites::default();
+    let mut sites = Sites {
+        is_on: true,
+        ..Sites::default()
+    };
     let list = Expr::List(list.clone());
     let compiled = compile(&mut library, &list, kind, &mut sites, u64::MAX);
     let mut path = Vec::new();
@@ -105,18 +86,18 @@ impl Library {
             return Ok(span);
         }
         let (kind, list) = (*kind, Expr::List(list.clone()));
-        let span = compile(self, &list, kind, &mut NoSites, max_ops)?;
+        let span = compile(self, &list, kind, &mut Sites::default(), max_ops)?;
         self.note_code(block, span);
         Ok(span)
     }
 }
 
 /// Appends the code of a list to the library, at most `max_ops` operations and tokens.
-pub(super) fn compile<P: Sites>(
+fn compile(
     library: &mut Library,
     list: &Expr,
     kind: BlockKind,
-    sites: &mut P,
+    sites: &mut Sites,
     max_ops: u64,
 ) -> Result<Span, TooLong> {
     let start = library.ops.len();
@@ -154,17 +135,17 @@ pub(super) fn compile<P: Sites>(
 }
 
 /// Pending work of the compiler, next task last, with its source position.
-enum Task<'e, S> {
-    Eval(&'e Expr, S),
-    Emit(Op, S),
+enum Task<'e> {
+    Eval(&'e Expr, Site),
+    Emit(Op, Site),
     /// Sets the label with this number to the current position.
     Label(usize),
 }
 
-struct Compiler<'l, 'e, P: Sites> {
+struct Compiler<'l, 'e> {
     library: &'l mut Library,
-    sites: &'l mut P,
-    tasks: Vec<Task<'e, P::Site>>,
+    sites: &'l mut Sites,
+    tasks: Vec<Task<'e>>,
     labels: Vec<usize>,
     start: usize,
     height: usize,
@@ -173,9 +154,9 @@ struct Compiler<'l, 'e, P: Sites> {
     max_ops: u64,
 }
 
-impl<'e, P: Sites> Compiler<'_, 'e, P> {
+impl<'e> Compiler<'_, 'e> {
     fn block(&mut self, list: &'e Expr, kind: BlockKind) {
-        let root = self.sites.root();
+        let root = self.sites.item(0, 0);
         self.tasks.push(Task::Emit(Op::Return, root));
         let items = list.as_list().unwrap_or_default();
         match (kind, Form::new(items)) {
@@ -226,7 +207,7 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
         (self.library.ops.len() - self.start) as u64 + self.tokens > self.max_ops
     }
 
-    fn emit(&mut self, op: Op, site: P::Site) {
+    fn emit(&mut self, op: Op, site: Site) {
         let (taken, given) = op.effect();
         self.max_height = self.max_height.max(self.height + given);
         self.height = (self.height + given).saturating_sub(taken);
@@ -239,7 +220,7 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
         self.library.constants.len() - 1
     }
 
-    fn constant(&mut self, value: Expr, site: P::Site) {
+    fn constant(&mut self, value: Expr, site: Site) {
         let index = self.add_constant(value);
         self.emit(Op::Constant(index), site);
     }
@@ -250,12 +231,12 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
     }
 
     /// Schedules `tasks` to run next, in this order, followed by the label `end`.
-    fn schedule(&mut self, tasks: Vec<Task<'e, P::Site>>, end: usize) {
+    fn schedule(&mut self, tasks: Vec<Task<'e>>, end: usize) {
         self.tasks.push(Task::Label(end));
         self.tasks.extend(tasks.into_iter().rev());
     }
 
-    fn list(&mut self, expr: &'e Expr, items: &'e List, site: P::Site) {
+    fn list(&mut self, expr: &'e Expr, items: &'e List, site: Site) {
         let Some((tail, args)) = items.split_last() else {
             return self.constant(expr.clone(), site);
         };
@@ -291,7 +272,7 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
         }
     }
 
-    fn plain(&mut self, expr: &'e Expr, items: &'e [Expr], site: P::Site) {
+    fn plain(&mut self, expr: &'e Expr, items: &'e [Expr], site: Site) {
         // A list of bytes evaluates to itself.
         if items.iter().all(|item| matches!(item, Expr::Bytes(_))) {
             return self.constant(expr.clone(), site);
@@ -303,7 +284,7 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
         }
     }
 
-    fn define(&mut self, args: &'e [Expr], site: P::Site) {
+    fn define(&mut self, args: &'e [Expr], site: Site) {
         let [.., value, name] = args else {
             return self.emit(Op::Error(ErrorKind::DefinitionShape), site);
         };
@@ -320,7 +301,7 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
         self.tasks.push(Task::Eval(value, value_site));
     }
 
-    fn follow(&mut self, args: &'e [Expr], site: P::Site) {
+    fn follow(&mut self, args: &'e [Expr], site: Site) {
         let id = match args {
             [Expr::Bytes(id)] => Some(Expr::Bytes(id.clone())),
             [Expr::Symbol(digits)] => hex(digits).map(Expr::bytes),
@@ -341,9 +322,9 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
     fn arguments(
         &mut self,
         args: &'e [Expr],
-        site: P::Site,
+        site: Site,
         check: impl Fn(usize) -> Op,
-    ) -> Vec<Task<'e, P::Site>> {
+    ) -> Vec<Task<'e>> {
         let mut tasks = Vec::with_capacity(2 * args.len() + 2);
         for (index, arg) in args.iter().enumerate() {
             let site = self.sites.item(site, index);
@@ -353,7 +334,7 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
         tasks
     }
 
-    fn function_call(&mut self, args: &'e [Expr], form: &List, site: P::Site) {
+    fn function_call(&mut self, args: &'e [Expr], form: &List, site: Site) {
         let block = self.library.block(form, BlockKind::Function);
         let called = self.library.blocks.get(block);
         let fault = called.and_then(|called| called.fault);
@@ -370,7 +351,7 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
         }
     }
 
-    fn host_call(&mut self, args: &'e [Expr], slot: usize, site: P::Site) {
+    fn host_call(&mut self, args: &'e [Expr], slot: usize, site: Site) {
         let (end, count) = (self.label(), args.len());
         let check = |count| Op::HostArgument { count, end };
         let mut tasks = self.arguments(args, site, check);
@@ -378,7 +359,7 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
         self.schedule(tasks, end);
     }
 
-    fn stack_call(&mut self, args: &'e [Expr], body: &'e Expr, site: P::Site, body_site: P::Site) {
+    fn stack_call(&mut self, args: &'e [Expr], body: &'e Expr, site: Site, body_site: Site) {
         let Some(body) = body.as_list() else {
             return self.emit(Op::Error(ErrorKind::StackBody), site);
         };
@@ -394,10 +375,10 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
     fn stack_body(
         &mut self,
         body: &'e [Expr],
-        site: P::Site,
+        site: Site,
         args: usize,
         end: usize,
-    ) -> Vec<Task<'e, P::Site>> {
+    ) -> Vec<Task<'e>> {
         let (mut tasks, mut tokens, mut count) = (vec![], vec![], args);
         for (index, item) in body.iter().enumerate() {
             let token = match item {
@@ -436,7 +417,7 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
         tasks
     }
 
-    fn tail(&mut self, args: &'e [Expr], slot: usize, site: P::Site) {
+    fn tail(&mut self, args: &'e [Expr], slot: usize, site: Site) {
         let (end, count) = (self.label(), args.len());
         let name = self.sites.item(site, count);
         let mut tasks = vec![Task::Emit(Op::OpenTail { slot, count, end }, name)];

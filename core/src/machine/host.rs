@@ -11,7 +11,7 @@ use super::special_form::RESERVED;
 use crate::arc::Arc;
 use crate::expr::{Expr, Symbol};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::fmt;
 
 /// Error of a host function.
@@ -190,15 +190,19 @@ pub(super) enum Answer {
     Error(BoxError),
 }
 
-/// Names of host functions, shared by all code that was compiled with them; `None` if there are
-/// none.
+/// Names of host functions in order, shared by all code that was compiled with them; `None` if
+/// there are none.
 #[derive(Clone, Default)]
-pub(super) struct HostNames(Option<Arc<BTreeSet<Symbol>>>);
+pub(super) struct HostNames(Option<Arc<[Symbol]>>);
 
 impl HostNames {
     #[inline]
     pub(super) fn contains(&self, name: &str) -> bool {
-        self.0.as_ref().is_some_and(|names| names.contains(name))
+        self.0.as_ref().is_some_and(|names| {
+            names
+                .binary_search_by(|known| known.as_str().cmp(name))
+                .is_ok()
+        })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Symbol> {
@@ -221,7 +225,8 @@ impl Eq for HostNames {}
 /// Functions of a host.
 #[derive(Default)]
 pub(super) struct Functions {
-    functions: BTreeMap<Symbol, HostFunction>,
+    /// In the order of their names.
+    functions: Vec<(Symbol, HostFunction)>,
     names: HostNames,
 }
 
@@ -230,19 +235,40 @@ impl Functions {
         if RESERVED.contains(&name) {
             return Err(BindError::Reserved);
         }
-        self.functions.insert(Symbol::new(name), function);
+        match self.find(name) {
+            Ok(index) => {
+                if let Some((_, bound)) = self.functions.get_mut(index) {
+                    *bound = function;
+                }
+            }
+            Err(index) => self.functions.insert(index, (Symbol::new(name), function)),
+        }
         self.refresh();
         Ok(())
     }
 
     pub(super) fn unbind(&mut self, name: &str) -> bool {
-        let was_bound = self.functions.remove(name).is_some();
-        self.refresh();
-        was_bound
+        let found = self.find(name);
+        if let Ok(index) = found {
+            drop(self.functions.remove(index));
+            self.refresh();
+        }
+        found.is_ok()
+    }
+
+    /// Returns the index of a function, or the one at which to insert it.
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.functions
+            .binary_search_by(|(known, _)| known.as_str().cmp(name))
     }
 
     fn refresh(&mut self) {
-        let names = || Arc::new(self.functions.keys().cloned().collect());
+        let names = || {
+            self.functions
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect()
+        };
         self.names = HostNames((!self.functions.is_empty()).then(names));
     }
 
@@ -252,8 +278,9 @@ impl Functions {
 
     /// Calls a function.
     pub(super) fn call(&mut self, name: &str, call: &mut HostCall<'_>) -> Result<Expr, HostFault> {
-        match self.functions.get_mut(name) {
-            Some(function) => function(call),
+        let found = self.find(name).ok();
+        match found.and_then(|index| self.functions.get_mut(index)) {
+            Some((_, function)) => function(call),
             None => Err(HostFault::error("not bound in this machine")),
         }
     }

@@ -15,8 +15,7 @@ use super::special_form::Form;
 use super::symbols::{Symbols, shrink};
 use super::weight::{Weight, weigh};
 use crate::atom::AtomId;
-use crate::expr::{Expr, List};
-use alloc::collections::BTreeMap;
+use crate::expr::{AddressMap, Expr, List};
 use alloc::vec::Vec;
 
 /// Size of code with dropped sources below which it is not worth discarding, in bytes.
@@ -34,14 +33,55 @@ pub(super) struct Library {
     pub(super) hosts: HostNames,
     /// Number of the current evaluation.
     pub(super) epoch: u64,
-    index: BTreeMap<(usize, BlockKind), usize>,
+    /// Blocks by the addresses of their lists and their kinds.
+    index: AddressMap,
     /// Blocks of special forms that were called by their value.
-    forms: BTreeMap<(AtomId, BlockKind), usize>,
+    forms: Forms,
     /// Start of the code of each compiled block, ascending.
     starts: Vec<(usize, usize)>,
     /// Bytes of everything, and the part of them that belongs to dropped sources.
     bytes: u64,
     ephemeral: u64,
+}
+
+/// Blocks of special forms by the ids of the forms.
+///
+/// A key is the start of an id, and the number of forms before it with the same start.
+#[derive(Default)]
+struct Forms {
+    index: AddressMap,
+    blocks: Vec<(AtomId, BlockKind, usize)>,
+}
+
+impl Forms {
+    /// Returns the block of a form, or the key at which to insert it.
+    fn get(&self, id: AtomId, kind: BlockKind) -> Result<usize, (usize, usize)> {
+        let [a, b, c, d, ..] = *id.as_bytes();
+        let start = u32::from_le_bytes([a, b, c, d]);
+        let mut key = (start as usize, 0);
+        while let Some(at) = self.index.get(&key) {
+            match self.blocks.get(*at) {
+                Some((known, of, block)) if (*known, *of) == (id, kind) => return Ok(*block),
+                _ => key.1 += 1,
+            }
+        }
+        Err(key)
+    }
+
+    fn insert(&mut self, key: (usize, usize), block: (AtomId, BlockKind, usize)) {
+        self.index.insert(key, self.blocks.len());
+        self.blocks.push(block);
+    }
+}
+
+/// Returns the key of a block in the index.
+fn key(list: &List, kind: BlockKind) -> (usize, usize) {
+    let kind = match kind {
+        BlockKind::List => 0,
+        BlockKind::Function => 1,
+        BlockKind::Stack(count) => count.saturating_add(2),
+    };
+    (list.as_ptr().addr(), kind)
 }
 
 impl Library {
@@ -54,8 +94,8 @@ impl Library {
             symbols: Symbols::default(),
             hosts,
             epoch: 0,
-            index: BTreeMap::new(),
-            forms: BTreeMap::new(),
+            index: AddressMap::new(),
+            forms: Forms::default(),
             starts: Vec::new(),
             bytes: 0,
             ephemeral: 0,
@@ -64,7 +104,7 @@ impl Library {
 
     /// Returns the block of a list; lists are identified by their address.
     pub(super) fn block(&mut self, list: &List, kind: BlockKind) -> usize {
-        let key = (list.as_ptr().addr(), kind);
+        let key = key(list, kind);
         if let Some(block) = self.index.get(&key) {
             return *block;
         }
@@ -156,7 +196,7 @@ impl Library {
         kind: BlockKind,
         max_bytes: u64,
     ) -> Result<(usize, Weight), TooLong> {
-        let known = self.index.get(&(list.as_ptr().addr(), kind)).copied();
+        let known = self.index.get(&key(list, kind)).copied();
         let same = known.and_then(|block| self.blocks.get(block)?.same);
         if let Some(block) = same {
             return Ok((block, self.weigh(block, max_bytes)?));
@@ -164,11 +204,11 @@ impl Library {
         // Checked before hashing: the form may be small in memory and huge when written out.
         weigh(list, max_bytes).ok_or(TooLong)?;
         let id = Expr::List(list.clone()).id();
-        let block = match self.forms.get(&(id, kind)) {
-            Some(block) => *block,
-            None => {
+        let block = match self.forms.get(id, kind) {
+            Ok(block) => block,
+            Err(key) => {
                 let block = known.unwrap_or_else(|| self.block(list, kind));
-                self.forms.insert((id, kind), block);
+                self.forms.insert(key, (id, kind, block));
                 block
             }
         };
@@ -203,10 +243,9 @@ impl Library {
         let Expr::List(list) = expr else {
             return;
         };
-        let key = (list.as_ptr().addr(), BlockKind::List);
         let block = self
             .index
-            .get(&key)
+            .get(&key(list, BlockKind::List))
             .and_then(|block| self.blocks.get(*block));
         if let Some(weight) = block.and_then(|block| block.weight) {
             let bytes = weight.bytes.saturating_add(weight.code_bytes());
@@ -238,8 +277,8 @@ impl Library {
         shrink(&mut self.programs, RETAINED_CAPACITY);
         shrink(&mut self.starts, RETAINED_CAPACITY);
         self.symbols = Symbols::default();
-        self.index = BTreeMap::new();
-        self.forms = BTreeMap::new();
+        self.index = AddressMap::new();
+        self.forms = Forms::default();
         (self.bytes, self.ephemeral) = (0, 0);
     }
 }

@@ -10,7 +10,6 @@ use super::opcode::Opcode;
 use super::word::Word;
 use crate::arc::Arc;
 use crate::expr::{Bytes, Expr};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -307,20 +306,25 @@ impl Code {
         if !self.ops.iter().any(|op| heap.contains(op)) {
             return;
         }
-        let mut slots = BTreeMap::new();
+        // Few, so that a sorted list is fast enough, and is less code than a map.
+        let mut slots: Vec<(Word, u8)> = Vec::new();
         for literal in &mut self.literals {
             if literal.outside_bytes() > 0 {
                 continue;
             }
             let free = (slots.len() < MAX_SLOTS).then_some(slots.len() + 1);
             let free = free.and_then(|slot| u8::try_from(slot).ok());
-            let Some(slot) = slots.get(literal).copied().or(free) else {
+            let found = slots.binary_search_by(|(key, _)| key.cmp(literal));
+            let known = found.ok().and_then(|at| slots.get(at));
+            let Some(slot) = known.map(|(_, slot)| *slot).or(free) else {
                 continue;
             };
             *literal = core::mem::replace(literal, Word::EMPTY).with_slot(slot);
-            slots.insert(literal.clone(), slot);
+            if let Err(at) = found {
+                slots.insert(at, (literal.clone(), slot));
+            }
         }
-        self.keys = slots.into_keys().collect();
+        self.keys = slots.into_iter().map(|(key, _)| key).collect();
         let residues = self.keys.iter().map(|key| 1 << key.residue());
         self.residues = residues.fold(0, |all, bit: u64| all | bit);
     }

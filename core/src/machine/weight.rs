@@ -3,8 +3,8 @@
 //! The constants are upper bounds for every target. Sizes of types on the current target are not
 //! used.
 
-use crate::expr::{Expr, Symbol};
-use alloc::collections::BTreeSet;
+use crate::expr::{AddressMap, Expr, Symbol};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// Size of a list item and of a value on the evaluator's stack, in bytes.
@@ -45,7 +45,7 @@ impl Weight {
 /// Computes the weight of a list; `None` if the list or its code exceeds `max_bytes`.
 pub(super) fn weigh(list: &[Expr], max_bytes: u64) -> Option<Weight> {
     let mut weight = Weight::default();
-    let mut names = BTreeSet::new();
+    let mut names: BTreeMap<Symbol, usize> = BTreeMap::new();
     let mut pending = Vec::from([list]);
     while let Some(list) = pending.pop() {
         let items = list.len() as u64;
@@ -63,7 +63,10 @@ pub(super) fn weigh(list: &[Expr], max_bytes: u64) -> Option<Weight> {
                 Expr::Bytes(_) => {}
                 Expr::Symbol(symbol) => {
                     is_data = false;
-                    weight.names += u64::from(names.insert(symbol.as_str()));
+                    if !names.contains_key(symbol) {
+                        names.insert(symbol.clone(), 0);
+                        weight.names += 1;
+                    }
                     weight.bytes = weight.bytes.saturating_add(symbol_bytes(symbol));
                 }
                 Expr::List(inner) => {
@@ -89,7 +92,7 @@ fn symbol_bytes(symbol: &Symbol) -> u64 {
 /// and a symbol counts each time it occurs.
 #[derive(Default)]
 pub(super) struct Scale {
-    seen: BTreeSet<usize>,
+    seen: AddressMap,
     bytes: u64,
 }
 
@@ -109,14 +112,14 @@ impl Scale {
             while let Some(expr) = pending.pop() {
                 match expr {
                     Expr::List(items) if !items.is_empty() => {
-                        if self.seen.insert(items.as_ptr().addr()) {
+                        if self.seen.insert((items.as_ptr().addr(), 0), 0).is_none() {
                             let items_bytes = EXPR_BYTES.saturating_mul(items.len() as u64);
                             self.count(SHARED_BYTES.saturating_add(items_bytes));
                             pending.extend(items.iter());
                         }
                     }
                     Expr::Bytes(value) if value.len() > INLINE_BYTES => {
-                        if self.seen.insert(value.as_ptr().addr()) {
+                        if self.seen.insert((value.as_ptr().addr(), 0), 0).is_none() {
                             self.count(SHARED_BYTES + value.len() as u64);
                         }
                     }

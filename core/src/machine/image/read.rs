@@ -20,7 +20,6 @@ use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::expr::{Bytes, Expr, List, Symbol};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -481,12 +480,10 @@ impl<'b> Reader<'b> {
             };
             symbols.restore_hidden(number, slot);
         }
-        let mut made = BTreeMap::new();
         for _ in 0..self.count(u64::MAX)? {
             let number = symbols.number(&self.symbol()?);
-            made.insert(number, (self.option()?, self.slot_callee(blocks)?));
-        }
-        for (number, (value, callee)) in made {
+            let value = self.option()?;
+            let callee = self.slot_callee(blocks)?;
             symbols.restore_made(number, value, callee);
         }
         for _ in 0..self.count(u64::MAX)? {

@@ -14,7 +14,7 @@ use super::super::weight::INLINE_BYTES;
 use super::super::word::Word;
 use super::super::{Env, Opcode};
 use super::{MAGIC, tag};
-use crate::expr::{Bytes, Expr, List, Symbol};
+use crate::expr::{AddressMap, Bytes, Expr, List, Symbol};
 use alloc::collections::BTreeMap;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
@@ -58,7 +58,7 @@ impl Suspended {
             writer.evaluator(evaluator);
         }
         let mut out = Vec::from(MAGIC);
-        number(&mut out, writer.nodes.len);
+        number(&mut out, writer.nodes.len as u64);
         out.extend_from_slice(&writer.nodes.out);
         out.extend_from_slice(&writer.out);
         out
@@ -82,30 +82,30 @@ fn bytes(out: &mut Vec<u8>, value: &[u8]) {
 #[derive(Default)]
 struct Nodes {
     out: Vec<u8>,
-    len: u64,
-    symbols: BTreeMap<Symbol, u64>,
-    short: BTreeMap<Bytes, u64>,
+    len: usize,
+    symbols: BTreeMap<Symbol, usize>,
+    short: BTreeMap<Bytes, usize>,
     /// Lists and long bytes, by their address.
-    shared: BTreeMap<usize, u64>,
+    shared: AddressMap,
     /// Byte strings that are kept alive so that their addresses stay unique.
     kept: Vec<Expr>,
 }
 
 impl Nodes {
-    fn known(&self, expr: &Expr) -> Option<u64> {
+    fn known(&self, expr: &Expr) -> Option<usize> {
         match expr {
             Expr::Symbol(symbol) => self.symbols.get(symbol),
             Expr::Bytes(value) if value.len() > INLINE_BYTES => {
-                self.shared.get(&value.as_ptr().addr())
+                self.shared.get(&(value.as_ptr().addr(), 0))
             }
             Expr::Bytes(value) => self.short.get(value),
-            Expr::List(list) => self.shared.get(&address(list)),
+            Expr::List(list) => self.shared.get(&(address(list), 0)),
         }
         .copied()
     }
 
     /// Returns the index of an expression's node; writes the node if it is new.
-    fn node(&mut self, root: &Expr) -> u64 {
+    fn node(&mut self, root: &Expr) -> usize {
         // A list is written at its second visit, after its items.
         let mut pending = Vec::from([(root, false)]);
         while let Some((expr, is_ready)) = pending.pop() {
@@ -120,11 +120,13 @@ impl Nodes {
                 }
                 Expr::List(list) => {
                     let items = list.iter().map(|item| self.known(item).unwrap_or_default());
-                    let items: Vec<u64> = items.collect();
+                    let items: Vec<usize> = items.collect();
                     number(&mut self.out, tag::LIST);
                     number(&mut self.out, items.len() as u64);
-                    items.iter().for_each(|item| number(&mut self.out, *item));
-                    self.shared.insert(address(list), self.len);
+                    for item in items {
+                        number(&mut self.out, item as u64);
+                    }
+                    self.shared.insert((address(list), 0), self.len);
                 }
                 Expr::Symbol(symbol) => {
                     number(&mut self.out, tag::SYMBOL);
@@ -135,7 +137,7 @@ impl Nodes {
                     number(&mut self.out, tag::BYTES);
                     bytes(&mut self.out, value);
                     if value.len() > INLINE_BYTES {
-                        self.shared.insert(value.as_ptr().addr(), self.len);
+                        self.shared.insert((value.as_ptr().addr(), 0), self.len);
                     } else {
                         self.short.insert(value.clone(), self.len);
                     }
@@ -161,7 +163,7 @@ struct Writer {
     out: Vec<u8>,
     nodes: Nodes,
     /// Number of each block in the image.
-    blocks: BTreeMap<usize, u64>,
+    blocks: AddressMap,
 }
 
 impl Writer {
@@ -183,7 +185,7 @@ impl Writer {
 
     fn expr(&mut self, expr: &Expr) {
         let node = self.nodes.node(expr);
-        self.number(node);
+        self.count(node);
     }
 
     fn exprs<'e>(&mut self, exprs: impl ExactSizeIterator<Item = &'e Expr>) {
@@ -413,11 +415,11 @@ impl Writer {
         blocks.sort_unstable();
         blocks.dedup();
         self.count(blocks.len());
-        for (index, number) in blocks.into_iter().zip(0..) {
+        for (number, index) in blocks.into_iter().enumerate() {
             let Some(block) = library.blocks.get(index) else {
                 continue;
             };
-            self.blocks.insert(index, number);
+            self.blocks.insert((index, 0), number);
             self.expr(&Expr::List(block.list.clone()));
             match block.kind {
                 BlockKind::List => self.number(0),
@@ -434,8 +436,8 @@ impl Writer {
     }
 
     fn block(&mut self, block: usize) {
-        let number = self.blocks.get(&block).copied();
-        self.number(number.unwrap_or_default());
+        let number = self.blocks.get(&(block, 0)).copied();
+        self.count(number.unwrap_or_default());
     }
 
     /// Writes a position in the code: a block and an operation in it. 0 is the end of all code.
