@@ -346,7 +346,7 @@ impl Peers {
     /// ourselves.
     pub(super) fn is_near(&self, key: &PublicKey) -> bool {
         let me = self.table.own_key().as_bytes();
-        let near = self.table.closest_where::<NEAR_PEERS>(me, |_| true);
+        let near = self.table.nearest::<NEAR_PEERS>(me, |_| true);
         near.iter().any(|entry| entry.key() == key)
     }
 
@@ -458,15 +458,15 @@ impl Peers {
         keep: impl Fn(&Entry<Standing>) -> bool,
     ) -> heapless::Vec<&Entry<Standing>, N> {
         if self.silent == 0 {
-            return self.table.closest_where(target, keep);
+            return self.table.nearest(target, keep);
         }
         let mut nearest = self
             .table
-            .closest_where(target, |entry| !entry.value.is_silent && keep(entry));
+            .nearest(target, |entry| !entry.value.is_silent && keep(entry));
         if !nearest.is_full() {
             let silent: heapless::Vec<_, N> = self
                 .table
-                .closest_where(target, |entry| entry.value.is_silent && keep(entry));
+                .nearest(target, |entry| entry.value.is_silent && keep(entry));
             let room = N - nearest.len();
             // At most as many as there is room for.
             nearest.extend(silent.into_iter().take(room));
@@ -485,7 +485,7 @@ impl Peers {
         if self.silent == 0 {
             return None;
         }
-        let nearest: heapless::Vec<_, N> = self.table.closest_where(target, keep);
+        let nearest: heapless::Vec<_, N> = self.table.nearest(target, keep);
         let is_due = |key: &PublicKey| {
             let tried_at = self.by_key.get(key).and_then(|peer| peer.tried_at);
             tried_at.is_none_or(|at| now.since(at) >= SILENT_TRIAL_INTERVAL)

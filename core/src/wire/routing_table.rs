@@ -26,6 +26,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
+use core::ops::Deref;
 
 /// Number of buckets: one for each bit of a key.
 pub const BUCKETS: usize = KEY_BYTES * 8;
@@ -173,6 +174,18 @@ pub struct Entry<V> {
     address: SocketAddr,
     /// Value of the owner of the table.
     pub value: V,
+}
+
+/// Peers that are closest to a target, closest first; at most `N`.
+#[derive(Clone, Debug)]
+pub struct Closest<'t, V, const N: usize>(heapless::Vec<&'t Entry<V>, N>);
+
+impl<'t, V, const N: usize> Deref for Closest<'t, V, N> {
+    type Target = [&'t Entry<V>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl<V> Entry<V> {
@@ -480,7 +493,7 @@ impl<V> PeerTable<V> {
     /// ```
     #[must_use]
     pub fn closest(&self, target: &[u8; KEY_BYTES]) -> Option<&Entry<V>> {
-        self.closest_where::<1>(target, |_| true).first().copied()
+        self.nearest::<1>(target, |_| true).first().copied()
     }
 
     /// Returns the `N` peers that are closest to `target` among those for which `keep` returns
@@ -503,6 +516,15 @@ impl<V> PeerTable<V> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn closest_where<const N: usize>(
+        &self,
+        target: &[u8; KEY_BYTES],
+        keep: impl Fn(&Entry<V>) -> bool,
+    ) -> Closest<'_, V, N> {
+        Closest(self.nearest(target, keep))
+    }
+
+    /// Does the same as [`PeerTable::closest_where`], and returns the list itself.
+    pub(crate) fn nearest<const N: usize>(
         &self,
         target: &[u8; KEY_BYTES],
         keep: impl Fn(&Entry<V>) -> bool,
