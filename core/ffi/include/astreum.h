@@ -1663,6 +1663,11 @@ AstreumStatus astreum_suspension_fail(struct AstreumSuspension *suspension,
                                       size_t message_len);
 
 /*
+ Frees a suspension, which ends the evaluation. Null is ignored.
+ */
+AstreumStatus astreum_suspension_free(struct AstreumSuspension *suspension);
+
+/*
  Serializes a suspension together with the environment in which it was started. The positions of
  earlier errors and the source are not included. The caller frees the buffer, and keeps both
  handles.
@@ -1683,11 +1688,6 @@ AstreumStatus astreum_machine_restore(const struct AstreumMachine *machine,
                                       size_t len,
                                       struct AstreumSuspension **suspension,
                                       struct AstreumEnv **env);
-
-/*
- Frees a suspension, which ends the evaluation. Null is ignored.
- */
-AstreumStatus astreum_suspension_free(struct AstreumSuspension *suspension);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -44,6 +44,8 @@ mod memory;
 mod outcome;
 #[cfg(feature = "playground")]
 mod playground;
+#[cfg(feature = "serialize")]
+mod serialize;
 mod store;
 mod suspension;
 mod text;
@@ -60,6 +62,8 @@ pub use limits::*;
 pub use machine::*;
 pub use memory::{ASTREUM_ID_BYTES, ASTREUM_UNLIMITED, AstreumSlice};
 pub use outcome::*;
+#[cfg(feature = "serialize")]
+pub use serialize::*;
 pub use store::*;
 pub use suspension::*;
 pub use text::*;

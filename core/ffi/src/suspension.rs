@@ -1,17 +1,14 @@
 //! Suspended evaluations.
 
-use crate::buffer::{AstreumBuffer, buffer};
-use crate::env::AstreumEnv;
 use crate::error::{AstreumStatus, Result, guard};
 use crate::handle::{self, Kind};
 use crate::host::HostFailure;
-use crate::machine::AstreumMachine;
-use crate::memory::{AstreumSlice, Out, items, text, write_sized};
+use crate::memory::{AstreumSlice, Out, text, write_sized};
 use crate::outcome::AstreumOutcomeInfo;
 use crate::text::Source;
 use crate::value::AstreumValue;
 use alloc::boxed::Box;
-use astreum_core::machine::{RestoreError, Suspended};
+use astreum_core::machine::Suspended;
 
 /// Suspended evaluation. It can be resumed by another thread, by another machine with the same host
 /// functions, and after serialization. Used by one call at a time. To end the evaluation, free it.
@@ -158,66 +155,6 @@ pub unsafe extern "C" fn astreum_suspension_fail(
 fn waits_for_function(suspension: &Suspension) -> Result {
     let call = suspension.suspended.host_call();
     call.map(|_| ()).ok_or(AstreumStatus::NotFound)
-}
-
-/// Serializes a suspension together with the environment in which it was started. The positions of
-/// earlier errors and the source are not included. The caller frees the buffer, and keeps both
-/// handles.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn astreum_suspension_serialize(
-    suspension: *const AstreumSuspension,
-    env: *const AstreumEnv,
-    bytes: *mut *mut AstreumBuffer,
-) -> AstreumStatus {
-    guard(|| {
-        // SAFETY: the contract of the crate.
-        let (out, suspension, env) = unsafe {
-            (
-                Out::handle(bytes)?,
-                handle::lock(suspension)?,
-                handle::lock(env)?,
-            )
-        };
-        out.set(buffer(suspension.suspended.to_bytes(&env)));
-        Ok(())
-    })
-}
-
-/// Restores a suspension and its environment from bytes, to resume it in this machine. Any bytes are
-/// safe, but charge, steps and values are only as trustworthy as their source.
-///
-/// Returns `ASTREUM_STATUS_MALFORMED`, `ASTREUM_STATUS_HIGHER_LIMITS` or
-/// `ASTREUM_STATUS_OTHER_HOST_FUNCTIONS`. The caller frees both.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn astreum_machine_restore(
-    machine: *const AstreumMachine,
-    data: *const u8,
-    len: usize,
-    suspension: *mut *mut AstreumSuspension,
-    env: *mut *mut AstreumEnv,
-) -> AstreumStatus {
-    guard(|| {
-        // SAFETY: the contract of the crate.
-        let (suspension, env, machine, bytes) = unsafe {
-            (
-                Out::handle(suspension)?,
-                Out::handle(env)?,
-                handle::lock(machine)?,
-                items(data, len)?,
-            )
-        };
-        let restored = machine.restore(bytes).map_err(|error| match error {
-            RestoreError::Limits => AstreumStatus::HigherLimits,
-            RestoreError::HostFunctions => AstreumStatus::OtherHostFunctions,
-            _ => AstreumStatus::Malformed,
-        })?;
-        suspension.set(handle::create(Suspension {
-            suspended: restored.0,
-            source: None,
-        }));
-        env.set(handle::create(restored.1));
-        Ok(())
-    })
 }
 
 /// Frees a suspension, which ends the evaluation. Null is ignored.

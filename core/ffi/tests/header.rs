@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules with exported items, in the order of the header.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 14] = [
     "version",
     "error",
     "memory",
@@ -22,6 +22,7 @@ const MODULES: [&str; 13] = [
     "store",
     "outcome",
     "suspension",
+    "serialize",
 ];
 
 fn root() -> PathBuf {
