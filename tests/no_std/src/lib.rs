@@ -8,6 +8,7 @@
 extern crate alloc;
 
 mod accounting;
+mod check;
 #[path = "../../src/conform/portable/mod.rs"]
 mod conform;
 mod conformance;

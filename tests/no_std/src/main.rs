@@ -7,63 +7,27 @@
 
 extern crate alloc;
 
+mod heap;
+
 use alloc::vec::Vec;
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::crypto::SecretKey;
 use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Machine};
 use astreum_core::wire::message::{Body, Envelope, Message, Topic};
-use core::alloc::{GlobalAlloc, Layout};
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicUsize, Ordering};
 use cortex_m_rt::entry;
 use cortex_m_semihosting::debug::{self, EXIT_FAILURE, EXIT_SUCCESS};
 use cortex_m_semihosting::hprintln;
-use embedded_alloc::LlffHeap;
+use heap::{BoardHeap, PSRAM_BYTES, PSRAM_START, Region};
 
 #[global_allocator]
-static HEAP: Heap = Heap {
-    free: LlffHeap::empty(),
-    live_bytes: AtomicUsize::new(0),
-    peak_bytes: AtomicUsize::new(0),
-};
-
-/// Allocator that records how much of it was in use.
-struct Heap {
-    free: LlffHeap,
-    live_bytes: AtomicUsize,
-    peak_bytes: AtomicUsize,
-}
-
-// SAFETY: every call goes to the inner allocator unchanged.
-unsafe impl GlobalAlloc for Heap {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is the same.
-        let block = unsafe { self.free.alloc(layout) };
-        if !block.is_null() {
-            let bytes = layout.size();
-            let before = self.live_bytes.fetch_add(bytes, Ordering::Relaxed);
-            self.peak_bytes.fetch_max(before + bytes, Ordering::Relaxed);
-        }
-        block
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is the same.
-        unsafe { self.free.dealloc(block, layout) };
-        self.live_bytes.fetch_sub(layout.size(), Ordering::Relaxed);
-    }
-}
-
-/// PSRAM of the board.
-const HEAP_START: usize = 0x2100_0000;
-const HEAP_BYTES: usize = 16 << 20;
+static HEAP: BoardHeap<1> = BoardHeap::new([Region::new(PSRAM_START, PSRAM_BYTES)]);
 
 #[entry]
 fn main() -> ! {
-    // SAFETY: the region is RAM of this board that neither the linker script nor any other code
-    // uses, and this runs once, before the first allocation.
-    unsafe { HEAP.free.init(HEAP_START, HEAP_BYTES) };
+    // SAFETY: nothing else uses the region, and this runs once, before the first allocation.
+    unsafe { HEAP.init() };
     program();
     counts();
     conformance();
@@ -110,8 +74,8 @@ fn follower() {
     for report in astreum_no_std::follow() {
         hprintln!("follower: {}", report);
     }
-    let peak = HEAP.peak_bytes.load(Ordering::Relaxed);
-    hprintln!("peak heap: {} of {} KiB", peak >> 10, HEAP_BYTES >> 10);
+    let peak = HEAP.peak_bytes();
+    hprintln!("peak heap: {} of {} KiB", peak >> 10, PSRAM_BYTES >> 10);
 }
 
 /// Checks that the id of an expression's atoms equals the one that a host computed.
