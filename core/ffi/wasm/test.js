@@ -8,17 +8,17 @@ import {
     Astreum, AstreumError, AstreumSymbol, errorValue, integer, symbol, text, toInteger,
 } from "./astreum.js";
 
-const CASES = 60;
+const CASES = { default: 60, eval_limits: 173, low_eval_limits: 101 };
 // By default the module beside the wrapper.
 const path = process.env.ASTREUM_WASM;
 const astreum = await Astreum.load(path && readFileSync(path));
 const unhex = (digits) => Uint8Array.from(Buffer.from(digits, "hex"));
 const hex = (bytes) => Buffer.from(bytes).toString("hex");
 
-function cases(op) {
-    const file = new URL(`../../../tests/vectors/${op}.jsonl`, import.meta.url);
+function cases(name) {
+    const file = new URL(`../../../tests/vectors/${name}.jsonl`, import.meta.url);
     const lines = readFileSync(file, "utf8").trimEnd().split("\n");
-    assert.equal(lines.length, CASES);
+    assert.equal(lines.length, CASES[name] ?? CASES.default);
     return lines.map((line) => JSON.parse(line));
 }
 
@@ -32,8 +32,11 @@ function toJson(value) {
     return Array.isArray(value) ? { list: value.map(toJson) } : { bytes: hex(value) };
 }
 
-function machineFor(input, limits) {
+function machineFor(input) {
     const limit = input.limit === null ? undefined : Math.max(0, input.limit);
+    const camelCase = (name) => name.replace(/_[a-z]/g, (pair) => pair[1].toUpperCase());
+    const limits = Object.fromEntries(
+        Object.entries(input.limits ?? {}).map(([name, value]) => [camelCase(name), value]));
     const machine = astreum.machine({ meterLimit: limit, limits });
     (input.atoms ?? []).forEach((atom) => machine.putAtom(unhex(atom)));
     return machine;
@@ -53,21 +56,38 @@ function checkCases(op, answer) {
     }
 }
 
-test("eval cases", () => checkCases("eval", (input) => {
+// A result; with limits also its steps and how it ended.
+function toResult(input, outcome) {
+    const result = { expr: toJson(outcome.value), used: Number(outcome.used) };
+    if (!input.limits) return result;
+    const { kind, limit: max, used } = outcome.limit ?? {};
+    const snakeCase = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    result.steps = Number(outcome.steps);
+    result.outcome = outcome.limit
+        ? { limit: snakeCase(kind), max: Number(max), used: Number(used) } : outcome.kind;
+    return result;
+}
+
+function evaluate(input) {
     const bindings = Object.entries(input.env).map(([name, json]) => [name, fromJson(json)]);
     const [machine, env] = [machineFor(input), astreum.env(Object.fromEntries(bindings))];
     const outcome = machine.eval(input.source, env);
     machine.free();
     env.free();
-    return { expr: toJson(outcome.value), used: Number(outcome.used) };
-}));
+    return toResult(input, outcome);
+}
 
-test("low_eval cases", () => checkCases("low_eval", (input) => {
+function run(input) {
     const machine = machineFor(input);
     const outcome = machine.run(input.code.map(unhex));
     machine.free();
-    return { expr: toJson(outcome.value), used: Number(outcome.used) };
-}));
+    return toResult(input, outcome);
+}
+
+test("eval cases", () => checkCases("eval", evaluate));
+test("eval cases under low limits", () => checkCases("eval_limits", evaluate));
+test("low_eval cases", () => checkCases("low_eval", run));
+test("low_eval cases under low limits", () => checkCases("low_eval_limits", run));
 
 test("tokenize cases", () => checkCases("tokenize", ({ source }) => {
     const bytes = text(source);

@@ -4,7 +4,8 @@ import json
 import unittest
 from pathlib import Path
 
-from astreum import Atom, AtomKind, Env, Expr, Machine, Trie, bytes_list_to_atoms
+from astreum import Atom, AtomKind, Env, Expr, LimitExceeded, Limits, Machine, Trie
+from astreum import bytes_list_to_atoms
 from astreum import parse, tokenize
 from support import HERE, ScratchCase
 
@@ -32,14 +33,23 @@ def from_json(value):
 
 def machine(given):
     limit = given.get("limit")
-    made = Machine(meter_limit=None if limit is None else max(limit, 0))
+    limits = Limits(**given["limits"]) if "limits" in given else None
+    made = Machine(limits=limits, meter_limit=None if limit is None else max(limit, 0))
     for atom in given.get("atoms", []):
         made.put_atom(Atom.from_bytes(HEX(atom)))
     return made
 
 
-def result(evaluation):
-    return {"expr": to_json(evaluation.value), "used": evaluation.used}
+def result(given, evaluation):
+    found = {"expr": to_json(evaluation.value), "used": evaluation.used}
+    if "limits" in given:
+        found["steps"] = evaluation.steps
+        match evaluation.outcome:
+            case LimitExceeded(kind, limit, used):
+                found["outcome"] = {"limit": kind, "max": limit, "used": used}
+            case _:
+                found["outcome"] = "finished"
+    return found
 
 
 class Store:
@@ -55,9 +65,11 @@ class Cases(ScratchCase):
         super().setUp()
         self.node = self.make_node()
 
-    def check(self, op, answer):
-        lines = Path(VECTORS / f"{op}.jsonl").read_text(encoding="utf-8").splitlines()
-        self.assertEqual(len(lines), 60)
+    def check(self, op, answer, suffix="", count=60):
+        path = VECTORS / f"{op}{suffix}.jsonl"
+        # Not `splitlines`, which also splits at separators within the strings.
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        self.assertEqual(len(lines), count)
         for line in lines:
             case = json.loads(line)
             with self.subTest(case["id"]):
@@ -82,18 +94,20 @@ class Cases(ScratchCase):
         def answer(given):
             env = Env({name: from_json(value) for name, value in given["env"].items()})
             try:
-                return result(machine(given).eval(given["source"], env))
+                return result(given, machine(given).eval(given["source"], env))
             except ValueError:
                 # A source that is not one expression: the node's entry has an error value.
                 return {"expr": to_json(self.node.script_eval(given["source"])), "used": 0}
 
         self.check("eval", answer)
+        self.check("eval", answer, "_limits", 173)
 
     def test_low_eval(self):
         def answer(given):
-            return result(machine(given).run([HEX(token) for token in given["code"]]))
+            return result(given, machine(given).run([HEX(token) for token in given["code"]]))
 
         self.check("low_eval", answer)
+        self.check("low_eval", answer, "_limits", 101)
 
     def test_atom(self):
         def answer(given):
