@@ -183,6 +183,7 @@ export interface Machine {
     run(tokens: Uint8Array[]): Outcome;
     /** Consumes the suspension. */
     resume(suspension: Suspension, env: Env, options?: EvalOptions): Outcome;
+    /** Needs the module `astreum-full.wasm`. */
     restore(bytes: Uint8Array): { suspension: Suspension; env: Env };
     free(): void;
 }
@@ -194,6 +195,7 @@ export interface Suspension {
     call(): { name: string; args: Value[] };
     answer(value: Input): void;
     fail(error: unknown): void;
+    /** Needs the module `astreum-full.wasm`. */
     toBytes(env: Env): Uint8Array;
     free(): void;
 }

@@ -731,9 +731,10 @@ class Machine {
         return outcome;
     }
 
-    /** Restores a suspension from bytes; returns it and its environment. */
+    /** Restores a suspension from bytes; returns it and its environment. Needs `astreum-full.wasm`. */
     restore(bytes) {
         const { astreum } = this;
+        requireBytes(astreum);
         return astreum.withBytes(bytes, (data, len) => {
             const [suspension, env] = [astreum.scratch, astreum.scratch + 4];
             astreum.check(
@@ -847,8 +848,9 @@ class Suspension {
                 this.astreum.abi.astreum_suspension_fail(this.pointer, code, data, len)));
     }
 
-    /** Serializes the evaluation with its environment. */
+    /** Serializes the evaluation with its environment. Needs `astreum-full.wasm`. */
     toBytes(env) {
+        requireBytes(this.astreum);
         return this.astreum.takeBuffer(
             this.astreum.handle("astreum_suspension_serialize", this.pointer, env.pointer));
     }
@@ -857,6 +859,14 @@ class Suspension {
     free() {
         this.astreum.check(this.astreum.abi.astreum_suspension_free(this.pointer));
         this.pointer = 0;
+    }
+}
+
+/** Throws an error if the module has no suspensions as bytes. */
+function requireBytes(astreum) {
+    if (!astreum.abi.astreum_machine_restore) {
+        throw new Error("suspensions as bytes need the module astreum-full.wasm; "
+            + "pass it to Astreum.load");
     }
 }
 

@@ -4,9 +4,9 @@ import { readFileSync } from "node:fs";
 
 import { Astreum, text, toInteger } from "./astreum.js";
 
-// By default the module beside the wrapper.
-const path = process.env.ASTREUM_WASM;
-const astreum = await Astreum.load(path && readFileSync(path));
+// Folder of the module, by default that of the wrapper.
+const folder = process.env.ASTREUM_WASM;
+const astreum = await Astreum.load(folder && readFileSync(`${folder}/astreum.wasm`));
 const machine = astreum.machine({ meterLimit: 1000 });
 const env = astreum.env();
 machine.bind("double", (call) => {

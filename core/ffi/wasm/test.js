@@ -2,16 +2,19 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 
 import {
     Astreum, AstreumError, AstreumSymbol, errorValue, integer, symbol, text, toInteger,
 } from "./astreum.js";
 
 const CASES = { default: 60, eval_limits: 173, low_eval_limits: 101 };
-// By default the module beside the wrapper.
-const path = process.env.ASTREUM_WASM;
-const astreum = await Astreum.load(path && readFileSync(path));
+// Folder of the modules, by default that of the wrapper.
+const folder = process.env.ASTREUM_WASM ?? fileURLToPath(new URL(".", import.meta.url));
+const load = (name) => Astreum.load(readFileSync(join(folder, name)));
+const [astreum, full] = [await load("astreum.wasm"), await load("astreum-full.wasm")];
 const unhex = (digits) => Uint8Array.from(Buffer.from(digits, "hex"));
 const hex = (bytes) => Buffer.from(bytes).toString("hex");
 
@@ -183,7 +186,7 @@ test("host functions return, charge, throw and suspend", async () => {
     machine.free();
 });
 
-test("missing atoms are fetched, and suspensions travel as bytes", async () => {
+test("missing atoms are fetched", async () => {
     const remote = new Map();
     const source = astreum.machine({ store: { get: () => undefined, put: (id, stored) => remote.set(hex(id), stored) } });
     const id = source.writeValue([symbol("a"), symbol("b"), text("c")]);
@@ -197,6 +200,10 @@ test("missing atoms are fetched, and suspensions travel as bytes", async () => {
         },
     });
     assert.deepEqual([outcome.kind, fetches, outcome.value.length], ["finished", 3, 3]);
+});
+
+test("suspensions travel as bytes", () => {
+    const [machine, env] = [full.machine(), full.env()];
     machine.setSlice(1);
     let slice = machine.eval("((1 2 (($0 $1 add) sk)) 4)", env, { suspend: true });
     let count = 0;
@@ -211,7 +218,10 @@ test("missing atoms are fetched, and suspensions travel as bytes", async () => {
         count += 1;
     }
     assert.ok(count > 1);
-    assert.equal(astreum.print(slice.value), "(3 4)");
+    assert.equal(full.print(slice.value), "(3 4)");
+    const small = astreum.machine();
+    assert.throws(() => small.restore(new Uint8Array()), /need the module astreum-full\.wasm/);
+    small.free();
 });
 
 test("errors have positions and limits are reported", () => {
