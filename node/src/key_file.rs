@@ -15,7 +15,7 @@ use astreum_core::crypto::{SecretKey, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::clock;
-use crate::config::{Config, Secret};
+use crate::config::{Secret, Settings};
 
 /// Maximum size in bytes of a key file.
 const MAX_FILE_BYTES: u64 = 256;
@@ -261,21 +261,44 @@ pub(crate) fn relay_key_refusal(recipient: &Address, owner: &str) -> String {
     )
 }
 
-impl Config {
-    /// Reads the configured key files into the keys themselves.
-    ///
-    /// A node that has no relay key after this generates one for its lifetime.
+/// Configured keys of a node, from the settings or from the files that they name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NodeKeys {
+    /// X25519 key of the relay route. A node without one generates it for its lifetime.
+    pub relay: Option<Secret>,
+    /// Ed25519 key of the validation route. A node without one does not validate.
+    pub validation: Option<Secret>,
+}
+
+impl NodeKeys {
+    /// Reads both keys. A program reads them once, and passes them on.
     ///
     /// # Errors
     /// Fails if a configured file cannot be used, or holds a key of the other kind.
-    pub fn read_key_files(&mut self) -> Result<(), KeyError> {
-        if let Some(path) = self.relay_secret_key_file.take() {
-            self.relay_secret_key = Some(read_secret(&path, KeyKind::Relay)?);
+    pub fn read(settings: &Settings) -> Result<Self, KeyError> {
+        Ok(Self {
+            relay: Self::read_one(settings, KeyKind::Relay)?,
+            validation: Self::read_one(settings, KeyKind::Validation)?,
+        })
+    }
+
+    /// Reads one of the keys, for a program that does not need the other; `None` if it is not
+    /// configured.
+    ///
+    /// # Errors
+    /// Same as [`NodeKeys::read`], for this key alone.
+    pub fn read_one(settings: &Settings, kind: KeyKind) -> Result<Option<Secret>, KeyError> {
+        let (secret, file) = match kind {
+            KeyKind::Relay => (&settings.relay_secret_key, &settings.relay_secret_key_file),
+            KeyKind::Validation => (
+                &settings.validation_secret_key,
+                &settings.validation_secret_key_file,
+            ),
+        };
+        match file {
+            Some(path) => read_secret(path, kind).map(Some),
+            None => Ok(secret.clone()),
         }
-        if let Some(path) = self.validation_secret_key_file.take() {
-            self.validation_secret_key = Some(read_secret(&path, KeyKind::Validation)?);
-        }
-        Ok(())
     }
 }
 
@@ -285,6 +308,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::config::Config;
 
     fn error(path: &Path) -> String {
         read_file(path).unwrap_err().to_string()
@@ -400,22 +424,39 @@ mod tests {
     }
 
     #[test]
-    fn key_files_set_the_secret_keys() {
+    fn node_keys_come_from_the_settings_or_their_files() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("relay.key");
         create_file(&path, KeyKind::Relay, &Secret::new([7; 32])).unwrap();
-        let mut config = Config {
-            relay_secret_key_file: Some(path),
+        let config = Config {
+            relay_secret_key_file: Some(path.clone()),
             ..Config::default()
         };
-        config.read_key_files().unwrap();
-        assert_eq!(config.relay_secret_key, Some(Secret::new([7; 32])));
-        assert_eq!(config.validation_secret_key, None);
-        assert_eq!(
-            format!("{:?}", config.relay_secret_key),
-            "Some(Secret(<redacted>))"
-        );
-        config.validation_secret_key_file = Some(scratch.path().join("none"));
-        assert!(config.read_key_files().is_err());
+        let keys = NodeKeys::read(&config.clone().resolve().unwrap()).unwrap();
+        let expected = NodeKeys {
+            relay: Some(Secret::new([7; 32])),
+            validation: None,
+        };
+        assert_eq!(keys, expected);
+        let debug = format!("{keys:?}");
+        assert!(debug.contains("Some(Secret(<redacted>))"), "{debug}");
+        let direct = Config {
+            validation_secret_key: Some(Secret::new([8; 32])),
+            ..config.clone()
+        };
+        let keys = NodeKeys::read(&direct.resolve().unwrap()).unwrap();
+        assert_eq!(keys.validation, Some(Secret::new([8; 32])));
+        // A file that cannot be used is an error for its own key only.
+        for unusable in [scratch.path().join("none"), path] {
+            let config = Config {
+                validation_secret_key_file: Some(unusable),
+                ..config.clone()
+            };
+            let settings = config.resolve().unwrap();
+            assert!(NodeKeys::read(&settings).is_err());
+            assert!(NodeKeys::read_one(&settings, KeyKind::Validation).is_err());
+            let relay = NodeKeys::read_one(&settings, KeyKind::Relay).unwrap();
+            assert_eq!(relay, Some(Secret::new([7; 32])));
+        }
     }
 }

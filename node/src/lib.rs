@@ -48,6 +48,7 @@ pub use astreum_core::crypto::PublicKey;
 pub use astreum_core::expr::Expr;
 pub use astreum_core::machine::{Env, Evaluation};
 pub use astreum_core::wire::object::PayloadType;
-pub use config::{Config, Secret};
+pub use config::{Config, Secret, Settings};
+pub use key_file::NodeKeys;
 pub use node::{Advertisement, Node, NodeBuilder, NodeError};
 pub use wait_limit::WaitLimit;

@@ -12,7 +12,7 @@ use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_core::chain::{Address, MAX_LIST_ATOMS, SLOT_SECONDS, Transaction, Unsigned};
 use astreum_core::engine::Recipient;
 use astreum_core::integer::Natural;
-use astreum_node::config::Config;
+use astreum_node::config::Settings as NodeSettings;
 use astreum_node::store::cold::{ColdOptions, ColdStore};
 use astreum_tests::sim::ledger::{CHAIN_ID, Ledger};
 use core::fmt::Write as _;
@@ -149,7 +149,7 @@ fn prepare(settings: &Settings, home: &Path, key: &str) -> Vec<AtomId> {
     assert!(made.status.success(), "cannot create the chain: {said}");
     let options = ColdOptions {
         background: false,
-        ..ColdOptions::from_config(&Config::default())
+        ..ColdOptions::from(&NodeSettings::default())
     };
     let cold = ColdStore::open(&home.join("cold"), options).expect("the directory opens");
     let (atoms, heads) = lists(MAX_LIST_ATOMS, 4, LONG);

@@ -192,7 +192,7 @@ impl PyMachine {
             Some(node) => {
                 let core = node.getattr("_core")?;
                 let node = core.cast::<PyNode>()?.get().node()?;
-                (Place::Node(node.view()), node.config().eval_limits())
+                (Place::Node(node.view()), node.settings().eval_limits())
             }
             None => (Place::Memory(MemoryStore::new()), Limits::DEFAULT),
         };

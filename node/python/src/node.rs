@@ -12,9 +12,11 @@ use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Evaluation, Machine, Task};
 use astreum_core::text::{self, ParseErrorKind};
 use astreum_core::wire::object::PayloadType;
-use astreum_node::config::{ConfigError, ConfigErrors, Inputs, KEYS, Key, Loaded};
+use astreum_node::config::{
+    Config, ConfigError, ConfigErrors, DisplayValue, Inputs, KEYS, Key, Settings,
+};
 use astreum_node::node::MAX_LIST_ATOMS;
-use astreum_node::{Advertisement, Node};
+use astreum_node::{Advertisement, Node, NodeBuilder};
 use core::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -36,11 +38,11 @@ pub(crate) struct PyNode {
 }
 
 /// Configuration: names of keys, and the values as text, several for a list.
-type Settings = Vec<(String, Vec<String>)>;
+type Texts = Vec<(String, Vec<String>)>;
 
-fn load(settings: Settings) -> PyResult<Loaded> {
+fn load(texts: Texts) -> PyResult<Settings> {
     let mut flags = Vec::new();
-    for (name, values) in settings {
+    for (name, values) in texts {
         let key = Key::find(&name);
         let key = key.ok_or_else(|| PyValueError::new_err(format!("unknown key {name:?}")))?;
         flags.push((key, values));
@@ -49,7 +51,8 @@ fn load(settings: Settings) -> PyResult<Loaded> {
         flags,
         ..Inputs::default()
     };
-    inputs.load().map_err(|errors| config_error(&errors))
+    let loaded = inputs.load().map_err(|errors| config_error(&errors))?;
+    Ok(loaded.settings)
 }
 
 /// Converts the errors of a configuration; a dictionary has no sources to name.
@@ -78,12 +81,13 @@ fn config_error(errors: &ConfigErrors) -> PyErr {
     PyValueError::new_err(texts.join("\n"))
 }
 
-/// Returns name, type and default of every configuration key.
+/// Returns name, type and default of every configuration key; a value that is derived from other
+/// keys has no default.
 #[pyfunction]
 pub(crate) fn config_keys(py: Python<'_>) -> PyResult<Vec<(String, String, Bound<'_, PyAny>)>> {
-    let defaults = astreum_node::Config::default();
+    let defaults = Config::default();
     let keys = KEYS.iter().map(|key| {
-        let default = shown(py, key, &defaults)?;
+        let default = shown(py, key.show_raw(&defaults))?;
         Ok((
             key.name.to_owned(),
             key.allowed.type_name().to_owned(),
@@ -94,13 +98,8 @@ pub(crate) fn config_keys(py: Python<'_>) -> PyResult<Vec<(String, String, Bound
 }
 
 /// Returns a key's value as a Python object; a secret is `"<redacted>"`.
-fn shown<'py>(
-    py: Python<'py>,
-    key: &Key,
-    config: &astreum_node::Config,
-) -> PyResult<Bound<'py, PyAny>> {
-    use astreum_node::config::DisplayValue;
-    Ok(match key.show(config) {
+fn shown(py: Python<'_>, value: DisplayValue) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match value {
         DisplayValue::Unset => py.None().into_bound(py),
         DisplayValue::Whole(number) => number.into_pyobject(py)?.into_any(),
         DisplayValue::Real(number) => number.into_pyobject(py)?.into_any(),
@@ -113,11 +112,11 @@ fn shown<'py>(
 
 /// Checks a configuration; returns all keys with their values.
 #[pyfunction]
-pub(crate) fn check_config(py: Python<'_>, settings: Settings) -> PyResult<Bound<'_, PyDict>> {
-    let config = load(settings)?.config;
+pub(crate) fn check_config(py: Python<'_>, texts: Texts) -> PyResult<Bound<'_, PyDict>> {
+    let settings = load(texts)?;
     let all = PyDict::new(py);
     for key in KEYS {
-        all.set_item(key.name, shown(py, key, &config)?)?;
+        all.set_item(key.name, shown(py, key.show(&settings))?)?;
     }
     Ok(all)
 }
@@ -160,7 +159,7 @@ impl PyNode {
                 machine.store_mut().place = place;
                 machine
             }
-            None => Machine::with_limits(Atoms::new(place), node.config().eval_limits()),
+            None => Machine::with_limits(Atoms::new(place), node.settings().eval_limits()),
         };
         machine.set_meter_limit(limit);
         let evaluation = run::finish(py, &mut machine, scope, Step::Start(task));
@@ -198,14 +197,8 @@ impl PyNode {
 #[pymethods]
 impl PyNode {
     #[new]
-    fn new(
-        py: Python<'_>,
-        settings: Settings,
-        entry_point: PathBuf,
-        has_log: bool,
-    ) -> PyResult<Self> {
-        let config = load(settings)?.config;
-        let builder = Node::builder(config).entry_point(&entry_point);
+    fn new(py: Python<'_>, texts: Texts, entry_point: PathBuf, has_log: bool) -> PyResult<Self> {
+        let builder = NodeBuilder::new(load(texts)?).entry_point(&entry_point);
         let builder = if has_log {
             builder
         } else {

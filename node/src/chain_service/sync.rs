@@ -1,6 +1,6 @@
 //! Sync, with this machine's hasher.
 
-use crate::config::Config;
+use crate::config::Settings;
 use crate::simd::Lanes;
 pub use astreum_core::consensus::sync::{
     CheckedTransactions, DeepReorganization, MAX_BRANCHES, OtherChain, SyncConfig, SyncEvent,
@@ -10,17 +10,17 @@ pub use astreum_core::consensus::sync::{
 /// Sync: follows the heads that peers announce and verifies every block.
 pub type ChainSync = astreum_core::consensus::sync::ChainSync<Lanes>;
 
-impl From<&Config> for SyncConfig {
-    fn from(config: &Config) -> Self {
+impl From<&Settings> for SyncConfig {
+    fn from(settings: &Settings) -> Self {
         Self {
-            chain_id: config.chain_id(),
-            max_future_seconds: config.verification_max_future_skew,
-            interval: config.verify_blockchain_interval(),
-            latest_block: config.latest_block_hash,
-            verified_up_to: config.verified_up_to,
-            checkpoint: config.checkpoint,
-            max_reorg_depth: config.max_reorg_depth,
-            seeds: usize::from(config.default_seed.is_some()) + config.additional_seeds.len(),
+            chain_id: settings.chain_id,
+            max_future_seconds: settings.verification_max_future_skew,
+            interval: settings.verify_blockchain_interval,
+            latest_block: settings.latest_block_hash,
+            verified_up_to: settings.verified_up_to,
+            checkpoint: settings.checkpoint,
+            max_reorg_depth: settings.max_reorg_depth,
+            seeds: usize::from(settings.default_seed.is_some()) + settings.additional_seeds.len(),
             ..Self::default()
         }
     }

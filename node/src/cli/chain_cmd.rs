@@ -10,7 +10,8 @@ use crate::chain_service::dir::{ChainDir, candidates};
 use crate::chain_service::recover::{Condition, NothingToAdopt, Survey, adopt, survey};
 use crate::chain_service::replay::Replay;
 use crate::clock;
-use crate::config::Config;
+use crate::config::Settings;
+use crate::key_file::{KeyKind, NodeKeys};
 use crate::rpc::hex;
 use crate::store::cold::{ColdOptions, ColdStore};
 use astreum_core::atom::AtomId;
@@ -105,8 +106,8 @@ pub(super) fn chain(args: ChainArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 /// Returns the chain directory that the configuration names.
-fn directory(config: &Config) -> Result<std::path::PathBuf, Failure> {
-    candidates(config).into_iter().next().ok_or_else(|| {
+fn directory(settings: &Settings) -> Result<std::path::PathBuf, Failure> {
+    candidates(settings).into_iter().next().ok_or_else(|| {
         Failure::Usage(
             "neither chain_dir nor cold_storage_path is set; give --config FILE or \
              --cold-storage-path DIR"
@@ -117,8 +118,8 @@ fn directory(config: &Config) -> Result<std::path::PathBuf, Failure> {
 
 fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
     let options = args.run.options();
-    let config = args.run.load()?.config;
-    let path = directory(&config)?;
+    let settings = args.run.load()?.settings;
+    let path = directory(&settings)?;
     if !path.is_dir() {
         return Err(Failure::Failed(format!(
             "{}: no such directory",
@@ -126,7 +127,7 @@ fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
         )));
     }
     let dir =
-        ChainDir::open(&path, config.chain_id()).map_err(|error| refused(&error, &options))?;
+        ChainDir::open(&path, settings.chain_id).map_err(|error| refused(&error, &options))?;
     let head = dir.journal().and_then(|journal| journal.heads().back());
     let mut records = Vec::new();
     for path in dir.signing_record_files().map_err(Failure::failed)? {
@@ -161,7 +162,7 @@ fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
             out,
             &json!({
                 "directory": path.display().to_string(),
-                "chain_id": config.chain_id(),
+                "chain_id": settings.chain_id,
                 "rules_version": identity.map(|identity| identity.rules_version),
                 "genesis": genesis.map(|id| id.to_string()),
                 "head": head,
@@ -172,7 +173,7 @@ fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
     let none = || "none".to_owned();
     let mut rows = vec![
         ("directory", path.display().to_string()),
-        ("chain id", config.chain_id().to_string()),
+        ("chain id", settings.chain_id.to_string()),
         (
             "rules version",
             identity.map_or_else(none, |identity| identity.rules_version.to_string()),
@@ -208,9 +209,9 @@ fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
     let wanted = args.head.as_deref().map(|head| parse::id("--head", head));
     let wanted = wanted.transpose()?;
     let loaded = args.run.load()?;
-    let (config, paths) = (&loaded.config, loaded.paths());
-    let path = directory(config)?;
-    let Some(cold) = &config.cold_storage_path else {
+    let (settings, paths) = (&loaded.settings, loaded.paths());
+    let path = directory(settings)?;
+    let Some(cold) = &settings.cold_storage_path else {
         return Err(Failure::Usage(
             "cold_storage_path is not set: recovery searches blocks in cold storage; give --config \
              FILE or --cold-storage-path DIR"
@@ -219,20 +220,20 @@ fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
     };
     check_not_running(&paths)?;
     // A store that cannot be searched must not leave an empty store behind.
-    drop(ColdStore::open_to_read(cold, config.cold_storage_mmap).map_err(Failure::failed)?);
+    drop(ColdStore::open_to_read(cold, settings.cold_storage_mmap).map_err(Failure::failed)?);
     let cold_options = ColdOptions {
         background: false,
-        ..ColdOptions::from_config(config)
+        ..ColdOptions::from(settings)
     };
     let cold = ColdStore::open(cold, cold_options).map_err(Failure::failed)?;
-    let mut dir = ChainDir::open_unread(&path, config.chain_id()).map_err(Failure::failed)?;
+    let mut dir = ChainDir::open_unread(&path, settings.chain_id).map_err(Failure::failed)?;
     let latest = clock::unix_time().as_secs();
-    let latest = latest.saturating_add(config.verification_max_future_skew);
+    let latest = latest.saturating_add(settings.verification_max_future_skew);
     let found = with_bar_of(|progress| survey(&dir, &cold, wanted, latest, progress))?;
     let best = found.best(wanted);
     let adopted = match (&best, args.adopt) {
         (Ok(chain), true) => {
-            let keys = validation_key(config);
+            let keys = validation_key(settings);
             adopt(&mut dir, &cold, &found, chain, &keys).map_err(Failure::failed)?;
             true
         }
@@ -251,16 +252,16 @@ fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 /// Returns the public key of the configured validator, if its file can be read.
-fn validation_key(config: &Config) -> Vec<[u8; 32]> {
-    let mut config = config.clone();
-    config.relay_secret_key_file = None;
-    if let Err(error) = config.read_key_files() {
-        complain(&format!(
-            "warning: no signing record for the configured key: {error}"
-        ));
-        return Vec::new();
-    }
-    let secret = config.validation_secret_key.as_ref();
+fn validation_key(settings: &Settings) -> Vec<[u8; 32]> {
+    let secret = match NodeKeys::read_one(settings, KeyKind::Validation) {
+        Ok(secret) => secret,
+        Err(error) => {
+            complain(&format!(
+                "warning: no signing record for the configured key: {error}"
+            ));
+            return Vec::new();
+        }
+    };
     let key = secret.map(|secret| SigningKey::from_seed(secret.expose()).verifying_key());
     key.map(|key| *key.as_bytes()).into_iter().collect()
 }

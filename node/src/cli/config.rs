@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{Config, DisplayValue, KEYS, Key, Loaded, Source};
+use crate::config::{DisplayValue, KEYS, Key, Loaded, Settings, Source};
 
 use super::args::ConfigArgs;
 use super::output::{Failure, Output, json_line};
@@ -15,7 +15,7 @@ pub(super) fn config(args: ConfigArgs, out: &mut Output) -> Result<(), Failure> 
     }
     let loaded = args.run.load()?;
     if args.json {
-        return json_line(out, &as_json(&loaded)?);
+        return json_line(out, &as_json(&loaded));
     }
     // Written raw: the file has to keep the operator's own values.
     toml(&loaded, out.raw())
@@ -33,7 +33,7 @@ fn toml(loaded: &Loaded, out: &mut impl Write) -> Result<(), Failure> {
             section = key.section;
             writeln!(out, "\n# {section}")?;
         }
-        let shown = key.show(&loaded.config);
+        let shown = key.show(&loaded.settings);
         let source = match loaded.source(key.name) {
             Source::Default => String::new(),
             source => format!("  # {source}"),
@@ -50,16 +50,11 @@ fn toml(loaded: &Loaded, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the configuration of a node without any settings.
-fn defaults() -> Result<Config, Failure> {
-    Ok(Config::default().resolve()?)
-}
-
-fn as_json(loaded: &Loaded) -> Result<Value, Failure> {
-    let default = defaults()?;
+fn as_json(loaded: &Loaded) -> Value {
+    let default = Settings::default();
     let entry = |key: &Key| {
         let value = json!({
-            "value": key.show(&loaded.config).to_json(),
+            "value": key.show(&loaded.settings).to_json(),
             "default": key.show(&default).to_json(),
             "source": loaded.source(key.name).to_string(),
             "type": key.allowed.type_name(),
@@ -72,18 +67,18 @@ fn as_json(loaded: &Loaded) -> Result<Value, Failure> {
     };
     let keys: Map<String, Value> = KEYS.iter().map(entry).collect();
     let paths = loaded.paths();
-    Ok(json!({
+    json!({
         "keys": keys,
         "state_dir": paths.state_dir.display().to_string(),
         "control_socket": paths.control_socket.display().to_string(),
         "log_dir": paths.log_dir.display().to_string(),
         "instance_id": paths.instance_id,
-    }))
+    })
 }
 
 /// Writes the tables of `node/docs/configuration.md`.
 fn markdown(out: &mut Output) -> Result<(), Failure> {
-    let default = defaults()?;
+    let default = Settings::default();
     let mut section = "";
     for key in KEYS {
         if key.section != section {

@@ -14,7 +14,7 @@ use crate::WaitLimit;
 use crate::rpc::{Client, ClientError, EVAL_FETCH_SECONDS, request};
 
 use super::language_args::LimitArgs;
-use super::limits::Settings;
+use super::limits::EvalLimits;
 use super::node_args::NodeArgs;
 use super::output::Failure;
 
@@ -25,15 +25,15 @@ const SLICE_STEPS: u64 = 1 << 22;
 pub(super) struct Session {
     machine: Machine<Store>,
     env: Env,
-    settings: Settings,
+    limits: EvalLimits,
     interrupt: Option<Arc<AtomicBool>>,
 }
 
 impl Session {
     /// Creates a session in memory, or over the atoms of the node at `at` if `node` is set.
-    pub(super) fn new(at: &NodeArgs, node: bool, limits: &LimitArgs) -> Result<Self, Failure> {
+    pub(super) fn new(at: &NodeArgs, node: bool, args: &LimitArgs) -> Result<Self, Failure> {
         let loaded = at.load()?;
-        let settings = Settings::new(limits, &loaded.config);
+        let limits = EvalLimits::new(args, &loaded.settings);
         let node = node.then(|| {
             let timeout = Duration::from_secs(at.timeout.get());
             Client::new(loaded.paths().control_socket, timeout)
@@ -45,30 +45,30 @@ impl Session {
         let store = Store {
             memory: MemoryStore::new(),
             node,
-            fetch_seconds: limits.fetch_timeout.unwrap_or(EVAL_FETCH_SECONDS),
+            fetch_seconds: args.fetch_timeout.unwrap_or(EVAL_FETCH_SECONDS),
             problem: RefCell::default(),
         };
         let mut session = Self {
             machine: Machine::new(store),
             env: Env::new(),
-            settings,
+            limits,
             interrupt: None,
         };
         session.machine.set_slice(Some(SLICE_STEPS));
-        session.set(settings);
+        session.set(limits);
         Ok(session)
     }
 
     /// Returns the limits.
-    pub(super) const fn settings(&self) -> Settings {
-        self.settings
+    pub(super) const fn limits(&self) -> EvalLimits {
+        self.limits
     }
 
     /// Sets the limits.
-    pub(super) const fn set(&mut self, settings: Settings) {
-        self.settings = settings;
-        self.machine.set_limits(settings.limits);
-        self.machine.set_meter_limit(settings.meter);
+    pub(super) const fn set(&mut self, limits: EvalLimits) {
+        self.limits = limits;
+        self.machine.set_limits(limits.machine);
+        self.machine.set_meter_limit(limits.meter);
     }
 
     pub(super) fn set_interrupt(&mut self, flag: Arc<AtomicBool>) {

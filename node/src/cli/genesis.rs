@@ -17,7 +17,8 @@ use crate::chain_service::dir::{
     ChainDir, ChainDirError, Legacy, Trace, begin_chain, candidates, has_files,
 };
 use crate::clock;
-use crate::config::{Config, Loaded, Paths};
+use crate::config::{Loaded, Paths, Settings};
+use crate::key_file::{KeyKind, NodeKeys};
 use crate::node::chain_start::trace;
 use crate::rpc::{Client, ClientError, number, request};
 use crate::store::Store;
@@ -47,7 +48,7 @@ pub(super) fn genesis(args: GenesisArgs, out: &mut Output) -> Result<(), Failure
     for warning in genesis.warnings() {
         complain(&format!("warning: {warning}"));
     }
-    for warning in warnings(&genesis, &loaded.config) {
+    for warning in warnings(&genesis, &loaded.settings) {
         complain(&format!("warning: {warning}"));
     }
     if !dry_run {
@@ -81,7 +82,7 @@ fn start(
     validator: Option<&str>,
     loaded: &Loaded,
 ) -> Result<Genesis, Failure> {
-    let chain_id = loaded.config.chain_id();
+    let chain_id = loaded.settings.chain_id;
     if let Some(other) = plan.chain_id.filter(|other| *other != chain_id) {
         return Err(Failure::Usage(format!(
             "chain_id mismatch: {other} in the file, {chain_id} in the configuration; give \
@@ -91,7 +92,7 @@ fn start(
     let validator = match (validator, plan.validator) {
         (Some(key), _) => parse::key("--validator", key)?,
         (None, Some(key)) => key,
-        (None, None) => configured_validator(&loaded.config)?,
+        (None, None) => configured_validator(&loaded.settings)?,
     };
     let timestamp = plan
         .timestamp
@@ -132,12 +133,10 @@ fn start(
     Ok(genesis)
 }
 
-fn configured_validator(config: &Config) -> Result<[u8; 32], Failure> {
-    let mut config = config.clone();
+fn configured_validator(settings: &Settings) -> Result<[u8; 32], Failure> {
     // This command does not need the relay key.
-    config.relay_secret_key_file = None;
-    config.read_key_files().map_err(Failure::failed)?;
-    let secret = config.validation_secret_key.as_ref().ok_or_else(|| {
+    let secret = NodeKeys::read_one(settings, KeyKind::Validation).map_err(Failure::failed)?;
+    let secret = secret.ok_or_else(|| {
         Failure::Usage(
             "missing validator: give --validator KEY, or set validation_secret_key_file; `astreum \
              keys generate FILE --kind validation` creates a key"
@@ -149,7 +148,7 @@ fn configured_validator(config: &Config) -> Result<[u8; 32], Failure> {
 }
 
 /// Returns warnings about a genesis that is valid but probably unintended.
-fn warnings(genesis: &Genesis, config: &Config) -> Vec<String> {
+fn warnings(genesis: &Genesis, settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     for (address, stake) in &genesis.stakes {
         if VerifyingKey::from_bytes(address.as_bytes()).is_err() && !stake.is_zero() {
@@ -162,7 +161,7 @@ fn warnings(genesis: &Genesis, config: &Config) -> Vec<String> {
         let time = time(&genesis.timestamp);
         warnings.push(format!("the chain starts in the future, at {time}"));
     }
-    if let Some(seed) = &config.default_seed {
+    if let Some(seed) = &settings.default_seed {
         warnings.push(format!(
             "the node will follow the head of default_seed {seed}, not this chain; set \
              default_seed = \"\" to run a separate chain"
@@ -178,8 +177,8 @@ fn write(
     atoms: &MemoryStore,
     options: &str,
 ) -> Result<(), Failure> {
-    let (config, paths) = (&loaded.config, loaded.paths());
-    let Some(directory) = &config.cold_storage_path else {
+    let (settings, paths) = (&loaded.settings, loaded.paths());
+    let Some(directory) = &settings.cold_storage_path else {
         return Err(Failure::Usage(
             "cold_storage_path is not set: a chain is stored in cold storage; give --config FILE \
              or --cold-storage-path DIR, or --dry-run to print only the id"
@@ -189,46 +188,46 @@ fn write(
     check_not_running(&paths)?;
     let cold_options = ColdOptions {
         background: false,
-        ..ColdOptions::from_config(config)
+        ..ColdOptions::from(settings)
     };
     // Checked first, so that a refusal leaves nothing behind.
-    refuse_second_chain(config, &paths).map_err(|error| refused(&error, options))?;
+    refuse_second_chain(settings, &paths).map_err(|error| refused(&error, options))?;
     let cold = ColdStore::open(directory, cold_options).map_err(Failure::failed)?;
-    let places = candidates(config);
+    let places = candidates(settings);
     let path = places.first().ok_or(Failure::Reported)?;
     let mut dir =
-        ChainDir::open(path, config.chain_id()).map_err(|error| refused(&error, options))?;
+        ChainDir::open(path, settings.chain_id).map_err(|error| refused(&error, options))?;
     let store = Store::with_cold(0, Some(cold.clone()));
-    let found = trace(&dir, config.chain_id(), &store).map_err(Failure::failed)?;
+    let found = trace(&dir, settings.chain_id, &store).map_err(Failure::failed)?;
     if let Some(trace) = found {
-        return Err(refused(&second_chain(config, trace), options));
+        return Err(refused(&second_chain(settings, trace), options));
     }
     let atoms: Vec<_> = atoms.iter().map(|(id, atom)| (*id, atom.clone())).collect();
     begin_chain(&cold, &mut dir, block, &atoms).map_err(Failure::failed)
 }
 
 /// Refuses if there are files of a chain with this chain id.
-fn refuse_second_chain(config: &Config, paths: &Paths) -> Result<(), ChainDirError> {
-    if let Some(legacy) = Legacy::find(&paths.state_dir, config.chain_id())? {
+fn refuse_second_chain(settings: &Settings, paths: &Paths) -> Result<(), ChainDirError> {
+    if let Some(legacy) = Legacy::find(&paths.state_dir, settings.chain_id)? {
         let head = legacy.head_file().map(|path| Trace::HeadFile(path.into()));
         let signed = legacy.signing_record_files().first();
         let signed = signed.map(|path| Trace::SigningRecord(path.clone()));
         if let Some(trace) = head.or(signed) {
-            return Err(second_chain(config, trace));
+            return Err(second_chain(settings, trace));
         }
     }
-    if let Some(used) = candidates(config)
+    if let Some(used) = candidates(settings)
         .into_iter()
         .find(|place| has_files(place))
     {
-        return Err(second_chain(config, Trace::Directory(used)));
+        return Err(second_chain(settings, Trace::Directory(used)));
     }
     Ok(())
 }
 
-const fn second_chain(config: &Config, trace: Trace) -> ChainDirError {
+fn second_chain(settings: &Settings, trace: Trace) -> ChainDirError {
     ChainDirError::SecondChain {
-        chain_id: config.chain_id(),
+        chain_id: settings.chain_id,
         trace,
     }
 }

@@ -4,7 +4,7 @@ use astreum_core::machine::{Exceeded, LimitKind, Limits};
 
 use super::language_args::LimitArgs;
 use super::number_arg::number;
-use crate::config::Config;
+use crate::config::Settings;
 
 /// Limits that can be set, with the names of their options.
 const NAMES: [(&str, LimitKind); 8] = [
@@ -20,16 +20,16 @@ const NAMES: [(&str, LimitKind); 8] = [
 
 /// Limits of evaluations, including the meter's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Settings {
-    pub(super) limits: Limits,
+pub(super) struct EvalLimits {
+    pub(super) machine: Limits,
     pub(super) meter: Option<u64>,
 }
 
-impl Settings {
-    /// Returns the limits of the options, else of the configuration.
-    pub(super) fn new(args: &LimitArgs, config: &Config) -> Self {
-        let base = config.eval_limits();
-        let limits = Limits {
+impl EvalLimits {
+    /// Returns the limits of the options, else of the settings.
+    pub(super) fn new(args: &LimitArgs, settings: &Settings) -> Self {
+        let base = settings.eval_limits();
+        let machine = Limits {
             depth: args.depth.unwrap_or(base.depth),
             stack_items: args.stack.unwrap_or(base.stack_items),
             heap_entries: args.heap.unwrap_or(base.heap_entries),
@@ -39,7 +39,7 @@ impl Settings {
             atom_bytes: args.atom_bytes.unwrap_or(base.atom_bytes),
         };
         Self {
-            limits,
+            machine,
             meter: args.limit,
         }
     }
@@ -48,7 +48,7 @@ impl Settings {
     pub(super) fn rows(&self) -> impl Iterator<Item = (&'static str, Option<u64>)> {
         NAMES.into_iter().map(|(name, kind)| match kind {
             LimitKind::Meter => (name, self.meter),
-            kind => (name, self.limits.get(kind)),
+            kind => (name, self.machine.get(kind)),
         })
     }
 
@@ -67,7 +67,7 @@ impl Settings {
             "none" => None,
             value => Some(number(value)?),
         };
-        let limits = &mut self.limits;
+        let limits = &mut self.machine;
         let limit = match kind {
             LimitKind::Depth => &mut limits.depth,
             LimitKind::Steps => &mut limits.steps,
@@ -109,13 +109,13 @@ mod tests {
 
     #[test]
     fn every_limit_is_settable_and_named_in_its_error() {
-        let mut settings = Settings::new(&LimitArgs::default(), &Config::default());
-        assert_eq!(settings.limits, Limits::DEFAULT);
+        let mut limits = EvalLimits::new(&LimitArgs::default(), &Settings::default());
+        assert_eq!(limits.machine, Limits::DEFAULT);
         for (at, (name, kind)) in (100..).zip(NAMES) {
-            settings.set(name, &at.to_string()).unwrap();
+            limits.set(name, &at.to_string()).unwrap();
             let expected = match kind {
-                LimitKind::Meter => settings.meter,
-                kind => settings.limits.get(kind),
+                LimitKind::Meter => limits.meter,
+                kind => limits.machine.get(kind),
             };
             assert_eq!(expected, Some(at), "{name}");
             let exceeded = Exceeded {
@@ -126,14 +126,11 @@ mod tests {
             let message = explain(&exceeded, false);
             assert!(message.contains(&at.to_string()) && message.contains(&format!("--{name} ")));
         }
-        assert_eq!(
-            settings.rows().map(|(_, value)| value).max(),
-            Some(Some(107))
-        );
-        settings.set("meter", "none").unwrap();
-        settings.set("depth", "none").unwrap();
-        assert_eq!((settings.meter, settings.limits.depth), (None, u64::MAX));
-        assert!(settings.set("speed", "1").is_err());
-        assert!(settings.set("depth", "-1").is_err());
+        assert_eq!(limits.rows().map(|(_, value)| value).max(), Some(Some(107)));
+        limits.set("meter", "none").unwrap();
+        limits.set("depth", "none").unwrap();
+        assert_eq!((limits.meter, limits.machine.depth), (None, u64::MAX));
+        assert!(limits.set("speed", "1").is_err());
+        assert!(limits.set("depth", "-1").is_err());
     }
 }

@@ -68,7 +68,7 @@ impl<const HIDDEN: bool> Args for KeyFlags<HIDDEN> {
 }
 
 fn flag(key: &'static Key, defaults: &Config) -> Arg {
-    let default = match key.show(defaults) {
+    let default = match key.show_raw(defaults) {
         DisplayValue::Unset => String::new(),
         shown => format!(" [default: {shown}]"),
     };

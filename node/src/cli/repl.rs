@@ -218,7 +218,7 @@ impl Repl<'_> {
                 }
             }
             ("limit", "") => {
-                for (name, value) in self.session.settings().rows() {
+                for (name, value) in self.session.limits().rows() {
                     let name = if name == "limit" { "meter" } else { name };
                     let value = value.filter(|&value| value < u64::MAX);
                     let value = value.map_or_else(|| "none".to_owned(), |value| value.to_string());
@@ -248,9 +248,9 @@ impl Repl<'_> {
             Some((name, value)) => (name, value.trim()),
             None => ("meter", argument),
         };
-        let mut settings = self.session.settings();
-        match settings.set(name, value) {
-            Ok(()) => self.session.set(settings),
+        let mut limits = self.session.limits();
+        match limits.set(name, value) {
+            Ok(()) => self.session.set(limits),
             Err(error) => self.complain(&format!(
                 "invalid limit: {error}; :limit NAME N sets one, :limit lists them"
             )),

@@ -2,6 +2,7 @@
 
 use crate::config::Source;
 use crate::daemon::{RunError, warnings};
+use crate::key_file::NodeKeys;
 use crate::node::NodeError;
 
 use super::genesis::refused;
@@ -20,24 +21,23 @@ pub(super) fn run<const HIDDEN: bool>(
     let loaded = args.load()?;
     let paths = loaded.paths();
     let port_is_default = loaded.source("incoming_port") == Source::Default;
-    let mut config = loaded.config;
-    config
-        .read_key_files()
-        .map_err(|error| Failure::Usage(error.to_string()))?;
-    let log = crate::log::init(&config, &paths).map_err(Failure::failed)?;
-    for warning in warnings(&config) {
+    let settings = &loaded.settings;
+    let keys = NodeKeys::read(settings).map_err(|error| Failure::Usage(error.to_string()))?;
+    let log = crate::log::init(settings, &paths).map_err(Failure::failed)?;
+    for warning in warnings(settings) {
         complain(&format!("warning: {warning}"));
     }
-    let mut result = crate::daemon::run(config.clone(), &paths, out);
+    let mut result = crate::daemon::run(settings, &keys, &paths, out);
     // If no port was configured, a port in use is not an error: the reference's README lets the
     // system pick one if the key is omitted.
     if port_is_default && result.as_ref().is_err_and(RunError::is_port_taken) {
-        let port = config.incoming_port;
+        let port = settings.incoming_port;
         let note = format!("default UDP port {port} is in use; using an ephemeral port");
         complain(&format!("note: {note}"));
         crate::log::info!("{note}");
+        let mut config = loaded.into_config();
         config.incoming_port = 0;
-        result = crate::daemon::run(config, &paths, out);
+        result = crate::daemon::run(&config.resolve()?, &keys, &paths, out);
     }
     let result = result.map_err(|error| match error {
         RunError::Node(NodeError::ChainDir(error)) => refused(&error, &options),

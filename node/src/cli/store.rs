@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::config::Config;
+use crate::config::Settings;
 use crate::rpc::{Client, ClientError, DEFAULT_TIMEOUT, request};
 use crate::store::cold::{
     ColdError, ColdOptions, ColdStats, ColdStore, Progress, SetAside, Transferred, Verified,
@@ -20,12 +20,12 @@ use super::progress::with_bar_of;
 pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
     match args.command {
         StoreCommand::Stat(options) => {
-            let (json, config) = read(options)?;
-            stat(&open_to_read(&config)?.stats(), json, out)
+            let (json, settings) = read(options)?;
+            stat(&open_to_read(&settings)?.stats(), json, out)
         }
         StoreCommand::Repair(options) => {
-            let (json, config) = read(options)?;
-            let store = open_existing(&config)?;
+            let (json, settings) = read(options)?;
+            let store = open_existing(&settings)?;
             // Unread damage is found only by reading.
             with_bar("verifying", |progress| store.verify(progress))?;
             if !with_bar("repairing", |progress| store.repair_with(progress))? {
@@ -35,20 +35,20 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
         }
         StoreCommand::Damaged { clear, options } => damaged(options, clear, out),
         StoreCommand::Verify(options) => {
-            let (json, config) = read(options)?;
-            verify(&open_to_read(&config)?, json, out)
+            let (json, settings) = read(options)?;
+            verify(&open_to_read(&settings)?, json, out)
         }
         StoreCommand::Collate(options) => {
-            let (json, config) = read(options)?;
-            let store = open_existing(&config)?;
+            let (json, settings) = read(options)?;
+            let store = open_existing(&settings)?;
             if !with_bar("collating", |progress| store.collate_with(progress))? {
                 complain("nothing to collate");
             }
             stat(&store.stats(), json, out)
         }
         StoreCommand::Merge { level, options } => {
-            let (json, config) = read(options)?;
-            let store = open_existing(&config)?;
+            let (json, settings) = read(options)?;
+            let store = open_existing(&settings)?;
             let merged = with_bar("merging", |progress| match level {
                 Some(level) => store.merge_with(level, progress),
                 None => store.maintain_with(progress).map(|()| true),
@@ -59,12 +59,12 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
             stat(&store.stats(), json, out)
         }
         StoreCommand::Import { directory, options } => {
-            let (json, config) = read(options)?;
-            refuse_itself(&directory, &config)?;
+            let (json, settings) = read(options)?;
+            refuse_itself(&directory, &settings)?;
             // A source that cannot be imported must not leave an empty store behind.
-            let source = ColdStore::open_to_read(&directory, config.cold_storage_mmap);
+            let source = ColdStore::open_to_read(&directory, settings.cold_storage_mmap);
             drop(source.map_err(Failure::failed)?);
-            let store = open(&config)?;
+            let store = open(&settings)?;
             let moved = with_bar("importing", |progress| store.import(&directory, progress))?;
             with_bar("collating and merging", |progress| {
                 store.maintain_with(progress)
@@ -77,9 +77,9 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
             reference,
             options,
         } => {
-            let (json, config) = read(options)?;
-            refuse_itself(&directory, &config)?;
-            let store = open_to_read(&config)?;
+            let (json, settings) = read(options)?;
+            refuse_itself(&directory, &settings)?;
+            let store = open_to_read(&settings)?;
             let moved = with_bar("exporting", |progress| {
                 if reference {
                     store.export_reference(&directory, progress)
@@ -92,14 +92,14 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
     }
 }
 
-fn read(options: StoreOptions) -> Result<(bool, Config), Failure> {
-    let config = options.run.load()?.config;
-    check_path(&config)?;
-    Ok((options.json, config))
+fn read(options: StoreOptions) -> Result<(bool, Settings), Failure> {
+    let settings = options.run.load()?.settings;
+    check_path(&settings)?;
+    Ok((options.json, settings))
 }
 
-fn check_path(config: &Config) -> Result<(), Failure> {
-    if config.cold_storage_path.is_none() {
+fn check_path(settings: &Settings) -> Result<(), Failure> {
+    if settings.cold_storage_path.is_none() {
         return Err(Failure::Usage(
             "cold_storage_path is not set; give --cold-storage-path DIR or --config FILE".into(),
         ));
@@ -111,14 +111,18 @@ fn check_path(config: &Config) -> Result<(), Failure> {
 fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), Failure> {
     let json = options.json;
     let loaded = options.run.load()?;
-    check_path(&loaded.config)?;
-    let path = loaded.config.cold_storage_path.clone().unwrap_or_default();
-    let opened = ColdStore::open_to_read(&path, loaded.config.cold_storage_mmap);
+    check_path(&loaded.settings)?;
+    let path = loaded
+        .settings
+        .cold_storage_path
+        .clone()
+        .unwrap_or_default();
+    let opened = ColdStore::open_to_read(&path, loaded.settings.cold_storage_mmap);
     let incidents = match opened {
         Ok(store) if !clear => store.stats().set_aside,
         Ok(store) => {
             drop(store);
-            let cleared = open(&loaded.config)?.clear_set_aside();
+            let cleared = open(&loaded.settings)?.clear_set_aside();
             cleared.map_err(Failure::failed)?
         }
         Err(error @ ColdError::Locked { .. }) => {
@@ -168,23 +172,23 @@ fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), F
     Ok(())
 }
 
-fn open(config: &Config) -> Result<ColdStore, Failure> {
-    let path = config.cold_storage_path.clone().unwrap_or_default();
+fn open(settings: &Settings) -> Result<ColdStore, Failure> {
+    let path = settings.cold_storage_path.clone().unwrap_or_default();
     let options = ColdOptions {
         background: false,
-        ..ColdOptions::from_config(config)
+        ..ColdOptions::from(settings)
     };
     ColdStore::open(&path, options).map_err(Failure::failed)
 }
 
 /// Opens the store if it exists.
-fn open_existing(config: &Config) -> Result<ColdStore, Failure> {
-    drop(open_to_read(config)?);
-    open(config)
+fn open_existing(settings: &Settings) -> Result<ColdStore, Failure> {
+    drop(open_to_read(settings)?);
+    open(settings)
 }
 
-fn refuse_itself(directory: &Path, config: &Config) -> Result<(), Failure> {
-    let path = config.cold_storage_path.clone().unwrap_or_default();
+fn refuse_itself(directory: &Path, settings: &Settings) -> Result<(), Failure> {
+    let path = settings.cold_storage_path.clone().unwrap_or_default();
     let real = |path: &Path| path.canonicalize().ok();
     if real(directory).is_some_and(|directory| Some(directory) == real(&path)) {
         return Err(Failure::Usage(format!(
@@ -195,9 +199,9 @@ fn refuse_itself(directory: &Path, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open_to_read(config: &Config) -> Result<ColdStore, Failure> {
-    let path = config.cold_storage_path.clone().unwrap_or_default();
-    let mapped = config.cold_storage_mmap;
+fn open_to_read(settings: &Settings) -> Result<ColdStore, Failure> {
+    let path = settings.cold_storage_path.clone().unwrap_or_default();
+    let mapped = settings.cold_storage_mmap;
     ColdStore::open_to_read(&path, mapped).map_err(Failure::failed)
 }
 

@@ -11,8 +11,8 @@ use astreum_core::integer::Natural;
 use serde_json::json;
 
 use crate::clock;
-use crate::config::{Config, Secret};
-use crate::key_file::{self, KeyKind};
+use crate::config::{Secret, Settings};
+use crate::key_file::{self, KeyKind, NodeKeys};
 use crate::query::BlockAt;
 use crate::rpc::{
     Client, ClientError, ConfirmationLevel, ErrorKind, MAX_WAIT_SECONDS, Number, SendReply,
@@ -42,12 +42,12 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
     let amount = amount(args, &data)?;
     let counter = number("the counter", args.counter.as_deref())?;
     let chain_id = number("the chain id", args.chain_id.as_deref())?;
-    let config = args.at.load()?.config;
-    let configured = configured_secret(&config);
+    let settings = args.at.load()?.settings;
+    let configured = NodeKeys::read_one(&settings, KeyKind::Validation).map_err(Failure::failed);
     let validation = configured.as_ref().ok().cloned().flatten();
     let key = secret(args, configured)?;
     if !args.force {
-        refuse_relay_key(&recipient, &key, validation.as_ref(), &config)?;
+        refuse_relay_key(&recipient, &key, validation.as_ref(), &settings)?;
     }
     let client = client(&args.at)?;
     let chain_id = match chain_id {
@@ -159,31 +159,20 @@ fn secret(
     })
 }
 
-fn configured_secret(config: &Config) -> Result<Option<Secret>, Failure> {
-    match &config.validation_secret_key_file {
-        Some(path) => key_file::read_secret(path, KeyKind::Validation)
-            .map(Some)
-            .map_err(Failure::failed),
-        None => Ok(config.validation_secret_key.clone()),
-    }
-}
-
 /// Refuses a recipient that is the relay public key of an available secret. The node does the same
 /// for its own relay key and those of its peers.
 fn refuse_relay_key(
     recipient: &Address,
     sender: &Secret,
     validation: Option<&Secret>,
-    config: &Config,
+    settings: &Settings,
 ) -> Result<(), Failure> {
     let is_half_of = |secret: &Secret| KeyKind::Relay.public_key(secret) == *recipient.as_bytes();
     // This command needs neither of these keys, so an unreadable file does not stop it.
-    let relay_file = config.relay_secret_key_file.as_deref();
-    let relay_file = relay_file.and_then(|path| key_file::read_secret(path, KeyKind::Relay).ok());
-    let relay = relay_file.as_ref().or(config.relay_secret_key.as_ref());
+    let relay = NodeKeys::read_one(settings, KeyKind::Relay).ok().flatten();
     let owner = if is_half_of(sender) {
         "the sender's own secret"
-    } else if relay.is_some_and(is_half_of) {
+    } else if relay.as_ref().is_some_and(is_half_of) {
         "the configured relay key"
     } else if validation.is_some_and(is_half_of) {
         "the configured validation key's secret"

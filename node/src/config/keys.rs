@@ -1,6 +1,6 @@
-//! Table of all configuration keys. It defines the [`Config`] struct and its defaults, flags,
-//! environment variables, TOML keys, checks, `astreum config`, and the tables of
-//! `node/docs/configuration.md`.
+//! Table of all configuration keys. It defines [`Config`] and its defaults, [`SettingValues`] and
+//! how its values are derived, and the flags, environment variables, TOML keys, checks, output of
+//! `astreum config`, and tables of `node/docs/configuration.md`.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -28,8 +28,9 @@ pub struct Key {
     pub(super) set: fn(&mut Config, &Raw) -> Result<(), String>,
     pub(super) fits: fn(&Config) -> bool,
     pub(super) reason: fn(&Config) -> Option<&'static str>,
-    pub(super) show: fn(&Config) -> DisplayValue,
     pub(super) rebase: fn(&mut Config, &Path),
+    pub(super) show_raw: fn(&Config) -> DisplayValue,
+    show: fn(&SettingValues) -> DisplayValue,
 }
 
 impl Key {
@@ -63,19 +64,56 @@ impl Key {
         self.allowed == Allowed::Key
     }
 
-    /// Returns its value in `config` for display; a secret is redacted.
+    /// Returns its value in resolved settings for display; a secret is redacted.
     #[must_use]
-    pub fn show(&self, config: &Config) -> DisplayValue {
-        (self.show)(config)
+    pub fn show(&self, values: &SettingValues) -> DisplayValue {
+        (self.show)(values)
+    }
+
+    /// Returns its value before resolution for display; a secret is redacted. A key whose value is
+    /// derived from other keys is unset in [`Config::default`].
+    #[must_use]
+    pub fn show_raw(&self, config: &Config) -> DisplayValue {
+        (self.show_raw)(config)
     }
 }
 
+/// Type of a key in [`Config`]: a derived value can be left unset.
+macro_rules! raw_type {
+    ($type:ty) => { $type };
+    ($type:ty, $derive:expr) => { Option<$type> };
+}
+
+/// Value of a key in [`Config::default`].
+macro_rules! raw_default {
+    (= $default:expr) => {
+        $default
+    };
+    (=> $derive:expr) => {
+        None
+    };
+}
+
+/// Value of a key in [`SettingValues`]: that of the configuration, or the derived one.
+macro_rules! setting {
+    ($config:ident, $name:ident) => {
+        $config.$name
+    };
+    ($config:ident, $name:ident, $derive:expr) => {
+        $name
+    };
+}
+
+/// Defines the keys. A key has a default after `=`, or after `=>` the function that derives its
+/// value from the other keys if it is not set.
 macro_rules! keys {
     ($($section:literal { $(
         $(#[doc = $help:literal])+
-        $name:ident: $type:ty = $default:expr, $allowed:expr;
+        $name:ident: $type:ty $(= $default:expr)? $(=> $derive:expr)?, $allowed:expr;
     )+ })+) => {
-        /// Options of a node, one field per key, under the key's name.
+        /// Options of a node as a user states them, one field per key, under the key's name.
+        /// [`Config::resolve`] checks them and makes the [`Settings`](super::Settings) that a node
+        /// runs with.
         ///
         /// Set the fields that differ and take the rest from the default:
         ///
@@ -92,12 +130,29 @@ macro_rules! keys {
         #[derive(Clone, PartialEq, Debug)]
         pub struct Config { $($(
             $(#[doc = $help])+
-            pub $name: $type,
+            pub $name: raw_type!($type $(, $derive)?),
         )+)+ }
 
         impl Default for Config {
             fn default() -> Self {
-                Self { $($($name: $default,)+)+ }
+                Self { $($($name: raw_default!($(= $default)? $(=> $derive)?),)+)+ }
+            }
+        }
+
+        /// Resolved values of all keys, one field per key; read through
+        /// [`Settings`](super::Settings).
+        #[derive(Clone, PartialEq, Debug)]
+        #[non_exhaustive]
+        pub struct SettingValues { $($(
+            $(#[doc = $help])+
+            pub $name: $type,
+        )+)+ }
+
+        impl SettingValues {
+            /// Derives the values that are not set. The configuration must be checked.
+            pub(super) fn derive(config: Config) -> Self {
+                $($($(let $name = config.$name.unwrap_or_else(|| $derive(&config));)?)+)+
+                Self { $($($name: setting!(config, $name $(, $derive)?),)+)+ }
             }
         }
 
@@ -113,44 +168,23 @@ macro_rules! keys {
             },
             fits: |config| config.$name.fits($allowed),
             reason: |config| config.$name.reason(),
-            show: |config| config.$name.show(),
             rebase: |config, base| config.$name.rebase(base),
+            show_raw: |config| config.$name.show(),
+            show: |values| values.$name.show(),
         },)+)+];
     };
 }
 
-impl Config {
-    /// Returns the chain identifier: the one that is set, else that of [`Config::chain`].
-    #[must_use]
-    pub const fn chain_id(&self) -> u64 {
-        match (self.chain_id, self.chain) {
-            (Some(id), _) => id,
-            (None, Some(Chain::Main)) => 1,
-            (None, Some(Chain::Test) | None) => 0,
-        }
+/// Returns the chain identifier of the named chain, and that of the test chain without a name.
+const fn chain_id_of_name(config: &Config) -> u64 {
+    match config.chain {
+        Some(Chain::Main) => 1,
+        Some(Chain::Test) | None => 0,
     }
+}
 
-    /// Returns the interval that is set, else [`Config::peer_timeout_interval`].
-    #[must_use]
-    pub const fn verify_blockchain_interval(&self) -> Duration {
-        match self.verify_blockchain_interval {
-            Some(interval) => interval,
-            None => self.peer_timeout_interval,
-        }
-    }
-
-    /// Returns the limits of evaluations.
-    #[must_use]
-    pub const fn eval_limits(&self) -> Limits {
-        Limits {
-            depth: self.eval_depth,
-            steps: self.eval_steps,
-            stack_items: self.eval_stack,
-            heap_entries: self.eval_heap,
-            live_bytes: self.eval_live_bytes,
-            ..Limits::DEFAULT
-        }
-    }
+const fn peer_timeout_interval(config: &Config) -> Duration {
+    config.peer_timeout_interval
 }
 
 const ANY: Allowed = Allowed::Whole {
@@ -181,7 +215,7 @@ keys! {
         /// Days to keep rotated log files. 0 keeps none.
         logging_retention_days: u32 = 7, Allowed::Whole { min: 0, max: 36_500 };
         /// Chain identifier for validation (0 = test, 1 = main). Default is that of chain, else 0.
-        chain_id: Option<u64> = None, ANY;
+        chain_id: u64 => chain_id_of_name, ANY;
         /// Also mirror the log to stdout in human-readable form.
         verbose: bool = false, Allowed::Switch;
     }
@@ -280,7 +314,8 @@ keys! {
         max_block_growth_bytes: u64 = 32 << 10, ANY;
         /// Interval between retries of chains that could not be followed, in seconds; news is
         /// followed at once. Default is peer_timeout_interval.
-        verify_blockchain_interval: Option<Duration> = None, Allowed::Seconds { zero: false };
+        verify_blockchain_interval: Duration => peer_timeout_interval,
+            Allowed::Seconds { zero: false };
         /// Accepted for compatibility and without effect: the choice of the head does not depend on
         /// its age.
         verification_max_stale_seconds: u64 = 10, Allowed::Whole { min: 0, max: 4_294_967_295 };

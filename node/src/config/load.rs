@@ -1,5 +1,5 @@
-//! Loading of a configuration: merges sources into a checked [`Config`] and records the source of
-//! each value.
+//! Loading of a configuration: merges sources into one [`Config`], records the source of each
+//! value, and resolves it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,8 +12,10 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, ConfigErrors, suggest};
 use super::home::expand_home;
 use super::keys::{Config, KEYS, Key};
+use super::resolve::{conflicts, not_allowed};
+use super::settings::Settings;
 use super::source::Source;
-use super::value::{Chain, Mismatch, Raw};
+use super::value::Raw;
 
 /// Maximum size in bytes of a TOML file.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -33,15 +35,16 @@ pub struct Inputs {
     pub file: Option<PathBuf>,
 }
 
-/// Checked configuration with the sources of its values.
+/// Resolved configuration with the sources of its values.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// Values of all keys.
-    pub config: Config,
+    /// Resolved values of all keys.
+    pub settings: Settings,
     /// TOML file that was read, if any.
     pub file: Option<PathBuf>,
     /// Ignored input that is probably a mistake: unknown `ASTREUM_` variables.
     pub warnings: Vec<ConfigError>,
+    config: Config,
     sources: BTreeMap<&'static str, Source>,
 }
 
@@ -60,7 +63,14 @@ impl Loaded {
     /// Returns the source of the value of the key with this name.
     #[must_use]
     pub fn source(&self, name: &str) -> Source {
-        self.sources.get(name).cloned().unwrap_or(Source::Default)
+        source_of(&self.sources, name)
+    }
+
+    /// Returns the values as the sources state them, for a program that changes some of them and
+    /// then resolves all: values that no source states are derived from the changed ones.
+    #[must_use]
+    pub fn into_config(self) -> Config {
+        self.config
     }
 }
 
@@ -88,32 +98,6 @@ impl Inputs {
     }
 }
 
-impl Config {
-    /// Checks all values and sets derived ones. Every source goes through this: [`Inputs::load`]
-    /// and [`Node::new`](crate::Node::new) call it. It is idempotent.
-    ///
-    /// ```
-    /// use astreum_node::config::{Chain, Config};
-    ///
-    /// let config = Config { chain: Some(Chain::Main), ..Config::default() };
-    /// assert_eq!(config.resolve()?.chain_id, Some(1));
-    /// # Ok::<(), astreum_node::config::ConfigErrors>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Returns all values that their keys do not allow, and all contradictions.
-    pub fn resolve(self) -> Result<Self, ConfigErrors> {
-        let mut gather = Gather::default();
-        for key in KEYS.iter().filter(|key| !(key.fits)(&self)) {
-            let shown = key.show(&self).to_string();
-            let reason = (key.reason)(&self);
-            gather.invalid(key, shown, None, reason, Source::Default);
-        }
-        gather.config = self;
-        Ok(gather.finish(None)?.config)
-    }
-}
-
 /// State while sources are merged, weakest first.
 #[derive(Default)]
 struct Gather {
@@ -126,14 +110,17 @@ struct Gather {
 impl Gather {
     fn set(&mut self, key: &'static Key, raw: &Raw, source: Source, base: Option<&Path>) {
         if let Some(mismatch) = key.allowed.mismatch(raw) {
-            return self.invalid(key, raw.to_string(), Some(mismatch), None, source);
+            let error = not_allowed(key, raw.to_string(), Some(mismatch), None, source);
+            return self.errors.push(error);
         }
         if let Err(value) = (key.set)(&mut self.config, raw) {
-            return self.invalid(key, value, None, None, source);
+            let error = not_allowed(key, value, None, None, source);
+            return self.errors.push(error);
         }
         if !(key.fits)(&self.config) {
             let reason = (key.reason)(&self.config);
-            return self.invalid(key, raw.to_string(), None, reason, source);
+            let error = not_allowed(key, raw.to_string(), None, reason, source);
+            return self.errors.push(error);
         }
         if let Some(base) = base {
             (key.rebase)(&mut self.config, base);
@@ -141,31 +128,15 @@ impl Gather {
         self.sources.insert(key.name, source);
     }
 
-    /// Adds an error about the value of a key; the value of a secret is left out.
-    fn invalid(
-        &mut self,
-        key: &'static Key,
-        value: String,
-        mismatch: Option<Mismatch>,
-        reason: Option<&'static str>,
-        source: Source,
-    ) {
-        self.errors.push(ConfigError::NotAllowed {
-            source,
-            key,
-            value: (!key.is_secret()).then_some(value),
-            mismatch,
-            reason,
-        });
-    }
-
-    /// Returns the merged configuration, or all errors.
+    /// Resolves the merged configuration, or returns all errors.
     fn finish(mut self, file: Option<PathBuf>) -> Result<Loaded, ConfigErrors> {
-        self.relations();
+        let conflicts = conflicts(&self.config, |name| source_of(&self.sources, name));
+        self.errors.extend(conflicts);
         if !self.errors.is_empty() {
             return Err(ConfigErrors(self.errors));
         }
         Ok(Loaded {
+            settings: Settings::of_checked(self.config.clone()),
             config: self.config,
             file,
             warnings: self.warnings,
@@ -262,46 +233,10 @@ impl Gather {
             self.set(key, &raw, Source::Flag { flag }, None);
         }
     }
+}
 
-    /// Checks relations between keys.
-    fn relations(&mut self) {
-        let config = &self.config;
-        let relay = config.relay_secret_key.is_some() && config.relay_secret_key_file.is_some();
-        let validation =
-            config.validation_secret_key.is_some() && config.validation_secret_key_file.is_some();
-        let advice = "set only one of them";
-        if relay {
-            self.conflict("relay_secret_key", "relay_secret_key_file", advice);
-        }
-        if validation {
-            self.conflict(
-                "validation_secret_key",
-                "validation_secret_key_file",
-                advice,
-            );
-        }
-        if let (Some(chain), Some(id)) = (self.config.chain, self.config.chain_id)
-            && (chain == Chain::Main) != (id == 1)
-        {
-            self.conflict(
-                "chain",
-                "chain_id",
-                "chain main has chain_id 1, chain test any other",
-            );
-        }
-        self.config.chain_id = Some(self.config.chain_id());
-        self.config.verify_blockchain_interval = Some(self.config.verify_blockchain_interval());
-    }
-
-    fn conflict(&mut self, first: &'static str, second: &'static str, advice: &'static str) {
-        let source = |name| self.sources.get(name).cloned().unwrap_or(Source::Default);
-        let (first, second) = ((first, source(first)), (second, source(second)));
-        self.errors.push(ConfigError::Conflict {
-            first,
-            second,
-            advice,
-        });
-    }
+fn source_of(sources: &BTreeMap<&'static str, Source>, name: &str) -> Source {
+    sources.get(name).cloned().unwrap_or(Source::Default)
 }
 
 fn unknown(name: &str, source: Source) -> ConfigError {

@@ -1,4 +1,5 @@
-//! Configuration: raw text from flags, environment and TOML becomes one checked [`Config`].
+//! Configuration: raw text from flags, environment and TOML becomes one [`Config`], and that is
+//! resolved once into the [`Settings`] of a node.
 //!
 //! Precedence is flags, then environment (`ASTREUM_<KEY>`), then the TOML file, then defaults.
 //! Every error names the source, the key, the value and the allowed values. An unknown key is an
@@ -7,6 +8,8 @@
 //!
 //! Invariants:
 //! - [`KEYS`] is the only list of keys; flags, environment, file, checks and output follow it.
+//! - Derived values come from the final values of a [`Config`]; those that are set win. Everything
+//!   but this module takes [`Settings`].
 //! - A secret is never part of an error, of `Debug` or of the result of [`Key::show`].
 
 mod error;
@@ -14,18 +17,21 @@ mod home;
 mod keys;
 mod load;
 mod paths;
+mod resolve;
 mod secret;
+mod settings;
 mod source;
 mod value;
 
 pub(crate) use error::edit_distance;
 pub use error::{ConfigError, ConfigErrors};
 pub(crate) use home::expand_home;
-pub use keys::{Config, DEFAULT_SEED, KEYS, Key};
+pub use keys::{Config, DEFAULT_SEED, KEYS, Key, SettingValues};
 pub use load::{Inputs, Loaded, MAX_FILE_BYTES};
 pub(crate) use paths::PRODUCT;
 pub use paths::{Paths, instance_id};
 pub use secret::Secret;
+pub use settings::Settings;
 pub use source::Source;
 pub use value::{Allowed, Chain, ColdStorageSync, DisplayValue, Mismatch, ParseSeedError, Seed};
 

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::keys::Config;
 use super::load::Loaded;
+use super::settings::Settings;
 
 /// Name of the organization in the reference's log path.
 const ORGANISATION: &str = "Astreum";
@@ -26,11 +26,11 @@ pub struct Paths {
 impl Paths {
     /// Returns the paths of a node that `entry_point` starts.
     #[must_use]
-    pub fn new(config: &Config, entry_point: &Path) -> Self {
-        let state_dir = config.state_dir.clone().unwrap_or_else(default_state_dir);
+    pub fn new(settings: &Settings, entry_point: &Path) -> Self {
+        let state_dir = settings.state_dir.clone().unwrap_or_else(default_state_dir);
         let instance_id = instance_id(entry_point);
-        let log_dir = config.log_dir.clone();
-        let control_socket = config.control_socket.clone();
+        let log_dir = settings.log_dir.clone();
+        let control_socket = settings.control_socket.clone();
         Self {
             log_dir: log_dir.unwrap_or_else(|| state_dir.join("logs").join(&instance_id)),
             control_socket: control_socket.unwrap_or_else(|| state_dir.join("control.sock")),
@@ -47,7 +47,7 @@ impl Loaded {
     pub fn paths(&self) -> Paths {
         let executable = || std::env::current_exe().unwrap_or_else(|_| "astreum".into());
         let entry_point = self.file.clone().unwrap_or_else(executable);
-        Paths::new(&self.config, &entry_point)
+        Paths::new(&self.settings, &entry_point)
     }
 }
 
@@ -76,6 +76,7 @@ fn default_state_dir() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn instance_id_is_the_start_of_the_hash_of_the_path() {
@@ -85,11 +86,13 @@ mod tests {
 
     #[test]
     fn paths_follow_the_state_directory_unless_they_are_set() {
+        let of =
+            |config: Config| Paths::new(&config.resolve().unwrap(), Path::new("/no/such/file"));
         let config = Config {
             state_dir: Some("/state".into()),
             ..Config::default()
         };
-        let paths = Paths::new(&config, Path::new("/no/such/file"));
+        let paths = of(config.clone());
         assert_eq!(paths.control_socket, Path::new("/state/control.sock"));
         assert_eq!(
             paths.log_dir,
@@ -100,7 +103,7 @@ mod tests {
             control_socket: Some("/run/a.sock".into()),
             ..config
         };
-        let paths = Paths::new(&config, Path::new("/no/such/file"));
+        let paths = of(config);
         assert_eq!(paths.log_dir, Path::new("/log"));
         assert_eq!(paths.control_socket, Path::new("/run/a.sock"));
     }

@@ -108,14 +108,14 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
 
 #[test]
 fn every_documented_key_exists_with_its_type_and_default() {
-    let config = Config::default().resolve().unwrap();
+    let settings = Settings::default();
     let actual: Vec<(&str, &str, String)> = KEYS
         .iter()
         .map(|key| {
             (
                 key.name,
                 key.allowed.type_name(),
-                key.show(&config).to_string(),
+                key.show(&settings).to_string(),
             )
         })
         .collect();
@@ -130,7 +130,7 @@ fn every_documented_key_exists_with_its_type_and_default() {
 #[test]
 fn empty_inputs_give_the_defaults() {
     let loaded = Inputs::default().load().unwrap();
-    assert_eq!(loaded.config, Config::default().resolve().unwrap());
+    assert_eq!(loaded.settings, Settings::default());
     assert_eq!(loaded.source("incoming_port"), Source::Default);
 }
 
@@ -153,10 +153,10 @@ fn flags_override_environment_file_and_defaults_in_this_order() {
     }
     .load()
     .unwrap();
-    let config = &loaded.config;
-    assert_eq!(config.peer_timeout, Duration::from_secs(1));
-    assert_eq!((config.incoming_port, config.chain_id()), (20, 300));
-    assert_eq!(config.peer_timeout_interval, Duration::from_secs(10));
+    let settings = &loaded.settings;
+    assert_eq!(settings.peer_timeout, Duration::from_secs(1));
+    assert_eq!((settings.incoming_port, settings.chain_id), (20, 300));
+    assert_eq!(settings.peer_timeout_interval, Duration::from_secs(10));
     let file = file.display().to_string();
     assert_eq!(
         loaded.source("peer_timeout").to_string(),
@@ -174,7 +174,7 @@ fn environment_can_name_the_file() {
     let scratch = tempfile::tempdir().unwrap();
     let file = toml_file(&scratch, "incoming_port = 7\n");
     let loaded = environment(&[("ASTREUM_CONFIG", file.to_str().unwrap())]).load();
-    assert_eq!(loaded.unwrap().config.incoming_port, 7);
+    assert_eq!(loaded.unwrap().settings.incoming_port, 7);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn empty_environment_variables_are_unset_for_every_key() {
         file: file(),
         ..Inputs::default()
     };
-    let expected = expected.load().unwrap().config;
+    let expected = expected.load().unwrap().settings;
     for empty in ["", "  "] {
         for key in KEYS {
             let loaded = Inputs {
@@ -243,7 +243,7 @@ fn empty_environment_variables_are_unset_for_every_key() {
                 ..environment(&[(&key.environment_variable(), empty)])
             };
             let loaded = loaded.load().unwrap();
-            assert_eq!(loaded.config, expected, "{}", key.name);
+            assert_eq!(loaded.settings, expected, "{}", key.name);
             let variable = key.environment_variable();
             let is_source = loaded.source(key.name) == Source::Environment { variable };
             assert!(!is_source, "{}", key.name);
@@ -251,10 +251,7 @@ fn empty_environment_variables_are_unset_for_every_key() {
     }
     let config = environment(&[("ASTREUM_CONFIG", ""), ("ASTREUM_OTHER", "")]);
     let loaded = config.load().unwrap();
-    assert_eq!(
-        (loaded.config, loaded.file),
-        (Config::default().resolve().unwrap(), None)
-    );
+    assert_eq!((loaded.settings, loaded.file), (Settings::default(), None));
     assert!(loaded.warnings.is_empty());
 }
 
@@ -262,7 +259,7 @@ fn empty_environment_variables_are_unset_for_every_key() {
 fn unknown_environment_variables_are_warnings_and_those_of_platforms_are_ignored() {
     let warnings = |pairs: &[(&str, &str)]| {
         let loaded = environment(pairs).load().unwrap();
-        assert_eq!(loaded.config, Config::default().resolve().unwrap());
+        assert_eq!(loaded.settings, Settings::default());
         let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         warnings
     };
@@ -420,7 +417,7 @@ fn unreachable_advertised_addresses_are_rejected_with_a_reason() {
 
 #[test]
 fn zero_and_none_follow_the_readme() {
-    let config = toml(
+    let settings = toml(
         "hot_storage_limit = 0\ncold_storage_limit = 0\natom_fetch_interval = 0\n\
          atom_fetch_retries = 0\nincoming_port = 0\nincoming_queue_size_limit = 0\n\
          incoming_queue_timeout = 0\noutgoing_queue_size_limit = 0\noutgoing_queue_timeout = 0.0\n\
@@ -428,15 +425,16 @@ fn zero_and_none_follow_the_readme() {
          relay_secret_key = \"\"\ncold_storage_path = \"\"\n",
     )
     .unwrap()
-    .config;
-    assert_eq!((config.incoming_port, config.atom_fetch_retries), (0, 0));
-    assert_eq!(config.atom_fetch_interval, Duration::ZERO);
-    assert_eq!(config.default_seed, None);
-    assert_eq!(config.validation_secret_key, None);
-    assert_eq!(config.cold_storage_path, None);
+    .settings;
+    let zeros = (settings.incoming_port, settings.atom_fetch_retries);
+    assert_eq!(zeros, (0, 0));
+    assert_eq!(settings.atom_fetch_interval, Duration::ZERO);
+    assert_eq!(settings.default_seed, None);
+    assert_eq!(settings.validation_secret_key, None);
+    assert_eq!(settings.cold_storage_path, None);
     for none in ["none", "None", "null", ""] {
-        let config = flags(&[("default_seed", none)]).load().unwrap().config;
-        assert_eq!(config.default_seed, None, "{none}");
+        let settings = flags(&[("default_seed", none)]).load().unwrap().settings;
+        assert_eq!(settings.default_seed, None, "{none}");
     }
 }
 
@@ -447,9 +445,9 @@ fn seeds_are_read_from_lists_commas_and_repeated_flags() {
         .map(|text| text.parse().unwrap())
         .collect();
     let from_toml = toml("additional_seeds = [\"a.example:1\", \"[::1]:2\"]").unwrap();
-    assert_eq!(from_toml.config.additional_seeds, expected);
+    assert_eq!(from_toml.settings.additional_seeds, expected);
     let commas = environment(&[("ASTREUM_ADDITIONAL_SEEDS", "a.example:1, [::1]:2,")]);
-    assert_eq!(commas.load().unwrap().config.additional_seeds, expected);
+    assert_eq!(commas.load().unwrap().settings.additional_seeds, expected);
     let repeated = Inputs {
         flags: vec![(
             Key::find("additional_seeds").unwrap(),
@@ -457,7 +455,7 @@ fn seeds_are_read_from_lists_commas_and_repeated_flags() {
         )],
         ..Inputs::default()
     };
-    assert_eq!(repeated.load().unwrap().config.additional_seeds, expected);
+    assert_eq!(repeated.load().unwrap().settings.additional_seeds, expected);
 }
 
 #[test]
@@ -530,7 +528,9 @@ fn secret_conflicts_with_its_file() {
 fn secrets_are_never_displayed() {
     let key = "0123456789abcdef".repeat(4);
     let loaded = toml(&format!("relay_secret_key = \"{key}\"\n")).unwrap();
-    let shown = Key::find("relay_secret_key").unwrap().show(&loaded.config);
+    let shown = Key::find("relay_secret_key")
+        .unwrap()
+        .show(&loaded.settings);
     assert_eq!(shown, DisplayValue::Redacted);
     let debug = format!("{loaded:?}");
     assert!(
@@ -587,11 +587,11 @@ fn relative_paths_in_a_file_are_relative_to_the_file() {
         file: Some(file),
         ..Inputs::default()
     };
-    let config = inputs.load().unwrap().config;
-    assert_eq!(config.state_dir, Some(scratch.path().join("state")));
-    assert_eq!(config.log_dir, Some("/log".into()));
-    let config = flags(&[("state_dir", "state")]).load().unwrap().config;
-    assert_eq!(config.state_dir, Some("state".into()));
+    let settings = inputs.load().unwrap().settings;
+    assert_eq!(settings.state_dir, Some(scratch.path().join("state")));
+    assert_eq!(settings.log_dir, Some("/log".into()));
+    let settings = flags(&[("state_dir", "state")]).load().unwrap().settings;
+    assert_eq!(settings.state_dir, Some("state".into()));
 }
 
 #[test]
@@ -627,10 +627,10 @@ proptest! {
             additional_seeds: vec!["[::1]:2".parse().unwrap()],
             ..Config::default()
         };
-        let line = |key: &Key| format!("{} = {}\n", key.name, key.show(&config));
-        let is_set = |key: &&Key| key.show(&config) != DisplayValue::Unset;
+        let line = |key: &Key| format!("{} = {}\n", key.name, key.show_raw(&config));
+        let is_set = |key: &&Key| key.show_raw(&config) != DisplayValue::Unset;
         let text: String = KEYS.iter().filter(is_set).map(line).collect();
-        prop_assert_eq!(toml(&text).unwrap().config, config.resolve().unwrap());
+        prop_assert_eq!(toml(&text).unwrap().settings, config.resolve().unwrap());
     }
 
     #[test]

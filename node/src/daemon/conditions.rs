@@ -3,7 +3,7 @@
 use super::warnings::warnings as configured;
 use crate::chain_service::ChainStatus;
 use crate::chain_service::producer::Activity;
-use crate::config::Config;
+use crate::config::Settings;
 use crate::log::utc_text;
 use crate::store::cold::ColdStats;
 use astreum_core::atom::AtomId;
@@ -15,12 +15,12 @@ const REORGANIZATION_SECONDS: u64 = 24 * 60 * 60;
 const MAX_LISTED_PEERS: usize = 16;
 
 /// Returns the conditions that need no action now.
-pub(super) fn warnings(config: &Config, chain: &ChainStatus) -> Vec<String> {
+pub(super) fn warnings(settings: &Settings, chain: &ChainStatus) -> Vec<String> {
     let sync = &chain.sync;
-    let mut warnings = configured(config);
+    let mut warnings = configured(settings);
     warnings.extend(chain.clock.as_ref().map(ToString::to_string));
     warnings.extend(chain.nearly_full.iter().map(ToString::to_string));
-    if let (true, Some(checkpoint)) = (sync.lacks_checkpoint, config.checkpoint) {
+    if let (true, Some(checkpoint)) = (sync.lacks_checkpoint, settings.checkpoint) {
         warnings.push(format!(
             "checkpoint {checkpoint} is not known to be in this chain: not adopting any other chain"
         ));
@@ -165,6 +165,7 @@ mod tests {
     use crate::chain_service::StoreFailure;
     use crate::chain_service::producer::Halt;
     use crate::chain_service::sync::{DeepReorganization, OtherChain, SyncStatus};
+    use crate::config::Config;
     use astreum_core::chain::Participation;
     use astreum_core::chain::fork_choice::{Fork, Side};
     use astreum_core::consensus::ClockOffset;
@@ -207,7 +208,7 @@ mod tests {
         let chain = ChainStatus::default();
         let cold = ColdStats::default();
         assert_eq!(problems(&chain, Some(&cold), 0), (Vec::new(), false));
-        assert_eq!(warnings(&Config::default(), &chain), Vec::<String>::new());
+        assert_eq!(warnings(&Settings::default(), &chain), Vec::<String>::new());
     }
 
     #[test]
@@ -232,7 +233,7 @@ mod tests {
         let (texts, halted) = problems(&chain, None, 0);
         assert!(!halted && texts.len() == 1, "{texts:?}");
         assert!(texts[0].contains("chain adopt") && texts[0].contains(&id(2).to_string()));
-        let texts = warnings(&Config::default(), &chain);
+        let texts = warnings(&Settings::default(), &chain);
         assert!(texts.len() == 1 && texts[0].contains("too little stake"));
     }
 
@@ -320,7 +321,7 @@ mod tests {
             checkpoint: Some(id(9)),
             ..Config::default()
         };
-        let texts = warnings(&config, &chain);
+        let texts = warnings(&config.resolve().unwrap(), &chain);
         let has = |part: &str| texts.iter().filter(|text| text.contains(part)).count();
         assert_eq!(has("system clock is 90 s behind its peers"), 1);
         assert_eq!(has("hold 0.1 % of the stake; 99.9 % are expected"), 1);

@@ -385,11 +385,11 @@ fn status_reply(node: &Node) -> StatusReply {
         network,
         log_problem,
     } = node.status();
-    let config = node.config();
+    let settings = node.settings();
     let refuses_writes = cold
         .as_ref()
         .is_some_and(|cold| cold.write_failure.is_some());
-    let any = if config.use_ipv6 { "[::]" } else { "0.0.0.0" };
+    let any = if settings.use_ipv6 { "[::]" } else { "0.0.0.0" };
     let network = network.as_ref();
     let shared = network.and_then(|network| network.shared_private_address);
     let own_key = network.and_then(|network| network.own_key_from);
@@ -403,7 +403,7 @@ fn status_reply(node: &Node) -> StatusReply {
         listen_address: port.map(|port| format!("{any}:{port}")).unwrap_or_default(),
         advertised_address: network.and_then(|network| network.advertised_address),
         uptime_seconds: network.map_or(0, |network| network.uptime.as_secs()),
-        chain_id: config.chain_id(),
+        chain_id: settings.chain_id,
         peers: network.map_or(0, |network| network.peers as u64),
         hot_atoms: hot.atoms,
         hot_bytes: hot.used_bytes,
@@ -419,7 +419,7 @@ fn status_reply(node: &Node) -> StatusReply {
             .as_ref()
             .map(|head| now.saturating_sub(head.timestamp())),
         chain: chain_reply(&chain),
-        warnings: conditions::warnings(config, &chain)
+        warnings: conditions::warnings(settings, &chain)
             .into_iter()
             .chain(shared.map(shared_address_warning))
             .chain(own_key.map(own_key_warning))

@@ -22,7 +22,8 @@ pub use panics::{PANIC_EXIT_CODE, exit_on_panic};
 pub use stop::{StopHandle, Stopper};
 pub use warnings::{shared_address_warning, warnings};
 
-use crate::config::{Config, Paths};
+use crate::config::{Paths, Settings};
+use crate::key_file::NodeKeys;
 use crate::log;
 use crate::net::NetworkError;
 use crate::node::{Node, NodeError, create_state_dir};
@@ -75,19 +76,24 @@ impl RunError {
     }
 }
 
-/// Runs a node until a signal or the control socket stops it. Once it runs, writes suggestions for
-/// the next commands to `out`.
+/// Runs a node with these settings and keys until a signal or the control socket stops it. Once it
+/// runs, writes suggestions for the next commands to `out`.
 ///
 /// # Errors
 /// Fails if the node cannot start.
-pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), RunError> {
-    let config = config.resolve();
-    let config = config.map_err(|errors| RunError::Node(NodeError::Config(errors)))?;
+pub fn run(
+    settings: &Settings,
+    keys: &NodeKeys,
+    paths: &Paths,
+    out: &mut dyn Write,
+) -> Result<(), RunError> {
     // Checked before anything that peers could notice.
-    crate::chain_service::dir::location(&config).map_err(|error| RunError::Node(error.into()))?;
+    let location = crate::chain_service::dir::location(settings, keys.validation.is_some());
+    location.map_err(|error| RunError::Node(error.into()))?;
     let stopper = Stopper::new().map_err(RunError::Signals)?;
     create_state_dir(&paths.state_dir);
-    let node = Arc::new(Node::new(config).map_err(RunError::Node)?);
+    let node = Node::with_settings(settings.clone(), keys.clone());
+    let node = Arc::new(node.map_err(RunError::Node)?);
     node.join_network().map_err(RunError::Node)?;
     node.remember_peers(&paths.state_dir)
         .map_err(RunError::Node)?;
@@ -96,7 +102,7 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     node.start_chain(&paths.state_dir).map_err(RunError::Node)?;
     let handler = Arc::new(NodeHandler::new(Arc::clone(&node), stopper.handle()));
     let server = Server::start(&paths.control_socket, handler).map_err(RunError::Control)?;
-    for warning in warnings(node.config()) {
+    for warning in warnings(settings) {
         log::warn!("{warning}");
     }
     // A closed output does not stop the node.
@@ -152,7 +158,7 @@ fn write_greeting(out: &mut dyn Write, node: &Node, paths: &Paths) -> io::Result
     writeln!(out, "Try in another terminal:")?;
     let program = program();
     // The commands find a socket at its default place on their own.
-    let default = Paths::new(&Config::default(), Path::new("")).control_socket;
+    let default = Paths::new(&Settings::default(), Path::new("")).control_socket;
     let at = match &paths.control_socket {
         socket if *socket == default => String::new(),
         socket => format!(" --control-socket {}", quoted_path(socket)),

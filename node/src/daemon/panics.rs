@@ -62,9 +62,10 @@ mod tests {
             state_dir: Some(directory.to_owned()),
             ..Config::default()
         };
-        let paths = Paths::new(&config, directory);
+        let settings = config.resolve().unwrap();
+        let paths = Paths::new(&settings, directory);
         exit_on_panic();
-        let _log = log::init(&config, &paths).unwrap();
+        let _log = log::init(&settings, &paths).unwrap();
         let thread = std::thread::Builder::new().name("worker".to_owned());
         let thread = thread.spawn(|| {
             // Lines that are not yet written when the thread panics.

@@ -1,14 +1,12 @@
 //! Warnings about the configuration and the network.
 
-use crate::config::Config;
+use crate::config::Settings;
 use core::net::IpAddr;
 
-/// Returns concerns about relying on this configuration, one sentence each.
+/// Returns concerns about relying on these settings, one sentence each.
 #[must_use]
-pub fn warnings(config: &Config) -> Vec<String> {
-    let is_validator =
-        config.validation_secret_key.is_some() || config.validation_secret_key_file.is_some();
-    let loses_chain = is_validator && config.cold_storage_path.is_none();
+pub fn warnings(settings: &Settings) -> Vec<String> {
+    let loses_chain = settings.has_validation_key() && settings.cold_storage_path.is_none();
     let loses_chain = loses_chain.then_some(
         "this validator has no cold storage: its blocks are in memory only, and the chain is lost \
          when it stops unless other nodes follow it; set cold_storage_path",
@@ -29,7 +27,7 @@ pub fn shared_address_warning(address: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::config::{Config, Secret};
 
     #[test]
     fn shared_address_is_named_in_its_warning() {
@@ -39,22 +37,23 @@ mod tests {
 
     #[test]
     fn validator_without_cold_storage_is_warned() {
-        assert!(warnings(&Config::default()).is_empty());
+        let warnings = |config: Config| warnings(&config.resolve().unwrap());
+        assert!(warnings(Config::default()).is_empty());
         let validator = Config {
             validation_secret_key: Some(Secret::new([7; 32])),
             ..Config::default()
         };
-        let texts = warnings(&validator);
+        let texts = warnings(validator.clone());
         assert!(texts.len() == 1 && texts[0].contains("cold_storage_path"));
         let by_file = Config {
             validation_secret_key_file: Some("key".into()),
             ..Config::default()
         };
-        assert_eq!(warnings(&by_file), texts);
+        assert_eq!(warnings(by_file), texts);
         let stored = Config {
             cold_storage_path: Some("cold".into()),
             ..validator
         };
-        assert!(warnings(&stored).is_empty());
+        assert!(warnings(stored).is_empty());
     }
 }

@@ -42,11 +42,11 @@ pub(crate) use router::within;
 use astreum_core::time::Instant;
 
 use crate::clock::{self, Clock};
-use crate::config::{Config, PRODUCT, Paths};
+use crate::config::{PRODUCT, Paths, Settings};
 use event::{Event, Identity};
 use file::MAX_FILE_BYTES;
 use tidy::MAX_ROTATED_BYTES;
-use writer::{Health, Host, Message, QUEUE_EVENTS, Settings, Writer};
+use writer::{Health, Host, LogSettings, Message, QUEUE_EVENTS, Writer};
 
 /// First line of every log.
 pub const BANNER: &str = "Starting Astreum Node";
@@ -160,12 +160,12 @@ impl core::error::Error for LogError {}
 /// # Errors
 /// Fails if the process already has a logger, or if no thread can be started. A directory that is
 /// not writable is not an error: it is reported on stderr and by [`problem`].
-pub fn init(config: &Config, paths: &Paths) -> Result<Handle, LogError> {
+pub fn init(settings: &Settings, paths: &Paths) -> Result<Handle, LogError> {
     if !router::install() || router::has_default() {
         return Err(LogError::AlreadySet);
     }
     let health = Arc::clone(HEALTH.get_or_init(Arc::default));
-    let (logger, handle) = start(config, paths, health)?;
+    let (logger, handle) = start(settings, paths, health)?;
     if !router::set_default(logger) {
         return Err(LogError::AlreadySet);
     }
@@ -179,11 +179,11 @@ pub fn init(config: &Config, paths: &Paths) -> Result<Handle, LogError> {
 /// # Errors
 /// Fails if the process has a logger of its own, which then receives the lines, or if no thread can
 /// be started.
-pub fn open(config: &Config, paths: &Paths) -> Result<(Scope, Handle), LogError> {
+pub fn open(settings: &Settings, paths: &Paths) -> Result<(Scope, Handle), LogError> {
     if !router::install() {
         return Err(LogError::AlreadySet);
     }
-    let (logger, handle) = start(config, paths, Arc::default())?;
+    let (logger, handle) = start(settings, paths, Arc::default())?;
     let scope = Scope::new(logger);
     scope.enter(|| info!("{BANNER}"));
     Ok((scope, handle))
@@ -191,14 +191,14 @@ pub fn open(config: &Config, paths: &Paths) -> Result<(Scope, Handle), LogError>
 
 /// Starts the thread of a log.
 fn start(
-    config: &Config,
+    settings: &Settings,
     paths: &Paths,
     health: Arc<Health>,
 ) -> Result<(NodeLogger, Handle), LogError> {
     let log_health = Arc::clone(&health);
-    let settings = Settings {
+    let log_settings = LogSettings {
         directory: paths.log_dir.clone(),
-        retention_days: config.logging_retention_days,
+        retention_days: settings.logging_retention_days,
         max_file_bytes: MAX_FILE_BYTES,
         max_rotated_bytes: MAX_ROTATED_BYTES,
         pack: tidy::compress_all,
@@ -207,7 +207,7 @@ fn start(
             instance_id: paths.instance_id.clone(),
             pid: std::process::id(),
         },
-        console: config.verbose.then(console),
+        console: settings.verbose.then(console),
     };
     let host = Host {
         wall: clock::unix_time,
@@ -222,7 +222,7 @@ fn start(
     let thread = thread::Builder::new()
         .name(THREAD_NAME.to_owned())
         .spawn(move || {
-            Writer::new(settings, host, writer_dropped).run(&messages);
+            Writer::new(log_settings, host, writer_dropped).run(&messages);
         })
         .map_err(LogError::Thread)?;
     {

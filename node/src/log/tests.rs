@@ -4,8 +4,8 @@ use std::path::Path;
 use super::file::LogFile;
 use super::*;
 
-fn settings(directory: &Path) -> Settings {
-    Settings {
+fn settings(directory: &Path) -> LogSettings {
+    LogSettings {
         directory: directory.to_owned(),
         retention_days: 7,
         max_file_bytes: MAX_FILE_BYTES,
@@ -229,7 +229,7 @@ fn lines_are_written_while_a_file_is_compressed() {
     fs::write(scratch.path().join("node-2020-01-01.log"), "old").unwrap();
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     let dropped = Arc::clone(&logger.dropped);
-    let settings = Settings {
+    let settings = LogSettings {
         retention_days: u32::MAX,
         pack: |directory, stop| {
             STARTED.fetch_add(1, Ordering::Relaxed);

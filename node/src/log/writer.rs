@@ -43,7 +43,7 @@ pub(super) enum Message {
 }
 
 /// Destination and limits of the log.
-pub(super) struct Settings {
+pub(super) struct LogSettings {
     pub(super) directory: PathBuf,
     pub(super) retention_days: u32,
     pub(super) max_file_bytes: u64,
@@ -87,7 +87,7 @@ impl Health {
 }
 
 pub(super) struct Writer {
-    settings: Settings,
+    settings: LogSettings,
     host: Host,
     file: Option<LogFile>,
     /// Time at which the first attempt since the last success failed, time of the next attempt, and
@@ -107,7 +107,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(settings: Settings, host: Host, dropped: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(settings: LogSettings, host: Host, dropped: Arc<AtomicU64>) -> Self {
         let mut writer = Self {
             settings,
             host,
@@ -236,7 +236,7 @@ impl Writer {
     }
 
     fn open(&mut self) {
-        let Settings {
+        let LogSettings {
             directory,
             max_file_bytes,
             ..

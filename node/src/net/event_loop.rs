@@ -24,7 +24,7 @@ use super::seeds::Seeds;
 use super::socket::{NodeSocket, Received, Sent};
 use super::{NetworkError, engine_config};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::Settings;
 use crate::failure::Failure;
 use crate::log;
 use crate::store::Store;
@@ -94,14 +94,14 @@ pub(super) struct EventLoop {
 
 impl EventLoop {
     pub(super) fn new(
-        config: &Config,
+        settings: &Settings,
         secret: SecretKey,
         seed: [u8; 32],
         store: Store,
         failure: &Failure,
     ) -> Result<Self, NetworkError> {
         let failed = |attempt| move |cause| NetworkError::System { attempt, cause };
-        let mut socket = NodeSocket::bind(config.incoming_port, config.use_ipv6)?;
+        let mut socket = NodeSocket::bind(settings.incoming_port, settings.use_ipv6)?;
         let poll = Poll::new().map_err(failed("open a poll"))?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(failed("open a waker"))?;
         poll.registry()
@@ -112,7 +112,7 @@ impl EventLoop {
         let sender = CommandSender::new(queue, Arc::new(waker), Arc::clone(&stopping));
         let clock = Clock::start();
         let engine = Engine::new(
-            engine_config(config, secret, socket.port()),
+            engine_config(settings, secret, socket.port()),
             seed,
             clock.now(),
         );
@@ -121,7 +121,8 @@ impl EventLoop {
                 .map_err(failed("start the workers"))?,
             readers: Readers::start(store.clone(), sender.clone(), clock, failure)
                 .map_err(failed("start the readers"))?,
-            seeds: Seeds::start(config, &sender, failure).map_err(failed("start the resolver"))?,
+            seeds: Seeds::start(settings, &sender, failure)
+                .map_err(failed("start the resolver"))?,
             poll,
             socket,
             engine,
@@ -137,7 +138,7 @@ impl EventLoop {
             blocked: None,
             readable: true,
             commands_left: false,
-            head: config.latest_block_hash,
+            head: settings.latest_block_hash,
             statements: PeerStatements::default(),
             reported: Report::default(),
             remembered: Vec::new(),

@@ -22,7 +22,7 @@ pub use resolve::SeedState;
 pub use command::{Advertisement, FetchFailure, NetworkStatus, Peer, Provider};
 
 use crate::WaitLimit;
-use crate::config::Config;
+use crate::config::Settings;
 use crate::failure::Failure;
 use crate::runtime::inbox::Inbox;
 use crate::store::Store;
@@ -112,14 +112,14 @@ impl Network {
     /// # Errors
     /// Fails if the socket cannot be bound or the system cannot create a thread.
     pub fn start(
-        config: &Config,
+        settings: &Settings,
         secret: SecretKey,
         seed: [u8; 32],
         store: Store,
         failure: &Failure,
     ) -> Result<Self, NetworkError> {
         let public_key = secret.public_key();
-        let event_loop = EventLoop::new(config, secret, seed, store, failure)?;
+        let event_loop = EventLoop::new(settings, secret, seed, store, failure)?;
         let (port, commands) = (event_loop.port(), event_loop.commands());
         let stop = commands.clone();
         failure.on_panic(move || stop.stop());
@@ -428,35 +428,35 @@ impl NetworkHandle {
     }
 }
 
-/// Derives the engine's configuration from the node's.
-fn engine_config(config: &Config, secret: SecretKey, port: u16) -> EngineConfig {
-    let fetch_timeout = config
+/// Derives the engine's configuration from the node's settings.
+fn engine_config(settings: &Settings, secret: SecretKey, port: u16) -> EngineConfig {
+    let fetch_timeout = settings
         .atom_fetch_interval
-        .saturating_mul(config.atom_fetch_retries);
+        .saturating_mul(settings.atom_fetch_retries);
     // Zero disables the waiting of callers, not the requests: peers get the default time.
     let fetch_timeout = Some(fetch_timeout).filter(|timeout| !timeout.is_zero());
     EngineConfig {
-        use_ipv6: config.use_ipv6,
-        advertised_address: config.advertised_address,
+        use_ipv6: settings.use_ipv6,
+        advertised_address: settings.advertised_address,
         is_validator: false,
-        head: config.latest_block_hash,
-        peer_timeout: config.peer_timeout,
-        peer_timeout_interval: config.peer_timeout_interval,
-        bootstrap_retry_interval: config.bootstrap_retry_interval,
-        storage_index_interval: config.storage_index_interval,
+        head: settings.latest_block_hash,
+        peer_timeout: settings.peer_timeout,
+        peer_timeout_interval: settings.peer_timeout_interval,
+        bootstrap_retry_interval: settings.bootstrap_retry_interval,
+        storage_index_interval: settings.storage_index_interval,
         fetch_timeout: fetch_timeout.unwrap_or(UNWATCHED_FETCH_TIMEOUT),
-        incoming_queue_limit_bytes: config.incoming_queue_size_limit,
-        outgoing_queue_limit_bytes: config.outgoing_queue_size_limit,
-        incoming_queue_timeout: config.incoming_queue_timeout,
-        outgoing_queue_timeout: config.outgoing_queue_timeout,
+        incoming_queue_limit_bytes: settings.incoming_queue_size_limit,
+        outgoing_queue_limit_bytes: settings.outgoing_queue_size_limit,
+        incoming_queue_timeout: settings.incoming_queue_timeout,
+        outgoing_queue_timeout: settings.outgoing_queue_timeout,
         ..EngineConfig::new(secret, port)
     }
 }
 
-fn seed_names(config: &Config) -> SeedNames {
+fn seed_names(settings: &Settings) -> SeedNames {
     SeedNames {
-        default: config.default_seed.as_ref().map(ToString::to_string),
-        additional: config
+        default: settings.default_seed.as_ref().map(ToString::to_string),
+        additional: settings
             .additional_seeds
             .iter()
             .map(ToString::to_string)

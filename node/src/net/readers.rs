@@ -63,7 +63,7 @@ impl Readers {
 mod tests {
     use super::super::{FetchFailure, Network};
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, Settings};
     use crate::store::cold::{ColdOptions, ColdStore};
     use crate::store::disk::{DirEntry, DirLock, Disk, DiskFile, FileId, SystemDisk};
     use astreum_core::atom::{Atom, AtomId};
@@ -194,7 +194,7 @@ mod tests {
             ..Config::default()
         };
         let secret = SecretKey::from_bytes([n; 32]);
-        Network::start(&config, secret, [n; 32], store, failure).unwrap()
+        Network::start(&config.resolve().unwrap(), secret, [n; 32], store, failure).unwrap()
     }
 
     /// Node whose disk can be stopped, and a peer of it.
@@ -216,7 +216,7 @@ mod tests {
                 changed: Condvar::new(),
             });
             let disk = Arc::new(GatedDisk(Arc::clone(&gate)));
-            let options = ColdOptions::from_config(&Config::default());
+            let options = ColdOptions::from(&Settings::default());
             let cold = ColdStore::open_on(disk, folder.path(), options).unwrap();
             let store = Store::with_cold(1 << 20, Some(cold));
             let [in_memory, on_disk] =

@@ -3,7 +3,7 @@
 use super::command::{Command, CommandSender};
 use super::resolve::{Lookup, Resolver};
 use super::seed_names;
-use crate::config::Config;
+use crate::config::Settings;
 use crate::failure::Failure;
 use crate::log;
 use astreum_core::time::Instant;
@@ -23,23 +23,28 @@ pub(super) struct Seeds {
 
 impl Seeds {
     pub(super) fn start(
-        config: &Config,
+        settings: &Settings,
         sender: &CommandSender,
         failure: &Failure,
     ) -> io::Result<Self> {
-        let names = seed_names(config);
+        let names = seed_names(settings);
         let has_seeds = names.default.is_some() || !names.additional.is_empty();
         let resolver = if has_seeds {
             let sender = sender.clone();
             let deliver = move |seeds| sender.send(Command::Seeds(seeds)).is_ok();
             let failure = failure.clone();
-            Some(Resolver::start(&names, config.use_ipv6, failure, deliver)?)
+            Some(Resolver::start(
+                &names,
+                settings.use_ipv6,
+                failure,
+                deliver,
+            )?)
         } else {
             log::info!("no seeds are configured; waiting for incoming contacts");
             None
         };
         Ok(Self {
-            timers: Timers::new(config.bootstrap_retry_interval, has_seeds),
+            timers: Timers::new(settings.bootstrap_retry_interval, has_seeds),
             resolver,
         })
     }

@@ -1,7 +1,8 @@
 //! Builder that starts a whole node: log, store, network and chain, as configured.
 
 use super::{Node, NodeError};
-use crate::config::{Config, Paths};
+use crate::config::{Config, Paths, Settings};
+use crate::key_file::NodeKeys;
 use crate::log::{self, LogError};
 use crate::net::Advertisement;
 use std::collections::BTreeSet;
@@ -57,16 +58,27 @@ impl OwnLog {
     }
 }
 
-/// Starts a [`Node`] with everything that its configuration asks for. See [`Node::builder`].
+/// Starts a [`Node`] with everything that its settings ask for. See [`Node::builder`].
 #[derive(Debug)]
 pub struct NodeBuilder {
-    config: Config,
+    settings: Settings,
     has_log: bool,
     entry_point: Option<PathBuf>,
     advertisements: Vec<Advertisement>,
 }
 
 impl NodeBuilder {
+    /// Creates a builder of a node with these settings.
+    #[must_use]
+    pub const fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            has_log: true,
+            entry_point: None,
+            advertisements: Vec::new(),
+        }
+    }
+
     /// Sets the file after which the log's directory is named; without it, that is the executable.
     #[must_use]
     pub fn entry_point(mut self, path: &Path) -> Self {
@@ -93,7 +105,7 @@ impl NodeBuilder {
     /// places them. If the program has a logger of its own, log lines go there.
     ///
     /// # Errors
-    /// Fails if the configuration is invalid, or if a part cannot be started.
+    /// Fails if a key file cannot be used, or if a part cannot be started.
     pub fn start(self) -> Result<Node, NodeError> {
         let (node, paths) = self.create()?;
         super::create_state_dir(&paths.state_dir);
@@ -110,7 +122,7 @@ impl NodeBuilder {
     /// Opens log and store, and no more: [`Node::connect`] joins the network.
     ///
     /// # Errors
-    /// Fails if the configuration is invalid, or if log or store cannot be opened.
+    /// Fails if a key file cannot be used, or if log or store cannot be opened.
     pub fn open(self) -> Result<Node, NodeError> {
         let (node, _) = self.create()?;
         node.advertise_all(&self.advertisements)?;
@@ -119,10 +131,10 @@ impl NodeBuilder {
 
     /// Creates the node with its log; returns the paths of its files too.
     fn create(&self) -> Result<(Node, Paths), NodeError> {
-        let config = self.config.clone().resolve().map_err(NodeError::Config)?;
+        let settings = &self.settings;
         let executable = || std::env::current_exe().unwrap_or_else(|_| "astreum".into());
         let entry_point = self.entry_point.clone().unwrap_or_else(executable);
-        let mut paths = Paths::new(&config, &entry_point);
+        let mut paths = Paths::new(settings, &entry_point);
         if paths.log_dir.starts_with(&paths.state_dir) {
             super::create_state_dir(&paths.state_dir);
         }
@@ -130,14 +142,17 @@ impl NodeBuilder {
         if self.has_log {
             let directory = LogDir::take(&paths.log_dir);
             paths.log_dir.clone_from(&directory.0);
-            own_log = match log::open(&config, &paths) {
+            own_log = match log::open(settings, &paths) {
                 Ok((scope, handle)) => Some((scope, OwnLog { directory, handle })),
                 Err(LogError::AlreadySet) => None,
                 Err(error) => return Err(NodeError::Log(error)),
             };
         }
         let scope = own_log.as_ref().map(|(scope, _)| scope.clone());
-        let mut node = log::within(scope.as_ref(), || Node::new(config))?;
+        let mut node = log::within(scope.as_ref(), || {
+            let keys = NodeKeys::read(settings).map_err(NodeError::KeyFile)?;
+            Node::with_settings(settings.clone(), keys)
+        })?;
         if let Some((scope, own_log)) = own_log {
             node.failure.set_log(scope);
             node.own_log = Some(own_log);
@@ -147,8 +162,9 @@ impl NodeBuilder {
 }
 
 impl Node {
-    /// Returns a builder of a node with this configuration, which starts everything: log, store,
-    /// network and chain. [`Node::new`] creates a node that only stores and evaluates.
+    /// Resolves a configuration and returns a builder, which starts everything: log, store, network
+    /// and chain. [`Node::new`] creates a node that only stores and evaluates;
+    /// [`NodeBuilder::new`] takes resolved settings.
     ///
     /// ```no_run
     /// use astreum_node::{Config, Node};
@@ -159,19 +175,17 @@ impl Node {
     ///     validation_secret_key_file: Some("validator.key".into()),
     ///     ..Config::default()
     /// };
-    /// let node = Node::builder(config).start()?;
+    /// let node = Node::builder(config)?.start()?;
     /// println!("{:?}", node.chain().status().head);
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
-    pub const fn builder(config: Config) -> NodeBuilder {
-        NodeBuilder {
-            config,
-            has_log: true,
-            entry_point: None,
-            advertisements: Vec::new(),
-        }
+    ///
+    /// # Errors
+    /// Fails if the configuration is invalid.
+    pub fn builder(config: Config) -> Result<NodeBuilder, NodeError> {
+        let settings = config.resolve().map_err(NodeError::Config)?;
+        Ok(NodeBuilder::new(settings))
     }
 
     /// Returns the directory of the node's own log, if its builder has opened one.

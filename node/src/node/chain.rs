@@ -142,7 +142,7 @@ impl Node {
     /// # Errors
     /// Returns [`QueryError::NoOwnAccount`] if the node has no validation key.
     pub fn own_address(&self) -> Result<Address, QueryError> {
-        let secret = self.config().validation_secret_key.as_ref();
+        let secret = self.own_key.as_ref();
         let secret = secret.ok_or(QueryError::NoOwnAccount)?;
         let key = SigningKey::from_seed(secret.expose()).verifying_key();
         Ok(Address::from(key))

@@ -9,7 +9,7 @@ use crate::chain_service::search::any_block;
 use crate::chain_service::signing_record::SigningRecordFile;
 use crate::chain_service::{HeadState, SavedHead, SigningRecord};
 use crate::clock;
-use crate::config::Config;
+use crate::config::Settings;
 use crate::log;
 use crate::store::Store;
 use astreum_core::chain::Block;
@@ -37,15 +37,15 @@ pub(super) struct Start {
 /// Opens the chain directory of a node, imports files of the previous format from `state_dir`, and
 /// refuses to continue where a second chain could begin.
 pub(super) fn open(
-    config: &Config,
+    settings: &Settings,
     key: Option<[u8; 32]>,
     state_dir: &Path,
     store: &Store,
 ) -> Result<Start, NodeError> {
-    let Some(path) = location(config)? else {
+    let Some(path) = location(settings, key.is_some())? else {
         return Ok(Start::default());
     };
-    let chain_id = config.chain_id();
+    let chain_id = settings.chain_id;
     let mut dir = ChainDir::open(&path, chain_id)?;
     if dir.repair_identity()? {
         log::warn!(
@@ -59,12 +59,12 @@ pub(super) fn open(
             retire(&legacy);
         }
     } else {
-        refuse_other_directory(config, &path)?;
+        refuse_other_directory(settings, &path)?;
         if let Some(legacy) = legacy {
-            take_over(&mut dir, &legacy, key.is_some(), config, store)?;
+            take_over(&mut dir, &legacy, key.is_some(), settings, store)?;
         }
         if key.is_some() && !dir.has_chain() {
-            check_no_trace(&dir, config, store)?;
+            check_no_trace(&dir, settings, store)?;
         }
     }
     Ok(Start {
@@ -103,13 +103,13 @@ fn resume_point(dir: &ChainDir, store: &Store) -> Option<SavedHead> {
 
 /// Refuses to start in an empty directory while the chain's files are in another directory that the
 /// configuration also names.
-fn refuse_other_directory(config: &Config, path: &Path) -> Result<(), ChainDirError> {
-    let others = candidates(config).into_iter().skip(1);
+fn refuse_other_directory(settings: &Settings, path: &Path) -> Result<(), ChainDirError> {
+    let others = candidates(settings).into_iter().skip(1);
     for other in others {
         if has_files(&other) {
             return Err(ChainDirError::NoJournal {
                 path: path.to_owned(),
-                chain_id: config.chain_id(),
+                chain_id: settings.chain_id,
                 trace: Trace::Directory(other),
             });
         }
@@ -119,15 +119,14 @@ fn refuse_other_directory(config: &Config, path: &Path) -> Result<(), ChainDirEr
 
 /// Refuses to validate without a journal where the chain has left a trace, unless peers can tell
 /// how the chain continues.
-fn check_no_trace(dir: &ChainDir, config: &Config, store: &Store) -> Result<(), NodeError> {
-    let Some(trace) = trace(dir, config.chain_id(), store)? else {
+fn check_no_trace(dir: &ChainDir, settings: &Settings, store: &Store) -> Result<(), NodeError> {
+    let Some(trace) = trace(dir, settings.chain_id, store)? else {
         return Ok(());
     };
-    let has_seeds = config.default_seed.is_some() || !config.additional_seeds.is_empty();
-    if !has_seeds {
+    if !settings.has_seeds() {
         return Err(NodeError::ChainDir(ChainDirError::NoJournal {
             path: dir.path().to_owned(),
-            chain_id: config.chain_id(),
+            chain_id: settings.chain_id,
             trace,
         }));
     }
@@ -172,10 +171,10 @@ fn take_over(
     dir: &mut ChainDir,
     legacy: &Legacy,
     validates: bool,
-    config: &Config,
+    settings: &Settings,
     store: &Store,
 ) -> Result<(), NodeError> {
-    let chain_id = config.chain_id();
+    let chain_id = settings.chain_id;
     // Checked before anything is written.
     let head = legacy.head()?;
     for path in legacy.signing_record_files() {
@@ -209,7 +208,7 @@ fn take_over(
         head.id
     );
     let latest = clock::unix_time().as_secs();
-    let latest = latest.saturating_add(config.verification_max_future_skew);
+    let latest = latest.saturating_add(settings.verification_max_future_skew);
     let mut reported = Instant::now();
     let replayed = replay(store, head.id, chain_id, latest, &mut |done, total| {
         if reported.elapsed() >= PROGRESS_INTERVAL {

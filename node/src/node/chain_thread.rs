@@ -7,7 +7,7 @@ use crate::chain_service::mempool_file::MempoolFile;
 use crate::chain_service::producer::{Producer, ProducerConfig};
 use crate::chain_service::thread::{ChainParts, ChainThread};
 use crate::chain_service::{ChainStatus, Input, SyncConfig};
-use crate::config::{Config, Secret};
+use crate::config::{Secret, Settings};
 use crate::log;
 use crate::simd::Lanes;
 use astreum_core::atom::AtomId;
@@ -39,14 +39,16 @@ impl Node {
         if chain_thread.is_some() {
             return Ok(());
         }
-        let config = &self.validating_config();
-        let mempool_file = MempoolFile::new(state_dir, config.chain_id());
-        let mempool = restored_mempool(config, &mempool_file);
+        let settings = &self.settings;
+        let producer = self.validation_key().clone();
+        let producer = producer.map(|secret| producer_config(settings, &secret));
+        let mempool_file = MempoolFile::new(state_dir, settings.chain_id);
+        let mempool = restored_mempool(settings, producer.is_some(), &mempool_file);
         let network = self.handle()?;
-        let producer = producer_config(config);
         let key = producer.as_ref();
         let key = key.map(|producer| *producer.key.verifying_key().as_bytes());
-        let Start { dir, saved, signed } = chain_start::open(config, key, state_dir, &self.store)?;
+        let Start { dir, saved, signed } =
+            chain_start::open(settings, key, state_dir, &self.store)?;
         let decisions = dir.as_ref().map(ChainDir::decisions).transpose()?;
         let decisions = decisions.unwrap_or_default();
         let producer = producer.map(|producer| Producer::new(producer, signed, Lanes::new()));
@@ -58,7 +60,7 @@ impl Node {
             saved,
             sync: SyncConfig {
                 decisions,
-                ..SyncConfig::from(config)
+                ..SyncConfig::from(settings)
             },
             validator: producer.zip(key),
             mempool,
@@ -111,14 +113,6 @@ impl Node {
 
     pub(super) fn has_validation_key(&self) -> bool {
         self.validation_key().is_some()
-    }
-
-    /// The configuration with the key that is validated with.
-    fn validating_config(&self) -> Config {
-        Config {
-            validation_secret_key: self.validation_key().clone(),
-            ..self.config.clone()
-        }
     }
 
     fn validation_key(&self) -> MutexGuard<'_, Option<Secret>> {
@@ -189,10 +183,10 @@ impl Node {
 
 /// Returns the mempool with the transactions saved by an earlier run. If the file cannot be read,
 /// its contents are lost, but the start continues.
-fn restored_mempool(config: &Config, file: &MempoolFile) -> Mempool {
+fn restored_mempool(settings: &Settings, is_validator: bool, file: &MempoolFile) -> Mempool {
     let mut mempool = Mempool::new(MempoolConfig {
-        reference_followers: config.reference_followers,
-        is_validator: config.validation_secret_key.is_some(),
+        reference_followers: settings.reference_followers,
+        is_validator,
         ..MempoolConfig::default()
     });
     let path = file.path().display();
@@ -213,19 +207,18 @@ fn restored_mempool(config: &Config, file: &MempoolFile) -> Mempool {
     mempool
 }
 
-/// Returns the configuration of block production, if this node validates.
-fn producer_config(config: &Config) -> Option<ProducerConfig> {
-    let secret = config.validation_secret_key.as_ref()?;
+/// Returns the configuration of block production with this validation key.
+fn producer_config(settings: &Settings, secret: &Secret) -> ProducerConfig {
     let key = SigningKey::from_seed(secret.expose());
     // At most 65,536.
-    let transactions = usize::try_from(config.max_block_transactions).unwrap_or(usize::MAX);
-    Some(ProducerConfig {
-        chain_id: config.chain_id(),
-        claim_reward: config.claim_reward,
-        reference_followers: config.reference_followers,
+    let transactions = usize::try_from(settings.max_block_transactions).unwrap_or(usize::MAX);
+    ProducerConfig {
+        chain_id: settings.chain_id,
+        claim_reward: settings.claim_reward,
+        reference_followers: settings.reference_followers,
         max_block_transactions: transactions,
-        max_block_growth_bytes: config.max_block_growth_bytes,
-        has_seeds: config.default_seed.is_some() || !config.additional_seeds.is_empty(),
+        max_block_growth_bytes: settings.max_block_growth_bytes,
+        has_seeds: settings.has_seeds(),
         ..ProducerConfig::new(key)
-    })
+    }
 }

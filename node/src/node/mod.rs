@@ -25,8 +25,9 @@ pub use view::NodeStore;
 use crate::chain_service::ChainView;
 use crate::chain_service::thread::ChainThread;
 use crate::clock;
-use crate::config::{self, Config, Paths};
+use crate::config::{self, Config, Paths, Settings};
 use crate::failure::Failure;
+use crate::key_file::NodeKeys;
 pub use crate::net::{Advertisement, NetworkStatus, Peer, Provider};
 use crate::net::{FetchFailure, Network, NetworkHandle};
 use crate::store::cold::{ColdOptions, ColdStats, ColdStore};
@@ -102,7 +103,7 @@ pub struct Status {
 /// ```
 #[derive(Debug)]
 pub struct Node {
-    config: Config,
+    settings: Settings,
     public_key: PublicKey,
     store: Store,
     // Declared before the network, which it uses, so that it is dropped first.
@@ -118,6 +119,8 @@ pub struct Node {
     stakes: Mutex<StakeTable>,
     environments: environments::Environments,
     advertised: Mutex<advertisements::Advertised>,
+    /// Validation key that the node was created with; its account is the node's own.
+    own_key: Option<config::Secret>,
     /// Key that the node validates with.
     validation_key: Mutex<Option<config::Secret>>,
     /// Directory of the chain thread's files, once that thread was started.
@@ -144,20 +147,28 @@ impl Drop for Node {
 }
 
 impl Node {
-    /// Creates a node with this configuration, not connected. Key files are read; without a relay
-    /// key the node generates one for its lifetime.
+    /// Resolves a configuration, reads its key files, and creates a node with these, not connected.
     ///
     /// # Errors
-    /// Fails if the configuration is invalid, a key file cannot be used, or the system has no
-    /// entropy.
+    /// Fails if the configuration is invalid or a key file cannot be used; otherwise the same as
+    /// [`Node::with_settings`].
     pub fn new(config: Config) -> Result<Self, NodeError> {
-        let mut config = config.resolve().map_err(NodeError::Config)?;
-        config.read_key_files().map_err(NodeError::KeyFile)?;
-        let secret = relay_secret(&config)?;
-        let cold = config.cold_storage_path.as_deref().map(|path| {
-            ColdStore::open(path, ColdOptions::from_config(&config)).map_err(NodeError::ColdStorage)
+        let settings = config.resolve().map_err(NodeError::Config)?;
+        let keys = NodeKeys::read(&settings).map_err(NodeError::KeyFile)?;
+        Self::with_settings(settings, keys)
+    }
+
+    /// Creates a node with these settings and keys, not connected. Without a relay key the node
+    /// generates one for its lifetime.
+    ///
+    /// # Errors
+    /// Fails if cold storage cannot be opened, or if the system has no entropy.
+    pub fn with_settings(settings: Settings, keys: NodeKeys) -> Result<Self, NodeError> {
+        let secret = relay_secret(&keys)?;
+        let cold = settings.cold_storage_path.as_deref().map(|path| {
+            ColdStore::open(path, ColdOptions::from(&settings)).map_err(NodeError::ColdStorage)
         });
-        let store = Store::with_cold(config.hot_storage_limit, cold.transpose()?);
+        let store = Store::with_cold(settings.hot_storage_limit, cold.transpose()?);
         Ok(Self {
             public_key: secret.public_key(),
             secret: Secret(secret),
@@ -172,10 +183,11 @@ impl Node {
             failure: Failure::default(),
             environments: environments::Environments::default(),
             advertised: Mutex::default(),
-            validation_key: Mutex::new(config.validation_secret_key.clone()),
+            validation_key: Mutex::new(keys.validation.clone()),
             state_dir: Mutex::new(None),
             own_log: None,
-            config,
+            settings,
+            own_key: keys.validation,
         })
     }
 
@@ -191,9 +203,9 @@ impl Node {
         }
         self.logged(|| {
             // Before anything that peers could notice.
-            crate::chain_service::dir::location(&self.config)?;
+            crate::chain_service::dir::location(&self.settings, true)?;
             let executable = std::env::current_exe().unwrap_or_else(|_| "astreum".into());
-            let state_dir = Paths::new(&self.config, &executable).state_dir;
+            let state_dir = Paths::new(&self.settings, &executable).state_dir;
             create_state_dir(&state_dir);
             self.join_network()?;
             let started = self.start_chain(&state_dir);
@@ -215,7 +227,7 @@ impl Node {
         if network.is_none() {
             let seed = clock::entropy().map_err(NodeError::Entropy)?;
             let (secret, store) = (self.secret.0.clone(), self.store.clone());
-            let started = Network::start(&self.config, secret, seed, store, &self.failure)?;
+            let started = Network::start(&self.settings, secret, seed, store, &self.failure)?;
             if self.store.cold().is_some() {
                 let (store, handle) = (self.store.clone(), started.handle());
                 let refetch = Refetch::start(store, handle, &self.failure);
@@ -275,7 +287,7 @@ impl Node {
         let addresses = address.to_socket_addrs().map_err(NodeError::Resolve)?;
         let address = addresses
             .into_iter()
-            .find(|address| address.is_ipv4() || self.config.use_ipv6)
+            .find(|address| address.is_ipv4() || self.settings.use_ipv6)
             .ok_or(NodeError::NoUsableAddress)?;
         if self.port() == Some(address.port()) && is_local(address.ip()) {
             return Err(NodeError::OwnAddress(address));
@@ -376,7 +388,7 @@ impl Node {
     /// that set a meter, an interrupt or other limits.
     #[must_use]
     pub fn machine(&self) -> Machine<NodeStore> {
-        Machine::with_limits(self.view(), self.config.eval_limits())
+        Machine::with_limits(self.view(), self.settings.eval_limits())
     }
 
     /// Returns this node's atoms as a source that fetches missing atoms, and as a sink.
@@ -472,10 +484,10 @@ impl Node {
         self.public_key
     }
 
-    /// Returns the configuration.
+    /// Returns the settings that the node runs with.
     #[must_use]
-    pub const fn config(&self) -> &Config {
-        &self.config
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Returns this node's view of the chain, which changes over time.
@@ -508,8 +520,8 @@ impl Node {
         }
     }
 
-    pub(crate) const fn waits(&self) -> bool {
-        !self.config.atom_fetch_interval.is_zero() && self.config.atom_fetch_retries > 0
+    pub(crate) fn waits(&self) -> bool {
+        !self.settings.atom_fetch_interval.is_zero() && self.settings.atom_fetch_retries > 0
     }
 
     fn handle(&self) -> Result<NetworkHandle, NodeError> {
@@ -549,8 +561,8 @@ fn is_local(ip: IpAddr) -> bool {
 }
 
 /// Returns the configured relay key, else a new one.
-fn relay_secret(config: &Config) -> Result<SecretKey, NodeError> {
-    if let Some(secret) = &config.relay_secret_key {
+fn relay_secret(keys: &NodeKeys) -> Result<SecretKey, NodeError> {
+    if let Some(secret) = &keys.relay {
         return Ok(SecretKey::from_bytes(*secret.expose()));
     }
     clock::entropy()

@@ -398,7 +398,7 @@ mod tests {
     fn cold_atoms_are_served_after_a_restart_and_hot_atoms_are_not() {
         let scratch = tempfile::tempdir().unwrap();
         let open = |hot_limit_bytes| {
-            let options = cold::ColdOptions::from_config(&crate::config::Config::default());
+            let options = cold::ColdOptions::from(&crate::config::Settings::default());
             let cold = ColdStore::open(scratch.path(), options).unwrap();
             Store::with_cold(hot_limit_bytes, Some(cold))
         };

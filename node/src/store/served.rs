@@ -61,13 +61,13 @@ impl ObjectSource for ServedMemory<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::Settings;
     use crate::store::cold::{ColdOptions, ColdStore};
 
     #[test]
     fn peer_requests_do_not_change_the_hot_store() {
         let folder = tempfile::tempdir().unwrap();
-        let options = ColdOptions::from_config(&Config::default());
+        let options = ColdOptions::from(&Settings::default());
         let cold = ColdStore::open(folder.path(), options).unwrap();
         // Room for some of the atoms in memory.
         let store = Store::with_cold(64 << 10, Some(cold));

@@ -13,7 +13,7 @@ fn built(scratch: &tempfile::TempDir, name: &str) -> Node {
         cold_storage_path: Some(directory.join("cold")),
         ..alone()
     };
-    Node::builder(config).start().unwrap()
+    Node::builder(config).unwrap().start().unwrap()
 }
 
 fn log_of(directory: &Path) -> String {
@@ -42,7 +42,7 @@ fn nodes_of_one_process_log_to_their_own_files() {
         state_dir: Some(scratch.path().join("third")),
         ..alone()
     };
-    let second = Node::builder(config).start().unwrap();
+    let second = Node::builder(config).unwrap().start().unwrap();
     assert_ne!(second.log_dir().unwrap(), directory);
 }
 
@@ -55,7 +55,7 @@ fn opened_node_has_its_log_and_connects_later() {
         ..alone()
     };
     let entry_point = scratch.path().join("program.py");
-    let builder = Node::builder(config).entry_point(&entry_point);
+    let builder = Node::builder(config).unwrap().entry_point(&entry_point);
     let node = builder.open().unwrap();
     let directory = node.log_dir().unwrap().to_owned();
     let instance_id = instance_id(&entry_point);
@@ -80,7 +80,7 @@ fn opened_node_with_a_log_directory_creates_no_other() {
         log_dir: Some(scratch.path().join("log")),
         ..alone()
     };
-    let node = Node::builder(config).open().unwrap();
+    let node = Node::builder(config).unwrap().open().unwrap();
     let stored = node.put(Atom::bytes(*b"hot")).unwrap();
     let found = node.store().get_in_memory(&stored.id);
     assert_eq!(found.map(|atom| atom.id()), Some(stored.id));
@@ -98,7 +98,7 @@ fn unwritable_log_shows_only_in_the_status_of_its_node() {
         log_dir: Some(log_dir),
         ..alone()
     });
-    let without = without.start().unwrap();
+    let without = without.unwrap().start().unwrap();
     let with = built(&scratch, "with");
     eventually("the status reports it", || {
         let problem = without.status().log_problem;
@@ -152,7 +152,11 @@ fn built_node_validates_with_the_configured_key() {
         validation_secret_key: Some(Secret::new([8; 32])),
         ..alone()
     };
-    let node = Node::builder(config).without_log().start().unwrap();
+    let node = Node::builder(config)
+        .unwrap()
+        .without_log()
+        .start()
+        .unwrap();
     assert!(node.log_dir().is_none());
     eventually("it validates", || node.chain().status().validator.is_some());
 }

@@ -13,7 +13,7 @@ fn library_node_uses_the_configured_chain() {
         chain: Some(Chain::Main),
         ..alone()
     });
-    assert_eq!(node.unwrap().config().chain_id(), 1);
+    assert_eq!(node.unwrap().settings().chain_id, 1);
 }
 
 #[test]

@@ -6,8 +6,9 @@ use astreum_core::expr::Expr;
 use astreum_core::machine::Env;
 use astreum_core::text;
 use astreum_node::config::{Config, Secret};
+use astreum_node::key_file::{KeyKind, NodeKeys, create_file};
 use astreum_node::store::Durability;
-use astreum_node::{Node, node::NodeError};
+use astreum_node::{Node, NodeBuilder, NodeError};
 use std::time::Instant;
 
 #[test]
@@ -34,17 +35,38 @@ fn uses_the_configured_relay_key() {
 }
 
 #[test]
+fn node_runs_with_the_keys_that_were_read_once() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("relay.key");
+    create_file(&path, KeyKind::Relay, &Secret::new([7; 32])).unwrap();
+    let config = Config {
+        relay_secret_key_file: Some(path.clone()),
+        ..alone()
+    };
+    let settings = config.resolve().unwrap();
+    let keys = NodeKeys::read(&settings).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let node = Node::with_settings(settings.clone(), keys).unwrap();
+    let expected = KeyKind::Relay.public_key(&Secret::new([7; 32]));
+    assert_eq!(*node.public_key().as_bytes(), expected);
+    assert_eq!(*node.settings(), settings);
+    let error = NodeBuilder::new(settings).without_log().open().unwrap_err();
+    assert!(matches!(error, NodeError::KeyFile(_)), "{error}");
+}
+
+#[test]
 fn invalid_configuration_is_rejected_by_key_name() {
     let config = Config {
         peer_timeout_interval: core::time::Duration::ZERO,
         ..alone()
     };
-    let error = Node::new(config).unwrap_err();
-    assert!(matches!(error, NodeError::Config(_)));
-    assert!(
-        error.to_string().contains("peer_timeout_interval"),
-        "{error}"
-    );
+    let of_node = Node::new(config.clone()).unwrap_err();
+    let of_builder = Node::builder(config).unwrap_err();
+    for error in [of_node, of_builder] {
+        assert!(matches!(error, NodeError::Config(_)));
+        let text = error.to_string();
+        assert!(text.contains("peer_timeout_interval"), "{text}");
+    }
 }
 
 #[test]

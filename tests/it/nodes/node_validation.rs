@@ -123,12 +123,12 @@ fn node_with_validation_key_validates_once_connected() {
 #[test]
 fn failed_validation_start_leaves_the_node_unconnected() {
     let dir = tempfile::tempdir().unwrap();
-    let node = Node::new(Config {
+    let config = Config {
         validation_secret_key: Some(Secret::new([1; 32])),
         state_dir: Some(state(&dir)),
         ..alone()
-    });
-    let node = node.unwrap();
+    };
+    let node = Node::new(config.clone()).unwrap();
     let error = node.connect().unwrap_err().to_string();
     assert!(
         error.contains("set cold_storage_path, or chain_dir"),
@@ -138,7 +138,7 @@ fn failed_validation_start_leaves_the_node_unconnected() {
     // A file in the way shows only when the chain is started.
     let taken = Node::new(Config {
         chain_dir: Some(dir.path().join("in-the-way")),
-        ..node.config().clone()
+        ..config
     });
     std::fs::write(dir.path().join("in-the-way"), "").unwrap();
     let taken = taken.unwrap();

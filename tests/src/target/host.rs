@@ -15,10 +15,13 @@ impl PartialService for Nothing {}
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match Loaded::from_toml(Path::new("/node.toml"), &text) {
-        Ok(loaded) => assert!(
-            loaded.config.clone().resolve().ok() == Some(loaded.config),
-            "a loaded configuration is valid"
-        ),
+        Ok(loaded) => {
+            let settings = Some(loaded.settings.clone());
+            assert!(
+                loaded.into_config().resolve().ok() == settings,
+                "a loaded configuration is valid, and resolves to the same settings"
+            );
+        }
         Err(errors) => {
             let said = errors.to_string();
             assert!(!said.is_empty(), "the error text is not empty");

@@ -1,19 +1,18 @@
 //! Location of the chain directory.
 
 use super::ChainDirError;
-use crate::config::Config;
+use crate::config::Settings;
 use std::path::{Path, PathBuf};
 
-/// Returns the chain directory of a node with this configuration: `<chain id>` in `chain_dir`, or
-/// else in `chain` of `cold_storage_path`. Returns `None` for a node without either: it saves
-/// nothing of its chain, and starts without a head each time.
+/// Returns the chain directory of a node with these settings: `<chain id>` in `chain_dir`, or else
+/// in `chain` of `cold_storage_path`. Returns `None` for a node without either: it saves nothing of
+/// its chain, and starts without a head each time. `validates` is whether the node has a validation
+/// key.
 ///
 /// # Errors
 /// Fails if a node without either is a validator.
-pub fn location(config: &Config) -> Result<Option<PathBuf>, ChainDirError> {
-    let validates =
-        config.validation_secret_key.is_some() || config.validation_secret_key_file.is_some();
-    match candidates(config).into_iter().next() {
+pub fn location(settings: &Settings, validates: bool) -> Result<Option<PathBuf>, ChainDirError> {
+    match candidates(settings).into_iter().next() {
         None if validates => Err(ChainDirError::NoDirectory),
         location => Ok(location),
     }
@@ -27,15 +26,15 @@ pub fn has_files(path: &Path) -> bool {
     [super::HEADS, super::IDENTITY].into_iter().any(is_there)
 }
 
-/// Returns every directory in which a node with this configuration may have kept its chain's files,
+/// Returns every directory in which a node with these settings may have kept its chain's files,
 /// the preferred one first.
 #[must_use]
-pub fn candidates(config: &Config) -> Vec<PathBuf> {
-    let configured = config.chain_dir.clone();
-    let cold = config.cold_storage_path.as_ref();
+pub fn candidates(settings: &Settings) -> Vec<PathBuf> {
+    let configured = settings.chain_dir.clone();
+    let cold = settings.cold_storage_path.as_ref();
     let cold = cold.map(|path| path.join("chain"));
     let bases = configured.into_iter().chain(cold);
-    let chain_id = config.chain_id().to_string();
+    let chain_id = settings.chain_id.to_string();
     let mut places: Vec<_> = bases.map(|base| base.join(&chain_id)).collect();
     places.dedup();
     places

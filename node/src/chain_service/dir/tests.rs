@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Config, Secret};
+use crate::config::{Config, Settings};
 use astreum_core::consensus::head_journal::{
     MAX_JOURNAL_BYTES, MAX_JOURNAL_HEADS, MAX_JOURNAL_RECORDS,
 };
@@ -261,13 +261,9 @@ fn replaced_directory_is_never_written_to() {
 
 #[test]
 fn validator_needs_a_configured_directory() {
-    let follower = Config::default();
-    assert_eq!(location(&follower).unwrap(), None);
-    let validator = Config {
-        validation_secret_key: Some(Secret::new([1; 32])),
-        ..Config::default()
-    };
-    let error = location(&validator).unwrap_err().to_string();
+    let unset = Settings::default();
+    assert_eq!(location(&unset, false).unwrap(), None);
+    let error = location(&unset, true).unwrap_err().to_string();
     assert!(
         error.contains("cold_storage_path") && error.contains("chain_dir"),
         "{error}"
@@ -275,17 +271,19 @@ fn validator_needs_a_configured_directory() {
     let stored = Config {
         cold_storage_path: Some("/cold".into()),
         chain_id: Some(3),
-        ..validator
+        ..Config::default()
     };
     let cold = PathBuf::from("/cold/chain/3");
-    assert_eq!(location(&stored).unwrap(), Some(cold.clone()));
+    let settings = stored.clone().resolve().unwrap();
+    assert_eq!(location(&settings, true).unwrap(), Some(cold.clone()));
     let named = Config {
         chain_dir: Some("/named".into()),
         ..stored
     };
     let place = PathBuf::from("/named/3");
-    assert_eq!(location(&named).unwrap(), Some(place.clone()));
-    assert_eq!(candidates(&named), [place, cold]);
+    let settings = named.resolve().unwrap();
+    assert_eq!(location(&settings, true).unwrap(), Some(place.clone()));
+    assert_eq!(candidates(&settings), [place, cold]);
 }
 
 #[test]

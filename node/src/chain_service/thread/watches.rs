@@ -170,7 +170,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let options = ColdOptions {
             limit_bytes: 40_000,
-            ..ColdOptions::from_config(&crate::config::Config::default())
+            ..ColdOptions::from(&crate::config::Settings::default())
         };
         let cold = ColdStore::open(scratch.path(), options).unwrap();
         let store = Store::with_cold(1 << 20, Some(cold));

@@ -8,15 +8,15 @@ use astreum_core::engine::EngineConfig;
 
 #[test]
 fn chain_name_sets_the_chain_id_and_rejects_a_conflicting_one() {
-    assert_eq!(toml("chain = \"main\"").unwrap().config.chain_id(), 1);
-    assert_eq!(toml("chain = \"test\"").unwrap().config.chain_id(), 0);
-    assert_eq!(
-        toml("chain = \"test\"\nchain_id = 7")
-            .unwrap()
-            .config
-            .chain_id(),
-        7
-    );
+    for (text, chain_id) in [
+        ("", 0),
+        ("chain = \"main\"", 1),
+        ("chain = \"test\"", 0),
+        ("chain = \"test\"\nchain_id = 7", 7),
+        ("chain = \"main\"\nchain_id = 1", 1),
+    ] {
+        assert_eq!(toml(text).unwrap().settings.chain_id, chain_id, "{text}");
+    }
     for text in [
         "chain = \"main\"\nchain_id = 0",
         "chain = \"test\"\nchain_id = 1",
@@ -27,46 +27,47 @@ fn chain_name_sets_the_chain_id_and_rejects_a_conflicting_one() {
 
 #[test]
 fn verification_follows_the_peer_interval_unless_it_is_set() {
-    let config = toml("peer_timeout_interval = 3").unwrap().config;
-    assert_eq!(config.verify_blockchain_interval(), Duration::from_secs(3));
-    let config = toml("peer_timeout_interval = 3\nverify_blockchain_interval = 0.5").unwrap();
+    let interval = |text| toml(text).unwrap().settings.verify_blockchain_interval;
     assert_eq!(
-        config.config.verify_blockchain_interval(),
-        Duration::from_millis(500)
+        interval("peer_timeout_interval = 3"),
+        Duration::from_secs(3)
     );
+    let both = "peer_timeout_interval = 3\nverify_blockchain_interval = 0.5";
+    assert_eq!(interval(both), Duration::from_millis(500));
 }
 
-/// All ways to state the same values give the same configuration.
+/// All ways to state the same values give the same settings.
 #[test]
-fn library_file_environment_and_flags_resolve_to_the_same_configuration() {
-    let loaded = |inputs: Inputs| inputs.load().unwrap().config;
-    let environment = |name: &str, value: &str| Inputs {
-        environment: vec![(name.into(), value.into())],
-        ..Inputs::default()
-    };
+fn library_file_environment_and_flags_resolve_to_the_same_settings() {
+    let loaded = |inputs: Inputs| inputs.load().unwrap().settings;
     let direct = Config {
         chain: Some(Chain::Main),
         ..Config::default()
     };
     let direct = direct.resolve().unwrap();
-    assert_eq!(direct.chain_id, Some(1));
-    assert_eq!(toml("chain = \"main\"").unwrap().config, direct);
-    assert_eq!(loaded(environment("ASTREUM_CHAIN", "main")), direct);
+    assert_eq!(direct.chain_id, 1);
+    assert_eq!(toml("chain = \"main\"").unwrap().settings, direct);
+    assert_eq!(loaded(environment(&[("ASTREUM_CHAIN", "main")])), direct);
     assert_eq!(loaded(flags(&[("chain", "main")])), direct);
     let direct = Config {
         peer_timeout_interval: Duration::from_secs(20),
         ..Config::default()
     };
     let direct = direct.resolve().unwrap();
-    let interval = direct.verify_blockchain_interval;
-    assert_eq!(interval, Some(Duration::from_secs(20)));
-    assert_eq!(toml("peer_timeout_interval = 20").unwrap().config, direct);
-    // A value that equals the default counts as set, however often the configuration is resolved.
+    assert_eq!(direct.verify_blockchain_interval, Duration::from_secs(20));
+    let text = "peer_timeout_interval = 20";
+    assert_eq!(toml(text).unwrap().settings, direct);
+    // A value that equals the default counts as set.
     let both = "peer_timeout_interval = 20\nverify_blockchain_interval = 10";
-    let loaded = toml(both).unwrap().config;
-    let interval = loaded.verify_blockchain_interval();
+    let loaded = toml(both).unwrap();
+    let interval = loaded.settings.verify_blockchain_interval;
     assert_eq!(interval, Duration::from_secs(10));
-    assert_eq!(loaded.clone().resolve().unwrap(), loaded);
+    let settings = loaded.settings.clone();
+    assert_eq!(loaded.into_config().resolve().unwrap(), settings);
+}
+
+#[test]
+fn library_configuration_is_checked() {
     let contradiction = Config {
         chain: Some(Chain::Main),
         chain_id: Some(0),
@@ -85,36 +86,59 @@ fn library_file_environment_and_flags_resolve_to_the_same_configuration() {
     );
 }
 
-/// A library user states fields of [`Config`]; the derived ones follow.
+/// A program that loads a file and changes fields gets what a file with the changed values gives.
 #[test]
-fn library_configuration_derives_chain_id_and_verification_interval() {
+fn derived_values_follow_changes_of_a_loaded_configuration() {
+    let changed = |text: &str| {
+        let mut config = toml(text).unwrap().into_config();
+        config.peer_timeout_interval = Duration::from_secs(7);
+        config.chain = Some(Chain::Main);
+        config.resolve().unwrap()
+    };
+    let settings = changed("peer_timeout_interval = 3");
+    assert_eq!(settings.chain_id, 1);
+    let interval = settings.verify_blockchain_interval;
+    assert_eq!(interval, Duration::from_secs(7));
+    let file = "peer_timeout_interval = 7\nchain = \"main\"";
+    assert_eq!(settings, toml(file).unwrap().settings);
+    // Values that the file sets win over derived ones.
+    let settings = changed("verify_blockchain_interval = 0.5");
+    let interval = settings.verify_blockchain_interval;
+    assert_eq!(interval, Duration::from_millis(500));
+    let mut config = toml("chain_id = 7").unwrap().into_config();
+    config.chain = Some(Chain::Main);
+    let error = config.resolve().unwrap_err().to_string();
+    assert!(error.contains("conflict"), "{error}");
+}
+
+/// A library user states fields of [`Config`]; sync runs with the derived values.
+#[test]
+fn sync_gets_the_derived_chain_id_and_verification_interval() {
     let config = Config {
         chain: Some(Chain::Main),
         peer_timeout_interval: Duration::from_secs(7),
         ..Config::default()
     };
-    for config in [config.clone(), config.resolve().unwrap()] {
-        let sync = SyncConfig::from(&config);
-        assert_eq!((sync.chain_id, sync.interval), (1, Duration::from_secs(7)));
-    }
+    let sync = SyncConfig::from(&config.resolve().unwrap());
+    assert_eq!((sync.chain_id, sync.interval), (1, Duration::from_secs(7)));
 }
 
 #[test]
 fn defaults_are_those_of_the_core() {
-    let config = Config::default().resolve().unwrap();
+    let settings = Settings::default();
     let sync = SyncConfig {
         seeds: 1,
         ..SyncConfig::default()
     };
-    assert_eq!(SyncConfig::from(&config), sync);
+    assert_eq!(SyncConfig::from(&settings), sync);
     let producer = ProducerConfig::new(SigningKey::from_seed(&[1; 32]));
     assert_eq!(
         (
-            config.chain_id(),
-            config.claim_reward,
-            config.reference_followers,
-            config.max_block_transactions as usize,
-            config.max_block_growth_bytes
+            settings.chain_id,
+            settings.claim_reward,
+            settings.reference_followers,
+            settings.max_block_transactions as usize,
+            settings.max_block_growth_bytes
         ),
         (
             producer.chain_id,
@@ -124,14 +148,14 @@ fn defaults_are_those_of_the_core() {
             producer.max_block_growth_bytes
         )
     );
-    let engine = EngineConfig::new(SecretKey::from_bytes([1; 32]), config.incoming_port);
+    let engine = EngineConfig::new(SecretKey::from_bytes([1; 32]), settings.incoming_port);
     assert_eq!(
         (
-            config.peer_timeout,
-            config.peer_timeout_interval,
-            config.bootstrap_retry_interval,
-            config.storage_index_interval,
-            config.atom_fetch_interval * config.atom_fetch_retries
+            settings.peer_timeout,
+            settings.peer_timeout_interval,
+            settings.bootstrap_retry_interval,
+            settings.storage_index_interval,
+            settings.atom_fetch_interval * settings.atom_fetch_retries
         ),
         (
             engine.peer_timeout,
@@ -143,10 +167,10 @@ fn defaults_are_those_of_the_core() {
     );
     assert_eq!(
         (
-            config.incoming_queue_size_limit,
-            config.incoming_queue_timeout,
-            config.outgoing_queue_size_limit,
-            config.outgoing_queue_timeout
+            settings.incoming_queue_size_limit,
+            settings.incoming_queue_timeout,
+            settings.outgoing_queue_size_limit,
+            settings.outgoing_queue_timeout
         ),
         (
             engine.incoming_queue_limit_bytes,
@@ -156,7 +180,7 @@ fn defaults_are_those_of_the_core() {
         )
     );
     assert_eq!(
-        (config.use_ipv6, config.advertised_address),
+        (settings.use_ipv6, settings.advertised_address),
         (engine.use_ipv6, engine.advertised_address)
     );
 }

@@ -55,7 +55,7 @@ pub use transfer::{Transferred, Verified};
 use super::disk::{DirLock, Disk, SystemDisk};
 use super::journal::Segment;
 use super::sorted_pair::{Pair, ReadError};
-use crate::config::{ColdStorageSync, Config};
+use crate::config::{ColdStorageSync, Settings};
 use arc_swap::{ArcSwap, Guard};
 use astreum_core::atom::{Atom, AtomId};
 use commit::Log;
@@ -85,15 +85,14 @@ pub struct ColdOptions {
     pub background: bool,
 }
 
-impl ColdOptions {
-    /// Returns the options of a configuration.
-    #[must_use]
-    pub const fn from_config(config: &Config) -> Self {
+/// Options of a node's store, with a thread that maintains it.
+impl From<&Settings> for ColdOptions {
+    fn from(settings: &Settings) -> Self {
         Self {
-            level_size_bytes: config.cold_storage_level_size,
-            limit_bytes: config.cold_storage_limit,
-            sync: config.cold_storage_sync,
-            mapped: config.cold_storage_mmap,
+            level_size_bytes: settings.cold_storage_level_size,
+            limit_bytes: settings.cold_storage_limit,
+            sync: settings.cold_storage_sync,
+            mapped: settings.cold_storage_mmap,
             background: true,
         }
     }

@@ -1,0 +1,92 @@
+//! Resolution of a configuration: checks of its values, and of relations between them.
+
+use super::error::{ConfigError, ConfigErrors};
+use super::keys::{Config, KEYS, Key};
+use super::settings::Settings;
+use super::source::Source;
+use super::value::{Chain, Mismatch};
+
+impl Config {
+    /// Checks all values, and derives those that are not set from the final values of other keys.
+    ///
+    /// ```
+    /// use astreum_node::config::Config;
+    /// use core::time::Duration;
+    ///
+    /// let mut config = Config::default();
+    /// config.peer_timeout_interval = Duration::from_secs(20);
+    /// let settings = config.resolve()?;
+    /// assert_eq!(settings.verify_blockchain_interval, Duration::from_secs(20));
+    /// # Ok::<(), astreum_node::config::ConfigErrors>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns all values that their keys do not allow, and all contradictions.
+    pub fn resolve(self) -> Result<Settings, ConfigErrors> {
+        let misfits = KEYS.iter().filter(|key| !(key.fits)(&self));
+        let misfits = misfits.map(|key| {
+            let shown = key.show_raw(&self).to_string();
+            not_allowed(key, shown, None, (key.reason)(&self), Source::Default)
+        });
+        let conflicts = conflicts(&self, |_| Source::Default);
+        let errors: Vec<ConfigError> = misfits.chain(conflicts).collect();
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        Ok(Settings::of_checked(self))
+    }
+}
+
+/// Returns the error about the value of a key; the value of a secret is left out.
+pub(super) fn not_allowed(
+    key: &'static Key,
+    value: String,
+    mismatch: Option<Mismatch>,
+    reason: Option<&'static str>,
+    source: Source,
+) -> ConfigError {
+    ConfigError::NotAllowed {
+        source,
+        key,
+        value: (!key.is_secret()).then_some(value),
+        mismatch,
+        reason,
+    }
+}
+
+/// Returns the contradictions between keys. `source` tells the source of the key with a name.
+pub(super) fn conflicts(config: &Config, source: impl Fn(&str) -> Source) -> Vec<ConfigError> {
+    let one_of_them = "set only one of them";
+    let relay = config.relay_secret_key.is_some() && config.relay_secret_key_file.is_some();
+    let validation =
+        config.validation_secret_key.is_some() && config.validation_secret_key_file.is_some();
+    let chain = config.chain.zip(config.chain_id);
+    let chain = chain.is_some_and(|(chain, id)| (chain == Chain::Main) != (id == 1));
+    let relations = [
+        (
+            relay,
+            "relay_secret_key",
+            "relay_secret_key_file",
+            one_of_them,
+        ),
+        (
+            validation,
+            "validation_secret_key",
+            "validation_secret_key_file",
+            one_of_them,
+        ),
+        (
+            chain,
+            "chain",
+            "chain_id",
+            "chain main has chain_id 1, chain test any other",
+        ),
+    ];
+    let broken = relations.into_iter().filter(|(is_broken, ..)| *is_broken);
+    let conflict = |(_, first, second, advice)| ConfigError::Conflict {
+        first: (first, source(first)),
+        second: (second, source(second)),
+        advice,
+    };
+    broken.map(conflict).collect()
+}
