@@ -15,7 +15,7 @@ use astreum_core::chain::{
 };
 use astreum_core::consensus::producer::NoInterrupt;
 use astreum_core::crypto::{PublicKey, SigningKey};
-use astreum_core::engine::FetchError;
+use astreum_core::engine::{Extent, FetchError, FetchRequest};
 use astreum_core::integer::Natural;
 use astreum_core::time::Instant;
 use astreum_core::trie::{self, Scalar};
@@ -90,7 +90,7 @@ struct Node {
 /// Message in transit.
 enum Event {
     Head { from: usize, to: usize, id: AtomId },
-    Fetch { at: usize, action: Effect },
+    Fetch { at: usize, request: FetchRequest },
 }
 
 struct Net {
@@ -225,13 +225,14 @@ impl Net {
                     self.send(Event::Head { from: at, to, id });
                 }
             }
-            action @ (Effect::Fetch { .. } | Effect::FetchSmall { .. }) => {
+            Effect::Fetch(request) => {
                 let store = &self.nodes[at].store;
-                if let Effect::Fetch { id, .. } = &action {
-                    let is_here = collect_list(store, *id, 1 << 20).is_ok();
+                if let Extent::Beginning(_) = request.extent {
+                    let id = request.id;
+                    let is_here = collect_list(store, id, 1 << 20).is_ok();
                     assert!(!is_here, "node {at} requested {id} before it had stored it");
                 }
-                self.send(Event::Fetch { at, action });
+                self.send(Event::Fetch { at, request });
             }
             Effect::Assemble(job) => {
                 let store = &self.nodes[at].store;
@@ -272,16 +273,14 @@ impl Net {
                 };
                 self.input(to, &input);
             }
-            Event::Fetch { at, action } if self.nodes[at].is_up => {
-                let (Effect::Fetch { id, .. } | Effect::FetchSmall { id, .. }) = action else {
-                    panic!("{action:?} is not a fetch");
-                };
+            Event::Fetch { at, request } if self.nodes[at].is_up => {
+                let FetchRequest { id, from, .. } = request;
                 let outcome = self.fetched(at, id);
                 let atoms = outcome.iter().flatten().cloned();
                 self.nodes[at].store.extend(atoms);
-                let input = match action {
-                    Effect::Fetch { from, .. } => Input::Fetched { id, outcome, from },
-                    _ => Input::FetchedSmall {
+                let input = match request.extent {
+                    Extent::Beginning(_) => Input::Fetched { id, outcome, from },
+                    Extent::Whole(_) => Input::FetchedSmall {
                         id,
                         outcome: outcome.map(drop),
                     },

@@ -6,7 +6,7 @@ use super::{Event, Head, HeadState, ResumeData, SavedHead, SigningRecord};
 use crate::arc::Arc;
 use crate::atom::{Atom, AtomId, AtomSource};
 use crate::crypto::PublicKey;
-use crate::engine::{FetchError, ListLimit, Recipient};
+use crate::engine::{FetchError, FetchRequest, ListLimit, Recipient};
 use crate::time::Instant;
 use crate::wire::handshake::ChainIdentity;
 use crate::wire::network_group::NetworkGroup;
@@ -159,8 +159,8 @@ pub enum Input {
         /// The transaction.
         id: AtomId,
     },
-    /// An [`Effect::Fetch`] has ended. Its atoms are in [`Environment::atoms`], unless they did not
-    /// fit.
+    /// An [`Effect::Fetch`] of the beginning of a list has ended. Its atoms are in
+    /// [`Environment::atoms`], unless they did not fit.
     Fetched {
         /// The requested id.
         id: AtomId,
@@ -169,7 +169,7 @@ pub enum Input {
         /// Peer that sent the last of the atoms; `None` if they did not come from a peer.
         from: Option<PublicKey>,
     },
-    /// An [`Effect::FetchSmall`] has ended. Its atoms are in [`Environment::atoms`].
+    /// An [`Effect::Fetch`] of a whole list has ended. Its atoms are in [`Environment::atoms`].
     FetchedSmall {
         /// The requested id.
         id: AtomId,
@@ -226,25 +226,10 @@ impl core::error::Error for StoreFailure {}
 /// Request to the host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Fetch the beginning of a list, up to `limit`. Every component receives the resulting
-    /// [`Input::Fetched`].
-    Fetch {
-        /// Head of the list.
-        id: AtomId,
-        /// Maximum length; [`PART`] unless there is a reason for more.
-        limit: ListLimit,
-        /// Peer to ask first; others are asked if it does not answer.
-        from: Option<PublicKey>,
-    },
-    /// Fetch a whole list that must not exceed `limit`; ends in one [`Input::FetchedSmall`].
-    FetchSmall {
-        /// Head of the list.
-        id: AtomId,
-        /// Maximum length.
-        limit: ListLimit,
-        /// Peer known to have the list, asked before a provider lookup.
-        from: Option<PublicKey>,
-    },
+    /// Pass this request for a list to the engine. The beginning of a list, of at most [`PART`]
+    /// unless there is a reason for more, ends in one [`Input::Fetched`]; a whole list ends in one
+    /// [`Input::FetchedSmall`]. Every component receives the input.
+    Fetch(FetchRequest),
     /// Run this job on another thread than the one that drives the components, within its time
     /// budget, over the stored atoms; ends in one [`Input::Assembled`].
     Assemble(Box<AssemblyJob>),

@@ -280,13 +280,9 @@ impl Worker {
 
     fn carry_out_one(&mut self, action: Effect) {
         match action {
-            Effect::Fetch { id, limit, from } => {
+            Effect::Fetch(request) => {
                 let inbox = self.inbox.clone();
-                self.request(self.network.fetch_for_chain(id, limit, from, inbox));
-            }
-            Effect::FetchSmall { id, limit, from } => {
-                let inbox = self.inbox.clone();
-                self.request(self.network.fetch_small_for_chain(id, limit, from, inbox));
+                self.request(self.network.fetch_for_chain(request, inbox));
             }
             Effect::Store(atoms) => {
                 if let Err(error) = self.store.put_all(atoms) {

@@ -28,7 +28,7 @@ use crate::runtime::inbox::Inbox;
 use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
-use astreum_core::engine::{EngineConfig, FetchRequest, ListLimit, Recipient};
+use astreum_core::engine::{EngineConfig, Extent, FetchRequest, Recipient};
 use astreum_core::wire::handshake::ChainIdentity;
 use astreum_core::wire::object::PayloadType;
 use command::{Command, CommandSender, FetchReply};
@@ -295,36 +295,16 @@ impl NetworkHandle {
         self.commands.send(Command::AdvertiseAll(advertisements))
     }
 
-    /// Fetches the beginning of a list for the chain thread, which gets the outcome. `from` is
-    /// queried first.
+    /// Fetches a list for the chain thread, which gets the outcome: the atoms of the beginning of a
+    /// list, and of a whole list only whether it was fetched.
     ///
     /// # Errors
     /// Fails if the network has been stopped.
-    pub fn fetch_for_chain(
-        &self,
-        id: AtomId,
-        limit: ListLimit,
-        from: Option<PublicKey>,
-        inbox: Inbox,
-    ) -> Result<(), Stopped> {
-        let request = FetchRequest::beginning(id, limit).first_from(from);
-        let reply = FetchReply::Chain(inbox);
-        self.commands.send(Command::Fetch { request, reply })
-    }
-
-    /// Fetches a list for the chain thread, and gives up beyond the limit. `from` is queried first.
-    ///
-    /// # Errors
-    /// Fails if the network has been stopped.
-    pub fn fetch_small_for_chain(
-        &self,
-        id: AtomId,
-        limit: ListLimit,
-        from: Option<PublicKey>,
-        inbox: Inbox,
-    ) -> Result<(), Stopped> {
-        let request = FetchRequest::list_within(id, limit).first_from(from);
-        let reply = FetchReply::ChainSmall(inbox);
+    pub fn fetch_for_chain(&self, request: FetchRequest, inbox: Inbox) -> Result<(), Stopped> {
+        let reply = match request.extent {
+            Extent::Beginning(_) => FetchReply::Chain(inbox),
+            Extent::Whole(_) => FetchReply::ChainSmall(inbox),
+        };
         self.commands.send(Command::Fetch { request, reply })
     }
 

@@ -17,7 +17,7 @@ use astreum_core::consensus::{
     Component, Context, Effect, Environment, Event, HeadState, Input, Now, Serial,
 };
 use astreum_core::crypto::PublicKey;
-use astreum_core::engine::{FetchError, ListLimit};
+use astreum_core::engine::{Extent, FetchError, FetchRequest, ListLimit};
 use astreum_core::time::Instant;
 use astreum_core::trie::{Scalar, entries};
 use astreum_core::wire::network_group::NetworkGroup;
@@ -308,7 +308,11 @@ impl Follower<'_> {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Fetch { id, limit, .. } => {
+            Effect::Fetch(FetchRequest {
+                id,
+                extent: Extent::Beginning(limit),
+                ..
+            }) => {
                 self.record(id.as_bytes());
                 self.fetches += 1;
                 self.asked.push_back((id, limit));

@@ -11,7 +11,7 @@ use astreum_core::consensus::mempool::Save;
 use astreum_core::consensus::mempool::saved::MAGIC;
 use astreum_core::consensus::producer::NoInterrupt;
 use astreum_core::crypto::PublicKey;
-use astreum_core::engine::{Event, FetchId, FetchRequest, ListLimit, Recipient};
+use astreum_core::engine::{Event, Extent, FetchId, FetchRequest, Recipient};
 use astreum_core::time::Instant;
 use astreum_core::wire::object::PayloadType;
 use astreum_node::chain_service::producer::Activity;
@@ -34,17 +34,10 @@ const MAX_FUTURE_SECONDS: u64 = 2;
 /// Time for which a transaction is advertised.
 const ADVERTISEMENT_LIFETIME: Duration = Duration::from_secs(900);
 
-/// Fetch that the chain requested.
-#[derive(Clone, Copy, Debug)]
-struct PendingFetch {
-    id: AtomId,
-    is_small: bool,
-}
-
 /// Chain of a running node.
 pub struct Following {
     chain: Chain,
-    fetches: BTreeMap<FetchId, PendingFetch>,
+    fetches: BTreeMap<FetchId, FetchRequest>,
     /// Time of its next planned call.
     pub wakes_at: Option<Instant>,
     /// End of its current work; it may not be called before.
@@ -159,7 +152,7 @@ impl Host {
             Event::Fetched {
                 fetch, atoms, from, ..
             } => {
-                let Some(pending) = following.fetches.remove(fetch) else {
+                let Some(request) = following.fetches.remove(fetch) else {
                     return;
                 };
                 let _scope = heap::enter(self.number, Part::Store);
@@ -169,7 +162,7 @@ impl Host {
                         let _ = running.store.keep(id, atom.clone());
                     }
                 }
-                fetch_result(pending, Ok(atoms.to_vec()), *from)
+                fetch_result(request, Ok(atoms.to_vec()), *from)
             }
             Event::FetchFailed {
                 fetch,
@@ -177,7 +170,7 @@ impl Host {
                 atoms,
                 ..
             } => {
-                let Some(pending) = following.fetches.remove(fetch) else {
+                let Some(request) = following.fetches.remove(fetch) else {
                     return;
                 };
                 if let Some(running) = self.running.as_ref() {
@@ -186,7 +179,7 @@ impl Host {
                         let _ = running.store.keep(id, atom.clone());
                     }
                 }
-                fetch_result(pending, Err(*error), None)
+                fetch_result(request, Err(*error), None)
             }
             _ => return,
         };
@@ -310,26 +303,11 @@ impl Host {
             };
             let _scope = heap::enter(self.number, Part::Engine);
             match action {
-                Effect::Fetch { id, limit, from } => {
-                    start_fetch(
-                        now,
-                        running,
-                        PendingFetch {
-                            id,
-                            is_small: false,
-                        },
-                        limit,
-                        from,
-                    );
-                }
-                Effect::FetchSmall { id, limit, from } => {
-                    start_fetch(
-                        now,
-                        running,
-                        PendingFetch { id, is_small: true },
-                        limit,
-                        from,
-                    );
+                Effect::Fetch(request) => {
+                    let fetch = running.engine.fetch(now, request);
+                    if let Some(following) = running.following.as_mut() {
+                        following.fetches.insert(fetch, request);
+                    }
                 }
                 Effect::Store(atoms) => {
                     // A disk that refuses leaves it in memory, or to be fetched again.
@@ -446,38 +424,17 @@ fn genesis(store: &Store, head: &Head, saved: &SavedHead) -> Option<AtomId> {
     root.is_genesis().then(|| root.id())
 }
 
-fn start_fetch(
-    now: Instant,
-    running: &mut Running,
-    pending: PendingFetch,
-    limit: ListLimit,
-    from: Option<PublicKey>,
-) {
-    let PendingFetch { id, is_small } = pending;
-    let fetch = if is_small {
-        running
-            .engine
-            .fetch(now, FetchRequest::list_within(id, limit).first_from(from))
-    } else {
-        running
-            .engine
-            .fetch(now, FetchRequest::beginning(id, limit).first_from(from))
-    };
-    if let Some(following) = running.following.as_mut() {
-        following.fetches.insert(fetch, pending);
-    }
-}
-
 fn fetch_result(
-    pending: PendingFetch,
+    request: FetchRequest,
     outcome: Result<Vec<astreum_core::atom::Atom>, astreum_core::engine::FetchError>,
     from: Option<PublicKey>,
 ) -> Input {
-    let PendingFetch { id, is_small } = pending;
-    if is_small {
-        let outcome = outcome.map(|_| ());
-        Input::FetchedSmall { id, outcome }
-    } else {
-        Input::Fetched { id, outcome, from }
+    let id = request.id;
+    match request.extent {
+        Extent::Beginning(_) => Input::Fetched { id, outcome, from },
+        Extent::Whole(_) => {
+            let outcome = outcome.map(|_| ());
+            Input::FetchedSmall { id, outcome }
+        }
     }
 }

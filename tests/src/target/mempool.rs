@@ -21,7 +21,7 @@ use astreum_core::consensus::mempool::{
 use astreum_core::consensus::{
     Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, PART,
 };
-use astreum_core::engine::{FetchError, ListLimit};
+use astreum_core::engine::{Extent, FetchError, FetchRequest, ListLimit};
 use astreum_core::integer::Natural;
 use astreum_core::testkit::{ChainHost, HostStore as _, LocalStore, part};
 use astreum_core::time::Instant;
@@ -187,11 +187,19 @@ impl Node {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Fetch { id, limit, .. } => {
+            Effect::Fetch(FetchRequest {
+                id,
+                extent: Extent::Beginning(limit),
+                ..
+            }) => {
                 let before = self.lists.insert(id, limit);
                 assert!(before.is_none(), "{id} is fetched twice at once");
             }
-            Effect::FetchSmall { id, limit, .. } => {
+            Effect::Fetch(FetchRequest {
+                id,
+                extent: Extent::Whole(limit),
+                ..
+            }) => {
                 let fetch = self.small.entry(id).or_insert((limit, Vec::new()));
                 fetch.1.push(self.host.instant());
             }

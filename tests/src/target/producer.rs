@@ -27,7 +27,7 @@ use astreum_core::consensus::{
     Commit, Component, Conflict, Context, Effect, Event, Head, HeadState, Input, Now, PART,
     SigningRecord, StoreFailure,
 };
-use astreum_core::engine::{FetchError, ListLimit};
+use astreum_core::engine::{Extent, FetchError, FetchRequest, ListLimit};
 use astreum_core::testkit::{ChainHost, InterruptAfter, Validator};
 use astreum_core::time::Instant;
 use astreum_core::trie::Scalar;
@@ -210,10 +210,18 @@ impl Node {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Fetch { id, limit, .. } => {
+            Effect::Fetch(FetchRequest {
+                id,
+                extent: Extent::Beginning(limit),
+                ..
+            }) => {
                 self.lists.insert(id, limit);
             }
-            Effect::FetchSmall { id, limit, .. } => {
+            Effect::Fetch(FetchRequest {
+                id,
+                extent: Extent::Whole(limit),
+                ..
+            }) => {
                 self.fetches += usize::from(self.is_producers);
                 self.small.insert(id, limit);
             }

@@ -24,7 +24,7 @@ use astreum_core::consensus::sync::{
 use astreum_core::consensus::{
     Context, Effect, ForkDecisions, HeadState, Input, Now, PART, StoreFailure,
 };
-use astreum_core::engine::{FetchError, ListLimit};
+use astreum_core::engine::{Extent, FetchError, FetchRequest, ListLimit};
 use astreum_core::integer::Natural;
 use astreum_core::testkit::{ChainHost, LocalStore};
 use astreum_core::time::Instant;
@@ -295,7 +295,11 @@ impl Follower {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Fetch { id, limit, .. } => {
+            Effect::Fetch(FetchRequest {
+                id,
+                extent: Extent::Beginning(limit),
+                ..
+            }) => {
                 let before = self.fetches.insert(id, limit);
                 assert!(before.is_none(), "{id} is fetched twice at once");
             }

@@ -7,7 +7,7 @@ use super::waiting::Data;
 use super::{Context, Effect, Environment, Event, Head, Mempool, Outcome};
 use crate::atom::{AtomId, AtomKind, collect_list};
 use crate::chain::{MAX_BLOCK_TRANSACTIONS, Transaction, TransactionError};
-use crate::engine::ListLimit;
+use crate::engine::{FetchRequest, ListLimit};
 use alloc::vec::Vec;
 
 /// Maximum number of pending transactions that are checked again in one call.
@@ -145,8 +145,7 @@ impl Mempool {
         match self.abandoned.step(environment.atoms) {
             Step::Idle | Step::More => {}
             Step::Missing(id) => {
-                let (limit, from) = (RECORD, None);
-                context.push_effect(Effect::FetchSmall { id, limit, from });
+                context.push_effect(Effect::Fetch(FetchRequest::list_within(id, RECORD)));
             }
             Step::Transactions { block, height, ids } => {
                 for id in ids {

@@ -10,7 +10,7 @@ use super::{Context, Effect, Environment, Mempool, Outcome};
 use crate::atom::AtomId;
 use crate::chain::TransactionError;
 use crate::crypto::PublicKey;
-use crate::engine::{FetchError, ListLimit};
+use crate::engine::{FetchError, FetchRequest, ListLimit};
 use core::time::Duration;
 
 /// Maximum number of transactions checked in one call.
@@ -147,8 +147,8 @@ impl Mempool {
                 Want::Start(from) => {
                     // A peer that announces a transaction has it, even if a provider lookup does
                     // not find it.
-                    let (id, limit) = (missing, RECORD);
-                    context.push_effect(Effect::FetchSmall { id, limit, from });
+                    let request = FetchRequest::list_within(missing, RECORD).first_from(from);
+                    context.push_effect(Effect::Fetch(request));
                 }
                 Want::UnderWay => {}
                 Want::Exhausted => self.settle(context, id, Refusal::MissingAtom(missing)),

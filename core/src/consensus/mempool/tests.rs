@@ -9,7 +9,7 @@ use crate::atom::{Atom, AtomSource as _, MemoryStore};
 use crate::chain::{Block, Builder, Election, Genesis, Transaction, TransactionError, Unsigned};
 use crate::consensus::{HeadState, Now};
 use crate::crypto::PublicKey;
-use crate::engine::FetchError;
+use crate::engine::{Extent, FetchError, FetchRequest};
 use crate::integer::Natural;
 use crate::testkit::{BEGINNING, ChainHost, address, key, transaction};
 use crate::trie::Scalar;
@@ -377,7 +377,7 @@ fn lists_with_the_same_missing_tail_fail_together() {
     let asked = |host: &Host| {
         let effects = host.effects.iter();
         let asked =
-            effects.filter(|effect| matches!(effect, Effect::Fetch { id, .. } if *id == tail));
+            effects.filter(|effect| matches!(effect, Effect::Fetch(FetchRequest { id, extent: Extent::Beginning(_), .. }) if *id == tail));
         asked.count()
     };
     assert_eq!(asked(&host), 1, "one fetch for all of them");
@@ -455,7 +455,7 @@ fn transaction_with_missing_data_waits_and_is_left_out_of_the_next_block() {
     let fetched = host
         .effects
         .iter()
-        .filter(|effect| matches!(effect, Effect::Fetch { id, .. } if *id == atom.id()));
+        .filter(|effect| matches!(effect, Effect::Fetch(FetchRequest { id, extent: Extent::Beginning(_), .. }) if *id == atom.id()));
     assert_eq!(fetched.count(), 1);
     host.store.extend([atom.clone()]);
     host.input(&Input::Fetched {

@@ -16,7 +16,7 @@ use crate::atom::{Atom, AtomId, AtomSource};
 use crate::chain::MAX_LIST_ATOMS;
 use crate::consensus::{Context, Effect, PART};
 use crate::crypto::PublicKey;
-use crate::engine::FetchError;
+use crate::engine::{FetchError, FetchRequest};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -213,11 +213,9 @@ impl Needs {
             // failure.
             let is_first = fetch.failures == 0;
             let need = fetch.needs.first().and_then(|need| self.needs.get(need));
-            context.push_effect(Effect::Fetch {
-                id: atom,
-                limit: PART,
-                from: need.and_then(|need| need.from).filter(|_| is_first),
-            });
+            let from = need.and_then(|need| need.from).filter(|_| is_first);
+            let request = FetchRequest::beginning(atom, PART).first_from(from);
+            context.push_effect(Effect::Fetch(request));
         }
     }
 

@@ -53,7 +53,7 @@ use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::{Address, Block, ElectionCache, Miner};
 use crate::crypto::SigningKey;
-use crate::engine::ListLimit;
+use crate::engine::{FetchRequest, ListLimit};
 use crate::time::Instant;
 use crate::trie::BatchHasher;
 use alloc::boxed::Box;
@@ -494,8 +494,8 @@ impl<H: BatchHasher> Producer<H> {
             .as_ref()
             .and_then(|head| foreign.walk(environment.atoms, head, &address, is_foreign));
         for (id, from) in self.observed.take_wanted() {
-            let limit = SMALL_RECORD;
-            context.push_effect(super::Effect::FetchSmall { id, limit, from });
+            let request = FetchRequest::list_within(id, SMALL_RECORD).first_from(from);
+            context.push_effect(super::Effect::Fetch(request));
         }
         for block in [found, walked].into_iter().flatten() {
             self.foreign.add(environment.now.instant, block);

@@ -19,6 +19,7 @@ use crate::consensus::mempool::verdicts::Verdict;
 use crate::consensus::{
     Conflict, Context, Effect, Environment, Event, Head, HeadState, PART, SignedBlock, StoreFailure,
 };
+use crate::engine::FetchRequest;
 use crate::trie::BatchHasher;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -350,11 +351,7 @@ impl<H: BatchHasher> Producer<H> {
 
 /// Fetches an atom of the head's state.
 pub(super) fn need(context: &mut Context, id: AtomId) -> Wait {
-    context.push_effect(Effect::Fetch {
-        id,
-        limit: PART,
-        from: None,
-    });
+    context.push_effect(Effect::Fetch(FetchRequest::beginning(id, PART)));
     Wait::MissingAtom(id)
 }
 

@@ -8,7 +8,7 @@ use super::announcers::{Announcers, Turns};
 use crate::atom::{Atom, AtomId};
 use crate::consensus::{Context, Effect, PART, PART_ATOM_BYTES};
 use crate::crypto::PublicKey;
-use crate::engine::{FetchError, ListLimit};
+use crate::engine::{FetchError, FetchRequest, ListLimit};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use core::fmt;
@@ -173,7 +173,8 @@ impl Requests {
             block: purpose.block,
         };
         self.in_flight.insert(id, in_flight);
-        context.push_effect(Effect::Fetch { id, limit, from });
+        let request = FetchRequest::beginning(id, limit).first_from(from);
+        context.push_effect(Effect::Fetch(request));
         true
     }
 

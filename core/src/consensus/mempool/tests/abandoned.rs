@@ -157,7 +157,7 @@ fn missing_header_of_an_abandoned_branch_is_fetched_a_bounded_number_of_times() 
         let asked = host
             .effects
             .iter()
-            .filter(|effect| matches!(effect, Effect::FetchSmall { id, .. } if *id == gone));
+            .filter(|effect| matches!(effect, Effect::Fetch(FetchRequest { id, extent: Extent::Whole(_), .. }) if *id == gone));
         assert_eq!(asked.count(), 1);
         host.effects.clear();
         let outcome = Err(FetchError::NotFound);

@@ -54,7 +54,7 @@ fn advance(
     needs.advance(now, store, &mut context);
     let mut fetches = Vec::new();
     while let Some(effect) = context.poll_effect() {
-        if let Effect::Fetch { id, from, .. } = effect {
+        if let Effect::Fetch(FetchRequest { id, from, .. }) = effect {
             fetches.push((id, from));
         }
     }

@@ -14,7 +14,7 @@ use crate::consensus::{
     Serial, SigningRecord, StoreFailure,
 };
 use crate::crypto::PublicKey;
-use crate::engine::{FetchError, ListLimit, Recipient};
+use crate::engine::{Extent, FetchError, FetchRequest, ListLimit, Recipient};
 use crate::integer::Natural;
 use crate::testkit::{InterruptAfter, transaction};
 use crate::time::Instant;
@@ -360,7 +360,12 @@ impl Net {
                 Effect::SetValidator(is_validator) => host.is_validator = is_validator,
                 Effect::SaveDecisions(_) => {}
                 Effect::Advertise { id, .. } => host.offered.push(id),
-                Effect::Fetch { id, limit, from } => {
+                Effect::Fetch(FetchRequest {
+                    id,
+                    extent: Extent::Beginning(limit),
+                    from,
+                    ..
+                }) => {
                     let outcome = self.fetch_part(at, id, limit);
                     let is_silent = from.is_some_and(|from| self.hosts[at].silent.contains(&from));
                     let outcome = match outcome {
@@ -369,7 +374,12 @@ impl Net {
                     };
                     self.answer(at, Input::Fetched { id, outcome, from });
                 }
-                Effect::FetchSmall { id, limit, from } => {
+                Effect::Fetch(FetchRequest {
+                    id,
+                    extent: Extent::Whole(limit),
+                    from,
+                    ..
+                }) => {
                     let host = &mut self.hosts[at];
                     host.asked.push(from);
                     let outcome = match host.unanswered.checked_sub(1) {

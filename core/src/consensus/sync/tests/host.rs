@@ -10,7 +10,7 @@ use crate::consensus::{
     Component as _, Context, Effect, Event, Head, HeadState, Input, Now, SavedHead, StoreFailure,
 };
 use crate::crypto::PublicKey;
-use crate::engine::{FetchError, ListLimit};
+use crate::engine::{Extent, FetchError, FetchRequest, ListLimit};
 use crate::integer::Natural;
 use crate::testkit::{HostStore as _, part, transaction as signed_transaction};
 use crate::time::Instant;
@@ -194,10 +194,12 @@ impl Maker {
     }
 }
 
-struct Fetch {
-    id: AtomId,
-    limit: ListLimit,
-    from: Option<PublicKey>,
+/// Returns the limit of a fetch; sync fetches only beginnings of lists.
+fn limit(request: &FetchRequest) -> ListLimit {
+    match request.extent {
+        Extent::Beginning(limit) => limit,
+        Extent::Whole(_) => panic!("{request:?}"),
+    }
 }
 
 /// Follower, whose fetches are answered from the makers.
@@ -236,7 +238,7 @@ pub(super) struct Host {
     /// Maximum number of atoms that one of them might have returned.
     pub(super) largest_part: usize,
     pub(super) events: Vec<SyncEvent>,
-    in_flight: BTreeMap<(Duration, u64), Fetch>,
+    in_flight: BTreeMap<(Duration, u64), FetchRequest>,
     sent: u64,
 }
 
@@ -314,13 +316,15 @@ impl Host {
             self.carry_out(effect);
         }
         self.most_in_flight = self.most_in_flight.max(self.in_flight.len());
-        let bytes = self.in_flight.values().map(|fetch| fetch.limit.bytes).sum();
+        let bytes = self.in_flight.values().map(|fetch| limit(fetch).bytes).sum();
         self.most_bytes = self.most_bytes.max(bytes);
     }
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Fetch { id, limit, from } => {
+            Effect::Fetch(request) => {
+                let FetchRequest { id, from, .. } = request;
+                let limit = limit(&request);
                 *self.asked.entry(id).or_default() += 1;
                 *self.preferred.entry(from).or_default() += 1;
                 self.largest_part = self.largest_part.max(limit.atoms);
@@ -331,7 +335,7 @@ impl Host {
                 let latency = slow.copied().unwrap_or(latency);
                 self.sent += 1;
                 let due = (self.elapsed + latency, self.sent);
-                self.in_flight.insert(due, Fetch { id, limit, from });
+                self.in_flight.insert(due, request);
             }
             Effect::StoreBlock { block, atoms } => {
                 let outcome = match &self.store_failure {
@@ -390,16 +394,16 @@ impl Host {
     fn answer(
         &self,
         others: &[&Maker],
-        fetch: &Fetch,
+        fetch: &FetchRequest,
     ) -> Result<(Vec<Atom>, Option<PublicKey>), FetchError> {
-        let Fetch { id, limit, from } = fetch;
-        let from = from.filter(|from| !self.silent.contains(from));
+        let (id, limit) = (fetch.id, limit(fetch));
+        let from = fetch.from.filter(|from| !self.silent.contains(from));
         if from.is_none() && !self.others_answer {
             return Err(FetchError::Timeout);
         }
         let lists = others
             .iter()
-            .map(|maker| part(&maker.store, *id, *limit, usize::MAX));
+            .map(|maker| part(&maker.store, id, limit, usize::MAX));
         let is_sent = |atom: &Atom| !self.withheld.contains(&atom.id());
         let mut lists = lists.map(|list| list.into_iter().take_while(is_sent).collect());
         let list = lists.find(|list: &Vec<Atom>| !list.is_empty());
@@ -444,7 +448,7 @@ impl Host {
         panic!("it does not come to rest");
     }
 
-    fn deliver(&mut self, others: &[&Maker], fetch: &Fetch) {
+    fn deliver(&mut self, others: &[&Maker], fetch: &FetchRequest) {
         let (outcome, from) = match self.answer(others, fetch) {
             Ok((atoms, from)) => (Ok(atoms), from),
             Err(error) => (Err(error), None),
