@@ -4,6 +4,7 @@
 use super::block_index::{Basis, Entry};
 use super::body::{CheckedTransactions, verify_body};
 use super::branch::{Branch, Phase, Storing};
+use super::call::Call;
 use super::measures::ListMeasures;
 use super::requests::Purpose;
 use super::waiting::Waiting;
@@ -14,7 +15,7 @@ use crate::chain::{
     Block, Body, Election, MAX_BLOCK_TRANSACTIONS, RecordError, StakeLoader, Transaction,
     VerifyError, verify_genesis, verify_header,
 };
-use crate::consensus::{Context, Effect, Environment, Event, StoreFailure};
+use crate::consensus::{Effect, Environment, Event, StoreFailure};
 use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
@@ -34,24 +35,19 @@ type Verdict = Result<Option<Body>, VerifyError<Infallible>>;
 
 impl<H: BatchHasher> ChainSync<H> {
     /// Verifies the next block of a branch.
-    pub(super) fn verify_next(
-        &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
-        at: usize,
-    ) -> Step {
-        let now = environment.now.instant;
+    pub(super) fn verify_next(&mut self, call: &mut Call<'_, '_>, at: usize) -> Step {
+        let now = call.now();
         let Some(branch) = self.branches.get_mut(at) else {
             return Step::Waits;
         };
-        if !can_continue(branch, environment) {
+        if !can_continue(branch, call) {
             return Step::Waits;
         }
         if branch.path.is_empty() {
             return Step::Finished;
         }
         let Some(id) = branch.path.lowest() else {
-            return self.reread_headers(environment, context, at);
+            return self.reread_headers(call, at);
         };
         let Phase::Blocks { parent } = branch.phase.clone() else {
             return Step::Waits;
@@ -60,7 +56,7 @@ impl<H: BatchHasher> ChainSync<H> {
             return Step::Bad(id, reason.to_string());
         }
         if let Some(parent) = &parent
-            && self.measure_lists(environment, context, at, parent)
+            && self.measure_lists(call, at, parent)
         {
             return Step::Waits;
         }
@@ -68,21 +64,21 @@ impl<H: BatchHasher> ChainSync<H> {
             return Step::Waits;
         };
         if let Some(missing) = branch.missing.take()
-            && self.held.over(environment.atoms).atom(&missing).is_err()
+            && self.held.over(call.atoms()).atom(&missing).is_err()
         {
             // Nothing has changed, so the block need not be checked again.
             branch.missing = Some(missing);
             let purpose = branch.purpose(id);
-            let atom = self.requests.want(context, now, missing, purpose);
+            let atom = self.requests.want(call, missing, purpose);
             branch.waits = Some(Waiting::Block { block: id, atom });
             if let Some(parent) = &parent {
-                self.fetch_accounts(environment, context, at, parent);
+                self.fetch_accounts(call, at, parent);
             }
             return Step::Waits;
         }
-        let block = match Block::read(&self.held.over(environment.atoms), id) {
+        let block = match Block::read(&self.held.over(call.atoms()), id) {
             Ok(block) => Arc::new(block),
-            Err(error) => return self.unreadable(environment, context, at, id, &error),
+            Err(error) => return self.unreadable(call, at, id, &error),
         };
         if self.index.is_verified(&id) {
             self.passed(now, at, block);
@@ -90,14 +86,14 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         let election = match &parent {
             None => Ok(None),
-            Some(parent) => match self.election_after(environment, parent) {
+            Some(parent) => match self.election_after(call, parent) {
                 Ok(None) => return Step::Progress,
                 loaded => loaded.map_err(VerifyError::from),
             },
         };
         let verdict = election.and_then(|election| {
             let before = parent.as_deref().zip(election.as_ref());
-            let body = self.check(environment, at, &block, before)?;
+            let body = self.check(call, at, &block, before)?;
             if let (Some((_, election)), Some(body)) = (before, &body) {
                 let child = election.child(id, body.stakes.clone());
                 self.elections.insert(child);
@@ -106,11 +102,11 @@ impl<H: BatchHasher> ChainSync<H> {
         });
         match verdict {
             Ok(body) => {
-                self.store(context, at, block, body);
+                self.store(call, at, block, body);
                 Step::Progress
             }
             Err(VerifyError::Invalid(invalid)) => Step::Bad(id, invalid.to_string()),
-            Err(VerifyError::Future { stated, .. }) => self.wait_for_time(environment, at, &stated),
+            Err(VerifyError::Future { stated, .. }) => self.wait_for_time(call, at, &stated),
             Err(VerifyError::State(error)) => {
                 let Some(missing) = error.missing() else {
                     return Step::Bad(id, error.to_string());
@@ -119,9 +115,9 @@ impl<H: BatchHasher> ChainSync<H> {
                     self.measure_from(at, missing);
                     return Step::Progress;
                 }
-                self.wait_for_atom(environment, context, at, id, missing);
+                self.wait_for_atom(call, at, id, missing);
                 if let Some(parent) = &parent {
-                    self.fetch_accounts(environment, context, at, parent);
+                    self.fetch_accounts(call, at, parent);
                 }
                 Step::Waits
             }
@@ -131,14 +127,14 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Returns the leader election after a verified block; `None` if there is more to read.
     pub(super) fn election_after(
         &mut self,
-        environment: &Environment<'_>,
+        call: &Call<'_, '_>,
         block: &Block,
     ) -> Result<Option<Election>, RecordError<Infallible>> {
         let id = block.id();
         if let Some(known) = self.elections.get(&id) {
             return Ok(Some(known.clone()));
         }
-        let view = self.held.over(environment.atoms);
+        let view = self.held.over(call.atoms());
         let Some(seeds) = self.restored_seeds.filter(|seeds| seeds.block() == id) else {
             return self.elections.load(&view, block, READS_PER_CALL);
         };
@@ -163,8 +159,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     fn wait_for_atom(
         &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
+        call: &mut Call<'_, '_>,
         at: usize,
         block: AtomId,
         missing: AtomId,
@@ -173,8 +168,7 @@ impl<H: BatchHasher> ChainSync<H> {
             return;
         };
         let purpose = branch.purpose(block);
-        let now = environment.now.instant;
-        let atom = self.requests.want(context, now, missing, purpose);
+        let atom = self.requests.want(call, missing, purpose);
         branch.waits = Some(Waiting::Block { block, atom });
         branch.missing = Some(missing);
         self.bound_checked(at);
@@ -193,37 +187,30 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Continues to measure lists. Returns whether the block has to wait for one.
-    fn measure_lists(
-        &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
-        at: usize,
-        parent: &Block,
-    ) -> bool {
+    fn measure_lists(&mut self, call: &mut Call<'_, '_>, at: usize, parent: &Block) -> bool {
         let Some(branch) = self.branches.get_mut(at) else {
             return false;
         };
         let Some(block) = branch.path.lowest().filter(|_| !branch.measures.is_idle()) else {
             return false;
         };
-        let view = self.held.over(environment.atoms);
+        let view = self.held.over(call.atoms());
         self.is_busy |= branch.measures.advance(&view);
-        let now = environment.now.instant;
         let purpose = Purpose {
             block,
             announcers: &branch.announcers,
         };
         for (id, is_alone) in branch.measures.wanted() {
             let atom = if is_alone {
-                self.requests.want_alone(context, now, id, purpose)
+                self.requests.want_alone(call, id, purpose)
             } else {
-                self.requests.want(context, now, id, purpose)
+                self.requests.want(call, id, purpose)
             };
             branch.waits = Some(Waiting::Block { block, atom });
         }
         let is_idle = branch.measures.is_idle();
         if !is_idle {
-            self.fetch_accounts(environment, context, at, parent);
+            self.fetch_accounts(call, at, parent);
         }
         !is_idle
     }
@@ -246,7 +233,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     fn check(
         &mut self,
-        environment: &Environment<'_>,
+        call: &Call<'_, '_>,
         at: usize,
         block: &Block,
         before: Option<(&Block, &Election)>,
@@ -254,15 +241,15 @@ impl<H: BatchHasher> ChainSync<H> {
         let Some(branch) = self.branches.get_mut(at) else {
             return Ok(None);
         };
-        let view = self.held.over(environment.atoms).with(&branch.measures);
+        let view = self.held.over(call.atoms()).with(&branch.measures);
         let environment = Environment {
             atoms: &view,
-            ..*environment
+            ..*call.environment
         };
         let Some((parent, Election { seeds, stakes })) = before else {
             return verify_genesis(&view, block, &self.chain_id).map(|()| None);
         };
-        let latest = environment.now.unix.as_secs();
+        let latest = call.unix();
         let latest = latest.saturating_add(self.config.max_future_seconds);
         let latest = Natural::from(latest);
         verify_header(block, parent, seeds, stakes, &self.chain_id, &latest)?;
@@ -272,7 +259,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Requests storage of a verified block with all its atoms, and with the atoms that were
     /// fetched of the state before it, so that a node that continues alone has them.
-    fn store(&mut self, context: &mut Context, at: usize, block: Arc<Block>, body: Option<Body>) {
+    fn store(&mut self, call: &mut Call<'_, '_>, at: usize, block: Arc<Block>, body: Option<Body>) {
         let Some(branch) = self.branches.get_mut(at) else {
             return;
         };
@@ -289,17 +276,18 @@ impl<H: BatchHasher> ChainSync<H> {
             block,
             retry_at: None,
         });
-        context.push_effect(Effect::StoreBlock { block: id, atoms });
+        call.context
+            .push_effect(Effect::StoreBlock { block: id, atoms });
     }
 
     /// Handles the outcome of storing a block.
     pub(super) fn block_stored(
         &mut self,
-        now: Instant,
-        context: &mut Context,
+        call: &mut Call<'_, '_>,
         id: AtomId,
         outcome: &Result<(), StoreFailure>,
     ) {
+        let now = call.now();
         let is_storing = |branch: &Branch| {
             let storing = branch.storing.as_ref();
             storing.is_some_and(|storing| storing.retry_at.is_none() && storing.block.id() == id)
@@ -316,7 +304,7 @@ impl<H: BatchHasher> ChainSync<H> {
                     };
                     if branch.store_failures > 0 {
                         let event = SyncEvent::Stored { block: id };
-                        context.report(Event::Sync(event));
+                        call.context.report(Event::Sync(event));
                     }
                     branch.store_failures = 0;
                     let leads = branch.has_checkpoint;
@@ -329,14 +317,14 @@ impl<H: BatchHasher> ChainSync<H> {
                         self.other_chains.clear(&announcer.peer);
                     }
                     self.passed(now, at, storing.block);
-                    self.compete(context, id, leads);
+                    self.compete(call, id, leads);
                     self.choice.note_growth();
                 }
                 Err(failure) => {
                     if branch.store_failures == 0 {
                         let failure = failure.clone();
                         let event = SyncEvent::NotStored { block: id, failure };
-                        context.report(Event::Sync(event));
+                        call.context.report(Event::Sync(event));
                     }
                     let doubled = STORE_RETRY.saturating_mul(1 << branch.store_failures.min(8));
                     branch.store_failures = branch.store_failures.saturating_add(1);
@@ -370,18 +358,13 @@ impl<H: BatchHasher> ChainSync<H> {
         self.held.release(&id);
     }
 
-    fn wait_for_time(
-        &mut self,
-        environment: &Environment<'_>,
-        at: usize,
-        stated: &Natural,
-    ) -> Step {
+    fn wait_for_time(&mut self, call: &Call<'_, '_>, at: usize, stated: &Natural) -> Step {
         let Some(branch) = self.branches.get_mut(at) else {
             return Step::Waits;
         };
         let seconds = stated.to_u64().unwrap_or(u64::MAX);
         let opens = seconds.saturating_sub(self.config.max_future_seconds);
-        let ahead = opens.saturating_sub(environment.now.unix.as_secs());
+        let ahead = opens.saturating_sub(call.unix());
         if ahead > MAX_AHEAD_SECONDS {
             return Step::Early(opens.saturating_sub(MAX_AHEAD_SECONDS), ahead);
         }
@@ -392,9 +375,9 @@ impl<H: BatchHasher> ChainSync<H> {
 }
 
 /// Returns whether only missing atoms can prevent the verification of a branch's next block.
-fn can_continue(branch: &mut Branch, environment: &Environment<'_>) -> bool {
+fn can_continue(branch: &mut Branch, call: &Call<'_, '_>) -> bool {
     if let Some(opens) = branch.not_before {
-        let ahead = opens.saturating_sub(environment.now.unix.as_secs());
+        let ahead = opens.saturating_sub(call.unix());
         if ahead > 0 {
             branch.waits = Some(Waiting::Time { seconds: ahead });
             return false;
@@ -403,10 +386,7 @@ fn can_continue(branch: &mut Branch, environment: &Environment<'_>) -> bool {
         branch.waits = None;
     }
     if let Some(storing) = &branch.storing {
-        if storing
-            .retry_at
-            .is_none_or(|at| at > environment.now.instant)
-        {
+        if storing.retry_at.is_none_or(|at| at > call.now()) {
             return false;
         }
         // The block is verified again: keeping its body during the wait would have taken memory.

@@ -1,7 +1,7 @@
 //! Events of sync, as data.
 
-use super::head_selection::DeepReorganization;
-use super::status::{self, OtherChain, SyncProgress};
+use super::other_chains::OtherChain;
+use super::status::{self, DeepReorganization, SyncProgress};
 use crate::atom::AtomId;
 use crate::chain::fork_choice::Contest;
 use crate::consensus::{Level, StoreFailure};

@@ -15,16 +15,17 @@
 use super::announced_heads::AnnouncerCounts;
 use super::block_index::{Basis, BlockIndex, Entry};
 use super::branch::{Branch, Kind};
+use super::call::Call;
+use super::event::SyncEvent;
 use super::stake_jobs::{ForkStakes, JobStep, StakeJobs};
-use super::{ChainSync, Environment, SyncConfig, SyncEvent};
+use super::status::DeepReorganization;
+use super::{ChainSync, SyncConfig};
 use crate::atom::AtomId;
 use crate::chain::fork_choice::{
     Contest, Decision, ForkChoice, InsertError, Reorganization, Settings, Tip,
 };
 use crate::chain::{PARTICIPATION_BLOCKS, Participation};
-use crate::consensus::{
-    Anchor, Context, Effect, Event, ForkDecisions, Head, HeadState, ResumeData,
-};
+use crate::consensus::{Anchor, Effect, Event, ForkDecisions, Head, HeadState, ResumeData};
 use crate::time::Instant;
 use crate::trie::BatchHasher;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -38,21 +39,6 @@ pub const FIRST_ADOPTION_GROUPS: usize = 8;
 const UNCONFIRMED_GRACE: Duration = Duration::from_secs(600);
 /// Maximum number of verified blocks that were too early to compete and are retried.
 const MAX_EARLY: usize = 256;
-
-/// Reorganization that is deep enough to inform the operator.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DeepReorganization {
-    /// Head before the reorganization.
-    pub from: AtomId,
-    /// Head after the reorganization.
-    pub to: AtomId,
-    /// Last common block of both.
-    pub fork: AtomId,
-    /// Number of blocks that were undone.
-    pub depth: u64,
-    /// Wall time of the reorganization, in seconds since 1970.
-    pub at_unix: u64,
-}
 
 /// Result of submitting a block to the fork choice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,8 +132,8 @@ fn choice(config: &SyncConfig, decisions: &ForkDecisions) -> ForkChoice<ForkStak
 
 impl<H: BatchHasher> ChainSync<H> {
     /// Follows the head, which any component may have set.
-    pub(super) fn follow_head(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        let Some(head) = context.head() else {
+    pub(super) fn follow_head(&mut self, call: &mut Call<'_, '_>) {
+        let Some(head) = call.context.head() else {
             return;
         };
         let now = (head.id(), head.state());
@@ -155,48 +141,48 @@ impl<H: BatchHasher> ChainSync<H> {
             return;
         }
         let head = head.clone();
-        self.note_head(context, &head);
+        self.note_head(call, &head);
         self.choice.request();
         // The election after our own block follows from cached data. If not, it is loaded later.
         if head.state() == HeadState::Own {
-            let _ = self.election_after(environment, head.block());
+            let _ = self.election_after(call, head.block());
         }
         let resume = self.resume_data(&head);
-        context.set_head_with(head, resume);
+        call.context.set_head_with(head, resume);
     }
 
     /// Loads the election after the head, which is saved with it.
-    pub(super) fn load_election(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        let head = context.head().filter(|head| {
+    pub(super) fn load_election(&mut self, call: &mut Call<'_, '_>) {
+        let head = call.context.head().filter(|head| {
             head.state() != HeadState::Trusted && self.elections.get(&head.id()).is_none()
         });
         let Some(head) = head.cloned() else {
             return;
         };
-        match self.election_after(environment, head.block()) {
+        match self.election_after(call, head.block()) {
             Ok(None) => self.is_busy = true,
             Ok(Some(_)) => {
                 let resume = self.resume_data(&head);
-                context.set_head_with(head, resume);
+                call.context.set_head_with(head, resume);
             }
             Err(error) => {
                 if let Some(missing) = error.missing() {
-                    self.want_of_start(context, environment.now.instant, head.id(), missing);
+                    self.want_of_start(call, head.id(), missing);
                 }
             }
         }
     }
 
     /// Updates the index and the fork choice for a head.
-    fn note_head(&mut self, context: &mut Context, head: &Head) {
+    fn note_head(&mut self, call: &mut Call<'_, '_>, head: &Head) {
         let is_first = self.seen.is_none();
         self.seen = Some((head.id(), head.state()));
         let parent = self.index.get(&head.block().previous).copied();
         let verified = match head.state() {
             HeadState::Trusted => None,
-            HeadState::Verified => context.root(),
+            HeadState::Verified => call.context.root(),
             // Our own block on a block that was only trusted is not more than trusted.
-            HeadState::Own if head.block().is_genesis() || is_first => context.root(),
+            HeadState::Own if head.block().is_genesis() || is_first => call.context.root(),
             HeadState::Own => parent.and_then(|parent| parent.root()),
         };
         let basis = verified.map_or(Basis::Trusted, Basis::Verified);
@@ -217,7 +203,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 self.selection.choice.restore_anchor(anchor.height);
             }
         } else {
-            self.compete(context, head.id(), false);
+            self.compete(call, head.id(), false);
         }
         if let Some(id) = self.selection.restored_checkpoint.take()
             && Some(id) == self.config.checkpoint
@@ -252,22 +238,17 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Makes a block the head.
-    pub(super) fn adopt(
-        &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
-        head: Head,
-    ) {
+    pub(super) fn adopt(&mut self, call: &mut Call<'_, '_>, head: Head) {
         if let Some(root) = self.index.get(&head.id()).and_then(Entry::root)
-            && context.root().is_none()
+            && call.context.root().is_none()
         {
-            context.set_root(root);
+            call.context.set_root(root);
             // Blocks that could not be compared with a trusted head can be compared now.
             self.readmit = true;
         }
         if head.state() != HeadState::Own {
-            let now = environment.now.unix.as_secs();
-            context.report(Event::HeadChanged {
+            let now = call.unix();
+            call.context.report(Event::HeadChanged {
                 id: head.id(),
                 height: head.height(),
                 state: head.state(),
@@ -275,14 +256,14 @@ impl<H: BatchHasher> ChainSync<H> {
             });
         }
         self.start_waits = None;
-        self.note_head(context, &head);
+        self.note_head(call, &head);
         let resume = self.resume_data(&head);
-        context.set_head_with(head, resume);
+        call.context.set_head_with(head, resume);
         if core::mem::take(&mut self.readmit)
-            && let Some(root) = context.root()
+            && let Some(root) = call.context.root()
         {
             for tip in self.index.tips_of(root) {
-                self.compete(context, tip, false);
+                self.compete(call, tip, false);
             }
             self.choice.request();
         }
@@ -291,7 +272,7 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Submits a verified block, or one for which the default seed is trusted, to the fork choice.
     pub(super) fn compete(
         &mut self,
-        context: &Context,
+        call: &Call<'_, '_>,
         id: AtomId,
         leads_to_checkpoint: bool,
     ) -> Admission {
@@ -299,9 +280,9 @@ impl<H: BatchHasher> ChainSync<H> {
             return Admission::Excluded;
         };
         // Without a chain, the genesis is chosen first.
-        let is_ours = match (entry.root(), context.root()) {
+        let is_ours = match (entry.root(), call.context.root()) {
             (Some(root), Some(ours)) => root == ours,
-            (Some(_), None) => self.has_trusted_head(context),
+            (Some(_), None) => self.has_trusted_head(call),
             (None, _) => true,
         };
         if !is_ours {
@@ -336,23 +317,23 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    fn has_trusted_head(&self, context: &Context) -> bool {
-        let head = context.head();
+    fn has_trusted_head(&self, call: &Call<'_, '_>) -> bool {
+        let head = call.context.head();
         head.is_some_and(|head| head.state() == HeadState::Trusted)
     }
 
     /// Submits blocks again that were too early.
-    pub(super) fn retry_early(&mut self, context: &Context) {
+    pub(super) fn retry_early(&mut self, call: &Call<'_, '_>) {
         for id in self.selection.early.clone() {
-            self.compete(context, id, false);
+            self.compete(call, id, false);
         }
     }
 
     /// Moves the head to the best competing block, if that differs.
-    pub(super) fn choose(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        self.read_stakes(environment, context);
-        self.force(environment, context);
-        if !self.choice.is_due(self.now) || !self.may_adopt(environment, context) {
+    pub(super) fn choose(&mut self, call: &mut Call<'_, '_>) {
+        self.read_stakes(call);
+        self.force(call);
+        if !self.choice.is_due(self.now) || !self.may_adopt(call) {
             return;
         }
         self.choice.done(self.now);
@@ -362,7 +343,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let trusted = self.heads_of_seeds();
         let stakes = self.selection.stakes.with(&self.elections);
         let outcome = self.selection.choice.decide(&stakes, &trusted);
-        self.note_contests(context, outcome.contests);
+        self.note_contests(call, outcome.contests);
         for block in outcome.missing_stakes {
             let is_verified = self.index.get(&block).is_some_and(Entry::is_verified);
             self.selection.stakes.start(block, is_verified);
@@ -370,17 +351,17 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         let to = match &outcome.decision {
             Decision::Switch(reorganization) => reorganization.to,
-            Decision::Keep => match context.head() {
+            Decision::Keep => match call.context.head() {
                 // A trusted head may have been verified since.
                 Some(head) => head.id(),
                 None => return,
             },
         };
         let is_verified = self.index.get(&to).is_some_and(Entry::is_verified);
-        let is_news = context.head().is_none_or(|head| {
+        let is_news = call.context.head().is_none_or(|head| {
             head.id() != to || head.state() == HeadState::Trusted && is_verified
         });
-        if !is_news || self.is_bare_genesis(context, &to) {
+        if !is_news || self.is_bare_genesis(call, &to) {
             return;
         }
         let state = if is_verified {
@@ -390,7 +371,7 @@ impl<H: BatchHasher> ChainSync<H> {
         };
         // The block was read for verification; it is fetched if it has been dropped from memory
         // since.
-        let Some(block) = self.load(environment, context, to) else {
+        let Some(block) = self.load(call, to) else {
             self.selection.is_dirty = true;
             self.choice.request();
             return;
@@ -399,19 +380,19 @@ impl<H: BatchHasher> ChainSync<H> {
             return;
         };
         if let Decision::Switch(reorganization) = outcome.decision {
-            self.note_reorganization(context, &reorganization);
+            self.note_reorganization(call, &reorganization);
         }
-        self.adopt(environment, context, head);
+        self.adopt(call, head);
     }
 
     /// Returns whether the head would be a genesis that no peer announces: a genesis costs nothing
     /// to make.
-    fn is_bare_genesis(&self, context: &Context, id: &AtomId) -> bool {
+    fn is_bare_genesis(&self, call: &Call<'_, '_>, id: &AtomId) -> bool {
         let is_genesis = self.index.get(id).is_some_and(|entry| entry.height == 0);
-        is_genesis && context.head().is_none() && self.heads.peers_of(id) == 0
+        is_genesis && call.context.head().is_none() && self.heads.peers_of(id) == 0
     }
 
-    fn note_reorganization(&mut self, context: &mut Context, reorganization: &Reorganization) {
+    fn note_reorganization(&mut self, call: &mut Call<'_, '_>, reorganization: &Reorganization) {
         let Some(from) = reorganization.from.filter(|_| reorganization.is_deep()) else {
             return;
         };
@@ -423,28 +404,29 @@ impl<H: BatchHasher> ChainSync<H> {
             at_unix: self.unix,
         };
         self.selection.reorganization = Some(deep);
-        context.report(Event::Sync(SyncEvent::Reorganized(deep)));
+        call.context
+            .report(Event::Sync(SyncEvent::Reorganized(deep)));
     }
 
     /// Returns whether a node without a chain may adopt one. If so, sets the root of the chain with
     /// the most support.
-    fn may_adopt(&mut self, environment: &Environment<'_>, context: &mut Context) -> bool {
-        if context.head().is_some() {
+    fn may_adopt(&mut self, call: &mut Call<'_, '_>) -> bool {
+        if call.context.head().is_some() {
             return true;
         }
-        if context.saved().is_some() || !self.has_enough_announcements(environment.now.instant) {
+        if call.context.saved().is_some() || !self.has_enough_announcements(call.now()) {
             return false;
         }
-        if context.root().is_none() {
+        if call.context.root().is_none() {
             let Some(root) = self.best_root() else {
                 // Otherwise a head would be saved and announced for each block on the way.
                 self.choice.done(self.now);
                 return false;
             };
-            context.set_root(root);
+            call.context.set_root(root);
             for tip in self.index.tips_of(root) {
                 let leads = self.branches.iter().any(|branch| branch.has_checkpoint);
-                self.compete(context, tip, leads);
+                self.compete(call, tip, leads);
             }
         }
         true
@@ -507,8 +489,8 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Makes the head binding once the node has caught up.
-    pub(super) fn settle(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        let Some(head) = context.head() else {
+    pub(super) fn settle(&mut self, call: &mut Call<'_, '_>) {
+        let Some(head) = call.context.head() else {
             return;
         };
         // Announcing a head costs nothing, nor do invalid headers: a branch that only one peer
@@ -524,7 +506,7 @@ impl<H: BatchHasher> ChainSync<H> {
             };
             is_near && !branch.is_stalled(self.now, super::scheduler::STALL_TIMEOUT)
         };
-        let has_heard = self.has_enough_announcements(environment.now.instant);
+        let has_heard = self.has_enough_announcements(call.now());
         let is_alone = self.selection.first_announced.is_none();
         if self.selection.is_settled
             || is_alone
@@ -539,12 +521,12 @@ impl<H: BatchHasher> ChainSync<H> {
         self.choice.request();
         let head = head.clone();
         let resume = self.resume_data(&head);
-        context.set_head_with(head, resume);
+        call.context.set_head_with(head, resume);
     }
 
     /// Continues to read stakes that the fork choice needs.
-    fn read_stakes(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        let view = self.held.over(environment.atoms);
+    fn read_stakes(&mut self, call: &mut Call<'_, '_>) {
+        let view = self.held.over(call.atoms());
         match self.selection.stakes.step(&view, &self.elections) {
             JobStep::Idle => {}
             JobStep::Progress => self.is_busy = true,
@@ -554,14 +536,14 @@ impl<H: BatchHasher> ChainSync<H> {
                 self.choice.request();
             }
             JobStep::Missing { block, atom } => {
-                self.want_of_start(context, environment.now.instant, block, atom);
+                self.want_of_start(call, block, atom);
             }
         }
     }
 
     /// Computes the share of the stake that has produced the last blocks.
-    pub(super) fn measure_participation(&mut self, context: &Context) {
-        let head = context.head().map(Head::id);
+    pub(super) fn measure_participation(&mut self, call: &Call<'_, '_>) {
+        let head = call.context.head().map(Head::id);
         if head == self.selection.measured {
             return;
         }
@@ -575,23 +557,23 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Carries out the operator's decision to adopt a branch.
-    pub(super) fn adopt_fork(&mut self, context: &mut Context, id: AtomId) {
+    pub(super) fn adopt_fork(&mut self, call: &mut Call<'_, '_>, id: AtomId) {
         self.dead_ends.clear();
         self.selection.choice.adopt(&self.index, Some(id));
-        self.decided(context);
+        self.decided(call);
         if !self.index.contains(&id) {
             self.sync_by_decision(id);
             return;
         }
-        self.prefer(context, id);
+        self.prefer(call, id);
     }
 
     /// Submits the branch through a known block that the operator has adopted to the fork choice.
     /// If it cannot be compared with ours, it replaces ours.
-    fn prefer(&mut self, context: &Context, id: AtomId) {
+    fn prefer(&mut self, call: &Call<'_, '_>, id: AtomId) {
         let (mut competes, mut unlinked) = (false, Vec::new());
         for tip in self.index.tips_above(id) {
-            match self.compete(context, tip, false) {
+            match self.compete(call, tip, false) {
                 Admission::Competes => competes = true,
                 Admission::Unlinked => unlinked.push(tip),
                 Admission::Excluded => {}
@@ -603,17 +585,17 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Records that a branch is verified, or linked, up to its head.
-    pub(super) fn branch_ended(&mut self, context: &Context, kind: Kind) {
+    pub(super) fn branch_ended(&mut self, call: &Call<'_, '_>, kind: Kind) {
         self.choice.request();
         if kind == Kind::Decided
             && let Some(adopted) = self.selection.choice.adopted()
         {
-            self.prefer(context, adopted);
+            self.prefer(call, adopted);
         }
     }
 
     /// Makes the adopted head that cannot be compared with ours the head.
-    fn force(&mut self, environment: &Environment<'_>, context: &mut Context) {
+    fn force(&mut self, call: &mut Call<'_, '_>) {
         let Some(id) = self.selection.forced else {
             return;
         };
@@ -621,7 +603,7 @@ impl<H: BatchHasher> ChainSync<H> {
             self.selection.forced = None;
             return;
         };
-        let Some(block) = self.load(environment, context, id) else {
+        let Some(block) = self.load(call, id) else {
             return;
         };
         self.selection.forced = None;
@@ -632,21 +614,21 @@ impl<H: BatchHasher> ChainSync<H> {
         };
         if let Some(head) = Head::new(block, state) {
             self.selection.choice = choice(&self.config, &self.decisions());
-            self.adopt(environment, context, head);
+            self.adopt(call, head);
             self.choice.request();
         }
     }
 
     /// Carries out the operator's decision to avoid a block.
-    pub(super) fn avoid_block(&mut self, context: &mut Context, id: AtomId) {
+    pub(super) fn avoid_block(&mut self, call: &mut Call<'_, '_>, id: AtomId) {
         self.selection.choice.avoid(&self.index, id);
-        self.decided(context);
+        self.decided(call);
     }
 
     /// Requests storage of the operator's decisions, and a new choice.
-    fn decided(&mut self, context: &mut Context) {
+    fn decided(&mut self, call: &mut Call<'_, '_>) {
         let decisions = self.decisions();
-        context.push_effect(Effect::SaveDecisions(decisions));
+        call.context.push_effect(Effect::SaveDecisions(decisions));
         self.selection.is_dirty = true;
         self.choice.request();
         self.is_busy = true;
@@ -661,12 +643,13 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Records the contested forks for the operator, and reports new ones.
-    fn note_contests(&mut self, context: &mut Context, contests: Vec<Contest>) {
+    fn note_contests(&mut self, call: &mut Call<'_, '_>, contests: Vec<Contest>) {
         let name = |contest: &Contest| (contest.cause, contest.fork.block);
         for contest in &contests {
             let known = &self.selection.contests;
             if !known.iter().any(|known| name(known) == name(contest)) {
-                context.report(Event::Sync(SyncEvent::Contested(contest.clone())));
+                call.context
+                    .report(Event::Sync(SyncEvent::Contested(contest.clone())));
             }
         }
         self.selection.contests = contests;

@@ -6,13 +6,14 @@
 
 use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
 use super::branch::{Branch, Kind, Phase};
-use super::status::OtherChain;
+use super::call::Call;
+use super::other_chains::OtherChain;
 use super::waiting::Waiting;
 use super::{ChainSync, DeadEnd, Step};
 use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::{Block, RecordError, VerifyError, verify_link};
-use crate::consensus::{Context, Environment, HeadState};
+use crate::consensus::HeadState;
 use crate::trie::BatchHasher;
 use alloc::string::ToString;
 use core::convert::Infallible;
@@ -21,20 +22,12 @@ use core::convert::Infallible;
 const HEADERS_PER_CALL: usize = 32;
 /// Number of failed fetches of a header's atom at which the branch counts as stalled.
 const STUCK_FAILURES: u32 = 4;
-/// Maximum number of headers kept for a branch that only one peer announces. More require that a
-/// second network group or a configured seed announces the branch, or that the operator adopted it.
-pub const MAX_UNCONFIRMED_HEADERS: u64 = 1 << 20;
 
 impl<H: BatchHasher> ChainSync<H> {
     /// Reads headers of a branch, downwards.
-    pub(super) fn read_headers(
-        &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
-        at: usize,
-    ) -> Step {
+    pub(super) fn read_headers(&mut self, call: &mut Call<'_, '_>, at: usize) -> Step {
         for _ in 0..HEADERS_PER_CALL {
-            match self.read_header(environment, context, at) {
+            match self.read_header(call, at) {
                 Step::Progress => {}
                 step => return step,
             }
@@ -42,13 +35,8 @@ impl<H: BatchHasher> ChainSync<H> {
         Step::Progress
     }
 
-    fn read_header(
-        &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
-        at: usize,
-    ) -> Step {
-        let now = environment.now.instant;
+    fn read_header(&mut self, call: &mut Call<'_, '_>, at: usize) -> Step {
+        let now = call.now();
         let Some(branch) = self.branches.get(at) else {
             return Step::Waits;
         };
@@ -75,9 +63,9 @@ impl<H: BatchHasher> ChainSync<H> {
             }
             return Step::Waits;
         }
-        let block = match Block::read(&self.held.over(environment.atoms), next) {
+        let block = match Block::read(&self.held.over(call.atoms()), next) {
             Ok(block) => Arc::new(block),
-            Err(error) => return self.unreadable(environment, context, at, next, &error),
+            Err(error) => return self.unreadable(call, at, next, &error),
         };
         self.held.release(&next);
         let Some(branch) = self.branches.get_mut(at) else {
@@ -89,7 +77,7 @@ impl<H: BatchHasher> ChainSync<H> {
         if let Some(entry) = known {
             branch.root = entry.root();
             branch.joined_at = entry.height;
-            return join(branch, Some(block), environment);
+            return join(branch, Some(block), call);
         }
         // With its own timestamp as the limit, the link check never finds it too late.
         if let Some(child) = &branch.lowest
@@ -120,12 +108,12 @@ impl<H: BatchHasher> ChainSync<H> {
         if branch.path.is_empty() {
             branch.height = height;
         }
-        let is_root = Some(next) == context.root() && !block.is_genesis();
+        let is_root = Some(next) == call.context.root() && !block.is_genesis();
         if is_root || Some(next) == self.config.verified_up_to {
-            let root = context.root().unwrap_or(next);
+            let root = call.context.root().unwrap_or(next);
             if let Some(entry) = Entry::of(&block, Basis::Verified(root)) {
                 self.index.insert(next, entry);
-                self.compete(context, next, false);
+                self.compete(call, next, false);
             }
             return Step::Progress;
         }
@@ -133,22 +121,24 @@ impl<H: BatchHasher> ChainSync<H> {
         branch.has_progressed(now);
         branch.lowest = Some(Arc::clone(&block));
         if block.is_genesis() {
-            if let Some(ours) = context.root().filter(|root| *root != next) {
+            if let Some(ours) = call.context.root().filter(|root| *root != next) {
                 let theirs = next;
                 return Step::DeadEnd(DeadEnd::OtherChain(OtherChain::Genesis { theirs, ours }));
             }
             branch.root = Some(next);
-            return join(branch, None, environment);
+            return join(branch, None, call);
         }
         let is_free = match branch.kind {
             Kind::Decided => true,
             // A branch that is verified is not bound by a head that is only trusted.
-            Kind::Verified => context
+            Kind::Verified => call
+                .context
                 .head()
                 .is_none_or(|head| head.state() == HeadState::Trusted),
             Kind::Trusted => false,
         };
-        let head = context
+        let head = call
+            .context
             .head()
             .filter(|_| self.selection.is_settled && !is_free);
         if head.is_some_and(|head| height.saturating_add(MAX_OWN_BLOCKS) < head.height()) {
@@ -192,8 +182,7 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Fetches the atom that a header lacks.
     pub(super) fn unreadable(
         &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
+        call: &mut Call<'_, '_>,
         at: usize,
         block: AtomId,
         error: &RecordError<Infallible>,
@@ -205,9 +194,7 @@ impl<H: BatchHasher> ChainSync<H> {
             return Step::Waits;
         };
         let purpose = branch.purpose(block);
-        let atom = self
-            .requests
-            .want(context, environment.now.instant, missing, purpose);
+        let atom = self.requests.want(call, missing, purpose);
         branch.waits = Some(Waiting::Header { block, atom });
         branch.is_stuck = atom
             .failed
@@ -219,12 +206,7 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Reads headers again that the path has dropped, so that its next blocks are known.
-    pub(super) fn reread_headers(
-        &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
-        at: usize,
-    ) -> Step {
+    pub(super) fn reread_headers(&mut self, call: &mut Call<'_, '_>, at: usize) -> Step {
         for _ in 0..HEADERS_PER_CALL {
             let Some(branch) = self.branches.get_mut(at) else {
                 return Step::Waits;
@@ -232,25 +214,25 @@ impl<H: BatchHasher> ChainSync<H> {
             let Some(place) = branch.path.reread_next() else {
                 return Step::Progress;
             };
-            let block = match Block::read(&self.held.over(environment.atoms), place.id) {
+            let block = match Block::read(&self.held.over(call.atoms()), place.id) {
                 Ok(block) => block,
-                Err(error) => return self.unreadable(environment, context, at, place.id, &error),
+                Err(error) => return self.unreadable(call, at, place.id, &error),
             };
             self.held.release(&place.id);
             if !branch.path.reread(block.previous) {
                 let reason = "headers differ from the earlier ones";
                 return Step::Bad(place.id, reason.to_string());
             }
-            branch.has_progressed(environment.now.instant);
+            branch.has_progressed(call.now());
         }
         Step::Progress
     }
 }
 
 /// Starts the upward direction of a branch whose headers are complete.
-fn join(branch: &mut Branch, parent: Option<Arc<Block>>, environment: &Environment<'_>) -> Step {
+fn join(branch: &mut Branch, parent: Option<Arc<Block>>, call: &Call<'_, '_>) -> Step {
     branch.phase = Phase::Blocks { parent };
     branch.lowest = None;
-    branch.has_progressed(environment.now.instant);
+    branch.has_progressed(call.now());
     Step::Joined
 }

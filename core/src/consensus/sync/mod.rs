@@ -38,7 +38,9 @@ mod block_index;
 mod blocks;
 mod body;
 mod branch;
+mod call;
 mod choice_timer;
+mod config;
 mod event;
 mod followed_root;
 mod head_selection;
@@ -60,20 +62,20 @@ mod working_set;
 pub use announced_heads::{MAX_HEADS, MAX_PEERS, NEWCOMER_LOOKUPS_PER_SECOND};
 pub use block_index::{MAX_OTHER_BLOCKS, MAX_OWN_BLOCKS};
 pub use body::{CheckedTransactions, verify_body};
+pub use config::{MAX_UNCONFIRMED_HEADERS, SyncConfig, SyncLimits};
 pub use event::SyncEvent;
-pub use head_selection::{DeepReorganization, FIRST_ADOPTION_GROUPS};
+pub use head_selection::FIRST_ADOPTION_GROUPS;
 pub use header_path::{CHECKPOINT_INTERVAL, MAX_CHECKPOINTS, MAX_RESIDENT};
-pub use headers::MAX_UNCONFIRMED_HEADERS;
+pub use other_chains::OtherChain;
 pub use prefetch::{BODIES_AHEAD, MAX_IDS_AHEAD};
 pub use requests::{MAX_AHEAD, MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT, MissingAtom};
 pub use scheduler::{MAX_BRANCHES, MAX_LONG_BRANCHES};
-pub use status::{OtherChain, SyncProgress, SyncStatus};
+pub use status::{DeepReorganization, SyncProgress, SyncStatus};
 pub use waiting::Waiting;
 pub use working_set::{MAX_AHEAD_BYTES, MAX_HELD_BYTES};
 
-use super::{Component, Context, Environment, Event, ForkDecisions, Head, HeadState, Input};
+use super::{Component, Context, Environment, Event, Head, HeadState, Input};
 use crate::atom::AtomId;
-use crate::chain::fork_choice::MAX_REORG_DEPTH;
 use crate::chain::{ElectionCache, ElectionSeeds, RULES_VERSION, StakeLoader};
 use crate::integer::Natural;
 use crate::time::Instant;
@@ -86,11 +88,11 @@ use announcers::Announcer;
 use bad_blocks::{BadBlocks, DeadEnds};
 use block_index::BlockIndex;
 use branch::Branch;
+use call::Call;
 use choice_timer::ChoiceTimer;
 use core::time::Duration;
 use followed_root::FollowedRoot;
 use head_selection::Selection;
-use header_path::PathLimits;
 use other_chains::OtherChains;
 use requests::Requests;
 use resume::StartWait;
@@ -104,86 +106,6 @@ pub const MAX_AHEAD_SECONDS: u64 = 600;
 const HEADERS_GRACE: Duration = Duration::from_secs(30);
 /// Interval between checks of the wall clock while something waits for it: it may be set.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Configuration of sync.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SyncConfig {
-    /// Chain id.
-    pub chain_id: u64,
-    /// Maximum number of seconds by which a block may be ahead of the wall clock.
-    pub max_future_seconds: u64,
-    /// Interval of periodic work: cleanup, retries of early blocks, progress reports.
-    pub interval: Duration,
-    /// Block to start from if no head is remembered.
-    pub latest_block: Option<AtomId>,
-    /// Block up to which the chain counts as verified.
-    pub verified_up_to: Option<AtomId>,
-    /// Block that every adopted chain must contain.
-    pub checkpoint: Option<AtomId>,
-    /// Maximum number of blocks that are undone without the operator.
-    pub max_reorg_depth: u64,
-    /// Number of configured seeds.
-    pub seeds: usize,
-    /// Time for which a node without a chain waits for the heads of more peers before it adopts
-    /// one.
-    pub first_adoption_wait: Duration,
-    /// Fork decisions of the operator in earlier runs.
-    pub decisions: ForkDecisions,
-    /// Limits of the headers of a branch.
-    pub limits: SyncLimits,
-}
-
-impl Default for SyncConfig {
-    fn default() -> Self {
-        Self {
-            chain_id: 0,
-            max_future_seconds: 2,
-            interval: Duration::from_secs(10),
-            latest_block: None,
-            verified_up_to: None,
-            checkpoint: None,
-            max_reorg_depth: MAX_REORG_DEPTH,
-            seeds: 0,
-            first_adoption_wait: Duration::from_secs(20),
-            decisions: ForkDecisions::default(),
-            limits: SyncLimits::default(),
-        }
-    }
-}
-
-/// Limits of the headers of a branch; smaller in tests.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SyncLimits {
-    /// Maximum number of headers of a branch that only one peer announces.
-    pub unconfirmed_headers: u64,
-    /// Number of heights between two checkpoints.
-    pub checkpoint_interval: u64,
-    /// Maximum number of checkpoints.
-    pub checkpoints: usize,
-    /// Maximum number of header ids kept in addition to the checkpoints.
-    pub resident_headers: usize,
-}
-
-impl Default for SyncLimits {
-    fn default() -> Self {
-        Self {
-            unconfirmed_headers: MAX_UNCONFIRMED_HEADERS,
-            checkpoint_interval: CHECKPOINT_INTERVAL,
-            checkpoints: MAX_CHECKPOINTS,
-            resident_headers: MAX_RESIDENT,
-        }
-    }
-}
-
-impl SyncLimits {
-    const fn path(&self) -> PathLimits {
-        PathLimits {
-            interval: self.checkpoint_interval,
-            checkpoints: self.checkpoints,
-            resident: self.resident_headers,
-        }
-    }
-}
 
 /// Result of one piece of work for a branch.
 enum Step {
@@ -314,7 +236,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    fn peer_head(&mut self, context: &mut Context, announcer: Announcer, id: AtomId) {
+    fn peer_head(&mut self, call: &mut Call<'_, '_>, announcer: Announcer, id: AtomId) {
         if let Some(reason) = self.bad.reason(&id) {
             let event = SyncEvent::BadHead {
                 peer: announcer.peer,
@@ -324,10 +246,10 @@ impl<H: BatchHasher> ChainSync<H> {
             self.bad.note_offender(announcer.peer, id);
             // The cost of its lookups stays recorded.
             self.heads.withdraw(&announcer.peer);
-            context.report(Event::Sync(event));
+            call.context.report(Event::Sync(event));
             return;
         }
-        if self.is_on_other_chain(context, announcer.peer) {
+        if self.is_on_other_chain(call, announcer.peer) {
             return;
         }
         match self.heads.announce(self.now, announcer, id) {
@@ -392,7 +314,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Does periodic work: drops state that is no longer needed, retries early blocks, and reports
     /// progress.
-    fn run_periodic(&mut self, context: &mut Context) {
+    fn run_periodic(&mut self, call: &mut Call<'_, '_>) {
         let now = self.now;
         self.next_periodic = now + self.config.interval;
         self.requests.prune(now);
@@ -401,18 +323,19 @@ impl<H: BatchHasher> ChainSync<H> {
         for block in needed.collect::<Vec<_>>() {
             self.held.release(&block);
         }
-        self.retry_early(context);
-        self.measure_participation(context);
+        self.retry_early(call);
+        self.measure_participation(call);
         self.choice.request();
         for branch in &self.branches {
             let progress = status::progress(branch);
-            context.report(Event::Sync(SyncEvent::Progress(progress)));
+            call.context
+                .report(Event::Sync(SyncEvent::Progress(progress)));
         }
     }
 
     /// Informs the producer whether a chain longer than ours is being synced.
-    fn update_behind(&self, context: &mut Context) {
-        let height = context.head().map_or(0, Head::height);
+    fn update_behind(&self, call: &mut Call<'_, '_>) {
+        let height = call.context.head().map_or(0, Head::height);
         let coming = self.branches.iter().filter(|branch| {
             let is_near = !branch.is_stalled(self.now, scheduler::STALL_TIMEOUT);
             let is_longer = branch.height > height || branch.path.is_empty();
@@ -426,13 +349,8 @@ impl<H: BatchHasher> ChainSync<H> {
                 false => is_slow = true,
             }
         }
-        context.set_behind(is_near);
-        context.set_reading_headers(is_slow);
-    }
-
-    fn set_time(&mut self, environment: &Environment<'_>) {
-        self.now = environment.now.instant;
-        self.unix = environment.now.unix.as_secs();
+        call.context.set_behind(is_near);
+        call.context.set_reading_headers(is_slow);
     }
 }
 
@@ -443,7 +361,9 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         context: &mut Context,
         input: &Input,
     ) {
-        self.set_time(environment);
+        self.now = environment.now.instant;
+        self.unix = environment.now.unix.as_secs();
+        let call = &mut Call::new(environment, context);
         match input {
             Input::PeerHead {
                 peer,
@@ -460,14 +380,14 @@ impl<H: BatchHasher> Component for ChainSync<H> {
                 if *is_default_seed {
                     self.seed_announced(announcer, *id);
                 } else {
-                    self.peer_head(context, announcer, *id);
+                    self.peer_head(call, announcer, *id);
                 }
             }
             Input::PeerIdentity { peer, identity } => {
-                self.peer_identity(context, *peer, *identity);
+                self.peer_identity(call, *peer, *identity);
             }
-            Input::AdoptFork(id) => self.adopt_fork(context, *id),
-            Input::AvoidBlock(id) => self.avoid_block(context, *id),
+            Input::AdoptFork(id) => self.adopt_fork(call, *id),
+            Input::AvoidBlock(id) => self.avoid_block(call, *id),
             Input::PeerGone { peer } => {
                 self.seed.remove_peer(peer);
                 self.heads.remove_peer(peer);
@@ -479,31 +399,33 @@ impl<H: BatchHasher> Component for ChainSync<H> {
             }
             Input::Fetched { .. } => self.fetched(input),
             Input::BlockStored { block, outcome } => {
-                self.block_stored(self.now, context, *block, outcome);
+                self.block_stored(call, *block, outcome);
             }
             _ => {}
         }
     }
 
     fn advance(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        self.set_time(environment);
+        self.now = environment.now.instant;
+        self.unix = environment.now.unix.as_secs();
+        let call = &mut Call::new(environment, context);
         self.is_busy = false;
-        self.resume(environment, context);
-        self.follow_head(environment, context);
-        self.root.update(&environment.atoms, context.root());
+        self.resume(call);
+        self.follow_head(call);
+        self.root.update(&call.atoms(), call.context.root());
         if self.read_back.is_some() {
-            self.read_back(environment, context);
+            self.read_back(call);
         }
-        self.follow_seed(environment, context);
-        self.start_branches(environment);
-        self.run_branches(environment, context);
+        self.follow_seed(call);
+        self.start_branches(call);
+        self.run_branches(call);
         if self.next_periodic <= self.now {
-            self.run_periodic(context);
+            self.run_periodic(call);
         }
-        self.choose(environment, context);
-        self.settle(environment, context);
-        self.load_election(environment, context);
-        self.update_behind(context);
+        self.choose(call);
+        self.settle(call);
+        self.load_election(call);
+        self.update_behind(call);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

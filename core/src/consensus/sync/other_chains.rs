@@ -1,19 +1,65 @@
 //! Peers that follow another chain.
 
-use super::status::OtherChain;
+use super::call::Call;
 use super::{ChainSync, SyncEvent};
+use crate::atom::AtomId;
 use crate::chain::RULES_VERSION;
-use crate::consensus::{Context, Event};
+use crate::consensus::Event;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::handshake::ChainIdentity;
 use alloc::collections::{BTreeMap, VecDeque};
+use core::fmt;
 
 /// Maximum number of peers remembered; the one recorded longest ago is forgotten.
 const MAX_PEERS: usize = 1_024;
 /// Maximum number of remembered identities: as many as a node has peers. The chains of other peers
 /// are determined from their headers.
 const MAX_IDENTITIES: usize = 4_096;
+
+/// Difference of a peer's chain from ours, for which its heads are not followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OtherChain {
+    /// Different chain ids.
+    ChainId {
+        /// Chain id of the peer; `None` if it exceeds 64 bits.
+        theirs: Option<u64>,
+        /// Our chain id.
+        ours: u64,
+    },
+    /// Different genesis blocks.
+    Genesis {
+        /// Genesis of the peer.
+        theirs: AtomId,
+        /// Our genesis, or the block that our chain was verified from.
+        ours: AtomId,
+    },
+    /// Different consensus rules.
+    Rules {
+        /// Rules version of the peer.
+        theirs: u32,
+        /// Our rules version.
+        ours: u32,
+    },
+}
+
+impl fmt::Display for OtherChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ChainId {
+                theirs: Some(theirs),
+                ours,
+            } => write!(f, "chain id {theirs}, ours is {ours}"),
+            Self::ChainId { theirs: None, ours } => {
+                write!(f, "chain id of more than 64 bits, ours is {ours}")
+            }
+            Self::Genesis { theirs, ours } => write!(f, "genesis {theirs}, ours is {ours}"),
+            Self::Rules { theirs, ours } => {
+                write!(f, "consensus rules version {theirs}, ours is {ours}")
+            }
+        }
+    }
+}
 
 /// Peers with the differences of their chains from ours.
 #[derive(Debug, Default)]
@@ -76,31 +122,31 @@ impl<H> ChainSync<H> {
     /// Handles the chain that a peer states to follow.
     pub(super) fn peer_identity(
         &mut self,
-        context: &mut Context,
+        call: &mut Call<'_, '_>,
         peer: PublicKey,
         identity: ChainIdentity,
     ) {
         self.other_chains.set_identity(peer, identity);
         self.heads.stop_ignoring(&peer);
-        if !self.is_on_other_chain(context, peer) {
+        if !self.is_on_other_chain(call, peer) {
             self.other_chains.clear(&peer);
         }
     }
 
     /// Returns whether a peer has stated that it follows another chain; if so, ignores its heads.
-    pub(super) fn is_on_other_chain(&mut self, context: &mut Context, peer: PublicKey) -> bool {
+    pub(super) fn is_on_other_chain(&mut self, call: &mut Call<'_, '_>, peer: PublicKey) -> bool {
         let Some(identity) = self.other_chains.identity(&peer) else {
             return false;
         };
-        let Some(difference) = self.difference(context, identity) else {
+        let Some(difference) = self.difference(call, identity) else {
             return false;
         };
-        self.ignore_peer(context, peer, difference, self.now);
+        self.ignore_peer(call, peer, difference, self.now);
         true
     }
 
     /// Returns the difference of a chain from ours, if any.
-    fn difference(&self, context: &Context, theirs: ChainIdentity) -> Option<OtherChain> {
+    fn difference(&self, call: &Call<'_, '_>, theirs: ChainIdentity) -> Option<OtherChain> {
         let ours = self.config.chain_id;
         if theirs.chain_id != ours {
             let theirs = Some(theirs.chain_id);
@@ -112,7 +158,7 @@ impl<H> ChainSync<H> {
                 ours: RULES_VERSION,
             });
         }
-        let (theirs, ours) = theirs.genesis.zip(context.root())?;
+        let (theirs, ours) = theirs.genesis.zip(call.context.root())?;
         // The root may be a configured block, whose genesis is unknown.
         let is_genesis = self.root.genesis() == Some(ours);
         (is_genesis && theirs != ours).then_some(OtherChain::Genesis { theirs, ours })
@@ -121,7 +167,7 @@ impl<H> ChainSync<H> {
     /// Ignores the heads of a peer that follows another chain, and reports it once.
     pub(super) fn ignore_peer(
         &mut self,
-        context: &mut Context,
+        call: &mut Call<'_, '_>,
         peer: PublicKey,
         difference: OtherChain,
         until: Instant,
@@ -129,7 +175,7 @@ impl<H> ChainSync<H> {
         self.heads.ignore(&peer, until);
         if self.other_chains.note(peer, difference) {
             let event = SyncEvent::OtherChain { peer, difference };
-            context.report(Event::Sync(event));
+            call.context.report(Event::Sync(event));
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::ChainSync;
 use super::branch::AheadBody;
+use super::call::Call;
 use super::working_set::View;
 use crate::atom::{AtomId, AtomKind, AtomSource};
 use crate::chain::{BURN, Block, MAX_BLOCK_TRANSACTIONS, TREASURY, Transaction};
-use crate::consensus::{Context, Environment};
 use crate::trie::{self, BatchHasher};
 use alloc::collections::{BTreeSet, VecDeque};
 
@@ -20,20 +20,14 @@ const IDS_PER_CALL: usize = 4_096;
 
 impl<H: BatchHasher> ChainSync<H> {
     /// Fetches the transactions of the next blocks of a branch.
-    pub(super) fn fetch_ahead(
-        &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
-        at: usize,
-    ) {
-        let now = environment.now.instant;
+    pub(super) fn fetch_ahead(&mut self, call: &mut Call<'_, '_>, at: usize) {
         let bodies = self.branches.iter().flat_map(|branch| &branch.bodies);
         let held: usize = bodies.map(|ahead| ahead.left.len()).sum();
         let mut room = MAX_IDS_AHEAD.saturating_sub(held);
         let Some(branch) = self.branches.get_mut(at) else {
             return;
         };
-        let view = self.held.over(environment.atoms);
+        let view = self.held.over(call.atoms());
         let wanted = branch.path.upcoming().take(BODIES_AHEAD);
         let known: BTreeSet<AtomId> = branch.bodies.iter().map(|ahead| ahead.block).collect();
         for id in wanted.filter(|id| !known.contains(id)) {
@@ -48,7 +42,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 Err(error) => {
                     if let Some(missing) = error.missing() {
                         let purpose = branch.purpose(id);
-                        self.requests.ahead(context, now, missing, purpose);
+                        self.requests.ahead(call, missing, purpose);
                     }
                     break;
                 }
@@ -62,7 +56,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 announcers,
             };
             if let Some(missing) = read_on(&view, ahead, &mut room) {
-                self.requests.ahead(context, now, missing, purpose);
+                self.requests.ahead(call, missing, purpose);
             }
             for _ in 0..ahead.left.len() {
                 let Some(id) = ahead.left.pop_front() else {
@@ -76,7 +70,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 let read = Transaction::read(&view, id);
                 if let Some(missing) = read.err().and_then(|error| error.missing()) {
                     ahead.left.push_back(id);
-                    if !self.requests.ahead(context, now, missing, purpose) {
+                    if !self.requests.ahead(call, missing, purpose) {
                         return;
                     }
                 }
@@ -86,20 +80,14 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Fetches the parts of the parent's accounts that the next block of a branch needs on all
     /// paths at once, instead of one node after the other.
-    pub(super) fn fetch_accounts(
-        &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
-        at: usize,
-        parent: &Block,
-    ) {
+    pub(super) fn fetch_accounts(&mut self, call: &mut Call<'_, '_>, at: usize, parent: &Block) {
         let Some(branch) = self.branches.get(at) else {
             return;
         };
         let Some(block) = branch.path.lowest() else {
             return;
         };
-        let view = self.held.over(environment.atoms);
+        let view = self.held.over(call.atoms());
         let checked = branch.checked.as_ref();
         let transactions = checked.map_or(&[][..], |checked| checked.transactions());
         let parties = transactions
@@ -110,8 +98,7 @@ impl<H: BatchHasher> ChainSync<H> {
             let found = trie::get(&view, parent.accounts, address.as_bytes());
             if let Some(missing) = found.err().and_then(|error| error.missing()) {
                 let purpose = branch.purpose(block);
-                let now = environment.now.instant;
-                if !self.requests.ahead(context, now, missing, purpose) {
+                if !self.requests.ahead(call, missing, purpose) {
                     return;
                 }
             }

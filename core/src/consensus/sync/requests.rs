@@ -5,8 +5,9 @@
 //! fetches under way, and as many first parts as there may be, stay within [`MAX_BYTES_IN_FLIGHT`].
 
 use super::announcers::{Announcers, Turns};
+use super::call::Call;
 use crate::atom::{Atom, AtomId};
-use crate::consensus::{Context, Effect, PART, PART_ATOM_BYTES};
+use crate::consensus::{Effect, PART, PART_ATOM_BYTES};
 use crate::crypto::PublicKey;
 use crate::engine::{FetchError, FetchRequest, ListLimit};
 use crate::time::Instant;
@@ -91,25 +92,23 @@ impl Requests {
     /// Requests a list that is needed now.
     pub(super) fn want(
         &mut self,
-        context: &mut Context,
-        now: Instant,
+        call: &mut Call<'_, '_>,
         id: AtomId,
         purpose: Purpose<'_>,
     ) -> MissingAtom {
-        self.request(context, now, id, purpose, MAX_IN_FLIGHT, PART);
+        self.request(call, id, purpose, MAX_IN_FLIGHT, PART);
         self.missing(id)
     }
 
     /// Requests an atom that is needed now, without its successors.
     pub(super) fn want_alone(
         &mut self,
-        context: &mut Context,
-        now: Instant,
+        call: &mut Call<'_, '_>,
         id: AtomId,
         purpose: Purpose<'_>,
     ) -> MissingAtom {
         let alone = ListLimit { atoms: 1, ..PART };
-        self.request(context, now, id, purpose, MAX_IN_FLIGHT, alone);
+        self.request(call, id, purpose, MAX_IN_FLIGHT, alone);
         self.missing(id)
     }
 
@@ -124,8 +123,7 @@ impl Requests {
     /// Requests a list that is needed later. Returns `false` if there is no room.
     pub(super) fn ahead(
         &mut self,
-        context: &mut Context,
-        now: Instant,
+        call: &mut Call<'_, '_>,
         id: AtomId,
         purpose: Purpose<'_>,
     ) -> bool {
@@ -134,18 +132,18 @@ impl Requests {
         if self.failed.len() >= MAX_FAILED && !is_known && !self.in_flight.contains_key(&id) {
             return false;
         }
-        self.request(context, now, id, purpose, MAX_AHEAD, PART)
+        self.request(call, id, purpose, MAX_AHEAD, PART)
     }
 
     fn request(
         &mut self,
-        context: &mut Context,
-        now: Instant,
+        call: &mut Call<'_, '_>,
         id: AtomId,
         purpose: Purpose<'_>,
         max_in_flight: usize,
         first: ListLimit,
     ) -> bool {
+        let now = call.now();
         if let Some(in_flight) = self.in_flight.get_mut(&id) {
             // Prefer the block that needs it now to one that needs it later.
             if max_in_flight == MAX_IN_FLIGHT {
@@ -174,7 +172,7 @@ impl Requests {
         };
         self.in_flight.insert(id, in_flight);
         let request = FetchRequest::beginning(id, limit).first_from(from);
-        context.push_effect(Effect::Fetch(request));
+        call.context.push_effect(Effect::Fetch(request));
         true
     }
 

@@ -3,15 +3,15 @@
 
 use super::announcers::Announcers;
 use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
+use super::call::Call;
+use super::other_chains::OtherChain;
 use super::requests::Purpose;
-use super::status::OtherChain;
-use super::{ChainSync, Environment, MissingAtom};
+use super::{ChainSync, MissingAtom};
 use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::Block;
 use crate::chain::{Address, ElectionSeeds};
-use crate::consensus::{Context, Head, HeadState};
-use crate::time::Instant;
+use crate::consensus::{Head, HeadState};
 use crate::trie::BatchHasher;
 use alloc::string::{String, ToString};
 use core::fmt;
@@ -57,8 +57,8 @@ impl fmt::Display for StartWait {
 
 impl<H: BatchHasher> ChainSync<H> {
     /// Loads the head of an earlier run, or the configured one.
-    pub(super) fn resume(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        let (id, state) = match context.saved() {
+    pub(super) fn resume(&mut self, call: &mut Call<'_, '_>) {
+        let (id, state) = match call.context.saved() {
             Some(saved) => {
                 let (id, state) = (saved.id, saved.state);
                 if state != HeadState::Trusted
@@ -79,26 +79,26 @@ impl<H: BatchHasher> ChainSync<H> {
                 }
                 (id, state)
             }
-            None if context.head().is_some() => return,
+            None if call.context.head().is_some() => return,
             None => match self.config.latest_block {
                 Some(id) if Some(id) == self.config.verified_up_to => (id, HeadState::Verified),
                 Some(id) => (id, HeadState::Trusted),
                 None => return,
             },
         };
-        let Some(block) = self.load(environment, context, id) else {
+        let Some(block) = self.load(call, id) else {
             return;
         };
         match Head::new(block, state) {
             Some(head) if head.block().chain_id == self.chain_id => {
                 self.start_waits = None;
                 if Some(id) == self.config.verified_up_to {
-                    let root = context.root().unwrap_or(id);
+                    let root = call.context.root().unwrap_or(id);
                     if let Some(entry) = Entry::of(head.block(), Basis::Verified(root)) {
                         self.index.insert(id, entry);
                     }
                 }
-                self.adopt(environment, context, head);
+                self.adopt(call, head);
                 self.choice.request();
             }
             _ => self.start_waits = Some(StartWait::OtherChain(id)),
@@ -106,13 +106,8 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Returns a block if it is stored or held; otherwise starts to fetch it and returns `None`.
-    pub(super) fn load(
-        &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
-        id: AtomId,
-    ) -> Option<Arc<Block>> {
-        let error = match Block::read(&self.held.over(environment.atoms), id) {
+    pub(super) fn load(&mut self, call: &mut Call<'_, '_>, id: AtomId) -> Option<Arc<Block>> {
+        let error = match Block::read(&self.held.over(call.atoms()), id) {
             Ok(block) => {
                 self.loading = None;
                 self.held.release(&id);
@@ -122,10 +117,7 @@ impl<H: BatchHasher> ChainSync<H> {
         };
         self.loading = Some(id);
         self.start_waits = Some(match error.missing() {
-            Some(missing) => {
-                let now = environment.now.instant;
-                StartWait::Head(self.want_of_start(context, now, id, missing))
-            }
+            Some(missing) => StartWait::Head(self.want_of_start(call, id, missing)),
             None => StartWait::Malformed(error.to_string()),
         });
         None
@@ -134,21 +126,19 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Fetches an atom of a block that does not belong to a branch.
     pub(super) fn want_of_start(
         &mut self,
-        context: &mut Context,
-        now: Instant,
+        call: &mut Call<'_, '_>,
         block: AtomId,
         missing: AtomId,
     ) -> MissingAtom {
         let announcers = &Announcers::default();
         let purpose = Purpose { block, announcers };
-        self.requests.want(context, now, missing, purpose)
+        self.requests.want(call, missing, purpose)
     }
 
     /// Fetches an atom of the default seed's head, from the seed.
     pub(super) fn want_of_seed(
         &mut self,
-        context: &mut Context,
-        now: Instant,
+        call: &mut Call<'_, '_>,
         block: AtomId,
         missing: AtomId,
     ) -> MissingAtom {
@@ -158,13 +148,13 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         let announcers = &announcers;
         let purpose = Purpose { block, announcers };
-        self.requests.want(context, now, missing, purpose)
+        self.requests.want(call, missing, purpose)
     }
 
     /// Adds the stored blocks of our own chain to the index as verified after a start, and looks
     /// for the checkpoint among them.
-    pub(super) fn read_back(&mut self, environment: &Environment<'_>, context: &Context) {
-        let Some(root) = context.root() else {
+    pub(super) fn read_back(&mut self, call: &mut Call<'_, '_>) {
+        let Some(root) = call.context.root() else {
             self.read_back = None;
             return;
         };
@@ -172,8 +162,8 @@ impl<H: BatchHasher> ChainSync<H> {
             let Some(id) = self.read_back.take() else {
                 return;
             };
-            let head = context.head().map_or(0, Head::height);
-            let Ok(block) = Block::read(&environment.atoms, id) else {
+            let head = call.context.head().map_or(0, Head::height);
+            let Ok(block) = Block::read(&call.atoms(), id) else {
                 return;
             };
             let Some(entry) = Entry::of(&block, Basis::Verified(root)) else {

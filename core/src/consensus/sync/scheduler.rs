@@ -10,9 +10,10 @@
 use super::announced_heads::Standing;
 use super::announcers::Support;
 use super::branch::{Branch, Kind};
-use super::{ChainSync, DeadEnd, Environment, Step, SyncEvent};
+use super::call::Call;
+use super::{ChainSync, DeadEnd, Step, SyncEvent};
 use crate::atom::AtomId;
-use crate::consensus::{Context, Event};
+use crate::consensus::Event;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
 use alloc::format;
@@ -53,8 +54,8 @@ impl Branch {
 
 impl<H: BatchHasher> ChainSync<H> {
     /// Starts branches for waiting heads, and ends stalled ones that have to yield.
-    pub(super) fn start_branches(&mut self, environment: &Environment<'_>) {
-        let now = environment.now.instant;
+    pub(super) fn start_branches(&mut self, call: &Call<'_, '_>) {
+        let now = call.now();
         loop {
             let (index, branches) = (&self.index, &self.branches);
             let is_known = |id: &AtomId| {
@@ -219,8 +220,8 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Does one piece of work for each branch, but verifies at most one block.
-    pub(super) fn run_branches(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        self.grant_slots(environment.now.instant);
+    pub(super) fn run_branches(&mut self, call: &mut Call<'_, '_>) {
+        self.grant_slots(call.now());
         let heads: Vec<AtomId> = self.branches.iter().map(|branch| branch.head).collect();
         let count = heads.len().max(1);
         self.turn = (self.turn + 1) % count;
@@ -234,19 +235,19 @@ impl<H: BatchHasher> ChainSync<H> {
             let is_reading = branch.is_some_and(Branch::is_reading_headers);
             let is_trusted = branch.is_some_and(|branch| branch.kind == Kind::Trusted);
             let step = if is_reading {
-                self.read_headers(environment, context, at)
+                self.read_headers(call, at)
             } else {
-                match self.reread_headers(environment, context, at) {
+                match self.reread_headers(call, at) {
                     Step::Bad(block, reason) => Step::Bad(block, reason),
-                    _ if is_trusted => self.link_blocks(environment, context, at),
+                    _ if is_trusted => self.link_blocks(call, at),
                     _ => {
-                        self.fetch_ahead(environment, context, at);
-                        self.verify_next(environment, context, at)
+                        self.fetch_ahead(call, at);
+                        self.verify_next(call, at)
                     }
                 }
             };
             let was_heavy = !is_reading && !matches!(step, Step::Waits);
-            self.handle_step(environment, context, *head, step);
+            self.handle_step(call, *head, step);
             if was_heavy {
                 self.is_busy = true;
                 return;
@@ -254,32 +255,26 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    fn handle_step(
-        &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
-        head: AtomId,
-        step: Step,
-    ) {
-        let now = environment.now.instant;
+    fn handle_step(&mut self, call: &mut Call<'_, '_>, head: AtomId, step: Step) {
+        let now = call.now();
         self.is_busy |= !matches!(step, Step::Waits | Step::Unanswered);
         match step {
             Step::Progress | Step::Joined | Step::Waits => {}
             Step::Finished => {
                 if let Some(at) = self.branches.iter().position(|it| it.head == head) {
                     let branch = self.branches.remove(at);
-                    self.branch_ended(context, branch.kind);
+                    self.branch_ended(call, branch.kind);
                 }
                 self.heads.release(&head);
             }
-            Step::Bad(block, reason) => self.mark_invalid(context, block, &reason),
-            Step::DeadEnd(end) => self.drop_branch(now, context, head, end),
+            Step::Bad(block, reason) => self.mark_invalid(call, block, &reason),
+            Step::DeadEnd(end) => self.drop_branch(call, head, end),
             Step::Early(opens, ahead) => {
                 self.branches.retain(|branch| branch.head != head);
                 self.heads.park(&head, opens);
                 self.heads.release(&head);
                 let reason = format!("a block of it is {ahead} s in the future");
-                self.drop_head(context, head, reason);
+                self.drop_head(call, head, reason);
             }
             Step::Unanswered => {
                 // Heads of the default seed or of the operator are requested again.
@@ -298,8 +293,8 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    fn drop_head(&mut self, context: &mut Context, head: AtomId, reason: String) {
-        context.report(Event::Sync(SyncEvent::HeadDropped {
+    fn drop_head(&mut self, call: &mut Call<'_, '_>, head: AtomId, reason: String) {
+        call.context.report(Event::Sync(SyncEvent::HeadDropped {
             head,
             reason: reason.clone(),
         }));
@@ -307,7 +302,8 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Ends a branch that this node does not follow.
-    fn drop_branch(&mut self, now: Instant, context: &mut Context, head: AtomId, end: DeadEnd) {
+    fn drop_branch(&mut self, call: &mut Call<'_, '_>, head: AtomId, end: DeadEnd) {
+        let now = call.now();
         let Some(at) = self.branches.iter().position(|branch| branch.head == head) else {
             return;
         };
@@ -319,28 +315,28 @@ impl<H: BatchHasher> ChainSync<H> {
         match end {
             DeadEnd::OtherChain(difference) => {
                 for announcer in branch.announcers.iter().chain(announcers.iter()) {
-                    self.ignore_peer(context, announcer.peer, difference, now + IGNORED);
+                    self.ignore_peer(call, announcer.peer, difference, now + IGNORED);
                 }
                 self.dropped = Some((head, difference.to_string()));
             }
             DeadEnd::Avoided(block) => {
                 self.heads.failed(now, &head, &branch.announcers);
                 let reason = format!("block {block} is avoided by the operator");
-                self.drop_head(context, head, reason);
+                self.drop_head(call, head, reason);
             }
             DeadEnd::DeepFork => {
                 self.heads.failed(now, &head, &branch.announcers);
                 let most = super::MAX_OWN_BLOCKS;
                 let reason = format!("its fork point is more than {most} blocks below our head");
-                self.drop_head(context, head, reason);
+                self.drop_head(call, head, reason);
             }
         }
         self.heads.forget(&head);
     }
 
     /// Remembers an invalid block, and ends every branch that contains it.
-    fn mark_invalid(&mut self, context: &mut Context, block: AtomId, reason: &str) {
-        context.report(Event::Sync(SyncEvent::BadBlock {
+    fn mark_invalid(&mut self, call: &mut Call<'_, '_>, block: AtomId, reason: &str) {
+        call.context.report(Event::Sync(SyncEvent::BadBlock {
             block,
             reason: String::from(reason),
         }));

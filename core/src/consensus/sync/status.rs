@@ -1,7 +1,7 @@
 //! Status of sync, as data.
 
 use super::branch::{Branch, Phase};
-use super::head_selection::DeepReorganization;
+use super::other_chains::OtherChain;
 use super::waiting::Waiting;
 use super::{ChainSync, MAX_BRANCHES};
 use crate::atom::AtomId;
@@ -64,50 +64,6 @@ impl fmt::Display for SyncProgress {
     }
 }
 
-/// Difference of a peer's chain from ours, for which its heads are not followed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OtherChain {
-    /// Different chain ids.
-    ChainId {
-        /// Chain id of the peer; `None` if it exceeds 64 bits.
-        theirs: Option<u64>,
-        /// Our chain id.
-        ours: u64,
-    },
-    /// Different genesis blocks.
-    Genesis {
-        /// Genesis of the peer.
-        theirs: AtomId,
-        /// Our genesis, or the block that our chain was verified from.
-        ours: AtomId,
-    },
-    /// Different consensus rules.
-    Rules {
-        /// Rules version of the peer.
-        theirs: u32,
-        /// Our rules version.
-        ours: u32,
-    },
-}
-
-impl fmt::Display for OtherChain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ChainId {
-                theirs: Some(theirs),
-                ours,
-            } => write!(f, "chain id {theirs}, ours is {ours}"),
-            Self::ChainId { theirs: None, ours } => {
-                write!(f, "chain id of more than 64 bits, ours is {ours}")
-            }
-            Self::Genesis { theirs, ours } => write!(f, "genesis {theirs}, ours is {ours}"),
-            Self::Rules { theirs, ours } => {
-                write!(f, "consensus rules version {theirs}, ours is {ours}")
-            }
-        }
-    }
-}
-
 /// Formatter of a contest.
 pub(super) struct ContestText<'c>(pub(super) &'c Contest);
 
@@ -136,6 +92,21 @@ impl fmt::Display for ContestText<'_> {
             Cause::Light => "the other branch is longer, but too little stake has produced it",
         })
     }
+}
+
+/// Reorganization that is deep enough to inform the operator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeepReorganization {
+    /// Head before the reorganization.
+    pub from: AtomId,
+    /// Head after the reorganization.
+    pub to: AtomId,
+    /// Last common block of both.
+    pub fork: AtomId,
+    /// Number of blocks that were undone.
+    pub depth: u64,
+    /// Wall time of the reorganization, in seconds since 1970.
+    pub at_unix: u64,
 }
 
 impl fmt::Display for DeepReorganization {

@@ -7,12 +7,13 @@
 use super::announcers::{Announcer, Announcers};
 use super::block_index::{Basis, Entry};
 use super::branch::{Branch, Kind, Phase};
+use super::call::Call;
 use super::resume::StartWait;
-use super::{ChainSync, Environment, Step};
+use super::{ChainSync, Step};
 use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::Block;
-use crate::consensus::{Context, Head, HeadState};
+use crate::consensus::{Head, HeadState};
 use crate::trie::BatchHasher;
 
 /// Maximum number of blocks linked in one call.
@@ -37,31 +38,31 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Follows the default seed's newest head.
-    pub(super) fn follow_seed(&mut self, environment: &Environment<'_>, context: &mut Context) {
+    pub(super) fn follow_seed(&mut self, call: &mut Call<'_, '_>) {
         let (Some(seed), Some(id)) = (self.seed.seed(), self.seed.head()) else {
             return;
         };
         if self.index.contains(&id) {
             return;
         }
-        if context.has_chain() {
-            if context.head().is_some() {
+        if call.context.has_chain() {
+            if call.context.head().is_some() {
                 self.link(seed, id);
             }
             return;
         }
-        if !self.has_enough_announcements(environment.now.instant) {
+        if !self.has_enough_announcements(call.now()) {
             return;
         }
-        let read = Block::read(&self.held.over(environment.atoms), id);
+        let read = Block::read(&self.held.over(call.atoms()), id);
         match read {
             Ok(block) => {
                 self.held.release(&id);
-                self.take_trusted(environment, context, block);
+                self.take_trusted(call, block);
             }
             Err(error) => match error.missing() {
                 Some(missing) => {
-                    let atom = self.want_of_seed(context, environment.now.instant, id, missing);
+                    let atom = self.want_of_seed(call, id, missing);
                     self.start_waits = Some(StartWait::SeedHead(atom));
                 }
                 None => self.seed.drop_head(),
@@ -69,7 +70,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    fn take_trusted(&mut self, environment: &Environment<'_>, context: &mut Context, block: Block) {
+    fn take_trusted(&mut self, call: &mut Call<'_, '_>, block: Block) {
         self.start_waits = None;
         if block.chain_id != self.chain_id {
             self.start_waits = Some(StartWait::SeedOfOtherChain {
@@ -81,7 +82,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         match Head::new(block, HeadState::Trusted) {
             Some(head) => {
-                self.adopt(environment, context, head);
+                self.adopt(call, head);
                 self.choice.request();
             }
             None => self.seed.drop_head(),
@@ -113,12 +114,7 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Adds the blocks of a linked branch to the index and submits them to the fork choice.
-    pub(super) fn link_blocks(
-        &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
-        at: usize,
-    ) -> Step {
+    pub(super) fn link_blocks(&mut self, call: &mut Call<'_, '_>, at: usize) -> Step {
         for _ in 0..BLOCKS_PER_CALL {
             let Some(branch) = self.branches.get(at) else {
                 return Step::Waits;
@@ -127,11 +123,11 @@ impl<H: BatchHasher> ChainSync<H> {
                 return Step::Finished;
             }
             let Some(id) = branch.path.lowest() else {
-                return self.reread_headers(environment, context, at);
+                return self.reread_headers(call, at);
             };
-            let block = match Block::read(&self.held.over(environment.atoms), id) {
+            let block = match Block::read(&self.held.over(call.atoms()), id) {
                 Ok(block) => block,
-                Err(error) => return self.unreadable(environment, context, at, id, &error),
+                Err(error) => return self.unreadable(call, at, id, &error),
             };
             self.held.release(&id);
             if !self.index.contains(&id)
@@ -140,10 +136,10 @@ impl<H: BatchHasher> ChainSync<H> {
                 self.index.insert(id, entry);
             }
             let leads = branch.has_checkpoint;
-            self.compete(context, id, leads);
+            self.compete(call, id, leads);
             if let Some(branch) = self.branches.get_mut(at) {
                 branch.path.pop_lowest();
-                branch.has_progressed(environment.now.instant);
+                branch.has_progressed(call.now());
                 branch.phase = Phase::Blocks {
                     parent: Some(Arc::new(block)),
                 };

@@ -316,7 +316,11 @@ impl Host {
             self.carry_out(effect);
         }
         self.most_in_flight = self.most_in_flight.max(self.in_flight.len());
-        let bytes = self.in_flight.values().map(|fetch| limit(fetch).bytes).sum();
+        let bytes = self
+            .in_flight
+            .values()
+            .map(|fetch| limit(fetch).bytes)
+            .sum();
         self.most_bytes = self.most_bytes.max(bytes);
     }
 
