@@ -64,19 +64,19 @@ impl<H: BatchHasher> ChainSync<H> {
             return Step::Waits;
         };
         if let Some(missing) = branch.missing.take()
-            && self.held.over(call.atoms()).atom(&missing).is_err()
+            && self.downloads.over(call.atoms()).atom(&missing).is_err()
         {
             // Nothing has changed, so the block need not be checked again.
             branch.missing = Some(missing);
             let purpose = branch.purpose(id);
-            let atom = self.requests.want(call, missing, purpose);
+            let atom = self.downloads.want(call, missing, purpose);
             branch.waits = Some(Waiting::Block { block: id, atom });
             if let Some(parent) = &parent {
                 self.fetch_accounts(call, at, parent);
             }
             return Step::Waits;
         }
-        let block = match Block::read(&self.held.over(call.atoms()), id) {
+        let block = match Block::read(&self.downloads.over(call.atoms()), id) {
             Ok(block) => Arc::new(block),
             Err(error) => return self.unreadable(call, at, id, &error),
         };
@@ -134,7 +134,7 @@ impl<H: BatchHasher> ChainSync<H> {
         if let Some(known) = self.elections.get(&id) {
             return Ok(Some(known.clone()));
         }
-        let view = self.held.over(call.atoms());
+        let view = self.downloads.over(call.atoms());
         let Some(seeds) = self.restored_seeds.filter(|seeds| seeds.block() == id) else {
             return self.elections.load(&view, block, READS_PER_CALL);
         };
@@ -157,6 +157,12 @@ impl<H: BatchHasher> ChainSync<H> {
         Ok(Some(election))
     }
 
+    fn fetch_accounts(&mut self, call: &mut Call<'_, '_>, at: usize, parent: &Block) {
+        if let Some(branch) = self.branches.get(at) {
+            self.downloads.fetch_accounts(call, branch, parent);
+        }
+    }
+
     fn wait_for_atom(
         &mut self,
         call: &mut Call<'_, '_>,
@@ -168,7 +174,7 @@ impl<H: BatchHasher> ChainSync<H> {
             return;
         };
         let purpose = branch.purpose(block);
-        let atom = self.requests.want(call, missing, purpose);
+        let atom = self.downloads.want(call, missing, purpose);
         branch.waits = Some(Waiting::Block { block, atom });
         branch.missing = Some(missing);
         self.bound_checked(at);
@@ -194,7 +200,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let Some(block) = branch.path.lowest().filter(|_| !branch.measures.is_idle()) else {
             return false;
         };
-        let view = self.held.over(call.atoms());
+        let view = self.downloads.over(call.atoms());
         self.is_busy |= branch.measures.advance(&view);
         let purpose = Purpose {
             block,
@@ -202,9 +208,9 @@ impl<H: BatchHasher> ChainSync<H> {
         };
         for (id, is_alone) in branch.measures.wanted() {
             let atom = if is_alone {
-                self.requests.want_alone(call, id, purpose)
+                self.downloads.want_alone(call, id, purpose)
             } else {
-                self.requests.want(call, id, purpose)
+                self.downloads.want(call, id, purpose)
             };
             branch.waits = Some(Waiting::Block { block, atom });
         }
@@ -241,7 +247,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let Some(branch) = self.branches.get_mut(at) else {
             return Ok(None);
         };
-        let view = self.held.over(call.atoms()).with(&branch.measures);
+        let view = self.downloads.over(call.atoms()).with(&branch.measures);
         let environment = Environment {
             atoms: &view,
             ..*call.environment
@@ -270,7 +276,7 @@ impl<H: BatchHasher> ChainSync<H> {
         atoms.extend(transactions.flat_map(Transaction::to_atoms));
         let id = block.id();
         let known: BTreeSet<AtomId> = atoms.iter().map(|(id, _)| *id).collect();
-        let fetched = self.held.of_block(&id);
+        let fetched = self.downloads.of_block(&id);
         atoms.extend(fetched.filter(|(id, _)| !known.contains(id)));
         branch.storing = Some(Storing {
             block,
@@ -355,7 +361,7 @@ impl<H: BatchHasher> ChainSync<H> {
         branch.phase = Phase::Blocks {
             parent: Some(block),
         };
-        self.held.release(&id);
+        self.downloads.release(&id);
     }
 
     fn wait_for_time(&mut self, call: &Call<'_, '_>, at: usize, stated: &Natural) -> Step {

@@ -167,7 +167,7 @@ impl<H: BatchHasher> ChainSync<H> {
             }
             Err(error) => {
                 if let Some(missing) = error.missing() {
-                    self.want_of_start(call, head.id(), missing);
+                    self.downloads.want_from(call, head.id(), missing, None);
                 }
             }
         }
@@ -526,7 +526,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Continues to read stakes that the fork choice needs.
     fn read_stakes(&mut self, call: &mut Call<'_, '_>) {
-        let view = self.held.over(call.atoms());
+        let view = self.downloads.over(call.atoms());
         match self.selection.stakes.step(&view, &self.elections) {
             JobStep::Idle => {}
             JobStep::Progress => self.is_busy = true,
@@ -536,7 +536,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 self.choice.request();
             }
             JobStep::Missing { block, atom } => {
-                self.want_of_start(call, block, atom);
+                self.downloads.want_from(call, block, atom, None);
             }
         }
     }

@@ -63,11 +63,11 @@ impl<H: BatchHasher> ChainSync<H> {
             }
             return Step::Waits;
         }
-        let block = match Block::read(&self.held.over(call.atoms()), next) {
+        let block = match Block::read(&self.downloads.over(call.atoms()), next) {
             Ok(block) => Arc::new(block),
             Err(error) => return self.unreadable(call, at, next, &error),
         };
-        self.held.release(&next);
+        self.downloads.release(&next);
         let Some(branch) = self.branches.get_mut(at) else {
             return Step::Waits;
         };
@@ -194,12 +194,12 @@ impl<H: BatchHasher> ChainSync<H> {
             return Step::Waits;
         };
         let purpose = branch.purpose(block);
-        let atom = self.requests.want(call, missing, purpose);
+        let atom = self.downloads.want(call, missing, purpose);
         branch.waits = Some(Waiting::Header { block, atom });
         branch.is_stuck = atom
             .failed
             .is_some_and(|(_, count)| count >= STUCK_FAILURES);
-        if branch.path.is_empty() && atom.failed.is_some() && self.requests.has_failed(&missing) {
+        if branch.path.is_empty() && atom.failed.is_some() && self.downloads.has_failed(&missing) {
             return Step::Unanswered;
         }
         Step::Waits
@@ -214,11 +214,11 @@ impl<H: BatchHasher> ChainSync<H> {
             let Some(place) = branch.path.reread_next() else {
                 return Step::Progress;
             };
-            let block = match Block::read(&self.held.over(call.atoms()), place.id) {
+            let block = match Block::read(&self.downloads.over(call.atoms()), place.id) {
                 Ok(block) => block,
                 Err(error) => return self.unreadable(call, at, place.id, &error),
             };
-            self.held.release(&place.id);
+            self.downloads.release(&place.id);
             if !branch.path.reread(block.previous) {
                 let reason = "headers differ from the earlier ones";
                 return Step::Bad(place.id, reason.to_string());

@@ -41,6 +41,7 @@ mod branch;
 mod call;
 mod choice_timer;
 mod config;
+mod downloads;
 mod event;
 mod followed_root;
 mod head_selection;
@@ -91,13 +92,12 @@ use branch::Branch;
 use call::Call;
 use choice_timer::ChoiceTimer;
 use core::time::Duration;
+use downloads::Downloads;
 use followed_root::FollowedRoot;
 use head_selection::Selection;
 use other_chains::OtherChains;
-use requests::Requests;
 use resume::StartWait;
 use seed_head::SeedHead;
-use working_set::WorkingSet;
 
 /// Maximum number of seconds by which a branch waits for a block ahead of the clock. A branch
 /// further ahead is dropped and tried again when the clock comes near.
@@ -149,8 +149,7 @@ pub struct ChainSync<H> {
     index: BlockIndex,
     elections: ElectionCache,
     branches: Vec<Branch>,
-    requests: Requests,
-    held: WorkingSet,
+    downloads: Downloads,
     seed: SeedHead,
     selection: Selection,
     choice: ChoiceTimer,
@@ -193,8 +192,7 @@ impl<H: BatchHasher> ChainSync<H> {
             index: BlockIndex::default(),
             elections: ElectionCache::default(),
             branches: Vec::new(),
-            requests: Requests::default(),
-            held: WorkingSet::default(),
+            downloads: Downloads::default(),
             seed: SeedHead::default(),
             choice: ChoiceTimer::new(),
             readmit: false,
@@ -276,7 +274,7 @@ impl<H: BatchHasher> ChainSync<H> {
             return;
         };
         let atoms = outcome.as_deref().map_err(|error| *error);
-        let Some(block) = self.requests.fetch_ended(self.now, *id, atoms, *from) else {
+        let Some(block) = self.downloads.fetch_ended(self.now, *id, atoms, *from) else {
             return;
         };
         self.is_busy = true;
@@ -300,7 +298,7 @@ impl<H: BatchHasher> ChainSync<H> {
         {
             let is_at_hand =
                 |id: &AtomId| branches.iter().any(|branch| branch.at_hand() == Some(*id));
-            self.held.hold(block, atoms, is_at_hand);
+            self.downloads.hold(block, atoms, is_at_hand);
         }
     }
 
@@ -317,12 +315,11 @@ impl<H: BatchHasher> ChainSync<H> {
     fn run_periodic(&mut self, call: &mut Call<'_, '_>) {
         let now = self.now;
         self.next_periodic = now + self.config.interval;
-        self.requests.prune(now);
+        self.downloads.prune(now);
         self.drop_abandoned(now);
-        let needed = self.held.blocks().filter(|block| !self.needs(block));
-        for block in needed.collect::<Vec<_>>() {
-            self.held.release(&block);
-        }
+        let mut downloads = core::mem::take(&mut self.downloads);
+        downloads.retain(|block| self.needs(block));
+        self.downloads = downloads;
         self.retry_early(call);
         self.measure_participation(call);
         self.choice.request();
@@ -392,7 +389,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
                 self.seed.remove_peer(peer);
                 self.heads.remove_peer(peer);
                 self.other_chains.remove_peer(peer);
-                self.requests.forget_peer(peer);
+                self.downloads.remove_peer(peer);
                 for branch in &mut self.branches {
                     branch.announcers.remove(peer);
                 }
@@ -449,7 +446,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
             .iter()
             .filter_map(|branch| branch.storing.as_ref());
         let store = stores.filter_map(|storing| storing.retry_at).min();
-        let retry = self.requests.next_retry(self.now);
+        let retry = self.downloads.next_retry(self.now);
         let lookup = self.heads.next_due(self.now);
         let slot_change = self.next_slot_change(self.now);
         let first = self.first_choice_at().filter(|at| *at > self.now);

@@ -1,37 +1,34 @@
 //! Parallel fetches of the data that the next blocks of a branch need.
 
-use super::ChainSync;
-use super::branch::AheadBody;
+use super::branch::{AheadBody, Branch};
 use super::call::Call;
+use super::downloads::Downloads;
+use super::requests::Purpose;
 use super::working_set::View;
 use crate::atom::{AtomId, AtomKind, AtomSource};
 use crate::chain::{BURN, Block, MAX_BLOCK_TRANSACTIONS, TREASURY, Transaction};
-use crate::trie::{self, BatchHasher};
+use crate::trie;
 use alloc::collections::{BTreeSet, VecDeque};
 
 /// Maximum number of blocks whose transactions are fetched in advance.
 pub const BODIES_AHEAD: usize = 32;
 /// Maximum number of transaction ids held in advance, of all blocks.
 pub const MAX_IDS_AHEAD: usize = 1 << 17;
-/// Maximum number of transactions that one call lookups for in advance.
+/// Maximum number of transactions looked up in advance in one call.
 const LOOKUPS_PER_CALL: usize = 512;
 /// Maximum number of atoms of a list that one call reads in advance.
 const IDS_PER_CALL: usize = 4_096;
 
-impl<H: BatchHasher> ChainSync<H> {
-    /// Fetches the transactions of the next blocks of a branch.
-    pub(super) fn fetch_ahead(&mut self, call: &mut Call<'_, '_>, at: usize) {
-        let bodies = self.branches.iter().flat_map(|branch| &branch.bodies);
-        let held: usize = bodies.map(|ahead| ahead.left.len()).sum();
-        let mut room = MAX_IDS_AHEAD.saturating_sub(held);
-        let Some(branch) = self.branches.get_mut(at) else {
-            return;
-        };
-        let view = self.held.over(call.atoms());
+impl Downloads {
+    /// Fetches the transactions of the next blocks of a branch. `ids` is the number of transaction
+    /// ids that all branches hold in advance.
+    pub(super) fn fetch_ahead(&mut self, call: &mut Call<'_, '_>, branch: &mut Branch, ids: usize) {
+        let mut room = MAX_IDS_AHEAD.saturating_sub(ids);
+        let atoms = call.atoms();
         let wanted = branch.path.upcoming().take(BODIES_AHEAD);
         let known: BTreeSet<AtomId> = branch.bodies.iter().map(|ahead| ahead.block).collect();
         for id in wanted.filter(|id| !known.contains(id)) {
-            match Block::read(&view, id) {
+            match Block::read(&self.over(atoms), id) {
                 Ok(block) => branch.bodies.push_back(AheadBody {
                     block: id,
                     list: block.transactions,
@@ -41,8 +38,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 // It has been dropped from memory since its header was read.
                 Err(error) => {
                     if let Some(missing) = error.missing() {
-                        let purpose = branch.purpose(id);
-                        self.requests.ahead(call, missing, purpose);
+                        self.ahead(call, missing, branch.purpose(id));
                     }
                     break;
                 }
@@ -51,12 +47,10 @@ impl<H: BatchHasher> ChainSync<H> {
         let mut lookups = LOOKUPS_PER_CALL;
         let announcers = &branch.announcers;
         for ahead in &mut branch.bodies {
-            let purpose = super::requests::Purpose {
-                block: ahead.block,
-                announcers,
-            };
-            if let Some(missing) = read_on(&view, ahead, &mut room) {
-                self.requests.ahead(call, missing, purpose);
+            let block = ahead.block;
+            let purpose = Purpose { block, announcers };
+            if let Some(missing) = read_on(&self.over(atoms), ahead, &mut room) {
+                self.ahead(call, missing, purpose);
             }
             for _ in 0..ahead.left.len() {
                 let Some(id) = ahead.left.pop_front() else {
@@ -67,10 +61,10 @@ impl<H: BatchHasher> ChainSync<H> {
                     return;
                 }
                 lookups -= 1;
-                let read = Transaction::read(&view, id);
+                let read = Transaction::read(&self.over(atoms), id);
                 if let Some(missing) = read.err().and_then(|error| error.missing()) {
                     ahead.left.push_back(id);
-                    if !self.requests.ahead(call, missing, purpose) {
+                    if !self.ahead(call, missing, purpose) {
                         return;
                     }
                 }
@@ -80,14 +74,15 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Fetches the parts of the parent's accounts that the next block of a branch needs on all
     /// paths at once, instead of one node after the other.
-    pub(super) fn fetch_accounts(&mut self, call: &mut Call<'_, '_>, at: usize, parent: &Block) {
-        let Some(branch) = self.branches.get(at) else {
-            return;
-        };
+    pub(super) fn fetch_accounts(
+        &mut self,
+        call: &mut Call<'_, '_>,
+        branch: &Branch,
+        parent: &Block,
+    ) {
         let Some(block) = branch.path.lowest() else {
             return;
         };
-        let view = self.held.over(call.atoms());
         let checked = branch.checked.as_ref();
         let transactions = checked.map_or(&[][..], |checked| checked.transactions());
         let parties = transactions
@@ -95,12 +90,15 @@ impl<H: BatchHasher> ChainSync<H> {
             .flat_map(|transaction| [transaction.sender(), &transaction.recipient]);
         let addresses: BTreeSet<_> = parties.chain([&TREASURY, &BURN]).collect();
         for address in addresses {
-            let found = trie::get(&view, parent.accounts, address.as_bytes());
-            if let Some(missing) = found.err().and_then(|error| error.missing()) {
-                let purpose = branch.purpose(block);
-                if !self.requests.ahead(call, missing, purpose) {
-                    return;
-                }
+            let found = trie::get(
+                &self.over(call.atoms()),
+                parent.accounts,
+                address.as_bytes(),
+            );
+            if let Some(missing) = found.err().and_then(|error| error.missing())
+                && !self.ahead(call, missing, branch.purpose(block))
+            {
+                return;
             }
         }
     }

@@ -1,11 +1,9 @@
 //! Resumption at the start: the head of an earlier run or the configured one, and the stored part
 //! of our own chain.
 
-use super::announcers::Announcers;
 use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
 use super::call::Call;
 use super::other_chains::OtherChain;
-use super::requests::Purpose;
 use super::{ChainSync, MissingAtom};
 use crate::arc::Arc;
 use crate::atom::AtomId;
@@ -107,48 +105,20 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Returns a block if it is stored or held; otherwise starts to fetch it and returns `None`.
     pub(super) fn load(&mut self, call: &mut Call<'_, '_>, id: AtomId) -> Option<Arc<Block>> {
-        let error = match Block::read(&self.held.over(call.atoms()), id) {
+        let error = match Block::read(&self.downloads.over(call.atoms()), id) {
             Ok(block) => {
                 self.loading = None;
-                self.held.release(&id);
+                self.downloads.release(&id);
                 return Some(Arc::new(block));
             }
             Err(error) => error,
         };
         self.loading = Some(id);
         self.start_waits = Some(match error.missing() {
-            Some(missing) => StartWait::Head(self.want_of_start(call, id, missing)),
+            Some(missing) => StartWait::Head(self.downloads.want_from(call, id, missing, None)),
             None => StartWait::Malformed(error.to_string()),
         });
         None
-    }
-
-    /// Fetches an atom of a block that does not belong to a branch.
-    pub(super) fn want_of_start(
-        &mut self,
-        call: &mut Call<'_, '_>,
-        block: AtomId,
-        missing: AtomId,
-    ) -> MissingAtom {
-        let announcers = &Announcers::default();
-        let purpose = Purpose { block, announcers };
-        self.requests.want(call, missing, purpose)
-    }
-
-    /// Fetches an atom of the default seed's head, from the seed.
-    pub(super) fn want_of_seed(
-        &mut self,
-        call: &mut Call<'_, '_>,
-        block: AtomId,
-        missing: AtomId,
-    ) -> MissingAtom {
-        let mut announcers = Announcers::default();
-        if let Some(seed) = self.seed.seed() {
-            announcers.add(seed);
-        }
-        let announcers = &announcers;
-        let purpose = Purpose { block, announcers };
-        self.requests.want(call, missing, purpose)
     }
 
     /// Adds the stored blocks of our own chain to the index as verified after a start, and looks

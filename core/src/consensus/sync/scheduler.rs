@@ -241,7 +241,11 @@ impl<H: BatchHasher> ChainSync<H> {
                     Step::Bad(block, reason) => Step::Bad(block, reason),
                     _ if is_trusted => self.link_blocks(call, at),
                     _ => {
-                        self.fetch_ahead(call, at);
+                        let bodies = self.branches.iter().flat_map(|branch| &branch.bodies);
+                        let ids = bodies.map(|ahead| ahead.left.len()).sum();
+                        if let Some(branch) = self.branches.get_mut(at) {
+                            self.downloads.fetch_ahead(call, branch, ids);
+                        }
                         self.verify_next(call, at)
                     }
                 }

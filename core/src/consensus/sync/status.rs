@@ -180,7 +180,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 .map(progress)
                 .collect(),
             candidates: self.heads.len(),
-            fetches: self.requests.in_flight(),
+            fetches: self.downloads.in_flight(),
             waits: self.start_waits.as_ref().map(ToString::to_string),
             dropped: self.dropped.clone(),
             not_stored,

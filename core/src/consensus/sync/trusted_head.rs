@@ -54,15 +54,15 @@ impl<H: BatchHasher> ChainSync<H> {
         if !self.has_enough_announcements(call.now()) {
             return;
         }
-        let read = Block::read(&self.held.over(call.atoms()), id);
+        let read = Block::read(&self.downloads.over(call.atoms()), id);
         match read {
             Ok(block) => {
-                self.held.release(&id);
+                self.downloads.release(&id);
                 self.take_trusted(call, block);
             }
             Err(error) => match error.missing() {
                 Some(missing) => {
-                    let atom = self.want_of_seed(call, id, missing);
+                    let atom = self.downloads.want_from(call, id, missing, Some(seed));
                     self.start_waits = Some(StartWait::SeedHead(atom));
                 }
                 None => self.seed.drop_head(),
@@ -125,11 +125,11 @@ impl<H: BatchHasher> ChainSync<H> {
             let Some(id) = branch.path.lowest() else {
                 return self.reread_headers(call, at);
             };
-            let block = match Block::read(&self.held.over(call.atoms()), id) {
+            let block = match Block::read(&self.downloads.over(call.atoms()), id) {
                 Ok(block) => block,
                 Err(error) => return self.unreadable(call, at, id, &error),
             };
-            self.held.release(&id);
+            self.downloads.release(&id);
             if !self.index.contains(&id)
                 && let Some(entry) = Entry::of(&block, Basis::Trusted)
             {

@@ -108,7 +108,7 @@ fn list_larger_than_the_memory_of_the_host_is_downloaded_once() {
     assert!(host.asked.values().all(|count| *count <= 2));
     // In parts that grow, and not in thousands.
     assert!(host.asked.len() < 100, "{}", host.asked.len());
-    assert!(host.sync().held.bytes() == 0);
+    assert!(host.sync().downloads.held_bytes() == 0);
 }
 
 #[test]

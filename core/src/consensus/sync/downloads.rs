@@ -1,0 +1,143 @@
+//! Data that sync downloads: its fetches, and the fetched atoms of undecided blocks.
+
+use super::announcers::{Announcer, Announcers};
+use super::call::Call;
+use super::requests::{MissingAtom, Purpose, Requests};
+use super::working_set::{HostAtoms, View, WorkingSet};
+use crate::atom::{Atom, AtomId};
+use crate::crypto::PublicKey;
+use crate::engine::FetchError;
+use crate::time::Instant;
+use alloc::vec::Vec;
+
+/// Fetches and fetched atoms. Atoms are held only for blocks that sync is interested in, and only
+/// until the block is decided.
+#[derive(Debug, Default)]
+pub(super) struct Downloads {
+    requests: Requests,
+    held: WorkingSet,
+}
+
+impl Downloads {
+    /// Returns a source of the fetched atoms and those of the host.
+    pub(super) const fn over<'a>(&'a self, host: HostAtoms<'a>) -> View<'a> {
+        self.held.over(host)
+    }
+
+    /// Fetches a list that is needed now.
+    pub(super) fn want(
+        &mut self,
+        call: &mut Call<'_, '_>,
+        id: AtomId,
+        purpose: Purpose<'_>,
+    ) -> MissingAtom {
+        self.requests.want(call, id, purpose)
+    }
+
+    /// Fetches an atom that is needed now, without its successors.
+    pub(super) fn want_alone(
+        &mut self,
+        call: &mut Call<'_, '_>,
+        id: AtomId,
+        purpose: Purpose<'_>,
+    ) -> MissingAtom {
+        self.requests.want_alone(call, id, purpose)
+    }
+
+    /// Fetches an atom of a block that does not belong to a branch, from this peer first.
+    pub(super) fn want_from(
+        &mut self,
+        call: &mut Call<'_, '_>,
+        block: AtomId,
+        missing: AtomId,
+        from: Option<Announcer>,
+    ) -> MissingAtom {
+        let mut announcers = Announcers::default();
+        if let Some(from) = from {
+            announcers.add(from);
+        }
+        let announcers = &announcers;
+        self.want(call, missing, Purpose { block, announcers })
+    }
+
+    /// Fetches a list that is needed later. Returns `false` if there is no room.
+    pub(super) fn ahead(
+        &mut self,
+        call: &mut Call<'_, '_>,
+        id: AtomId,
+        purpose: Purpose<'_>,
+    ) -> bool {
+        self.requests.ahead(call, id, purpose)
+    }
+
+    /// Ends a fetch. Returns the block that it was for; `None` if it was not requested here.
+    pub(super) fn fetch_ended(
+        &mut self,
+        now: Instant,
+        id: AtomId,
+        outcome: Result<&[Atom], FetchError>,
+        from: Option<PublicKey>,
+    ) -> Option<AtomId> {
+        self.requests.fetch_ended(now, id, outcome, from)
+    }
+
+    /// Holds atoms that were fetched for `block`. `is_at_hand` returns whether a block is the next
+    /// one of its branch.
+    pub(super) fn hold(
+        &mut self,
+        block: AtomId,
+        atoms: &[Atom],
+        is_at_hand: impl Fn(&AtomId) -> bool,
+    ) {
+        self.held.hold(block, atoms, is_at_hand);
+    }
+
+    /// Drops the atoms held for a block that is decided.
+    pub(super) fn release(&mut self, block: &AtomId) {
+        self.held.release(block);
+    }
+
+    /// Drops the atoms of blocks that are not needed any more.
+    pub(super) fn retain(&mut self, is_needed: impl Fn(&AtomId) -> bool) {
+        let unneeded = self.held.blocks().filter(|block| !is_needed(block));
+        for block in unneeded.collect::<Vec<_>>() {
+            self.held.release(&block);
+        }
+    }
+
+    /// Forgets failed fetches that have not been retried for a long time.
+    pub(super) fn prune(&mut self, now: Instant) {
+        self.requests.prune(now);
+    }
+
+    /// Returns the atoms held for a block.
+    pub(super) fn of_block(&self, block: &AtomId) -> impl Iterator<Item = (AtomId, Atom)> {
+        self.held.of_block(block)
+    }
+
+    /// Returns whether the last fetch of this atom failed.
+    pub(super) fn has_failed(&self, id: &AtomId) -> bool {
+        self.requests.has_failed(id)
+    }
+
+    /// Forgets a peer that was removed.
+    pub(super) fn remove_peer(&mut self, peer: &PublicKey) {
+        self.requests.forget_peer(peer);
+    }
+
+    /// Returns the number of fetches under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.requests.in_flight()
+    }
+
+    /// Returns when a failed fetch can be retried next.
+    pub(super) fn next_retry(&self, now: Instant) -> Option<Instant> {
+        self.requests.next_retry(now)
+    }
+
+    /// Returns the number of bytes held, including bookkeeping.
+    #[cfg(test)]
+    pub(super) const fn held_bytes(&self) -> usize {
+        self.held.bytes()
+    }
+}
