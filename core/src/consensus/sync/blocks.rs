@@ -12,8 +12,8 @@ use super::{ChainSync, MAX_AHEAD_SECONDS, Step, SyncEvent};
 use crate::arc::Arc;
 use crate::atom::{AtomId, AtomSource};
 use crate::chain::{
-    Block, Body, Election, MAX_BLOCK_TRANSACTIONS, RecordError, StakeLoader, Transaction,
-    VerifyError, verify_genesis, verify_header,
+    Block, Body, Election, MAX_BLOCK_TRANSACTIONS, Transaction, VerifyError, verify_genesis,
+    verify_header,
 };
 use crate::consensus::{Effect, Environment, Event, StoreFailure};
 use crate::integer::Natural;
@@ -27,9 +27,6 @@ use core::time::Duration;
 /// Initial time before a block that could not be stored is retried; doubles each time.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 const MAX_STORE_RETRY: Duration = Duration::from_secs(30);
-
-/// Maximum number of headers and stake trie nodes read in one call.
-const READS_PER_CALL: u32 = 4_096;
 
 type Verdict = Result<Option<Body>, VerifyError<Infallible>>;
 
@@ -86,7 +83,10 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         let election = match &parent {
             None => Ok(None),
-            Some(parent) => match self.election_after(call, parent) {
+            Some(parent) => match self
+                .elections
+                .after(&self.downloads.over(call.atoms()), parent)
+            {
                 Ok(None) => return Step::Progress,
                 loaded => loaded.map_err(VerifyError::from),
             },
@@ -122,39 +122,6 @@ impl<H: BatchHasher> ChainSync<H> {
                 Step::Waits
             }
         }
-    }
-
-    /// Returns the leader election after a verified block; `None` if there is more to read.
-    pub(super) fn election_after(
-        &mut self,
-        call: &Call<'_, '_>,
-        block: &Block,
-    ) -> Result<Option<Election>, RecordError<Infallible>> {
-        let id = block.id();
-        if let Some(known) = self.elections.get(&id) {
-            return Ok(Some(known.clone()));
-        }
-        let view = self.downloads.over(call.atoms());
-        let Some(seeds) = self.restored_seeds.filter(|seeds| seeds.block() == id) else {
-            return self.elections.load(&view, block, READS_PER_CALL);
-        };
-        // The saved seeds replace a read of thousands of headers; only the stakes are read.
-        let mut loader = match self.restored_stakes.take() {
-            Some(loader) => loader,
-            None => {
-                let root = StakeLoader::find_root(&view, block.accounts)?;
-                let known = self.elections.nearest_stakes(root, seeds.height());
-                StakeLoader::new(known.unwrap_or_default(), root)
-            }
-        };
-        let loaded = loader.run(&view, READS_PER_CALL);
-        let Ok(Some(stakes)) = loaded else {
-            self.restored_stakes = Some(loader);
-            return loaded.map(|_| None);
-        };
-        let election = Election { seeds, stakes };
-        self.elections.insert(election.clone());
-        Ok(Some(election))
     }
 
     fn fetch_accounts(&mut self, call: &mut Call<'_, '_>, at: usize, parent: &Block) {

@@ -17,7 +17,7 @@ use super::block_index::{Basis, BlockIndex, Entry};
 use super::branch::{Branch, Kind};
 use super::call::Call;
 use super::event::SyncEvent;
-use super::stake_jobs::{ForkStakes, JobStep, StakeJobs};
+use super::stake_jobs::{ForkStakes, JobStep};
 use super::status::DeepReorganization;
 use super::{ChainSync, SyncConfig};
 use crate::atom::AtomId;
@@ -55,7 +55,6 @@ pub(super) enum Admission {
 #[derive(Debug)]
 pub(super) struct Selection {
     pub(super) choice: ForkChoice<ForkStakes>,
-    pub(super) stakes: StakeJobs,
     /// `true` once the node has caught up, so that its head is not provisional any more.
     pub(super) is_settled: bool,
     /// `true` if there may be a better head.
@@ -79,7 +78,6 @@ impl Selection {
     pub(super) fn new(config: &SyncConfig) -> Self {
         Self {
             choice: choice(config, &config.decisions),
-            stakes: StakeJobs::default(),
             is_settled: false,
             is_dirty: false,
             early: BTreeSet::new(),
@@ -145,7 +143,9 @@ impl<H: BatchHasher> ChainSync<H> {
         self.choice.request();
         // The election after our own block follows from cached data. If not, it is loaded later.
         if head.state() == HeadState::Own {
-            let _ = self.election_after(call, head.block());
+            let _ = self
+                .elections
+                .after(&self.downloads.over(call.atoms()), head.block());
         }
         let resume = self.resume_data(&head);
         call.context.set_head_with(head, resume);
@@ -159,7 +159,10 @@ impl<H: BatchHasher> ChainSync<H> {
         let Some(head) = head.cloned() else {
             return;
         };
-        match self.election_after(call, head.block()) {
+        match self
+            .elections
+            .after(&self.downloads.over(call.atoms()), head.block())
+        {
             Ok(None) => self.is_busy = true,
             Ok(Some(_)) => {
                 let resume = self.resume_data(&head);
@@ -220,9 +223,7 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Returns the data that a restart needs in addition to the head.
     fn resume_data(&self, head: &Head) -> ResumeData {
         let id = head.id();
-        let restored = self.restored_seeds.filter(|seeds| seeds.block() == id);
-        let election = self.elections.get(&id);
-        let seeds = election.map(|election| election.seeds).or(restored);
+        let seeds = self.elections.seeds_after(&id);
         let seeds = seeds.map(|seeds| seeds.to_bytes().to_vec());
         let height = self.selection.choice.anchor_height();
         let anchor = self.index.own_at(height).map(|id| Anchor { id, height });
@@ -341,12 +342,12 @@ impl<H: BatchHasher> ChainSync<H> {
             return;
         }
         let trusted = self.heads_of_seeds();
-        let stakes = self.selection.stakes.with(&self.elections);
+        let stakes = self.elections.stakes();
         let outcome = self.selection.choice.decide(&stakes, &trusted);
         self.note_contests(call, outcome.contests);
         for block in outcome.missing_stakes {
             let is_verified = self.index.get(&block).is_some_and(Entry::is_verified);
-            self.selection.stakes.start(block, is_verified);
+            self.elections.read_stakes_after(block, is_verified);
             self.is_busy = true;
         }
         let to = match &outcome.decision {
@@ -527,7 +528,7 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Continues to read stakes that the fork choice needs.
     fn read_stakes(&mut self, call: &mut Call<'_, '_>) {
         let view = self.downloads.over(call.atoms());
-        match self.selection.stakes.step(&view, &self.elections) {
+        match self.elections.read_stakes(&view) {
             JobStep::Idle => {}
             JobStep::Progress => self.is_busy = true,
             JobStep::Done => {

@@ -42,6 +42,7 @@ mod call;
 mod choice_timer;
 mod config;
 mod downloads;
+mod elections;
 mod event;
 mod followed_root;
 mod head_selection;
@@ -77,7 +78,7 @@ pub use working_set::{MAX_AHEAD_BYTES, MAX_HELD_BYTES};
 
 use super::{Component, Context, Environment, Event, Head, HeadState, Input};
 use crate::atom::AtomId;
-use crate::chain::{ElectionCache, ElectionSeeds, RULES_VERSION, StakeLoader};
+use crate::chain::RULES_VERSION;
 use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
@@ -93,6 +94,7 @@ use call::Call;
 use choice_timer::ChoiceTimer;
 use core::time::Duration;
 use downloads::Downloads;
+use elections::Elections;
 use followed_root::FollowedRoot;
 use head_selection::Selection;
 use other_chains::OtherChains;
@@ -147,7 +149,7 @@ pub struct ChainSync<H> {
     dead_ends: DeadEnds<DeadEnd>,
     other_chains: OtherChains,
     index: BlockIndex,
-    elections: ElectionCache,
+    elections: Elections,
     branches: Vec<Branch>,
     downloads: Downloads,
     seed: SeedHead,
@@ -155,9 +157,6 @@ pub struct ChainSync<H> {
     choice: ChoiceTimer,
     /// `true` if blocks that could not be compared before must be submitted again.
     readmit: bool,
-    /// Seeds of the election that were saved with the head, and the loader of its stakes.
-    restored_seeds: Option<ElectionSeeds>,
-    restored_stakes: Option<StakeLoader>,
     root: FollowedRoot,
     /// Next header of our own chain to read back.
     read_back: Option<AtomId>,
@@ -190,14 +189,12 @@ impl<H: BatchHasher> ChainSync<H> {
             dead_ends: DeadEnds::default(),
             other_chains: OtherChains::default(),
             index: BlockIndex::default(),
-            elections: ElectionCache::default(),
+            elections: Elections::default(),
             branches: Vec::new(),
             downloads: Downloads::default(),
             seed: SeedHead::default(),
             choice: ChoiceTimer::new(),
             readmit: false,
-            restored_seeds: None,
-            restored_stakes: None,
             root: FollowedRoot::default(),
             read_back: None,
             loading: None,
@@ -306,7 +303,7 @@ impl<H: BatchHasher> ChainSync<H> {
     fn needs(&self, block: &AtomId) -> bool {
         let is_loading = self.loading == Some(*block) || self.seed.head() == Some(*block);
         is_loading
-            || self.selection.stakes.needs(block)
+            || self.elections.needs(block)
             || self.branches.iter().any(|branch| branch.needs(block))
     }
 

@@ -72,7 +72,8 @@ impl<H: BatchHasher> ChainSync<H> {
                         basis: Basis::Verified(root),
                     };
                     self.index.insert(id, entry);
-                    self.restored_seeds = ElectionSeeds::from_bytes(&saved.resume.election_seeds);
+                    let seeds = ElectionSeeds::from_bytes(&saved.resume.election_seeds);
+                    self.elections.restore(seeds);
                     self.selection.restore(&saved.resume);
                 }
                 (id, state)
