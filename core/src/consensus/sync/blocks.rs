@@ -5,10 +5,12 @@ use super::block_index::{Basis, Entry};
 use super::body::{CheckedTransactions, verify_body};
 use super::branch::{Branch, Phase, Storing};
 use super::call::Call;
+use super::event::SyncEvent;
 use super::measures::ListMeasures;
 use super::requests::Purpose;
+use super::step::Step;
 use super::waiting::Waiting;
-use super::{ChainSync, MAX_AHEAD_SECONDS, Step, SyncEvent};
+use super::{ChainSync, MAX_AHEAD_SECONDS};
 use crate::arc::Arc;
 use crate::atom::{AtomId, AtomSource};
 use crate::chain::{
@@ -49,7 +51,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let Phase::Blocks { parent } = branch.phase.clone() else {
             return Step::Waits;
         };
-        if let Some(reason) = self.bad.reason(&id) {
+        if let Some(reason) = self.rejected.bad_reason(&id) {
             return Step::Bad(id, reason.to_string());
         }
         if let Some(parent) = &parent

@@ -559,7 +559,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Carries out the operator's decision to adopt a branch.
     pub(super) fn adopt_fork(&mut self, call: &mut Call<'_, '_>, id: AtomId) {
-        self.dead_ends.clear();
+        self.rejected.forget_dead_ends();
         self.selection.choice.adopt(&self.index, Some(id));
         self.decided(call);
         if !self.index.contains(&id) {

@@ -4,12 +4,14 @@
 //! On the way down a header is checked against its child as far as that is cheap. Its signature and
 //! its slot are checked on the way up, where the stakes are known.
 
+use super::ChainSync;
 use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
 use super::branch::{Branch, Kind, Phase};
 use super::call::Call;
 use super::other_chains::OtherChain;
+use super::rejected::DeadEnd;
+use super::step::Step;
 use super::waiting::Waiting;
-use super::{ChainSync, DeadEnd, Step};
 use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::{Block, RecordError, VerifyError, verify_link};
@@ -43,11 +45,11 @@ impl<H: BatchHasher> ChainSync<H> {
         let Phase::Headers { next } = branch.phase else {
             return Step::Progress;
         };
-        if let Some(reason) = self.bad.reason(&next) {
+        if let Some(reason) = self.rejected.bad_reason(&next) {
             return Step::Bad(next, reason.to_string());
         }
-        if let Some(end) = self.dead_ends.reason(&next) {
-            return Step::DeadEnd(*end);
+        if let Some(end) = self.rejected.dead_end(&next) {
+            return Step::DeadEnd(end);
         }
         if self
             .selection

@@ -51,12 +51,14 @@ mod headers;
 mod measures;
 mod other_chains;
 mod prefetch;
+mod rejected;
 mod requests;
 mod resume;
 mod scheduler;
 mod seed_head;
 mod stake_jobs;
 mod status;
+mod step;
 mod trusted_head;
 mod waiting;
 mod working_set;
@@ -83,11 +85,9 @@ use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
 use crate::wire::handshake::ChainIdentity;
-use alloc::string::String;
 use alloc::vec::Vec;
 use announced_heads::{Announced, AnnouncedHeads};
 use announcers::Announcer;
-use bad_blocks::{BadBlocks, DeadEnds};
 use block_index::BlockIndex;
 use branch::Branch;
 use call::Call;
@@ -98,6 +98,7 @@ use elections::Elections;
 use followed_root::FollowedRoot;
 use head_selection::Selection;
 use other_chains::OtherChains;
+use rejected::Rejected;
 use resume::StartWait;
 use seed_head::SeedHead;
 
@@ -109,35 +110,6 @@ const HEADERS_GRACE: Duration = Duration::from_secs(30);
 /// Interval between checks of the wall clock while something waits for it: it may be set.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Result of one piece of work for a branch.
-enum Step {
-    /// There is more to do at once.
-    Progress,
-    /// The headers are complete, or two branches were merged.
-    Joined,
-    /// There is nothing to do until an input arrives.
-    Waits,
-    /// All blocks of the branch are verified.
-    Finished,
-    /// This block is invalid, for this reason.
-    Bad(AtomId, String),
-    /// This node does not follow the branch.
-    DeadEnd(DeadEnd),
-    /// A block is from the future; the branch is tried again at this wall time, in seconds. The
-    /// second value is the number of seconds until the block is valid.
-    Early(u64, u64),
-    /// No peer has sent the head.
-    Unanswered,
-}
-
-/// Reason a branch is not followed, although none of its blocks is known to be invalid.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum DeadEnd {
-    OtherChain(OtherChain),
-    DeepFork,
-    Avoided(AtomId),
-}
-
 /// Sync. See the [module](self).
 #[derive(Debug)]
 pub struct ChainSync<H> {
@@ -145,8 +117,7 @@ pub struct ChainSync<H> {
     chain_id: Natural,
     hasher: H,
     heads: AnnouncedHeads,
-    bad: BadBlocks,
-    dead_ends: DeadEnds<DeadEnd>,
+    rejected: Rejected,
     other_chains: OtherChains,
     index: BlockIndex,
     elections: Elections,
@@ -171,8 +142,6 @@ pub struct ChainSync<H> {
     now: Instant,
     unix: u64,
     next_periodic: Instant,
-    /// Head that was dropped last, with the reason.
-    dropped: Option<(AtomId, String)>,
 }
 
 impl<H: BatchHasher> ChainSync<H> {
@@ -185,8 +154,7 @@ impl<H: BatchHasher> ChainSync<H> {
             config,
             hasher,
             heads: AnnouncedHeads::default(),
-            bad: BadBlocks::default(),
-            dead_ends: DeadEnds::default(),
+            rejected: Rejected::default(),
             other_chains: OtherChains::default(),
             index: BlockIndex::default(),
             elections: Elections::default(),
@@ -205,7 +173,6 @@ impl<H: BatchHasher> ChainSync<H> {
             now: Instant::ZERO,
             unix: 0,
             next_periodic: Instant::ZERO,
-            dropped: None,
         }
     }
 
@@ -218,7 +185,7 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Returns the reason a block is invalid, if it is known to be.
     #[must_use]
     pub fn bad_reason(&self, block: &AtomId) -> Option<&str> {
-        self.bad.reason(block)
+        self.rejected.bad_reason(block)
     }
 
     /// Returns the identity of the followed chain, for announcement to peers.
@@ -232,13 +199,12 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     fn peer_head(&mut self, call: &mut Call<'_, '_>, announcer: Announcer, id: AtomId) {
-        if let Some(reason) = self.bad.reason(&id) {
+        if let Some(reason) = self.rejected.check_announcement(announcer.peer, id) {
             let event = SyncEvent::BadHead {
                 peer: announcer.peer,
                 block: id,
-                reason: String::from(reason),
+                reason,
             };
-            self.bad.note_offender(announcer.peer, id);
             // The cost of its lookups stays recorded.
             self.heads.withdraw(&announcer.peer);
             call.context.report(Event::Sync(event));

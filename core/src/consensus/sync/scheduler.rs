@@ -7,11 +7,14 @@
 //! among the [`UNINTERRUPTED_BRANCHES`] of the most support. A branch never yields to one of less
 //! support.
 
+use super::ChainSync;
 use super::announced_heads::Standing;
 use super::announcers::Support;
 use super::branch::{Branch, Kind};
 use super::call::Call;
-use super::{ChainSync, DeadEnd, Step, SyncEvent};
+use super::event::SyncEvent;
+use super::rejected::DeadEnd;
+use super::step::Step;
 use crate::atom::AtomId;
 use crate::consensus::Event;
 use crate::time::Instant;
@@ -302,7 +305,7 @@ impl<H: BatchHasher> ChainSync<H> {
             head,
             reason: reason.clone(),
         }));
-        self.dropped = Some((head, reason));
+        self.rejected.note_dropped(head, reason);
     }
 
     /// Ends a branch that this node does not follow.
@@ -312,16 +315,15 @@ impl<H: BatchHasher> ChainSync<H> {
             return;
         };
         let branch = self.branches.remove(at);
-        for id in branch.path.landmarks().chain([head]) {
-            self.dead_ends.add(id, end);
-        }
+        self.rejected
+            .add_dead_ends(branch.path.landmarks().chain([head]), end);
         let announcers = self.heads.announcers(&head);
         match end {
             DeadEnd::OtherChain(difference) => {
                 for announcer in branch.announcers.iter().chain(announcers.iter()) {
                     self.ignore_peer(call, announcer.peer, difference, now + IGNORED);
                 }
-                self.dropped = Some((head, difference.to_string()));
+                self.rejected.note_dropped(head, difference.to_string());
             }
             DeadEnd::Avoided(block) => {
                 self.heads.failed(now, &head, &branch.announcers);
@@ -370,9 +372,7 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     fn add_bad(&mut self, block: AtomId, reason: &str) {
-        self.bad.add(block, reason);
-        for peer in self.heads.forget(&block) {
-            self.bad.note_offender(peer, block);
-        }
+        let announcers = self.heads.forget(&block);
+        self.rejected.add_bad(block, reason, announcers);
     }
 }

@@ -166,8 +166,8 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Returns the status of sync.
     #[must_use]
     pub fn status(&self) -> SyncStatus {
-        let bad = self.bad.iter().take(REPORTED_BAD_BLOCKS);
-        let offenders = self.bad.offenders().take(REPORTED_PEERS);
+        let bad = self.rejected.bad_blocks().take(REPORTED_BAD_BLOCKS);
+        let offenders = self.rejected.offenders().take(REPORTED_PEERS);
         let not_stored = self.branches.iter().find_map(|branch| match &branch.waits {
             Some(Waiting::Storage { block, failure }) => Some((*block, failure.clone())),
             _ => None,
@@ -182,7 +182,7 @@ impl<H: BatchHasher> ChainSync<H> {
             candidates: self.heads.len(),
             fetches: self.downloads.in_flight(),
             waits: self.start_waits.as_ref().map(ToString::to_string),
-            dropped: self.dropped.clone(),
+            dropped: self.rejected.dropped().cloned(),
             not_stored,
             bad_blocks: bad.map(|(id, reason)| (*id, reason.clone())).collect(),
             offenders: offenders.map(|(peer, of)| (*peer, of.count)).collect(),

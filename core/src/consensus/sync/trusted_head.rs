@@ -4,12 +4,13 @@
 //! are linked to known blocks by their headers, and then compete like verified blocks: the fork
 //! choice applies to the seed too.
 
+use super::ChainSync;
 use super::announcers::{Announcer, Announcers};
 use super::block_index::{Basis, Entry};
 use super::branch::{Branch, Kind, Phase};
 use super::call::Call;
 use super::resume::StartWait;
-use super::{ChainSync, Step};
+use super::step::Step;
 use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::Block;
@@ -93,8 +94,7 @@ impl<H: BatchHasher> ChainSync<H> {
     fn link(&mut self, seed: Announcer, id: AtomId) {
         let is_trusted = |branch: &&Branch| branch.kind == Kind::Trusted;
         let trusted = self.branches.iter().filter(is_trusted);
-        let leads_nowhere = self.bad.reason(&id).is_some() || self.dead_ends.reason(&id).is_some();
-        if leads_nowhere || trusted.clone().any(|branch| branch.head == id) {
+        if self.rejected.contains(&id) || trusted.clone().any(|branch| branch.head == id) {
             return;
         }
         if trusted.clone().count() >= MAX_TRUSTED_BRANCHES
