@@ -170,7 +170,7 @@ impl<H: BatchHasher> ChainSync<H> {
             return false;
         };
         let view = self.downloads.over(call.atoms());
-        self.is_busy |= branch.measures.advance(&view);
+        call.is_busy |= branch.measures.advance(&view);
         let purpose = Purpose {
             block,
             announcers: &branch.announcers,
@@ -271,7 +271,7 @@ impl<H: BatchHasher> ChainSync<H> {
             let Some(branch) = self.branches.get_mut(at) else {
                 return;
             };
-            self.is_busy = true;
+            call.is_busy = true;
             match outcome {
                 Ok(()) => {
                     let Some(storing) = branch.storing.take() else {

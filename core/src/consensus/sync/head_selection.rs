@@ -68,6 +68,8 @@ pub(super) struct Selection {
     /// Anchor of an earlier run.
     restored_anchor: Option<Anchor>,
     restored_checkpoint: Option<AtomId>,
+    /// Block that every adopted chain must contain.
+    checkpoint: Option<AtomId>,
     /// Head adopted by the operator that cannot be compared with ours.
     forced: Option<AtomId>,
     /// Head that the participation was computed for.
@@ -87,6 +89,7 @@ impl Selection {
             first_announced: None,
             restored_anchor: None,
             restored_checkpoint: None,
+            checkpoint: config.checkpoint,
             forced: None,
             measured: None,
         }
@@ -95,6 +98,18 @@ impl Selection {
     /// Returns whether a verified block waits for its time to compete.
     pub(super) fn has_early(&self) -> bool {
         !self.early.is_empty()
+    }
+
+    /// Records the checkpoint, if it is this block of our own chain.
+    pub(super) fn note_own_block(&mut self, id: AtomId, height: u64) {
+        if self.checkpoint == Some(id) {
+            self.choice.restore_checkpoint(id, height);
+        }
+    }
+
+    /// Returns whether a checkpoint is configured and not known to be in our chain.
+    pub(super) fn lacks_checkpoint(&self) -> bool {
+        self.checkpoint.is_some() && self.choice.checkpoint_height().is_none()
     }
 
     /// Restores the data saved with the head of an earlier run.
@@ -163,7 +178,7 @@ impl<H: BatchHasher> ChainSync<H> {
             .elections
             .after(&self.downloads.over(call.atoms()), head.block())
         {
-            Ok(None) => self.is_busy = true,
+            Ok(None) => call.is_busy = true,
             Ok(Some(_)) => {
                 let resume = self.resume_data(&head);
                 call.context.set_head_with(head, resume);
@@ -193,7 +208,7 @@ impl<H: BatchHasher> ChainSync<H> {
             self.index.insert(head.id(), entry);
         }
         if is_first && verified.is_some() {
-            self.read_back = Some(head.block().previous);
+            self.read_back.start(head.block().previous);
         }
         self.index.set_head(head.id());
         // With a chain of our own, or one that is only trusted, there is nothing to catch up with.
@@ -256,7 +271,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 age_seconds: now.saturating_sub(head.timestamp()),
             });
         }
-        self.start_waits = None;
+        self.loader.stop_waiting();
         self.note_head(call, &head);
         let resume = self.resume_data(&head);
         call.context.set_head_with(head, resume);
@@ -348,7 +363,7 @@ impl<H: BatchHasher> ChainSync<H> {
         for block in outcome.missing_stakes {
             let is_verified = self.index.get(&block).is_some_and(Entry::is_verified);
             self.elections.read_stakes_after(block, is_verified);
-            self.is_busy = true;
+            call.is_busy = true;
         }
         let to = match &outcome.decision {
             Decision::Switch(reorganization) => reorganization.to,
@@ -372,7 +387,7 @@ impl<H: BatchHasher> ChainSync<H> {
         };
         // The block was read for verification; it is fetched if it has been dropped from memory
         // since.
-        let Some(block) = self.load(call, to) else {
+        let Some(block) = self.loader.load(call, &mut self.downloads, to) else {
             self.selection.is_dirty = true;
             self.choice.request();
             return;
@@ -530,9 +545,9 @@ impl<H: BatchHasher> ChainSync<H> {
         let view = self.downloads.over(call.atoms());
         match self.elections.read_stakes(&view) {
             JobStep::Idle => {}
-            JobStep::Progress => self.is_busy = true,
+            JobStep::Progress => call.is_busy = true,
             JobStep::Done => {
-                self.is_busy = true;
+                call.is_busy = true;
                 self.selection.is_dirty = true;
                 self.choice.request();
             }
@@ -604,7 +619,7 @@ impl<H: BatchHasher> ChainSync<H> {
             self.selection.forced = None;
             return;
         };
-        let Some(block) = self.load(call, id) else {
+        let Some(block) = self.loader.load(call, &mut self.downloads, id) else {
             return;
         };
         self.selection.forced = None;
@@ -632,7 +647,7 @@ impl<H: BatchHasher> ChainSync<H> {
         call.context.push_effect(Effect::SaveDecisions(decisions));
         self.selection.is_dirty = true;
         self.choice.request();
-        self.is_busy = true;
+        call.is_busy = true;
     }
 
     /// Returns the operator's decisions.

@@ -45,12 +45,14 @@ mod downloads;
 mod elections;
 mod event;
 mod followed_root;
+mod head_loader;
 mod head_selection;
 mod header_path;
 mod headers;
 mod measures;
 mod other_chains;
 mod prefetch;
+mod read_back;
 mod rejected;
 mod requests;
 mod resume;
@@ -81,6 +83,7 @@ pub use working_set::{MAX_AHEAD_BYTES, MAX_HELD_BYTES};
 use super::{Component, Context, Environment, Event, Head, HeadState, Input};
 use crate::atom::AtomId;
 use crate::chain::RULES_VERSION;
+use crate::crypto::PublicKey;
 use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
@@ -96,10 +99,11 @@ use core::time::Duration;
 use downloads::Downloads;
 use elections::Elections;
 use followed_root::FollowedRoot;
+use head_loader::HeadLoader;
 use head_selection::Selection;
 use other_chains::OtherChains;
+use read_back::ReadBack;
 use rejected::Rejected;
-use resume::StartWait;
 use seed_head::SeedHead;
 
 /// Maximum number of seconds by which a branch waits for a block ahead of the clock. A branch
@@ -129,12 +133,8 @@ pub struct ChainSync<H> {
     /// `true` if blocks that could not be compared before must be submitted again.
     readmit: bool,
     root: FollowedRoot,
-    /// Next header of our own chain to read back.
-    read_back: Option<AtomId>,
-    /// Block of the head that is being loaded.
-    loading: Option<AtomId>,
-    /// Reason the start waits.
-    start_waits: Option<StartWait>,
+    read_back: ReadBack,
+    loader: HeadLoader,
     /// Head at the last call.
     seen: Option<(AtomId, HeadState)>,
     turn: usize,
@@ -150,12 +150,12 @@ impl<H: BatchHasher> ChainSync<H> {
     pub fn new(config: SyncConfig, hasher: H) -> Self {
         Self {
             selection: Selection::new(&config),
+            other_chains: OtherChains::new(config.chain_id),
             chain_id: config.chain_id.into(),
             config,
             hasher,
             heads: AnnouncedHeads::default(),
             rejected: Rejected::default(),
-            other_chains: OtherChains::default(),
             index: BlockIndex::default(),
             elections: Elections::default(),
             branches: Vec::new(),
@@ -164,9 +164,8 @@ impl<H: BatchHasher> ChainSync<H> {
             choice: ChoiceTimer::new(),
             readmit: false,
             root: FollowedRoot::default(),
-            read_back: None,
-            loading: None,
-            start_waits: None,
+            read_back: ReadBack::default(),
+            loader: HeadLoader::default(),
             seen: None,
             turn: 0,
             is_busy: true,
@@ -217,7 +216,7 @@ impl<H: BatchHasher> ChainSync<H> {
             Announced::New | Announced::Known => {}
             Announced::Ignored | Announced::Refused => return,
         }
-        self.is_busy = true;
+        call.is_busy = true;
         self.selection.note_announcement(self.now);
         if self.index.is_verified(&id) {
             let mut announcers = announcers::Announcers::default();
@@ -232,7 +231,43 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    fn fetched(&mut self, input: &Input) {
+    /// Handles the chain that a peer states to follow.
+    fn peer_identity(&mut self, call: &mut Call<'_, '_>, peer: PublicKey, identity: ChainIdentity) {
+        self.other_chains.set_identity(peer, identity);
+        self.heads.stop_ignoring(&peer);
+        if !self.is_on_other_chain(call, peer) {
+            self.other_chains.clear(&peer);
+        }
+    }
+
+    /// Returns whether a peer has stated that it follows another chain; if so, ignores its heads.
+    fn is_on_other_chain(&mut self, call: &mut Call<'_, '_>, peer: PublicKey) -> bool {
+        // The root may be a configured block, whose genesis is unknown.
+        let genesis = self.root.genesis();
+        let genesis = genesis.filter(|genesis| call.context.root() == Some(*genesis));
+        let Some(difference) = self.other_chains.difference(&peer, genesis) else {
+            return false;
+        };
+        self.ignore_peer(call, peer, difference, call.now());
+        true
+    }
+
+    /// Ignores the heads of a peer that follows another chain, and reports it once.
+    fn ignore_peer(
+        &mut self,
+        call: &mut Call<'_, '_>,
+        peer: PublicKey,
+        difference: OtherChain,
+        until: Instant,
+    ) {
+        self.heads.ignore(&peer, until);
+        if self.other_chains.note(peer, difference) {
+            let event = SyncEvent::OtherChain { peer, difference };
+            call.context.report(Event::Sync(event));
+        }
+    }
+
+    fn fetched(&mut self, call: &mut Call<'_, '_>, input: &Input) {
         let Input::Fetched { id, outcome, from } = input else {
             return;
         };
@@ -240,7 +275,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let Some(block) = self.downloads.fetch_ended(self.now, *id, atoms, *from) else {
             return;
         };
-        self.is_busy = true;
+        call.is_busy = true;
         let mut is_measured = false;
         for branch in &mut self.branches {
             let Ok(atoms) = atoms else {
@@ -267,7 +302,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Returns whether atoms of this block are needed.
     fn needs(&self, block: &AtomId) -> bool {
-        let is_loading = self.loading == Some(*block) || self.seed.head() == Some(*block);
+        let is_loading = self.loader.needs(block) || self.seed.head() == Some(*block);
         is_loading
             || self.elections.needs(block)
             || self.branches.iter().any(|branch| branch.needs(block))
@@ -279,7 +314,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let now = self.now;
         self.next_periodic = now + self.config.interval;
         self.downloads.prune(now);
-        self.drop_abandoned(now);
+        self.drop_abandoned(call);
         let mut downloads = core::mem::take(&mut self.downloads);
         downloads.retain(|block| self.needs(block));
         self.downloads = downloads;
@@ -338,7 +373,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
                     is_seed: *is_seed || *is_default_seed,
                 };
                 if *is_default_seed {
-                    self.seed_announced(announcer, *id);
+                    self.seed_announced(call, announcer, *id);
                 } else {
                     self.peer_head(call, announcer, *id);
                 }
@@ -357,25 +392,24 @@ impl<H: BatchHasher> Component for ChainSync<H> {
                     branch.announcers.remove(peer);
                 }
             }
-            Input::Fetched { .. } => self.fetched(input),
+            Input::Fetched { .. } => self.fetched(call, input),
             Input::BlockStored { block, outcome } => {
                 self.block_stored(call, *block, outcome);
             }
             _ => {}
         }
+        self.is_busy |= call.is_busy;
     }
 
     fn advance(&mut self, environment: &Environment<'_>, context: &mut Context) {
         self.now = environment.now.instant;
         self.unix = environment.now.unix.as_secs();
         let call = &mut Call::new(environment, context);
-        self.is_busy = false;
         self.resume(call);
         self.follow_head(call);
         self.root.update(&call.atoms(), call.context.root());
-        if self.read_back.is_some() {
-            self.read_back(call);
-        }
+        self.read_back
+            .run(call, &mut self.index, &mut self.selection);
         self.follow_seed(call);
         self.start_branches(call);
         self.run_branches(call);
@@ -386,6 +420,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         self.settle(call);
         self.load_election(call);
         self.update_behind(call);
+        self.is_busy = call.is_busy;
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

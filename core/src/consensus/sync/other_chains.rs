@@ -1,12 +1,8 @@
 //! Peers that follow another chain.
 
-use super::call::Call;
-use super::{ChainSync, SyncEvent};
 use crate::atom::AtomId;
 use crate::chain::RULES_VERSION;
-use crate::consensus::Event;
 use crate::crypto::PublicKey;
-use crate::time::Instant;
 use crate::wire::handshake::ChainIdentity;
 use alloc::collections::{BTreeMap, VecDeque};
 use core::fmt;
@@ -62,8 +58,10 @@ impl fmt::Display for OtherChain {
 }
 
 /// Peers with the differences of their chains from ours.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct OtherChains {
+    /// Our chain id.
+    chain_id: u64,
     peers: BTreeMap<PublicKey, OtherChain>,
     order: VecDeque<PublicKey>,
     /// Stated identities of peers' chains.
@@ -71,15 +69,44 @@ pub(super) struct OtherChains {
 }
 
 impl OtherChains {
+    /// Creates the state of a node with this chain id, without peers.
+    pub(super) const fn new(chain_id: u64) -> Self {
+        Self {
+            chain_id,
+            peers: BTreeMap::new(),
+            order: VecDeque::new(),
+            identities: BTreeMap::new(),
+        }
+    }
+
     /// Remembers the stated chain of a peer, if there is room.
-    fn set_identity(&mut self, peer: PublicKey, identity: ChainIdentity) {
+    pub(super) fn set_identity(&mut self, peer: PublicKey, identity: ChainIdentity) {
         if self.identities.len() < MAX_IDENTITIES || self.identities.contains_key(&peer) {
             self.identities.insert(peer, identity);
         }
     }
 
-    fn identity(&self, peer: &PublicKey) -> Option<ChainIdentity> {
-        self.identities.get(peer).copied()
+    /// Returns the difference of the chain that a peer has stated to follow from ours, if any.
+    /// `genesis` is the genesis of our chain, if it is known.
+    pub(super) fn difference(
+        &self,
+        peer: &PublicKey,
+        genesis: Option<AtomId>,
+    ) -> Option<OtherChain> {
+        let theirs = self.identities.get(peer)?;
+        let ours = self.chain_id;
+        if theirs.chain_id != ours {
+            let theirs = Some(theirs.chain_id);
+            return Some(OtherChain::ChainId { theirs, ours });
+        }
+        if theirs.rules_version != RULES_VERSION {
+            return Some(OtherChain::Rules {
+                theirs: theirs.rules_version,
+                ours: RULES_VERSION,
+            });
+        }
+        let (theirs, ours) = theirs.genesis.zip(genesis)?;
+        (theirs != ours).then_some(OtherChain::Genesis { theirs, ours })
     }
 
     /// Forgets the stated chain of a peer that was removed.
@@ -118,75 +145,13 @@ impl OtherChains {
     }
 }
 
-impl<H> ChainSync<H> {
-    /// Handles the chain that a peer states to follow.
-    pub(super) fn peer_identity(
-        &mut self,
-        call: &mut Call<'_, '_>,
-        peer: PublicKey,
-        identity: ChainIdentity,
-    ) {
-        self.other_chains.set_identity(peer, identity);
-        self.heads.stop_ignoring(&peer);
-        if !self.is_on_other_chain(call, peer) {
-            self.other_chains.clear(&peer);
-        }
-    }
-
-    /// Returns whether a peer has stated that it follows another chain; if so, ignores its heads.
-    pub(super) fn is_on_other_chain(&mut self, call: &mut Call<'_, '_>, peer: PublicKey) -> bool {
-        let Some(identity) = self.other_chains.identity(&peer) else {
-            return false;
-        };
-        let Some(difference) = self.difference(call, identity) else {
-            return false;
-        };
-        self.ignore_peer(call, peer, difference, self.now);
-        true
-    }
-
-    /// Returns the difference of a chain from ours, if any.
-    fn difference(&self, call: &Call<'_, '_>, theirs: ChainIdentity) -> Option<OtherChain> {
-        let ours = self.config.chain_id;
-        if theirs.chain_id != ours {
-            let theirs = Some(theirs.chain_id);
-            return Some(OtherChain::ChainId { theirs, ours });
-        }
-        if theirs.rules_version != RULES_VERSION {
-            return Some(OtherChain::Rules {
-                theirs: theirs.rules_version,
-                ours: RULES_VERSION,
-            });
-        }
-        let (theirs, ours) = theirs.genesis.zip(call.context.root())?;
-        // The root may be a configured block, whose genesis is unknown.
-        let is_genesis = self.root.genesis() == Some(ours);
-        (is_genesis && theirs != ours).then_some(OtherChain::Genesis { theirs, ours })
-    }
-
-    /// Ignores the heads of a peer that follows another chain, and reports it once.
-    pub(super) fn ignore_peer(
-        &mut self,
-        call: &mut Call<'_, '_>,
-        peer: PublicKey,
-        difference: OtherChain,
-        until: Instant,
-    ) {
-        self.heads.ignore(&peer, until);
-        if self.other_chains.note(peer, difference) {
-            let event = SyncEvent::OtherChain { peer, difference };
-            call.context.report(Event::Sync(event));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn reports_a_peer_once_per_difference_within_bounds() {
-        let mut chains = OtherChains::default();
+        let mut chains = OtherChains::new(0);
         let difference = |theirs| OtherChain::Rules { theirs, ours: 2 };
         let peer = |number: u64| {
             let mut bytes = [0; 32];
@@ -203,5 +168,54 @@ mod tests {
         });
         assert_eq!(chains.iter().count(), MAX_PEERS);
         assert_eq!(chains.order.len(), MAX_PEERS);
+    }
+
+    #[test]
+    fn stated_chain_differs_by_id_rules_or_known_genesis() {
+        let mut chains = OtherChains::new(7);
+        let (peer, genesis) = (PublicKey::new([1; 32]), AtomId::new([2; 32]));
+        let ours = ChainIdentity {
+            rules_version: RULES_VERSION,
+            chain_id: 7,
+            genesis: Some(genesis),
+        };
+        assert_eq!(chains.difference(&peer, Some(genesis)), None);
+        chains.set_identity(peer, ours);
+        assert_eq!(chains.difference(&peer, Some(genesis)), None);
+        // Without a genesis of our own there is nothing to compare.
+        assert_eq!(chains.difference(&peer, None), None);
+        let other = AtomId::new([3; 32]);
+        let expected = OtherChain::Genesis {
+            theirs: genesis,
+            ours: other,
+        };
+        assert_eq!(chains.difference(&peer, Some(other)), Some(expected));
+        let rules_version = RULES_VERSION + 1;
+        chains.set_identity(
+            peer,
+            ChainIdentity {
+                rules_version,
+                ..ours
+            },
+        );
+        let expected = OtherChain::Rules {
+            theirs: rules_version,
+            ours: RULES_VERSION,
+        };
+        assert_eq!(chains.difference(&peer, Some(genesis)), Some(expected));
+        chains.set_identity(
+            peer,
+            ChainIdentity {
+                chain_id: 8,
+                ..ours
+            },
+        );
+        let expected = OtherChain::ChainId {
+            theirs: Some(8),
+            ours: 7,
+        };
+        assert_eq!(chains.difference(&peer, Some(genesis)), Some(expected));
+        chains.remove_peer(&peer);
+        assert_eq!(chains.difference(&peer, Some(genesis)), None);
     }
 }

@@ -57,7 +57,7 @@ impl Branch {
 
 impl<H: BatchHasher> ChainSync<H> {
     /// Starts branches for waiting heads, and ends stalled ones that have to yield.
-    pub(super) fn start_branches(&mut self, call: &Call<'_, '_>) {
+    pub(super) fn start_branches(&mut self, call: &mut Call<'_, '_>) {
         let now = call.now();
         loop {
             let (index, branches) = (&self.index, &self.branches);
@@ -75,7 +75,7 @@ impl<H: BatchHasher> ChainSync<H> {
             let limits = self.config.limits.path();
             self.branches
                 .push(Branch::new(head, announcers, limits, now));
-            self.is_busy = true;
+            call.is_busy = true;
         }
     }
 
@@ -120,7 +120,8 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Grants slots among the long branches to those that need them.
-    fn grant_slots(&mut self, now: Instant) {
+    fn grant_slots(&mut self, call: &mut Call<'_, '_>) {
+        let now = call.now();
         loop {
             let waiting = self.branches.iter().filter(|branch| branch.needs_slot());
             let best = waiting.max_by_key(|branch| {
@@ -139,7 +140,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 branch.has_slot = true;
                 branch.has_progressed(now);
             }
-            self.is_busy = true;
+            call.is_busy = true;
         }
     }
 
@@ -183,7 +184,8 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Ends branches that no peer announces and that do not progress.
-    pub(super) fn drop_abandoned(&mut self, now: Instant) {
+    pub(super) fn drop_abandoned(&mut self, call: &mut Call<'_, '_>) {
+        let now = call.now();
         let (heads, seed_head) = (&mut self.heads, self.seed.head());
         let count = self.branches.len();
         self.branches.retain(|branch| {
@@ -197,7 +199,7 @@ impl<H: BatchHasher> ChainSync<H> {
             }
             stays
         });
-        self.is_busy |= self.branches.len() < count;
+        call.is_busy |= self.branches.len() < count;
     }
 
     /// Returns when a branch or head that waits may get a slot.
@@ -224,7 +226,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Does one piece of work for each branch, but verifies at most one block.
     pub(super) fn run_branches(&mut self, call: &mut Call<'_, '_>) {
-        self.grant_slots(call.now());
+        self.grant_slots(call);
         let heads: Vec<AtomId> = self.branches.iter().map(|branch| branch.head).collect();
         let count = heads.len().max(1);
         self.turn = (self.turn + 1) % count;
@@ -256,7 +258,7 @@ impl<H: BatchHasher> ChainSync<H> {
             let was_heavy = !is_reading && !matches!(step, Step::Waits);
             self.handle_step(call, *head, step);
             if was_heavy {
-                self.is_busy = true;
+                call.is_busy = true;
                 return;
             }
         }
@@ -264,7 +266,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     fn handle_step(&mut self, call: &mut Call<'_, '_>, head: AtomId, step: Step) {
         let now = call.now();
-        self.is_busy |= !matches!(step, Step::Waits | Step::Unanswered);
+        call.is_busy |= !matches!(step, Step::Waits | Step::Unanswered);
         match step {
             Step::Progress | Step::Joined | Step::Waits => {}
             Step::Finished => {
@@ -294,7 +296,7 @@ impl<H: BatchHasher> ChainSync<H> {
                     let branch = self.branches.remove(at);
                     self.heads.failed(now, &head, &branch.announcers);
                     self.heads.release(&head);
-                    self.is_busy = true;
+                    call.is_busy = true;
                 }
             }
         }

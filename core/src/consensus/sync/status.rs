@@ -181,7 +181,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 .collect(),
             candidates: self.heads.len(),
             fetches: self.downloads.in_flight(),
-            waits: self.start_waits.as_ref().map(ToString::to_string),
+            waits: self.loader.waits().map(ToString::to_string),
             dropped: self.rejected.dropped().cloned(),
             not_stored,
             bad_blocks: bad.map(|(id, reason)| (*id, reason.clone())).collect(),

@@ -9,7 +9,7 @@ use super::announcers::{Announcer, Announcers};
 use super::block_index::{Basis, Entry};
 use super::branch::{Branch, Kind, Phase};
 use super::call::Call;
-use super::resume::StartWait;
+use super::head_loader::StartWait;
 use super::step::Step;
 use crate::arc::Arc;
 use crate::atom::AtomId;
@@ -25,7 +25,12 @@ const MAX_TRUSTED_BRANCHES: usize = 2;
 impl<H: BatchHasher> ChainSync<H> {
     /// Handles a head of the default seed. A head that the peer announced before it was known to be
     /// the seed is not verified any more, but trusted.
-    pub(super) fn seed_announced(&mut self, announcer: Announcer, id: AtomId) {
+    pub(super) fn seed_announced(
+        &mut self,
+        call: &mut Call<'_, '_>,
+        announcer: Announcer,
+        id: AtomId,
+    ) {
         let previous = self.heads.head_of(&announcer.peer);
         self.heads.remove_peer(&announcer.peer);
         if let Some(previous) = previous.filter(|previous| self.heads.peers_of(previous) == 0) {
@@ -35,7 +40,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         self.seed.announce(announcer, id);
         self.selection.note_announcement(self.now);
-        self.is_busy = true;
+        call.is_busy = true;
     }
 
     /// Follows the default seed's newest head.
@@ -48,7 +53,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         if call.context.has_chain() {
             if call.context.head().is_some() {
-                self.link(seed, id);
+                self.link(call, seed, id);
             }
             return;
         }
@@ -64,7 +69,7 @@ impl<H: BatchHasher> ChainSync<H> {
             Err(error) => match error.missing() {
                 Some(missing) => {
                     let atom = self.downloads.want_from(call, id, missing, Some(seed));
-                    self.start_waits = Some(StartWait::SeedHead(atom));
+                    self.loader.wait(StartWait::SeedHead(atom));
                 }
                 None => self.seed.drop_head(),
             },
@@ -72,9 +77,9 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     fn take_trusted(&mut self, call: &mut Call<'_, '_>, block: Block) {
-        self.start_waits = None;
+        self.loader.stop_waiting();
         if block.chain_id != self.chain_id {
-            self.start_waits = Some(StartWait::SeedOfOtherChain {
+            self.loader.wait(StartWait::SeedOfOtherChain {
                 theirs: block.chain_id.to_u64(),
                 ours: self.config.chain_id,
             });
@@ -91,7 +96,7 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 
     /// Starts to link a head of the seed to known blocks.
-    fn link(&mut self, seed: Announcer, id: AtomId) {
+    fn link(&mut self, call: &mut Call<'_, '_>, seed: Announcer, id: AtomId) {
         let is_trusted = |branch: &&Branch| branch.kind == Kind::Trusted;
         let trusted = self.branches.iter().filter(is_trusted);
         if self.rejected.contains(&id) || trusted.clone().any(|branch| branch.head == id) {
@@ -110,7 +115,7 @@ impl<H: BatchHasher> ChainSync<H> {
         branch.kind = Kind::Trusted;
         branch.has_slot = true;
         self.branches.push(branch);
-        self.is_busy = true;
+        call.is_busy = true;
     }
 
     /// Adds the blocks of a linked branch to the index and submits them to the fork choice.
