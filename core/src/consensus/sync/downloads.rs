@@ -141,3 +141,97 @@ impl Downloads {
         self.held.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::{NoStore, bytes_list};
+    use crate::consensus::sync::tests::parts::{announcer, call_at, fetches, id};
+    use crate::consensus::sync::{MAX_AHEAD, MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT};
+    use crate::consensus::{Context, PART};
+    use crate::engine::{Extent, FetchRequest, ListLimit};
+    use alloc::vec;
+
+    fn limit(request: &FetchRequest) -> ListLimit {
+        match request.extent {
+            Extent::Beginning(limit) | Extent::Whole(limit) => limit,
+        }
+    }
+
+    #[test]
+    fn fetches_stay_within_their_budget_and_leave_room_for_urgent_ones() {
+        let (mut downloads, mut context) = (Downloads::default(), Context::new(None));
+        let announcers = &Announcers::default();
+        let block = id(255);
+        let purpose = Purpose { block, announcers };
+        call_at(1, &NoStore, &mut context, |call| {
+            for number in 0..250 {
+                let is_requested = downloads.ahead(call, id(number), purpose);
+                assert_eq!(is_requested, usize::from(number) < MAX_AHEAD);
+            }
+            assert_eq!(downloads.in_flight(), MAX_AHEAD);
+            for number in 0..250 {
+                downloads.want(call, id(number), purpose);
+            }
+            assert_eq!(downloads.in_flight(), MAX_IN_FLIGHT);
+        });
+        let requests = fetches(&mut context);
+        assert_eq!(requests.len(), MAX_IN_FLIGHT, "each once");
+        let bytes: usize = requests.iter().map(|request| limit(request).bytes).sum();
+        assert!(bytes <= MAX_BYTES_IN_FLIGHT, "{bytes}");
+    }
+
+    #[test]
+    fn parts_of_a_long_list_double_and_a_failed_fetch_pauses() {
+        let (mut downloads, mut context) = (Downloads::default(), Context::new(None));
+        let announcers = &Announcers::default();
+        let purpose = Purpose {
+            block: id(1),
+            announcers,
+        };
+        let (head, atoms) = bytes_list(&vec![[7_u8; 9]; 2 * PART.atoms]);
+        let (first, rest) = atoms.split_at(PART.atoms);
+        let now = Instant::from_secs(1);
+        let next = rest[0].id();
+        call_at(1, &NoStore, &mut context, |call| {
+            downloads.want(call, head, purpose);
+            let block = downloads.fetch_ended(now, head, Ok(first), None);
+            assert_eq!(block, Some(id(1)));
+            downloads.want(call, next, purpose);
+        });
+        let requests = fetches(&mut context);
+        let limits: Vec<usize> = requests.iter().map(|it| limit(it).atoms).collect();
+        assert_eq!(limits, [PART.atoms, 2 * PART.atoms]);
+        let failure = Err(FetchError::NotFound);
+        assert_eq!(downloads.fetch_ended(now, next, failure, None), Some(id(1)));
+        assert_eq!(downloads.fetch_ended(now, next, failure, None), None);
+        assert!(downloads.has_failed(&next));
+        let retry = downloads.next_retry(now).unwrap();
+        call_at(1, &NoStore, &mut context, |call| {
+            let atom = downloads.want(call, next, purpose);
+            assert_eq!(atom.failed, Some((FetchError::NotFound, 1)));
+        });
+        assert_eq!(fetches(&mut context), [], "not before its time");
+        assert!(retry > now && downloads.in_flight() == 0);
+        call_at(2, &NoStore, &mut context, |call| {
+            downloads.want_from(call, id(1), next, Some(announcer(3)));
+        });
+        let from = fetches(&mut context)[0].from;
+        assert_eq!(from, Some(announcer(3).peer));
+    }
+
+    #[test]
+    fn atoms_are_held_only_for_blocks_that_are_needed() {
+        let mut downloads = Downloads::default();
+        for number in [1, 2] {
+            let atom = Atom::bytes([number; 9]);
+            downloads.hold(id(number), &[atom], |_| true);
+        }
+        let both = downloads.held_bytes();
+        downloads.retain(|block| *block == id(2));
+        assert_eq!(downloads.held_bytes(), both / 2);
+        assert_eq!(downloads.of_block(&id(1)).count(), 0);
+        downloads.release(&id(2));
+        assert_eq!(downloads.held_bytes(), 0);
+    }
+}

@@ -102,3 +102,33 @@ impl Elections {
         self.jobs.with(&self.cache)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::sync::tests::parts::id;
+
+    #[test]
+    fn saved_seeds_belong_to_one_block() {
+        let seeds = |block: AtomId| {
+            let ids = [block, id(2), id(3), id(4)];
+            let ids = ids.iter().flat_map(AtomId::as_bytes).copied();
+            let bytes = 7_u64.to_be_bytes().into_iter().chain(ids);
+            ElectionSeeds::from_bytes(&bytes.collect::<alloc::vec::Vec<u8>>()).unwrap()
+        };
+        let mut elections = Elections::default();
+        assert_eq!(elections.seeds_after(&id(1)), None);
+        elections.restore(Some(seeds(id(1))));
+        assert_eq!(elections.seeds_after(&id(1)), Some(seeds(id(1))));
+        assert_eq!(elections.seeds_after(&id(9)), None);
+        // They replace reads of headers, but are not an election yet.
+        assert!(elections.get(&id(1)).is_none());
+    }
+
+    #[test]
+    fn stakes_are_needed_until_they_are_read() {
+        let mut elections = Elections::default();
+        elections.read_stakes_after(id(1), true);
+        assert!(elections.needs(&id(1)) && !elections.needs(&id(2)));
+    }
+}

@@ -98,3 +98,33 @@ impl HeadLoader {
         self.waits.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::{MemoryStore, NoStore};
+    use crate::consensus::Context;
+    use crate::consensus::sync::tests::parts::{call_at, fetches, store_headers};
+
+    #[test]
+    fn missing_block_is_fetched_and_needed_until_it_is_there() {
+        let mut store = MemoryStore::new();
+        let id = store_headers(&mut store, 1)[0].id();
+        let (mut loader, mut downloads) = (HeadLoader::default(), Downloads::default());
+        let mut context = Context::new(None);
+        let loaded = call_at(1, &NoStore, &mut context, |call| {
+            loader.load(call, &mut downloads, id)
+        });
+        assert!(loaded.is_none() && loader.needs(&id));
+        assert_eq!(fetches(&mut context).len(), 1);
+        let text = loader.waits().unwrap().to_string();
+        assert!(text.contains("head to resume from"), "{text}");
+        let loaded = call_at(2, &store, &mut context, |call| {
+            loader.load(call, &mut downloads, id)
+        });
+        assert_eq!(loaded.map(|block| block.id()), Some(id));
+        assert!(!loader.needs(&id));
+        loader.stop_waiting();
+        assert_eq!(loader.waits(), None);
+    }
+}

@@ -4,237 +4,363 @@
 //! On the way down a header is checked against its child as far as that is cheap. Its signature and
 //! its slot are checked on the way up, where the stakes are known.
 
-use super::ChainSync;
-use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
+use super::block_index::{Basis, BlockIndex, Entry, MAX_OWN_BLOCKS};
 use super::branch::{Branch, Kind, Phase};
 use super::call::Call;
+use super::config::SyncConfig;
+use super::downloads::Downloads;
+use super::head_selection::HeadSelection;
 use super::other_chains::OtherChain;
-use super::rejected::DeadEnd;
+use super::rejected::{DeadEnd, Rejected};
 use super::step::Step;
 use super::waiting::Waiting;
 use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::{Block, RecordError, VerifyError, verify_link};
 use crate::consensus::HeadState;
-use crate::trie::BatchHasher;
 use alloc::string::ToString;
 use core::convert::Infallible;
 
 /// Maximum number of headers of a branch read in one call.
-const HEADERS_PER_CALL: usize = 32;
+pub(super) const HEADERS_PER_CALL: usize = 32;
 /// Number of failed fetches of a header's atom at which the branch counts as stalled.
 const STUCK_FAILURES: u32 = 4;
 
-impl<H: BatchHasher> ChainSync<H> {
-    /// Reads headers of a branch, downwards.
-    pub(super) fn read_headers(&mut self, call: &mut Call<'_, '_>, at: usize) -> Step {
-        for _ in 0..HEADERS_PER_CALL {
-            match self.read_header(call, at) {
-                Step::Progress => {}
-                step => return step,
-            }
+/// Reader of headers, with the rules that a header is checked by.
+#[derive(Debug)]
+pub(super) struct HeaderReader {
+    chain_id: u64,
+    /// Block up to which the chain counts as verified.
+    verified_up_to: Option<AtomId>,
+    /// Block that every adopted chain must contain.
+    checkpoint: Option<AtomId>,
+    /// Maximum number of headers of a branch that only one peer announces.
+    max_unconfirmed: u64,
+}
+
+impl HeaderReader {
+    /// Creates a reader.
+    pub(super) fn new(config: &SyncConfig) -> Self {
+        Self {
+            chain_id: config.chain_id,
+            verified_up_to: config.verified_up_to,
+            checkpoint: config.checkpoint,
+            max_unconfirmed: config.limits.unconfirmed_headers,
         }
-        Step::Progress
     }
 
-    fn read_header(&mut self, call: &mut Call<'_, '_>, at: usize) -> Step {
-        let now = call.now();
-        let Some(branch) = self.branches.get(at) else {
-            return Step::Waits;
-        };
+    /// Reads the next header of a branch, downwards.
+    pub(super) fn read(
+        &self,
+        call: &mut Call<'_, '_>,
+        branch: &mut Branch,
+        downloads: &mut Downloads,
+        index: &mut BlockIndex,
+        selection: &mut HeadSelection,
+        rejected: &Rejected,
+    ) -> Step {
         let Phase::Headers { next } = branch.phase else {
             return Step::Progress;
         };
-        if let Some(reason) = self.rejected.bad_reason(&next) {
+        if let Some(reason) = rejected.bad_reason(&next) {
             return Step::Bad(next, reason.to_string());
         }
-        if let Some(end) = self.rejected.dead_end(&next) {
+        if let Some(end) = rejected.dead_end(&next) {
             return Step::DeadEnd(end);
         }
-        if self
-            .selection
-            .choice
-            .avoided()
-            .any(|avoided| *avoided == next)
-        {
+        if selection.competition.avoids(&next) {
             return Step::DeadEnd(DeadEnd::Avoided(next));
         }
-        if let Some(waits) = self.room_for_header(at) {
-            if let Some(branch) = self.branches.get_mut(at) {
-                branch.waits = Some(waits);
-            }
+        if let Some(waits) = self.room(branch) {
+            branch.waits = Some(waits);
             return Step::Waits;
         }
-        let block = match Block::read(&self.downloads.over(call.atoms()), next) {
+        let block = match Block::read(&downloads.over(call.atoms()), next) {
             Ok(block) => Arc::new(block),
-            Err(error) => return self.unreadable(call, at, next, &error),
+            Err(error) => return unreadable(call, branch, downloads, next, &error),
         };
-        self.downloads.release(&next);
-        let Some(branch) = self.branches.get_mut(at) else {
-            return Step::Waits;
-        };
-        branch.has_checkpoint |= self.config.checkpoint == Some(next);
-        let known = self.index.get(&next);
+        downloads.release(&next);
+        branch.has_checkpoint |= self.checkpoint == Some(next);
+        let known = index.get(&next);
         let known = known.filter(|entry| entry.is_verified() || branch.kind == Kind::Trusted);
         if let Some(entry) = known {
             branch.root = entry.root();
             branch.joined_at = entry.height;
-            return join(branch, Some(block), call);
+            return join(call, branch, Some(block));
         }
-        // With its own timestamp as the limit, the link check never finds it too late.
-        if let Some(child) = &branch.lowest
-            && let Err(VerifyError::Invalid(invalid)) =
-                verify_link::<Infallible>(child, &block, &self.chain_id, &child.timestamp)
-        {
-            return Step::Bad(child.id(), invalid.to_string());
-        }
-        let (Some(height), Some(_)) = (block.height.to_u64(), block.timestamp.to_u64()) else {
-            return Step::Bad(next, "height or timestamp exceeds 64 bits".to_string());
+        let height = match self.check(branch, &block) {
+            Ok(height) => height,
+            Err(step) => return step,
         };
-        if block.chain_id != self.chain_id {
-            if let Some(child) = &branch.lowest {
-                let chain = OtherChain::ChainId {
-                    theirs: block.chain_id.to_u64(),
-                    ours: self.config.chain_id,
-                };
-                let reason = alloc::format!("its parent belongs to another chain: {chain}");
-                return Step::Bad(child.id(), reason);
-            }
-            let (theirs, ours) = (block.chain_id.to_u64(), self.config.chain_id);
-            return Step::DeadEnd(DeadEnd::OtherChain(OtherChain::ChainId { theirs, ours }));
-        }
-        if block.is_genesis() != (height == 0) {
-            let reason = alloc::format!("invalid height {height}");
-            return Step::Bad(next, reason);
-        }
         if branch.path.is_empty() {
             branch.height = height;
         }
         let is_root = Some(next) == call.context.root() && !block.is_genesis();
-        if is_root || Some(next) == self.config.verified_up_to {
+        if is_root || Some(next) == self.verified_up_to {
             let root = call.context.root().unwrap_or(next);
             if let Some(entry) = Entry::of(&block, Basis::Verified(root)) {
-                self.index.insert(next, entry);
-                self.compete(call, next, false);
+                index.insert(next, entry);
+                selection.competition.enter(call, index, next, false);
             }
             return Step::Progress;
         }
-        branch.path.push_below(next, height);
-        branch.has_progressed(now);
-        branch.lowest = Some(Arc::clone(&block));
-        if block.is_genesis() {
-            if let Some(ours) = call.context.root().filter(|root| *root != next) {
-                let theirs = next;
-                return Step::DeadEnd(DeadEnd::OtherChain(OtherChain::Genesis { theirs, ours }));
-            }
-            branch.root = Some(next);
-            return join(branch, None, call);
-        }
-        let is_free = match branch.kind {
-            Kind::Decided => true,
-            // A branch that is verified is not bound by a head that is only trusted.
-            Kind::Verified => call
-                .context
-                .head()
-                .is_none_or(|head| head.state() == HeadState::Trusted),
-            Kind::Trusted => false,
-        };
-        let head = call
-            .context
-            .head()
-            .filter(|_| self.selection.is_settled && !is_free);
-        if head.is_some_and(|head| height.saturating_add(MAX_OWN_BLOCKS) < head.height()) {
-            return Step::DeadEnd(DeadEnd::DeepFork);
-        }
-        let (head, previous) = (branch.head, block.previous);
-        branch.phase = Phase::Headers { next: previous };
-        self.absorb(&head, previous)
+        extend(call, branch, selection, block, height)
     }
 
     /// Returns the reason for which a branch has to wait before it may have another header, if any.
-    fn room_for_header(&self, at: usize) -> Option<Waiting> {
-        let branch = self.branches.get(at)?;
+    fn room(&self, branch: &Branch) -> Option<Waiting> {
         let headers = branch.path.len();
-        let max = self.config.limits.unconfirmed_headers;
         let is_confirmed =
             branch.kind == Kind::Decided || branch.announcers.support().is_confirmed();
-        if headers >= max && !is_confirmed {
+        if headers >= self.max_unconfirmed && !is_confirmed {
             return Some(Waiting::Confirmation { headers });
         }
         branch.needs_slot().then_some(Waiting::LongBranchSlot)
     }
 
-    /// Merges this branch with the branch whose head is `next`, if there is one.
-    fn absorb(&mut self, head: &AtomId, next: AtomId) -> Step {
-        let kind = self.branches.iter().find(|branch| branch.head == *head);
-        let kind = kind.map(|branch| branch.kind);
-        let is_below = |branch: &Branch| branch.head == next && Some(branch.kind) == kind;
-        let Some(other) = self.branches.iter().position(is_below) else {
-            return Step::Progress;
-        };
-        let other = self.branches.remove(other);
-        self.heads.release(&other.head);
-        if let Some(branch) = self.branches.iter_mut().find(|branch| branch.head == *head) {
-            branch.absorb(other);
+    /// Checks a header as far as that is cheap. Returns its height, or the result for the branch.
+    fn check(&self, branch: &Branch, block: &Block) -> Result<u64, Step> {
+        let ours = self.chain_id;
+        // With its own timestamp as the limit, the link check never finds it too late.
+        if let Some(child) = &branch.lowest
+            && let Err(VerifyError::Invalid(invalid)) =
+                verify_link::<Infallible>(child, block, &ours.into(), &child.timestamp)
+        {
+            return Err(Step::Bad(child.id(), invalid.to_string()));
         }
-        // Indices of branches have changed, and perhaps the direction.
-        Step::Joined
-    }
-
-    /// Fetches the atom that a header lacks.
-    pub(super) fn unreadable(
-        &mut self,
-        call: &mut Call<'_, '_>,
-        at: usize,
-        block: AtomId,
-        error: &RecordError<Infallible>,
-    ) -> Step {
-        let Some(missing) = error.missing() else {
-            return Step::Bad(block, error.to_string());
+        let id = block.id();
+        let (Some(height), Some(_)) = (block.height.to_u64(), block.timestamp.to_u64()) else {
+            let reason = "height or timestamp exceeds 64 bits";
+            return Err(Step::Bad(id, reason.to_string()));
         };
-        let Some(branch) = self.branches.get_mut(at) else {
-            return Step::Waits;
-        };
-        let purpose = branch.purpose(block);
-        let atom = self.downloads.want(call, missing, purpose);
-        branch.waits = Some(Waiting::Header { block, atom });
-        branch.is_stuck = atom
-            .failed
-            .is_some_and(|(_, count)| count >= STUCK_FAILURES);
-        if branch.path.is_empty() && atom.failed.is_some() && self.downloads.has_failed(&missing) {
-            return Step::Unanswered;
+        if block.chain_id != ours {
+            let theirs = block.chain_id.to_u64();
+            let chain = OtherChain::ChainId { theirs, ours };
+            let Some(child) = &branch.lowest else {
+                return Err(Step::DeadEnd(DeadEnd::OtherChain(chain)));
+            };
+            let reason = alloc::format!("its parent belongs to another chain: {chain}");
+            return Err(Step::Bad(child.id(), reason));
         }
-        Step::Waits
-    }
-
-    /// Reads headers again that the path has dropped, so that its next blocks are known.
-    pub(super) fn reread_headers(&mut self, call: &mut Call<'_, '_>, at: usize) -> Step {
-        for _ in 0..HEADERS_PER_CALL {
-            let Some(branch) = self.branches.get_mut(at) else {
-                return Step::Waits;
-            };
-            let Some(place) = branch.path.reread_next() else {
-                return Step::Progress;
-            };
-            let block = match Block::read(&self.downloads.over(call.atoms()), place.id) {
-                Ok(block) => block,
-                Err(error) => return self.unreadable(call, at, place.id, &error),
-            };
-            self.downloads.release(&place.id);
-            if !branch.path.reread(block.previous) {
-                let reason = "headers differ from the earlier ones";
-                return Step::Bad(place.id, reason.to_string());
-            }
-            branch.has_progressed(call.now());
+        if block.is_genesis() != (height == 0) {
+            let reason = alloc::format!("invalid height {height}");
+            return Err(Step::Bad(id, reason));
         }
-        Step::Progress
+        Ok(height)
     }
 }
 
+/// Extends a branch downwards by a header that was checked.
+fn extend(
+    call: &Call<'_, '_>,
+    branch: &mut Branch,
+    selection: &HeadSelection,
+    block: Arc<Block>,
+    height: u64,
+) -> Step {
+    let id = block.id();
+    branch.path.push_below(id, height);
+    branch.has_progressed(call.now());
+    branch.lowest = Some(Arc::clone(&block));
+    if block.is_genesis() {
+        if let Some(ours) = call.context.root().filter(|root| *root != id) {
+            let theirs = id;
+            return Step::DeadEnd(DeadEnd::OtherChain(OtherChain::Genesis { theirs, ours }));
+        }
+        branch.root = Some(id);
+        return join(call, branch, None);
+    }
+    let head = call.context.head();
+    let is_free = match branch.kind {
+        Kind::Decided => true,
+        // A branch that is verified is not bound by a head that is only trusted.
+        Kind::Verified => head.is_none_or(|head| head.state() == HeadState::Trusted),
+        Kind::Trusted => false,
+    };
+    let head = head.filter(|_| selection.is_settled() && !is_free);
+    if head.is_some_and(|head| height.saturating_add(MAX_OWN_BLOCKS) < head.height()) {
+        return Step::DeadEnd(DeadEnd::DeepFork);
+    }
+    let next = block.previous;
+    branch.phase = Phase::Headers { next };
+    Step::Header { next }
+}
+
 /// Starts the upward direction of a branch whose headers are complete.
-fn join(branch: &mut Branch, parent: Option<Arc<Block>>, call: &Call<'_, '_>) -> Step {
+fn join(call: &Call<'_, '_>, branch: &mut Branch, parent: Option<Arc<Block>>) -> Step {
     branch.phase = Phase::Blocks { parent };
     branch.lowest = None;
     branch.has_progressed(call.now());
     Step::Joined
+}
+
+/// Fetches the atom that a header lacks.
+pub(super) fn unreadable(
+    call: &mut Call<'_, '_>,
+    branch: &mut Branch,
+    downloads: &mut Downloads,
+    block: AtomId,
+    error: &RecordError<Infallible>,
+) -> Step {
+    let Some(missing) = error.missing() else {
+        return Step::Bad(block, error.to_string());
+    };
+    let atom = downloads.want(call, missing, branch.purpose(block));
+    branch.waits = Some(Waiting::Header { block, atom });
+    branch.is_stuck = atom
+        .failed
+        .is_some_and(|(_, count)| count >= STUCK_FAILURES);
+    if branch.path.is_empty() && atom.failed.is_some() && downloads.has_failed(&missing) {
+        return Step::Unanswered;
+    }
+    Step::Waits
+}
+
+/// Reads headers again that the path has dropped, so that its next blocks are known.
+pub(super) fn reread(
+    call: &mut Call<'_, '_>,
+    branch: &mut Branch,
+    downloads: &mut Downloads,
+) -> Step {
+    for _ in 0..HEADERS_PER_CALL {
+        let Some(place) = branch.path.reread_next() else {
+            return Step::Progress;
+        };
+        let block = match Block::read(&downloads.over(call.atoms()), place.id) {
+            Ok(block) => block,
+            Err(error) => return unreadable(call, branch, downloads, place.id, &error),
+        };
+        downloads.release(&place.id);
+        if !branch.path.reread(block.previous) {
+            let reason = "headers differ from the earlier ones";
+            return Step::Bad(place.id, reason.to_string());
+        }
+        branch.has_progressed(call.now());
+    }
+    Step::Progress
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::MemoryStore;
+    use crate::chain::write_atoms;
+    use crate::consensus::Context;
+    use crate::consensus::sync::announcers::Announcers;
+    use crate::consensus::sync::config::SyncLimits;
+    use crate::consensus::sync::tests::parts::call_at;
+    use crate::testkit::header;
+    use crate::time::Instant;
+
+    struct World {
+        reader: HeaderReader,
+        config: SyncConfig,
+        store: MemoryStore,
+        index: BlockIndex,
+        rejected: Rejected,
+        context: Context,
+    }
+
+    impl World {
+        fn new(config: SyncConfig) -> Self {
+            Self {
+                reader: HeaderReader::new(&config),
+                config,
+                store: MemoryStore::new(),
+                index: BlockIndex::default(),
+                rejected: Rejected::default(),
+                context: Context::new(None),
+            }
+        }
+
+        fn put(&mut self, height: u64, previous: AtomId) -> Block {
+            let block = header(height, previous, 100 * height).signed(None);
+            write_atoms(block.to_atoms(), &mut self.store).unwrap();
+            block
+        }
+
+        fn branch(&self, head: &Block) -> Branch {
+            let limits = self.config.limits.path();
+            Branch::new(head.id(), Announcers::default(), limits, Instant::ZERO)
+        }
+
+        fn read(&mut self, branch: &mut Branch) -> Step {
+            let (index, rejected) = (&mut self.index, &self.rejected);
+            let mut selection = HeadSelection::new(&self.config);
+            call_at(10_000, &self.store, &mut self.context, |call| {
+                let mut downloads = Downloads::default();
+                let (downloads, selection) = (&mut downloads, &mut selection);
+                self.reader
+                    .read(call, branch, downloads, index, selection, rejected)
+            })
+        }
+    }
+
+    #[test]
+    fn header_that_does_not_follow_its_parent_is_bad() {
+        let mut world = World::new(SyncConfig::default());
+        let parent = world.put(3, AtomId::new([7; 32]));
+        let child = world.put(5, parent.id());
+        let mut branch = world.branch(&child);
+        let step = world.read(&mut branch);
+        assert!(
+            matches!(step, Step::Header { next } if next == parent.id()),
+            "{step:?}"
+        );
+        assert_eq!((branch.height, branch.path.len()), (5, 1));
+        let step = world.read(&mut branch);
+        assert!(
+            matches!(step, Step::Bad(block, _) if block == child.id()),
+            "{step:?}"
+        );
+    }
+
+    #[test]
+    fn branch_ends_at_known_blocks_and_at_another_genesis() {
+        let mut world = World::new(SyncConfig::default());
+        let genesis = world.put(0, AtomId::ZERO);
+        let mut branch = world.branch(&genesis);
+        assert!(matches!(world.read(&mut branch), Step::Joined));
+        assert_eq!(branch.root, Some(genesis.id()));
+        world.context.set_root(AtomId::new([9; 32]));
+        let mut branch = world.branch(&genesis);
+        let step = world.read(&mut branch);
+        assert!(
+            matches!(
+                step,
+                Step::DeadEnd(DeadEnd::OtherChain(OtherChain::Genesis { .. }))
+            ),
+            "{step:?}"
+        );
+        world
+            .rejected
+            .add_dead_ends([genesis.id()], DeadEnd::DeepFork);
+        let mut branch = world.branch(&genesis);
+        let step = world.read(&mut branch);
+        assert!(matches!(step, Step::DeadEnd(DeadEnd::DeepFork)), "{step:?}");
+        world.rejected.add_bad(genesis.id(), "wrong receipt", []);
+        let mut branch = world.branch(&genesis);
+        let step = world.read(&mut branch);
+        assert!(matches!(step, Step::Bad(..)), "{step:?}");
+    }
+
+    #[test]
+    fn branch_of_one_peer_waits_at_its_limit_of_headers() {
+        let mut world = World::new(SyncConfig {
+            limits: SyncLimits {
+                unconfirmed_headers: 1,
+                ..SyncLimits::default()
+            },
+            ..SyncConfig::default()
+        });
+        let parent = world.put(4, AtomId::new([7; 32]));
+        let child = world.put(5, parent.id());
+        let mut branch = world.branch(&child);
+        assert!(matches!(world.read(&mut branch), Step::Header { .. }));
+        assert!(matches!(world.read(&mut branch), Step::Waits));
+        let waits = branch.waits.clone();
+        assert_eq!(waits, Some(Waiting::Confirmation { headers: 1 }));
+        branch.kind = Kind::Decided;
+        assert!(!matches!(world.read(&mut branch), Step::Waits));
+    }
 }

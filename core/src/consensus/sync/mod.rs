@@ -8,7 +8,7 @@
 //!
 //! Our chain is the one that contains the head of an earlier run, a genesis of our own, or
 //! `verified_up_to`. A node with none of these adopts a chain once enough heads are known
-//! (`head_selection`). A genesis alone is not sufficient, since it costs nothing to make: a block
+//! (`first_adoption`). A genesis alone is not sufficient, since it costs nothing to make: a block
 //! on it must have been verified, or a peer must announce the genesis. From then on the heads of
 //! peers whose chain has another genesis are ignored.
 //!
@@ -18,14 +18,21 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `announced_heads` | heads that peers announce; budgets of their lookups |
-//! | `scheduler` | selection of the branches to sync, and handling of their results |
+//! | `branches` | the branches that are synced: selection, slots, turns |
 //! | `branch`, `header_path`, `announcers` | one branch, its headers, the peers that announced it |
 //! | `headers` | headers of a branch, downwards |
-//! | `blocks`, `body`, `prefetch` | blocks of a branch, upwards |
-//! | `requests`, `working_set`, `measures` | fetches, fetched atoms, lengths of fetched lists |
-//! | `block_index`, `bad_blocks`, `other_chains` | knowledge of blocks and peers |
-//! | `head_selection`, `stake_jobs`, `trusted_head`, `resume` | selection of the head |
+//! | `verifier`, `body`, `elections` | blocks of a branch, upwards |
+//! | `trusted_head` | blocks of a branch that are trusted instead of verified |
+//! | `downloads` | fetches and fetched atoms: `requests`, `working_set`, `prefetch`, `measures` |
+//! | `block_index`, `rejected`, `other_chains` | knowledge of blocks and peers |
+//! | `competition`, `head_selection` | competing heads, and the one that is selected |
+//! | `first_adoption` | choice of a chain by a node without one |
+//! | `head_loader`, `read_back` | loading of heads; our own chain after a start |
+//! | `run_branches`, `choose_head`, `timing` | wiring of the parts, and times of the next call |
 //! | `status`, `event` | status and events |
+//!
+//! [`ChainSync`] only connects these parts. Each has its own state; what it needs of another one is
+//! lent to it for a call.
 //!
 //! Bounds: those of the modules; [`MAX_BRANCHES`] branches, of which [`MAX_LONG_BRANCHES`] have
 //! more than a few headers. Each branch has its own limit of headers, so that branches do not
@@ -35,15 +42,18 @@ mod announced_heads;
 mod announcers;
 mod bad_blocks;
 mod block_index;
-mod blocks;
 mod body;
 mod branch;
+mod branches;
 mod call;
 mod choice_timer;
+mod choose_head;
+mod competition;
 mod config;
 mod downloads;
 mod elections;
 mod event;
+mod first_adoption;
 mod followed_root;
 mod head_loader;
 mod head_selection;
@@ -55,93 +65,76 @@ mod prefetch;
 mod read_back;
 mod rejected;
 mod requests;
-mod resume;
-mod scheduler;
+mod run_branches;
 mod seed_head;
 mod stake_jobs;
 mod status;
 mod step;
+mod timing;
 mod trusted_head;
+mod verifier;
 mod waiting;
 mod working_set;
 
 pub use announced_heads::{MAX_HEADS, MAX_PEERS, NEWCOMER_LOOKUPS_PER_SECOND};
 pub use block_index::{MAX_OTHER_BLOCKS, MAX_OWN_BLOCKS};
 pub use body::{CheckedTransactions, verify_body};
+pub use branches::{MAX_BRANCHES, MAX_LONG_BRANCHES};
 pub use config::{MAX_UNCONFIRMED_HEADERS, SyncConfig, SyncLimits};
 pub use event::SyncEvent;
-pub use head_selection::FIRST_ADOPTION_GROUPS;
+pub use first_adoption::FIRST_ADOPTION_GROUPS;
 pub use header_path::{CHECKPOINT_INTERVAL, MAX_CHECKPOINTS, MAX_RESIDENT};
 pub use other_chains::OtherChain;
 pub use prefetch::{BODIES_AHEAD, MAX_IDS_AHEAD};
 pub use requests::{MAX_AHEAD, MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT, MissingAtom};
-pub use scheduler::{MAX_BRANCHES, MAX_LONG_BRANCHES};
 pub use status::{DeepReorganization, SyncProgress, SyncStatus};
+pub use verifier::MAX_AHEAD_SECONDS;
 pub use waiting::Waiting;
 pub use working_set::{MAX_AHEAD_BYTES, MAX_HELD_BYTES};
 
-use super::{Component, Context, Environment, Event, Head, HeadState, Input};
+use super::{Component, Context, Environment, Event, Head, Input};
 use crate::atom::AtomId;
-use crate::chain::RULES_VERSION;
 use crate::crypto::PublicKey;
-use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
 use crate::wire::handshake::ChainIdentity;
-use alloc::vec::Vec;
 use announced_heads::{Announced, AnnouncedHeads};
-use announcers::Announcer;
+use announcers::{Announcer, Announcers};
 use block_index::BlockIndex;
-use branch::Branch;
+use branches::Branches;
 use call::Call;
-use choice_timer::ChoiceTimer;
-use core::time::Duration;
 use downloads::Downloads;
 use elections::Elections;
-use followed_root::FollowedRoot;
+use first_adoption::FirstAdoption;
 use head_loader::HeadLoader;
-use head_selection::Selection;
+use head_selection::HeadSelection;
+use headers::HeaderReader;
 use other_chains::OtherChains;
 use read_back::ReadBack;
 use rejected::Rejected;
 use seed_head::SeedHead;
-
-/// Maximum number of seconds by which a branch waits for a block ahead of the clock. A branch
-/// further ahead is dropped and tried again when the clock comes near.
-pub const MAX_AHEAD_SECONDS: u64 = 600;
-/// Time for which reading headers may hold back our own validator.
-const HEADERS_GRACE: Duration = Duration::from_secs(30);
-/// Interval between checks of the wall clock while something waits for it: it may be set.
-const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+use timing::Timing;
+use verifier::Verifier;
 
 /// Sync. See the [module](self).
 #[derive(Debug)]
 pub struct ChainSync<H> {
     config: SyncConfig,
-    chain_id: Natural,
-    hasher: H,
     heads: AnnouncedHeads,
+    seed: SeedHead,
     rejected: Rejected,
     other_chains: OtherChains,
     index: BlockIndex,
     elections: Elections,
-    branches: Vec<Branch>,
+    branches: Branches,
     downloads: Downloads,
-    seed: SeedHead,
-    selection: Selection,
-    choice: ChoiceTimer,
-    /// `true` if blocks that could not be compared before must be submitted again.
-    readmit: bool,
-    root: FollowedRoot,
-    read_back: ReadBack,
+    headers: HeaderReader,
+    verifier: Verifier<H>,
+    selection: HeadSelection,
+    first_adoption: FirstAdoption,
     loader: HeadLoader,
-    /// Head at the last call.
-    seen: Option<(AtomId, HeadState)>,
-    turn: usize,
-    is_busy: bool,
-    now: Instant,
-    unix: u64,
-    next_periodic: Instant,
+    read_back: ReadBack,
+    timing: Timing,
 }
 
 impl<H: BatchHasher> ChainSync<H> {
@@ -149,29 +142,22 @@ impl<H: BatchHasher> ChainSync<H> {
     #[must_use]
     pub fn new(config: SyncConfig, hasher: H) -> Self {
         Self {
-            selection: Selection::new(&config),
-            other_chains: OtherChains::new(config.chain_id),
-            chain_id: config.chain_id.into(),
-            config,
-            hasher,
             heads: AnnouncedHeads::default(),
+            seed: SeedHead::default(),
             rejected: Rejected::default(),
+            other_chains: OtherChains::new(config.chain_id),
             index: BlockIndex::default(),
             elections: Elections::default(),
-            branches: Vec::new(),
+            branches: Branches::new(config.limits.path()),
             downloads: Downloads::default(),
-            seed: SeedHead::default(),
-            choice: ChoiceTimer::new(),
-            readmit: false,
-            root: FollowedRoot::default(),
-            read_back: ReadBack::default(),
+            headers: HeaderReader::new(&config),
+            verifier: Verifier::new(&config, hasher),
+            selection: HeadSelection::new(&config),
+            first_adoption: FirstAdoption::new(&config),
             loader: HeadLoader::default(),
-            seen: None,
-            turn: 0,
-            is_busy: true,
-            now: Instant::ZERO,
-            unix: 0,
-            next_periodic: Instant::ZERO,
+            read_back: ReadBack::default(),
+            timing: Timing::new(config.interval),
+            config,
         }
     }
 
@@ -190,11 +176,7 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Returns the identity of the followed chain, for announcement to peers.
     #[must_use]
     pub const fn identity(&self) -> ChainIdentity {
-        ChainIdentity {
-            rules_version: RULES_VERSION,
-            chain_id: self.config.chain_id,
-            genesis: self.root.genesis(),
-        }
+        self.other_chains.ours()
     }
 
     fn peer_head(&mut self, call: &mut Call<'_, '_>, announcer: Announcer, id: AtomId) {
@@ -212,19 +194,19 @@ impl<H: BatchHasher> ChainSync<H> {
         if self.is_on_other_chain(call, announcer.peer) {
             return;
         }
-        match self.heads.announce(self.now, announcer, id) {
+        match self.heads.announce(call.now(), announcer, id) {
             Announced::New | Announced::Known => {}
             Announced::Ignored | Announced::Refused => return,
         }
         call.is_busy = true;
-        self.selection.note_announcement(self.now);
+        self.first_adoption.note_announcement(call.now());
         if self.index.is_verified(&id) {
-            let mut announcers = announcers::Announcers::default();
+            let mut announcers = Announcers::default();
             announcers.add(announcer);
             self.heads.succeeded(&announcers);
             return;
         }
-        for branch in &mut self.branches {
+        for branch in self.branches.iter_mut() {
             if branch.is_on(&id) {
                 branch.announcers.add(announcer);
             }
@@ -242,10 +224,8 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Returns whether a peer has stated that it follows another chain; if so, ignores its heads.
     fn is_on_other_chain(&mut self, call: &mut Call<'_, '_>, peer: PublicKey) -> bool {
-        // The root may be a configured block, whose genesis is unknown.
-        let genesis = self.root.genesis();
-        let genesis = genesis.filter(|genesis| call.context.root() == Some(*genesis));
-        let Some(difference) = self.other_chains.difference(&peer, genesis) else {
+        let root = call.context.root();
+        let Some(difference) = self.other_chains.difference(&peer, root) else {
             return false;
         };
         self.ignore_peer(call, peer, difference, call.now());
@@ -271,13 +251,14 @@ impl<H: BatchHasher> ChainSync<H> {
         let Input::Fetched { id, outcome, from } = input else {
             return;
         };
+        let now = call.now();
         let atoms = outcome.as_deref().map_err(|error| *error);
-        let Some(block) = self.downloads.fetch_ended(self.now, *id, atoms, *from) else {
+        let Some(block) = self.downloads.fetch_ended(now, *id, atoms, *from) else {
             return;
         };
         call.is_busy = true;
         let mut is_measured = false;
-        for branch in &mut self.branches {
+        for branch in self.branches.iter_mut() {
             let Ok(atoms) = atoms else {
                 branch.measures.stop_at(id);
                 continue;
@@ -286,42 +267,49 @@ impl<H: BatchHasher> ChainSync<H> {
             is_measured |= is_of_list;
             let is_body = !branch.is_reading_headers() && branch.at_hand() == Some(block);
             if is_of_list || is_body {
-                branch.progressed = self.now;
+                branch.progressed = now;
             }
         }
-        let branches = &self.branches;
         if let Ok(atoms) = atoms
             && !is_measured
             && self.needs(&block)
         {
-            let is_at_hand =
-                |id: &AtomId| branches.iter().any(|branch| branch.at_hand() == Some(*id));
-            self.downloads.hold(block, atoms, is_at_hand);
+            let branches = &self.branches;
+            self.downloads
+                .hold(block, atoms, |id| branches.is_at_hand(id));
         }
     }
 
     /// Returns whether atoms of this block are needed.
     fn needs(&self, block: &AtomId) -> bool {
-        let is_loading = self.loader.needs(block) || self.seed.head() == Some(*block);
-        is_loading
+        self.loader.needs(block)
+            || self.seed.head() == Some(*block)
             || self.elections.needs(block)
-            || self.branches.iter().any(|branch| branch.needs(block))
+            || self.branches.needs(block)
+    }
+
+    fn peer_gone(&mut self, peer: &PublicKey) {
+        self.seed.remove_peer(peer);
+        self.heads.remove_peer(peer);
+        self.other_chains.remove_peer(peer);
+        self.downloads.remove_peer(peer);
+        self.branches.remove_peer(peer);
     }
 
     /// Does periodic work: drops state that is no longer needed, retries early blocks, and reports
     /// progress.
     fn run_periodic(&mut self, call: &mut Call<'_, '_>) {
-        let now = self.now;
-        self.next_periodic = now + self.config.interval;
-        self.downloads.prune(now);
-        self.drop_abandoned(call);
+        self.downloads.prune(call.now());
+        self.branches
+            .drop_abandoned(call, &mut self.heads, self.seed.head());
         let mut downloads = core::mem::take(&mut self.downloads);
         downloads.retain(|block| self.needs(block));
         self.downloads = downloads;
-        self.retry_early(call);
-        self.measure_participation(call);
-        self.choice.request();
-        for branch in &self.branches {
+        self.selection.competition.retry_early(call, &self.index);
+        self.selection
+            .measure_participation(call.context, &self.index, &self.elections);
+        self.selection.competition.request();
+        for branch in self.branches.iter() {
             let progress = status::progress(branch);
             call.context
                 .report(Event::Sync(SyncEvent::Progress(progress)));
@@ -331,21 +319,9 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Informs the producer whether a chain longer than ours is being synced.
     fn update_behind(&self, call: &mut Call<'_, '_>) {
         let height = call.context.head().map_or(0, Head::height);
-        let coming = self.branches.iter().filter(|branch| {
-            let is_near = !branch.is_stalled(self.now, scheduler::STALL_TIMEOUT);
-            let is_longer = branch.height > height || branch.path.is_empty();
-            is_longer && is_near && branch.not_before.is_none()
-        });
-        let (mut is_near, mut is_slow) = (false, false);
-        for branch in coming {
-            let is_young = self.now.since(branch.since) < HEADERS_GRACE;
-            match is_young || !branch.is_reading_headers() {
-                true => is_near = true,
-                false => is_slow = true,
-            }
-        }
-        call.context.set_behind(is_near);
-        call.context.set_reading_headers(is_slow);
+        let coming = self.branches.coming(call.now(), height);
+        call.context.set_behind(coming.is_near);
+        call.context.set_reading_headers(coming.is_slow);
     }
 }
 
@@ -356,8 +332,6 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         context: &mut Context,
         input: &Input,
     ) {
-        self.now = environment.now.instant;
-        self.unix = environment.now.unix.as_secs();
         let call = &mut Call::new(environment, context);
         match input {
             Input::PeerHead {
@@ -372,96 +346,66 @@ impl<H: BatchHasher> Component for ChainSync<H> {
                     group: *group,
                     is_seed: *is_seed || *is_default_seed,
                 };
-                if *is_default_seed {
-                    self.seed_announced(call, announcer, *id);
-                } else {
-                    self.peer_head(call, announcer, *id);
+                match is_default_seed {
+                    true => self.seed_announced(call, announcer, *id),
+                    false => self.peer_head(call, announcer, *id),
                 }
             }
             Input::PeerIdentity { peer, identity } => {
                 self.peer_identity(call, *peer, *identity);
             }
             Input::AdoptFork(id) => self.adopt_fork(call, *id),
-            Input::AvoidBlock(id) => self.avoid_block(call, *id),
-            Input::PeerGone { peer } => {
-                self.seed.remove_peer(peer);
-                self.heads.remove_peer(peer);
-                self.other_chains.remove_peer(peer);
-                self.downloads.remove_peer(peer);
-                for branch in &mut self.branches {
-                    branch.announcers.remove(peer);
-                }
-            }
+            Input::AvoidBlock(id) => self.selection.avoid_block(call, &self.index, *id),
+            Input::PeerGone { peer } => self.peer_gone(peer),
             Input::Fetched { .. } => self.fetched(call, input),
             Input::BlockStored { block, outcome } => {
                 self.block_stored(call, *block, outcome);
             }
             _ => {}
         }
-        self.is_busy |= call.is_busy;
+        self.timing.note_input(call);
     }
 
     fn advance(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        self.now = environment.now.instant;
-        self.unix = environment.now.unix.as_secs();
         let call = &mut Call::new(environment, context);
         self.resume(call);
         self.follow_head(call);
-        self.root.update(&call.atoms(), call.context.root());
+        self.other_chains
+            .update_root(&call.atoms(), call.context.root());
         self.read_back
-            .run(call, &mut self.index, &mut self.selection);
+            .run(call, &mut self.index, &mut self.selection.competition);
         self.follow_seed(call);
-        self.start_branches(call);
+        self.branches.start(call, &mut self.heads, &self.index);
         self.run_branches(call);
-        if self.next_periodic <= self.now {
+        if self.timing.is_period_over(call.now()) {
             self.run_periodic(call);
         }
         self.choose(call);
         self.settle(call);
         self.load_election(call);
         self.update_behind(call);
-        self.is_busy = call.is_busy;
+        self.timing.note_advance(call);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_busy {
-            return Some(self.now);
+        let (now, unix) = self.timing.last_call();
+        if self.timing.is_busy() {
+            return Some(now);
         }
-        let waits_for_clock = self.selection.has_early()
-            || self.heads.has_parked(self.unix)
-            || self
-                .branches
-                .iter()
-                .any(|branch| branch.not_before.is_some());
-        let clock = waits_for_clock.then(|| {
-            let opens = self.branches.iter().filter_map(|branch| branch.not_before);
-            let ahead = opens.map(|opens| opens.saturating_sub(self.unix)).min();
-            let ahead = Duration::from_secs(ahead.unwrap_or(u64::MAX));
-            self.now + CLOCK_INTERVAL.min(ahead)
-        });
-        let stores = self
-            .branches
-            .iter()
-            .filter_map(|branch| branch.storing.as_ref());
-        let store = stores.filter_map(|storing| storing.retry_at).min();
-        let retry = self.downloads.next_retry(self.now);
-        let lookup = self.heads.next_due(self.now);
-        let slot_change = self.next_slot_change(self.now);
-        let first = self.first_choice_at().filter(|at| *at > self.now);
-        let choice = self.choice.deadline(self.now);
-        [
-            Some(self.next_periodic),
-            clock,
-            store,
-            retry,
-            lookup,
-            slot_change,
+        let competition = &self.selection.competition;
+        let opens_at = self.branches.opens_at();
+        let has_waiting = competition.has_early() || self.heads.has_parked(unix);
+        let first = self.first_adoption.deadline();
+        let first = first.filter(|at| !self.selection.has_head() && *at > now);
+        self.timing.next_call([
+            self.timing.next_look_at_clock(opens_at, has_waiting),
+            self.branches.next_store_retry(),
+            self.downloads.next_retry(now),
+            self.heads.next_due(now),
+            self.branches.next_slot_change(now),
             first,
-            choice,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+            competition.deadline(now),
+        ])
     }
 }
 

@@ -1,6 +1,7 @@
-//! Peers that follow another chain.
+//! Our chain as peers see it, and the peers that follow another one.
 
-use crate::atom::AtomId;
+use super::followed_root::FollowedRoot;
+use crate::atom::{AtomId, AtomSource};
 use crate::chain::RULES_VERSION;
 use crate::crypto::PublicKey;
 use crate::wire::handshake::ChainIdentity;
@@ -60,8 +61,9 @@ impl fmt::Display for OtherChain {
 /// Peers with the differences of their chains from ours.
 #[derive(Debug)]
 pub(super) struct OtherChains {
-    /// Our chain id.
+    /// Id and root of our chain.
     chain_id: u64,
+    root: FollowedRoot,
     peers: BTreeMap<PublicKey, OtherChain>,
     order: VecDeque<PublicKey>,
     /// Stated identities of peers' chains.
@@ -70,12 +72,27 @@ pub(super) struct OtherChains {
 
 impl OtherChains {
     /// Creates the state of a node with this chain id, without peers.
-    pub(super) const fn new(chain_id: u64) -> Self {
+    pub(super) fn new(chain_id: u64) -> Self {
         Self {
             chain_id,
+            root: FollowedRoot::default(),
             peers: BTreeMap::new(),
             order: VecDeque::new(),
             identities: BTreeMap::new(),
+        }
+    }
+
+    /// Determines whether the root of our chain is a genesis, as soon as its block is stored.
+    pub(super) fn update_root<S: AtomSource + ?Sized>(&mut self, source: &S, root: Option<AtomId>) {
+        self.root.update(source, root);
+    }
+
+    /// Returns the identity of our chain, for announcement to peers.
+    pub(super) const fn ours(&self) -> ChainIdentity {
+        ChainIdentity {
+            rules_version: RULES_VERSION,
+            chain_id: self.chain_id,
+            genesis: self.root.genesis(),
         }
     }
 
@@ -87,26 +104,15 @@ impl OtherChains {
     }
 
     /// Returns the difference of the chain that a peer has stated to follow from ours, if any.
-    /// `genesis` is the genesis of our chain, if it is known.
-    pub(super) fn difference(
-        &self,
-        peer: &PublicKey,
-        genesis: Option<AtomId>,
-    ) -> Option<OtherChain> {
+    pub(super) fn difference(&self, peer: &PublicKey, root: Option<AtomId>) -> Option<OtherChain> {
         let theirs = self.identities.get(peer)?;
-        let ours = self.chain_id;
-        if theirs.chain_id != ours {
-            let theirs = Some(theirs.chain_id);
-            return Some(OtherChain::ChainId { theirs, ours });
-        }
-        if theirs.rules_version != RULES_VERSION {
-            return Some(OtherChain::Rules {
-                theirs: theirs.rules_version,
-                ours: RULES_VERSION,
-            });
-        }
-        let (theirs, ours) = theirs.genesis.zip(genesis)?;
-        (theirs != ours).then_some(OtherChain::Genesis { theirs, ours })
+        // The root may be a configured block, whose genesis is unknown.
+        let genesis = self.root.genesis().filter(|genesis| root == Some(*genesis));
+        let ours = ChainIdentity {
+            genesis,
+            ..self.ours()
+        };
+        compare(theirs, &ours)
     }
 
     /// Forgets the stated chain of a peer that was removed.
@@ -145,9 +151,27 @@ impl OtherChains {
     }
 }
 
+fn compare(theirs: &ChainIdentity, ours: &ChainIdentity) -> Option<OtherChain> {
+    if theirs.chain_id != ours.chain_id {
+        let (theirs, ours) = (Some(theirs.chain_id), ours.chain_id);
+        return Some(OtherChain::ChainId { theirs, ours });
+    }
+    if theirs.rules_version != ours.rules_version {
+        return Some(OtherChain::Rules {
+            theirs: theirs.rules_version,
+            ours: ours.rules_version,
+        });
+    }
+    let (theirs, ours) = theirs.genesis.zip(ours.genesis)?;
+    (theirs != ours).then_some(OtherChain::Genesis { theirs, ours })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::atom::MemoryStore;
+    use crate::chain::write_atoms;
+    use crate::testkit::header;
 
     #[test]
     fn reports_a_peer_once_per_difference_within_bounds() {
@@ -172,50 +196,61 @@ mod tests {
 
     #[test]
     fn stated_chain_differs_by_id_rules_or_known_genesis() {
-        let mut chains = OtherChains::new(7);
-        let (peer, genesis) = (PublicKey::new([1; 32]), AtomId::new([2; 32]));
+        let id = |number| AtomId::new([number; 32]);
         let ours = ChainIdentity {
             rules_version: RULES_VERSION,
             chain_id: 7,
-            genesis: Some(genesis),
+            genesis: Some(id(2)),
         };
-        assert_eq!(chains.difference(&peer, Some(genesis)), None);
-        chains.set_identity(peer, ours);
-        assert_eq!(chains.difference(&peer, Some(genesis)), None);
-        // Without a genesis of our own there is nothing to compare.
-        assert_eq!(chains.difference(&peer, None), None);
-        let other = AtomId::new([3; 32]);
-        let expected = OtherChain::Genesis {
-            theirs: genesis,
-            ours: other,
+        let of_genesis = |genesis| ChainIdentity { genesis, ..ours };
+        assert_eq!(compare(&ours, &ours), None);
+        // An unknown genesis, of either chain, cannot be compared.
+        assert_eq!(compare(&ours, &of_genesis(None)), None);
+        assert_eq!(compare(&of_genesis(None), &ours), None);
+        let other = OtherChain::Genesis {
+            theirs: id(3),
+            ours: id(2),
         };
-        assert_eq!(chains.difference(&peer, Some(other)), Some(expected));
-        let rules_version = RULES_VERSION + 1;
-        chains.set_identity(
-            peer,
-            ChainIdentity {
-                rules_version,
-                ..ours
-            },
-        );
-        let expected = OtherChain::Rules {
-            theirs: rules_version,
+        assert_eq!(compare(&of_genesis(Some(id(3))), &ours), Some(other));
+        let later = ChainIdentity {
+            rules_version: RULES_VERSION + 1,
+            ..of_genesis(Some(id(3)))
+        };
+        let other = OtherChain::Rules {
+            theirs: RULES_VERSION + 1,
             ours: RULES_VERSION,
         };
-        assert_eq!(chains.difference(&peer, Some(genesis)), Some(expected));
-        chains.set_identity(
-            peer,
-            ChainIdentity {
-                chain_id: 8,
-                ..ours
-            },
-        );
-        let expected = OtherChain::ChainId {
+        assert_eq!(compare(&later, &ours), Some(other));
+        let other = OtherChain::ChainId {
             theirs: Some(8),
             ours: 7,
         };
-        assert_eq!(chains.difference(&peer, Some(genesis)), Some(expected));
+        let foreign = ChainIdentity {
+            chain_id: 8,
+            ..later
+        };
+        assert_eq!(compare(&foreign, &ours), Some(other));
+    }
+
+    #[test]
+    fn genesis_is_compared_only_if_it_is_the_root_of_our_chain() {
+        let mut store = MemoryStore::new();
+        let genesis = header(0, AtomId::ZERO, 5).signed(None);
+        write_atoms(genesis.to_atoms(), &mut store).unwrap();
+        let (root, peer) = (Some(genesis.id()), PublicKey::new([1; 32]));
+        let mut chains = OtherChains::new(7);
+        let theirs = ChainIdentity {
+            genesis: Some(AtomId::new([3; 32])),
+            ..chains.ours()
+        };
+        assert_eq!(chains.difference(&peer, root), None);
+        chains.set_identity(peer, theirs);
+        assert_eq!(chains.difference(&peer, root), None);
+        chains.update_root(&store, root);
+        assert_eq!(chains.ours().genesis, root);
+        assert!(chains.difference(&peer, root).is_some());
+        assert_eq!(chains.difference(&peer, None), None);
         chains.remove_peer(&peer);
-        assert_eq!(chains.difference(&peer, Some(genesis)), None);
+        assert_eq!(chains.difference(&peer, root), None);
     }
 }

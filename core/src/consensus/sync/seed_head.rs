@@ -1,8 +1,10 @@
 //! Default seed, and the newest head that it has announced.
 
+use super::announced_heads::AnnouncedHeads;
 use super::announcers::Announcer;
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
+use alloc::vec::Vec;
 
 /// Default seed and its head. The head ends before the seed: one that cannot be followed is
 /// dropped, and the seed is still asked first for what belongs to its chain.
@@ -39,6 +41,15 @@ impl SeedHead {
     /// Returns the newest head of the seed.
     pub(super) const fn head(&self) -> Option<AtomId> {
         self.head
+    }
+
+    /// Returns the heads of all seeds: this one, and those that configured seeds announce.
+    pub(super) fn with_heads_of_seeds(&self, heads: &AnnouncedHeads) -> Vec<AtomId> {
+        let mut heads = heads.heads_of_seeds();
+        heads.extend(self.head);
+        heads.sort_unstable();
+        heads.dedup();
+        heads
     }
 }
 

@@ -187,14 +187,13 @@ impl<H: BatchHasher> ChainSync<H> {
             bad_blocks: bad.map(|(id, reason)| (*id, reason.clone())).collect(),
             offenders: offenders.map(|(peer, of)| (*peer, of.count)).collect(),
             other_chains: self.other_chains.iter().take(REPORTED_PEERS).collect(),
-            is_settled: self.selection.is_settled,
-            forks: self.selection.choice.forks(),
-            contests: self.selection.contests.clone(),
-            decisions: self.decisions(),
-            lacks_checkpoint: self.config.checkpoint.is_some()
-                && self.selection.choice.checkpoint_height().is_none(),
-            reorganization: self.selection.reorganization,
-            participation: self.selection.participation,
+            is_settled: self.selection.is_settled(),
+            forks: self.selection.competition.forks(),
+            contests: self.selection.contests().to_vec(),
+            decisions: self.selection.competition.decisions(),
+            lacks_checkpoint: self.selection.competition.lacks_checkpoint(),
+            reorganization: self.selection.reorganization(),
+            participation: self.selection.participation(),
         }
     }
 }

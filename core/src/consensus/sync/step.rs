@@ -9,10 +9,15 @@ use alloc::string::String;
 pub(super) enum Step {
     /// There is more to do at once.
     Progress,
+    /// Another header was read; `next` is below it.
+    Header { next: AtomId },
     /// The headers are complete, or two branches were merged.
     Joined,
     /// There is nothing to do until an input arrives.
     Waits,
+    /// Same as [`Waits`](Self::Waits); the checked transactions of the next block are kept
+    /// meanwhile, and count.
+    LacksData,
     /// All blocks of the branch are verified.
     Finished,
     /// This block is invalid, for this reason.

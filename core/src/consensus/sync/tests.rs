@@ -9,6 +9,7 @@ mod forks;
 mod host;
 mod invalid_blocks;
 mod long_chains;
+pub(super) mod parts;
 mod storage;
 mod trusted;
 
