@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_each_announced_head_once_and_ends_those_that_nobody_announces() {
+    fn starts_each_announced_head_once_and_drops_unannounced_ones() {
         let (mut branches, mut heads) = (branches(), AnnouncedHeads::default());
         let (index, mut context) = (BlockIndex::default(), Context::new(None));
         for number in [1, 2] {
