@@ -59,6 +59,13 @@ pub struct Claim<'c> {
 /// assert_eq!(verdicts, [true, false]);
 /// ```
 pub fn verify_each(claims: &[Claim<'_>], verdicts: &mut [bool]) {
+    if cfg!(all(fuzzing, feature = "consensus")) {
+        for (claim, verdict) in claims.iter().zip(verdicts) {
+            let verify = |key: VerifyingKey| key.verify(claim.message, claim.signature);
+            *verdict = claim.key.is_some_and(|key| verify(key).is_ok());
+        }
+        return;
+    }
     for (claims, verdicts) in claims.chunks(BATCH).zip(verdicts.chunks_mut(BATCH)) {
         let mut points = [EdwardsPoint::identity(); BATCH];
         let places = claims.iter().zip(verdicts.iter_mut()).zip(&mut points);

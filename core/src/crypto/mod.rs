@@ -15,6 +15,8 @@ mod aead;
 mod batch_verify;
 #[cfg(feature = "chain")]
 mod ed25519;
+#[cfg(all(fuzzing, feature = "consensus"))]
+mod fuzzing;
 #[cfg(feature = "wire")]
 mod keyed;
 #[cfg(feature = "wire")]

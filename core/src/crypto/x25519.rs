@@ -35,7 +35,13 @@ impl SecretKey {
     /// Returns the public key.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(x25519_dalek::PublicKey::from(&self.0).to_bytes())
+        let compute = || x25519_dalek::PublicKey::from(&self.0).to_bytes();
+        #[cfg(all(fuzzing, feature = "consensus"))]
+        let compute = || {
+            static KEYS: super::fuzzing::Memo<[u8; KEY_BYTES]> = super::fuzzing::Memo::new();
+            KEYS.get([*self.as_bytes(), [0; KEY_BYTES]], compute)
+        };
+        PublicKey(compute())
     }
 
     /// Derives the key shared with the owner of `peer`. Costs tens of microseconds; callers should
@@ -56,14 +62,21 @@ impl SecretKey {
         if !peer.is_canonical() {
             return Err(AgreeError::NotCanonical);
         }
-        let shared = self
-            .0
-            .diffie_hellman(&x25519_dalek::PublicKey::from(peer.0));
-        if shared.was_contributory() {
-            Ok(SharedKey::from_bytes(shared.to_bytes()))
-        } else {
-            Err(AgreeError::LowOrder)
-        }
+        let compute = || {
+            let shared = self
+                .0
+                .diffie_hellman(&x25519_dalek::PublicKey::from(peer.0));
+            shared.was_contributory().then(|| shared.to_bytes())
+        };
+        #[cfg(all(fuzzing, feature = "consensus"))]
+        let compute = || {
+            static SHARED: super::fuzzing::Memo<Option<[u8; KEY_BYTES]>> =
+                super::fuzzing::Memo::new();
+            SHARED.get([*self.as_bytes(), *peer.as_bytes()], compute)
+        };
+        compute()
+            .map(SharedKey::from_bytes)
+            .ok_or(AgreeError::LowOrder)
     }
 }
 
