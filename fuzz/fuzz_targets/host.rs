@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| astreum_tests::target::host::run(data));
+astreum_fuzz::target!(host);

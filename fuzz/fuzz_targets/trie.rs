@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| astreum_tests::target::trie::run(data));
+astreum_fuzz::target!(trie);

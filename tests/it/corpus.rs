@@ -1,6 +1,6 @@
 //! Regression test of fuzzing: every committed input runs through its target.
 
-use astreum_tests::target::{TARGETS, mempool, producer, transition};
+use astreum_tests::target::{TARGETS, differential, mempool, producer, proofs, transition};
 use std::path::{Path, PathBuf};
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -80,6 +80,24 @@ fn seeds_of_the_producer_make_blocks_and_reach_its_halts() {
     assert!(sum(|run| run.not_stored) > 0);
     assert!(sum(|run| run.crashes) > 0);
     assert!(sum(|run| run.foreign) > 0);
+}
+
+#[test]
+fn seeds_of_the_differential_target_run_every_joined_operation() {
+    let runs = over_corpus("differential", differential::reached);
+    for kind in 0..8 {
+        let sum: usize = runs.iter().map(|run| run.sequences[kind]).sum();
+        assert!(sum > 0, "no program runs sequences of kind {kind}");
+    }
+    assert!(runs.iter().any(|run| run.values > 0), "a value");
+    assert!(runs.iter().any(|run| run.slices > 4), "slices");
+}
+
+#[test]
+fn seeds_of_proofs_are_accepted_and_rejected() {
+    let runs = over_corpus("proofs", proofs::reached);
+    assert!(runs.iter().any(|run| run.accepted > 0));
+    assert!(runs.iter().filter(|run| run.rejected > 0).count() >= 10);
 }
 
 #[test]

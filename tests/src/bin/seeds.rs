@@ -1,4 +1,5 @@
-//! Generator of the fuzz corpora from the conformance cases and from generated engine sessions.
+//! Generator of the fuzz corpora from the conformance cases, from generated engine sessions, and
+//! from random inputs that reach what they should.
 //!
 //! ```text
 //! cargo run -p astreum-tests --bin seeds
@@ -7,8 +8,9 @@
 //! Writes `fuzz/corpus/<target>/<case>`. Existing files of other names are kept. An argument names
 //! another folder with cases.
 
-use astreum_tests::target::engine;
+use astreum_tests::random::Random;
 use astreum_tests::target::low_eval::encode;
+use astreum_tests::target::{differential, engine, proofs};
 use core::error::Error;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,10 @@ const PER_OPERATION: usize = 20;
 const SESSIONS: u64 = 12;
 /// Maximum size of a seed in bytes. Longer cases would only enlarge the repository.
 const MAX_BYTES: usize = 1_024;
+/// Number of random inputs of which seeds are chosen.
+const TRIES: usize = 20_000;
+/// Number of random seeds for each kind of what they reach.
+const PER_KIND: usize = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -40,8 +46,60 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::fs::write(corpus.join("engine").join(file), engine::session(number))?;
         written += 1;
     }
+    for (name, seeds) in [("differential", programs()), ("proofs", proofs())] {
+        let folder = corpus.join(name);
+        std::fs::create_dir_all(&folder)?;
+        for (number, bytes) in seeds.iter().enumerate() {
+            std::fs::write(folder.join(format!("random-{number:04}")), bytes)?;
+            written += 1;
+        }
+    }
     println!("{written} seeds in {}", corpus.display());
     Ok(())
+}
+
+/// Returns random inputs, each of which `adds` to what the ones before have reached.
+fn chosen<T>(reached: impl Fn(&[u8]) -> T, mut adds: impl FnMut(T) -> bool) -> Vec<Vec<u8>> {
+    let mut random = Random::new(1);
+    let mut seeds = Vec::new();
+    for _ in 0..TRIES {
+        let len = 8 + random.below(120);
+        let bytes = random.bytes(len);
+        if adds(reached(&bytes)) {
+            seeds.push(bytes);
+        }
+    }
+    seeds
+}
+
+/// Returns programs that run every kind of sequence, several times each.
+fn programs() -> Vec<Vec<u8>> {
+    let mut counts = [0; 8];
+    chosen(differential::reached, |reached| {
+        let adds = counts.iter().zip(reached.sequences);
+        let adds = adds
+            .filter(|(count, here)| **count < PER_KIND && *here > 0)
+            .count()
+            > 0;
+        if adds {
+            counts
+                .iter_mut()
+                .zip(reached.sequences)
+                .for_each(|(count, here)| *count += here);
+        }
+        adds
+    })
+}
+
+/// Returns altered proofs that are accepted or rejected.
+fn proofs() -> Vec<Vec<u8>> {
+    let (mut accepted, mut rejected) = (0, 0);
+    chosen(proofs::reached, |reached| {
+        accepted += reached.accepted;
+        rejected += reached.rejected;
+        (reached.accepted > 0 && accepted <= 4 * PER_KIND)
+            || (reached.rejected > 0 && rejected <= 4 * PER_KIND)
+    })
 }
 
 /// Seed with the id of its case as the name.

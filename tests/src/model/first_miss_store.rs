@@ -2,26 +2,26 @@
 
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use core::cell::RefCell;
-use core::convert::Infallible;
 use std::collections::BTreeSet;
 
 /// Store in which every atom is missing on the first read. See the [module](self).
 #[derive(Default)]
-pub struct FirstMissStore {
+pub struct FirstMissStore<S = MemoryStore> {
     /// Atoms that can be fetched.
-    pub all: MemoryStore,
-    here: RefCell<BTreeSet<AtomId>>,
+    pub all: S,
+    /// First 8 bytes of the ids of atoms that have been read.
+    here: RefCell<BTreeSet<u64>>,
 }
 
-impl FirstMissStore {
+impl<S> FirstMissStore<S> {
     /// Makes all atoms missing again.
     pub fn forget(&self) {
         self.here.borrow_mut().clear();
     }
 }
 
-impl From<MemoryStore> for FirstMissStore {
-    fn from(all: MemoryStore) -> Self {
+impl<S> From<S> for FirstMissStore<S> {
+    fn from(all: S) -> Self {
         Self {
             all,
             here: RefCell::default(),
@@ -29,11 +29,12 @@ impl From<MemoryStore> for FirstMissStore {
     }
 }
 
-impl AtomSource for FirstMissStore {
-    type Error = Infallible;
+impl<S: AtomSource> AtomSource for FirstMissStore<S> {
+    type Error = S::Error;
 
-    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
-        if self.here.borrow_mut().insert(*id) {
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<S::Error>> {
+        let start = id.as_bytes().first_chunk().copied().unwrap_or_default();
+        if self.here.borrow_mut().insert(u64::from_le_bytes(start)) {
             return Err(SourceError::Missing(*id));
         }
         self.all.atom(id)

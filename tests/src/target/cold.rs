@@ -11,7 +11,7 @@ use astreum_node::store::cold::{ColdOptions, ColdStore};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Maximum number of operations per run.
 const MAX_OPERATIONS: usize = 48;
@@ -22,6 +22,13 @@ struct Run {
     random: Random,
     /// Every atom that was ever put, and whether the put was acknowledged.
     put: BTreeMap<AtomId, (Atom, bool)>,
+}
+
+/// Returns the atoms of a number with their ids.
+fn known_batch(number: u8) -> &'static [(AtomId, Atom)] {
+    static BATCHES: [OnceLock<Vec<(AtomId, Atom)>>; 256] = [const { OnceLock::new() }; 256];
+    let known = BATCHES.get(usize::from(number));
+    known.map_or(&[], |known| known.get_or_init(|| batch(number.into())))
 }
 
 /// Runs puts, maintenance, faults, power cuts and bit flips in the order of the bytes.
@@ -38,6 +45,7 @@ pub fn run(data: &[u8]) {
         let Some(code) = input.byte() else {
             break;
         };
+        super::count_operations(1);
         run.act(code & 15, input.byte().unwrap_or(0));
     }
     run.disk.set_fault(None);
@@ -110,10 +118,10 @@ impl Run {
         let Some(store) = &self.store else {
             return;
         };
-        let atoms = batch(number.into());
-        let is_kept = store.put(&atoms).is_ok();
+        let atoms = known_batch(number);
+        let is_kept = store.put(atoms).is_ok();
         for (id, atom) in atoms {
-            let (_, was_kept) = self.put.entry(id).or_insert((atom, false));
+            let (_, was_kept) = self.put.entry(*id).or_insert_with(|| (atom.clone(), false));
             *was_kept |= is_kept;
         }
     }

@@ -16,6 +16,7 @@ const MAX_ATOMS: usize = 1_000;
 
 /// Passes `data` to every decoder.
 pub fn run(data: &[u8]) {
+    super::count_operations(1);
     atom(data);
     expression(data);
     found(data);

@@ -31,14 +31,17 @@ use core::time::Duration;
 use ledger::Ledger;
 use peers::{Answer, PEERS, Peer};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::OnceLock;
 
 /// Maximum number of steps of one input.
-const MAX_STEPS: usize = 200;
+const MAX_STEPS: usize = 100;
 /// Maximum number of packets that one step may produce; packets that wait for an address validation
 /// or a timer are sent together.
 const MAX_BURST: usize = 2_048;
 /// Interval of the engine's peer checks, and so the maximum time to its next deadline.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// Minimum number of timeouts that are handled after the last step.
+const MIN_ROUNDS: usize = 4;
 /// Time that exceeds the duration of any fetch without answers.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -53,8 +56,8 @@ struct Run<'a> {
     input: Input<'a>,
     engine: Engine,
     peers: Vec<Peer>,
-    atoms: Vec<AtomId>,
-    store: MemoryStore,
+    /// Atoms of the engine's node, with their ids in a fixed order.
+    objects: &'static Objects,
     now: Instant,
     ledger: Ledger,
     work: VecDeque<Work>,
@@ -82,17 +85,31 @@ fn config(data: &[u8]) -> EngineConfig {
     config
 }
 
+/// Atoms that the engine's node has.
+struct Objects {
+    ids: Vec<AtomId>,
+    store: MemoryStore,
+}
+
+fn objects() -> &'static Objects {
+    static OBJECTS: OnceLock<Objects> = OnceLock::new();
+    OBJECTS.get_or_init(|| {
+        let (_, list) = bytes_list(&[[1; 900]; 9]);
+        let atoms = [Atom::bytes(*b"small"), Atom::bytes(vec![7; 3_000])];
+        Objects {
+            ids: atoms.iter().chain(&list).map(Atom::id).collect(),
+            store: atoms.into_iter().chain(list).collect(),
+        }
+    })
+}
+
 fn outputs(data: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
     let config = config(data);
-    let (_, list) = bytes_list(&[[1; 900]; 9]);
-    let atoms = [Atom::bytes(*b"small"), Atom::bytes(vec![7; 3_000])];
-    let ids = atoms.iter().chain(&list).map(Atom::id).collect();
     let mut run = Run {
         input: Input(data),
         peers: (0..PEERS).map(|n| Peer::new(n, &config.secret)).collect(),
         engine: Engine::new(config, [5; 32], Instant::ZERO),
-        atoms: ids,
-        store: atoms.into_iter().chain(list).collect(),
+        objects: objects(),
         now: Instant::ZERO,
         ledger: Ledger::default(),
         work: VecDeque::new(),
@@ -103,6 +120,7 @@ fn outputs(data: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
     };
     for _ in 0..MAX_STEPS {
         let Some(step) = run.input.byte() else { break };
+        super::count_operations(1);
         let validated = run.validated();
         run.step(step);
         run.drain(&validated);
@@ -137,7 +155,7 @@ impl Run<'_> {
             }
             5 => {
                 self.now = self.now + Duration::from_millis(u64::from(self.byte()) * 250);
-                self.engine.handle_timeout(self.now, &self.store);
+                self.engine.handle_timeout(self.now, &self.objects.store);
                 let next = self.engine.poll_timeout();
                 assert!(next > Some(self.now), "no timer remains due");
             }
@@ -193,7 +211,7 @@ impl Run<'_> {
     /// Returns an id: mostly of an atom that the engine or a peer has.
     fn id(&mut self) -> AtomId {
         let byte = self.byte();
-        let known = self.atoms.get(usize::from(byte % 16)).copied();
+        let known = self.objects.ids.get(usize::from(byte % 16)).copied();
         known.unwrap_or(AtomId::new([byte; 32]))
     }
 
@@ -215,8 +233,13 @@ impl Run<'_> {
             0 | 1 => Answer::Seen(named.1),
             2 => Answer::Contact(me, "127.0.0.1:5000".parse().expect("an address")),
             3 => Answer::Contact(named.0, named.1),
-            4 => self.store.atom(&id).map_or(Answer::Nothing, Answer::Atom),
+            4 => self
+                .objects
+                .store
+                .atom(&id)
+                .map_or(Answer::Nothing, Answer::Atom),
             _ => self
+                .objects
                 .store
                 .atom(&id)
                 .map_or(Answer::Nothing, |atom| Answer::List(vec![atom])),
@@ -333,7 +356,7 @@ impl Run<'_> {
             assert!(self.engine.incoming_bytes() <= limit);
         }
         for _ in 0..count / 16 {
-            if !self.engine.handle_queued(self.now, &self.store) {
+            if !self.engine.handle_queued(self.now, &self.objects.store) {
                 assert_eq!(self.engine.incoming_bytes(), 0);
                 break;
             }
@@ -388,7 +411,7 @@ impl Run<'_> {
             peer.open(datagram, &mut self.ledger);
         }
         self.engine
-            .handle_datagram(self.now, from, datagram, &self.store);
+            .handle_datagram(self.now, from, datagram, &self.objects.store);
     }
 
     /// Returns the addresses that are validated now.
@@ -461,12 +484,17 @@ impl Run<'_> {
     /// Checks that all activity ends and that state has not grown.
     fn end(&mut self) {
         let end = self.now + LONG;
+        let mut rounds = 0;
         while let Some(due) = self.engine.poll_timeout()
             && due <= end
+            && (rounds < MIN_ROUNDS
+                || self.engine.pending_fetches() > 0
+                || self.engine.outgoing_bytes() > 0)
         {
+            rounds += 1;
             let validated = self.validated();
             self.now = self.now.max(due);
-            self.engine.handle_timeout(self.now, &self.store);
+            self.engine.handle_timeout(self.now, &self.objects.store);
             self.drain(&validated);
         }
         assert_eq!(self.engine.pending_fetches(), 0, "every fetch ends");

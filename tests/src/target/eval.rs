@@ -10,7 +10,7 @@ const LIMITS: Limits = Limits {
     stack_items: 4_096,
     heap_entries: 64,
     live_bytes: 1 << 20,
-    steps: 20_000,
+    steps: 4_000,
     atoms: 64,
     atom_bytes: 1 << 16,
 };

@@ -13,6 +13,7 @@ impl PartialService for Nothing {}
 
 /// Reads the bytes as a configuration file, as frames, and each of its lines as a message.
 pub fn run(data: &[u8]) {
+    super::count_operations(1);
     let text = String::from_utf8_lossy(data);
     match Loaded::from_toml(Path::new("/node.toml"), &text) {
         Ok(loaded) => {

@@ -36,6 +36,7 @@ pub fn run(data: &[u8]) {
         };
         code.push(token);
     }
+    super::count_operations(code.len());
     let store: MemoryStore = atoms.into_iter().collect();
     let (mut expected_store, mut meter) = (store.clone(), Meter::new(Some(limit)));
     let expected = stack::run(&code, &mut expected_store, &mut meter);

@@ -5,11 +5,13 @@
 
 pub mod cold;
 pub mod decode;
+pub mod differential;
 pub mod engine;
 pub mod host;
 pub mod low_eval;
 pub mod mempool;
 pub mod producer;
+pub mod proofs;
 pub mod records;
 pub mod sync;
 pub mod text;
@@ -22,6 +24,24 @@ mod parse;
 mod round_trip;
 mod scene;
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Number of operations that inputs have run in this process.
+static OPERATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the number of operations that inputs have run in this process: the steps of the targets
+/// that have some, and otherwise one for each input. Executions alone do not tell whether a target
+/// has become faster or only does less.
+#[must_use]
+pub fn operations() -> u64 {
+    OPERATIONS.load(Ordering::Relaxed)
+}
+
+/// Counts operations.
+fn count_operations(count: usize) {
+    OPERATIONS.fetch_add(count as u64, Ordering::Relaxed);
+}
+
 /// Name and body of a target.
 pub type Target = (&'static str, fn(&[u8]));
 
@@ -29,11 +49,13 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("cold", cold::run),
     ("decode", decode::run),
+    ("differential", differential::run),
     ("engine", engine::run),
     ("host", host::run),
     ("low_eval", low_eval::run),
     ("mempool", mempool::run),
     ("producer", producer::run),
+    ("proofs", proofs::run),
     ("records", records::run),
     ("sync", sync::run),
     ("text", text::run),

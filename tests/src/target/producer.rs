@@ -615,6 +615,7 @@ pub fn reached(data: &[u8]) -> Reached {
         if node.step(&mut bytes).is_none() {
             break;
         }
+        super::count_operations(1);
     }
     node.recover();
     node.reached

@@ -67,7 +67,9 @@ pub fn run(data: &[u8]) {
     proof_bytes(data);
     let mut scene = Scene::default();
     let mut input = Input(data);
-    while scene.step(&mut input).is_some() {}
+    while scene.step(&mut input).is_some() {
+        super::count_operations(1);
+    }
     let source = Counted {
         store: &scene.store,
         reads: Cell::new(0),

@@ -564,6 +564,7 @@ pub fn run(data: &[u8]) {
         if follower.step(&mut bytes).is_none() {
             break;
         }
+        super::count_operations(1);
     }
     follower.recover();
 }

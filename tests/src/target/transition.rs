@@ -9,12 +9,13 @@
 
 use super::input::Input;
 use crate::model::first_miss_store::{FirstMissStore, retry_missing};
+use crate::model::layered_store::LayeredStore;
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, bytes_list, collect_list};
 use astreum_core::chain::channel::{CLOSE, UPDATE, WITHDRAW, withdrawal_message};
 use astreum_core::chain::{
     Account, Address, BURN, Block, Builder, Election, Genesis, Outcome, Position, RecordAtoms,
     StakeTable, State, StateError, Status, TREASURY, Transaction, Unsigned, check_signatures,
-    contract, verify_body, verify_proposer,
+    contract, verify_body, verify_proposer, write_atoms,
 };
 use astreum_core::crypto::{Signature, SigningKey};
 use astreum_core::integer::Natural;
@@ -23,7 +24,7 @@ use core::convert::Infallible;
 use std::sync::OnceLock;
 
 /// Maximum number of transactions per run.
-const MAX_TRANSACTIONS: usize = 24;
+const MAX_TRANSACTIONS: usize = 16;
 /// Number of addresses with a balance.
 const USERS: u8 = 5;
 /// Code of the sender whose address is the id of the list.
@@ -71,8 +72,9 @@ fn user(number: u8) -> Address {
 
 /// Returns the list that contracts are opened on. Its atoms have equal content, so that it does not
 /// matter which one has to be shown.
-fn list() -> (AtomId, Vec<Atom>) {
-    bytes_list(&[b"a".as_slice(), b"a"])
+fn list() -> &'static (AtomId, Vec<Atom>) {
+    static LIST: OnceLock<(AtomId, Vec<Atom>)> = OnceLock::new();
+    LIST.get_or_init(|| bytes_list(&[b"a".as_slice(), b"a"]))
 }
 
 /// Returns the address of a sender. In addition to people there are the one at which the list is
@@ -96,25 +98,43 @@ fn sender(code: u8) -> Address {
     Address::new(address)
 }
 
-/// Creates a chain of one block, on which `price` determines the price of storage.
-fn chain(price: u8) -> (MemoryStore, Block, AtomId) {
-    let mut store = MemoryStore::new();
-    let (list, atoms) = list();
-    store.extend(atoms);
-    let mut genesis = Genesis::new(user(0), CHAIN_ID.into(), BEGINNING.into());
-    genesis.balances.insert(sender(KEEPER), 3_000_u64.into());
-    for (number, balance) in (1..USERS).zip([50_u64, 3_000, 100_000, u64::MAX]) {
-        genesis.balances.insert(user(number), balance.into());
-    }
-    for code in 0x80..=0xff {
-        genesis.balances.insert(sender(code), 5_000_u64.into());
-    }
+/// First block of all chains, and the atoms of its state.
+struct Beginning {
+    store: MemoryStore,
+    block: Block,
+}
+
+fn beginning() -> &'static Beginning {
+    static BLOCK: OnceLock<Beginning> = OnceLock::new();
+    BLOCK.get_or_init(|| {
+        let mut store = MemoryStore::new();
+        store.extend(list().1.iter().cloned());
+        let mut genesis = Genesis::new(user(0), CHAIN_ID.into(), BEGINNING.into());
+        genesis.balances.insert(sender(KEEPER), 3_000_u64.into());
+        for (number, balance) in (1..USERS).zip([50_u64, 3_000, 100_000, u64::MAX]) {
+            genesis.balances.insert(user(number), balance.into());
+        }
+        for code in 0x80..=0xff {
+            genesis.balances.insert(sender(code), 5_000_u64.into());
+        }
+        let Ok(block) = genesis.build(&mut Scalar, &mut store) else {
+            panic!("invalid genesis");
+        };
+        Beginning { store, block }
+    })
+}
+
+/// Creates a chain of one block, on which `price` determines the price of storage. All have the
+/// state in common.
+fn chain(price: u8) -> (LayeredStore, Block) {
+    let beginning = beginning();
+    let mut header = beginning.block.header().clone();
     // The price of a byte is the ratio of stakes to fees.
-    genesis.cumulative_total_fees = ((1 + u64::from(price)) * 10_000_000).into();
-    let Ok(block) = genesis.build(&mut Scalar, &mut store) else {
-        panic!("invalid genesis");
-    };
-    (store, block, list)
+    header.cumulative_total_fees = ((1 + u64::from(price)) * 10_000_000).into();
+    let block = header.signed(None);
+    let mut store = LayeredStore::new(&beginning.store);
+    let Ok(_) = block.write(&mut store);
+    (store, block)
 }
 
 fn transaction(
@@ -135,7 +155,6 @@ fn transaction(
     let amount = Natural::from_bytes_le(input.bytes(amount_len)).unwrap_or_default();
     let any_len = usize::from(code >> 4) * 8;
     let any = input.bytes(any_len);
-    let hash = blake3::hash(b"a");
     let (recipient, data) = match code & 15 {
         0..=3 => (other, any.to_vec()),
         4 => (TREASURY, any.to_vec()),
@@ -144,7 +163,13 @@ fn transaction(
         7 => match any.len() {
             len if len < 60 => (
                 BURN,
-                [&[1][..], list.as_ref(), &[0; 64], hash.as_bytes()].concat(),
+                [
+                    &[1][..],
+                    list.as_ref(),
+                    &[0; 64],
+                    blake3::hash(b"a").as_bytes(),
+                ]
+                .concat(),
             ),
             _ => (BURN, [&[1][..], list.as_ref(), any].concat()),
         },
@@ -207,7 +232,7 @@ type Left = (Vec<Option<Outcome>>, AtomId, RecordAtoms, Natural, Natural);
 /// `all`.
 fn apply<S: AtomSource<Error = Infallible>>(
     source: S,
-    all: &MemoryStore,
+    all: &LayeredStore,
     parent: &Block,
     transactions: &[Transaction],
 ) -> Left {
@@ -249,7 +274,8 @@ pub fn run(data: &[u8]) {
 #[must_use]
 pub fn reached(data: &[u8]) -> Reached {
     let mut input = Input(data);
-    let (store, parent, list) = chain(input.byte().unwrap_or(200));
+    let (store, parent) = chain(input.byte().unwrap_or(200));
+    let list = list().0;
     let mut transactions = Vec::new();
     while let Some(next) = transaction(&mut input, transactions.len(), list, parent.id()) {
         transactions.push(next);
@@ -257,8 +283,9 @@ pub fn reached(data: &[u8]) -> Reached {
             break;
         }
     }
+    super::count_operations(transactions.len());
     let left = apply(&store, &store, &parent, &transactions);
-    let first_miss_store = FirstMissStore::from(store.clone());
+    let first_miss_store = FirstMissStore::from(&store);
     let fetched = apply(first_miss_store, &store, &parent, &transactions);
     assert_eq!(
         left, fetched,
@@ -282,14 +309,10 @@ pub fn reached(data: &[u8]) -> Reached {
     );
 
     check_next_block(&store, &parent, &kept, root);
-    let before = total(&store, parent.accounts);
     let mut after = store;
-    after.extend(atoms.into_iter().map(|(_, atom)| atom));
-    assert_eq!(
-        before + &minted,
-        total(&after, root) + &fees,
-        "money is conserved"
-    );
+    let Ok(()) = write_atoms(atoms, &mut after);
+    let (before, now) = changed_balances(&after, parent.accounts, root);
+    assert_eq!(before + &minted, now + &fees, "money is conserved");
     reached
 }
 
@@ -320,7 +343,7 @@ fn count(transactions: &[Transaction], outcomes: &[Option<Outcome>]) -> Reached 
 
 /// Makes a block of the applied transactions and verifies it, and one on top of it. Transactions of
 /// addresses that are not keys count as signed.
-fn check_next_block(store: &MemoryStore, parent: &Block, kept: &[Transaction], root: AtomId) {
+fn check_next_block(store: &LayeredStore, parent: &Block, kept: &[Transaction], root: AtomId) {
     let (Ok(mut election), mut store) = (Election::read(store, parent), store.clone()) else {
         panic!("the election after a genesis is not readable");
     };
@@ -366,7 +389,7 @@ fn check_next_block(store: &MemoryStore, parent: &Block, kept: &[Transaction], r
         let Ok(verified) = verdict else {
             panic!("assembled block is invalid: {verdict:?}");
         };
-        store.extend(verified.atoms.iter().map(|(_, atom)| atom.clone()));
+        let Ok(()) = write_atoms(verified.atoms.clone(), &mut store);
         let Ok(read) = StakeTable::read(&store, block.accounts) else {
             panic!("stored stakes are not readable");
         };
@@ -380,28 +403,39 @@ fn check_next_block(store: &MemoryStore, parent: &Block, kept: &[Transaction], r
     }
 }
 
-/// Returns the sum of all balances below a root and of the balances of open channels.
-fn total(store: &MemoryStore, root: AtomId) -> Natural {
-    let mut total = Natural::ZERO;
+/// Returns the sums of the balances of all accounts that differ between two states, in the first and
+/// in the second one, including those of their open channels.
+fn changed_balances(store: &LayeredStore, before: AtomId, after: AtomId) -> (Natural, Natural) {
+    let mut totals = (Natural::ZERO, Natural::ZERO);
+    for change in trie::diff(store, before, after) {
+        let Ok(change) = change else {
+            panic!("cannot compare the accounts: {change:?}");
+        };
+        totals.0 += &balance(store, change.before.as_deref());
+        totals.1 += &balance(store, change.after.as_deref());
+    }
+    totals
+}
+
+/// Returns the balance of an account, including those of its open channels.
+fn balance(store: &LayeredStore, account: Option<&[u8]>) -> Natural {
+    let Some(id) = account else {
+        return Natural::ZERO;
+    };
     let named = |value: &[u8]| AtomId::from_slice(value).unwrap_or_default();
-    for entry in trie::entries(store, root) {
-        let Ok((_, id)) = entry else {
-            panic!("cannot read the accounts: {entry:?}");
+    let Ok(account) = Account::read(store, named(id)) else {
+        panic!("cannot read account {id:?}");
+    };
+    let mut total = account.balance;
+    for entry in trie::entries(store, account.channels) {
+        let Ok((_, record)) = entry else {
+            panic!("cannot read the channels: {entry:?}");
         };
-        let Ok(account) = Account::read(store, named(&id)) else {
-            panic!("cannot read account {id:?}");
+        let atoms = collect_list(store, named(&record), MAX_ATOMS);
+        let Ok(Some(balance)) = atoms.map(|atoms| atoms.into_iter().next()) else {
+            panic!("channel {record:?} has no record");
         };
-        total += &account.balance;
-        for entry in trie::entries(store, account.channels) {
-            let Ok((_, record)) = entry else {
-                panic!("cannot read the channels: {entry:?}");
-            };
-            let atoms = collect_list(store, named(&record), MAX_ATOMS);
-            let Ok(Some(balance)) = atoms.map(|atoms| atoms.into_iter().next()) else {
-                panic!("channel {record:?} has no record");
-            };
-            total += Natural::from_bytes_le(balance.data()).unwrap_or_default();
-        }
+        total += Natural::from_bytes_le(balance.data()).unwrap_or_default();
     }
     total
 }

@@ -11,6 +11,7 @@ use astreum_core::wire::object::{
 use astreum_core::wire::packet::{Draft, Packet};
 use core::net::{IpAddr, SocketAddr};
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 
 /// Number of peers whose keys the input may use.
 pub(super) const PEERS: u8 = 8;
@@ -71,9 +72,13 @@ impl Peer {
 
     /// Returns its address and the address that it may move to.
     pub(super) fn addresses(&self) -> [SocketAddr; 2] {
-        let places = ADDRESSES.get(usize::from(self.number)).copied();
-        let places = places.unwrap_or_default();
-        places.map(|place| place.parse().expect("an address"))
+        static PARSED: OnceLock<Vec<[SocketAddr; 2]>> = OnceLock::new();
+        let parsed = PARSED.get_or_init(|| {
+            let parse = |address: &str| address.parse().expect("an address");
+            ADDRESSES.iter().map(|pair| pair.map(parse)).collect()
+        });
+        let addresses = parsed.get(usize::from(self.number));
+        *addresses.expect("each peer has addresses")
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -170,12 +175,16 @@ impl Peer {
         self.seal(out, Topic::ObjectResponse, &content);
     }
 
-    /// Returns the content of a message that was sealed for this peer and the engine.
-    fn opened(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+    /// Returns the content of a message of `sender`, which is this peer or the engine, that was sealed
+    /// for both.
+    fn opened(&self, sender: &PublicKey, datagram: &[u8]) -> Option<Vec<u8>> {
         let message = Message::decode(Packet::decode(datagram).ok()?.message()).ok()?;
         let Body::Sealed(sealed) = message.body else {
             return None;
         };
+        if message.sender != *sender {
+            return None;
+        }
         let mut content = Vec::new();
         let (topic, opened) = sealed.open(&self.shared, &mut content).ok()?;
         Some([&[topic.code()], opened].concat())
@@ -183,7 +192,7 @@ impl Peer {
 
     /// Records the addresses that a datagram to the engine names, if it is from this peer.
     pub(super) fn open(&self, datagram: &[u8], ledger: &mut Ledger) {
-        if let Some(content) = self.opened(datagram) {
+        if let Some(content) = self.opened(&self.key, datagram) {
             ledger.named(&content, datagram.len());
         }
     }
@@ -193,7 +202,7 @@ impl Peer {
         if to != canonical(self.address()) {
             return;
         }
-        let content = self.opened(datagram).unwrap_or_default();
+        let content = self.opened(&self.engine, datagram).unwrap_or_default();
         if let [topic, request @ ..] = &*content
             && *topic == Topic::ObjectRequest.code()
             && let Ok(request) = Request::decode(request)

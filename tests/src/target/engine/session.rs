@@ -1,8 +1,11 @@
 //! Generated inputs of the engine target.
 
-use super::{MAX_STEPS, PEERS};
+use super::PEERS;
 use crate::random::Random;
 use astreum_core::atom::Atom;
+
+/// Maximum number of steps of a session; more than an input runs, whose tail then has no effect.
+const MAX_SESSION_STEPS: usize = 200;
 
 /// Returns the session with this number: steps with meaningful operands, where a fuzzer without a
 /// corpus would take long to reach a peer.
@@ -10,7 +13,7 @@ use astreum_core::atom::Atom;
 pub fn session(seed: u64) -> Vec<u8> {
     let mut random = Random::new(seed);
     let mut bytes = Vec::new();
-    let steps = random.below(MAX_STEPS);
+    let steps = random.below(MAX_SESSION_STEPS);
     let peers = 1 + random.below(PEERS.into());
     for _ in 0..steps {
         let op = random.one_of(&[
