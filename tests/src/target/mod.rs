@@ -42,6 +42,15 @@ fn count_operations(count: usize) {
     OPERATIONS.fetch_add(count as u64, Ordering::Relaxed);
 }
 
+/// Returns a number below `count` that depends on all bytes of an input. A target whose promises take
+/// a pass each over an input checks one of them: its mutants meet the others.
+fn selection(data: &[u8], count: usize) -> usize {
+    let hash = data.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    usize::try_from(hash >> 33).unwrap_or_default() % count.max(1)
+}
+
 /// Name and body of a target.
 pub type Target = (&'static str, fn(&[u8]));
 
