@@ -117,9 +117,14 @@ fn memory_of_text_is_proportional_to_its_length() {
 fn claimed_length_allocates_nothing() {
     let _turn = TURN.lock();
     let claimed = [2, 0xff, 0xff, 0xff, 0xff, 0, 0, 0];
-    let (found, peak) = peak_of(|| Found::decode(&AtomId::ZERO, &claimed));
-    assert_eq!(found, Err(FoundError::Truncated));
-    assert!(peak < 1_024, "{peak}");
+    let peaks = (0..10).map(|_| {
+        let (found, peak) = peak_of(|| Found::decode(&AtomId::ZERO, &claimed));
+        assert_eq!(found, Err(FoundError::Truncated));
+        peak
+    });
+    // The threads of the test harness allocate too, but not each time.
+    let peak = peaks.min();
+    assert!(peak.is_some_and(|peak| peak < 1_024), "{peak:?}");
 }
 
 /// Returns the bytes that stay allocated after `work`.
