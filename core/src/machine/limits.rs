@@ -138,6 +138,26 @@ pub enum LimitKind {
 }
 
 impl LimitKind {
+    /// Returns the name of the limit: that of its field in [`Limits`], or `meter`.
+    ///
+    /// ```
+    /// use astreum_core::machine::LimitKind;
+    /// assert_eq!(LimitKind::Stack.name(), "stack_items");
+    /// ```
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Meter => "meter",
+            Self::Depth => "depth",
+            Self::Stack => "stack_items",
+            Self::Heap => "heap_entries",
+            Self::LiveBytes => "live_bytes",
+            Self::Steps => "steps",
+            Self::Atoms => "atoms",
+            Self::AtomBytes => "atom_bytes",
+        }
+    }
+
     /// Returns the message of the error value.
     #[must_use]
     pub const fn message(self) -> &'static str {

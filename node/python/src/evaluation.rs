@@ -2,7 +2,7 @@
 
 use crate::atom::id_bytes;
 use crate::expr::wrap;
-use astreum_core::machine::{Evaluation, Exceeded, Failure, LimitKind, Missing, Outcome, Wanted};
+use astreum_core::machine::{Evaluation, Exceeded, Failure, Missing, Outcome, Wanted};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -12,21 +12,6 @@ pub(crate) struct PyEvaluation(pub(crate) Evaluation);
 
 fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     py.import("astreum.outcomes")?.getattr(name)
-}
-
-/// Returns the name of a limit, which is that of its argument of `Limits`.
-const fn limit_name(kind: LimitKind) -> &'static str {
-    match kind {
-        LimitKind::Meter => "meter",
-        LimitKind::Depth => "depth",
-        LimitKind::Stack => "stack_items",
-        LimitKind::Heap => "heap_entries",
-        LimitKind::LiveBytes => "live_bytes",
-        LimitKind::Steps => "steps",
-        LimitKind::Atoms => "atoms",
-        LimitKind::AtomBytes => "atom_bytes",
-        _ => "limit",
-    }
 }
 
 /// Returns a missing atom as a Python object.
@@ -52,7 +37,7 @@ impl PyEvaluation {
         match self.0.outcome() {
             Outcome::Finished => class(py, "Finished")?.call0(),
             Outcome::Limit(Exceeded { kind, limit, used }) => {
-                class(py, "LimitExceeded")?.call1((limit_name(kind), limit, used))
+                class(py, "LimitExceeded")?.call1((kind.name(), limit, used))
             }
             Outcome::Interrupted => class(py, "Interrupted")?.call0(),
             Outcome::Missing(id) => missing(py, id),

@@ -9,7 +9,7 @@ use alloc::string::ToString as _;
 use alloc::vec::Vec;
 use astreum_core::atom::MemoryStore;
 use astreum_core::expr::Bytes;
-use astreum_core::machine::{Env, Evaluation, LimitKind, Limits, Machine, Outcome};
+use astreum_core::machine::{Env, Evaluation, Limits, Machine, Outcome};
 use astreum_core::text;
 use serde_json::json;
 
@@ -74,20 +74,6 @@ fn limits(fields: &Fields<'_>) -> Result<Limits, OpError> {
     Ok(limits)
 }
 
-/// Returns the name of a limit in requests.
-const fn limit_name(kind: LimitKind) -> &'static str {
-    match kind {
-        LimitKind::Depth => "depth",
-        LimitKind::Stack => "stack_items",
-        LimitKind::Heap => "heap_entries",
-        LimitKind::LiveBytes => "live_bytes",
-        LimitKind::Steps => "steps",
-        LimitKind::Atoms => "atoms",
-        LimitKind::AtomBytes => "atom_bytes",
-        _ => "meter",
-    }
-}
-
 /// Returns the JSON text of a result, with steps and outcome if the request had limits.
 fn evaluation(fields: &Fields<'_>, evaluation: &Evaluation) -> String {
     let expr = to_json(evaluation.value());
@@ -98,7 +84,7 @@ fn evaluation(fields: &Fields<'_>, evaluation: &Evaluation) -> String {
     let steps = evaluation.steps();
     let outcome = match evaluation.outcome() {
         Outcome::Limit(exceeded) => json!({
-            "limit": limit_name(exceeded.kind),
+            "limit": exceeded.kind.name(),
             "max": exceeded.limit,
             "used": exceeded.used,
         }),
