@@ -1,4 +1,4 @@
-//! What all fuzz targets share: their definition, and a limit of processor time for measurements.
+//! Shared code of the fuzz targets: their definition, and a limit of processor time for measurements.
 
 use core::ffi::{c_int, c_long};
 use core::sync::atomic::{AtomicU64, Ordering};

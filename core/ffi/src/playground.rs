@@ -180,8 +180,8 @@ fn printed(value: &Expr) -> Expr {
     Expr::bytes(to_text(value, MAX_TEXT_BYTES))
 }
 
-/// Prints a value of the stack machine; a name also as a string, because as an integer nobody would
-/// recognize it.
+/// Prints a value of the stack machine as an integer; if it can be a name, as a string too, since its
+/// integer is not readable.
 fn word(bytes: Bytes) -> String {
     let is_name = !bytes.is_empty()
         && bytes.len() <= MAX_NAME_BYTES

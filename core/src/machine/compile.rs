@@ -22,7 +22,7 @@ type Site = usize;
 /// Recorder of the source positions of operations.
 #[derive(Default)]
 struct Sites {
-    /// Whether positions are recorded. One type of recorder keeps the code of the compiler small.
+    /// Set if positions are recorded. One type of recorder keeps the code of the compiler small.
     is_on: bool,
     /// Parent and index of each position; the first one is the whole list.
     places: Vec<(Site, usize)>,

@@ -45,6 +45,7 @@ impl Weight {
 /// Computes the weight of a list; `None` if the list or its code exceeds `max_bytes`.
 pub(super) fn weigh(list: &[Expr], max_bytes: u64) -> Option<Weight> {
     let mut weight = Weight::default();
+    // A map like that of the symbol table: a set would be another type of map, and more code.
     let mut names: BTreeMap<Symbol, usize> = BTreeMap::new();
     let mut pending = Vec::from([list]);
     while let Some(list) = pending.pop() {
