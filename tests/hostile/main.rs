@@ -15,6 +15,7 @@
 
 mod blocks;
 mod cold_reads;
+mod cores;
 mod figures;
 mod heads;
 mod lists;

@@ -153,7 +153,7 @@ impl Peer {
         self.engine
             .fetch(now, FetchRequest::new(id, PayloadType::ATOM));
         let mut outcome = None;
-        self.run(Duration::from_secs(3), |engine| {
+        self.run(Duration::from_secs(6), |engine| {
             while let Some(event) = engine.poll_event() {
                 match event {
                     Event::Fetched { .. } => outcome = Some(true),

@@ -72,16 +72,20 @@ impl HandshakeAnswers {
         if !out.credits.spend(&address, handshake_bytes(payload.len())) {
             return false;
         }
-        if !self.take(now, address, source.share()) && !self.answer_untracked() {
+        let is_recorded = self
+            .recent
+            .take_if_room(now, source.share(), (address, key));
+        if !is_recorded && !self.answer_untracked() {
             return false;
         }
         out.handshake(now, (address, Allowance::Charged));
         true
     }
 
-    /// Returns whether to answer a handshake that there is no room to remember. A flood of keys and
-    /// addresses fills the memory at no cost, and must not keep newcomers out; the answer is within
-    /// the amplification limit of the address. A few are not answered: otherwise two nodes with
+    /// Returns whether to answer a handshake that there is no room to remember, or that is one of a
+    /// network group whose handshakes fill the memory: displacing one of them for each would be the
+    /// largest part of their cost. A flood of keys and addresses must not keep newcomers out; the
+    /// answer is within the amplification limit of the address. A few are not answered: otherwise two nodes with
     /// full memories would exchange handshakes for ever.
     const fn answer_untracked(&mut self) -> bool {
         self.untracked = self.untracked.wrapping_add(1);
@@ -195,6 +199,32 @@ mod tests {
             answered += u32::from(answers.answer(Instant::ZERO, &one, &mut out));
         }
         assert_eq!(answered, most + 2 * ratio - 2);
+        assert_eq!(answers.len(), limits::MAX_HANDSHAKE_ANSWERS);
+    }
+
+    #[test]
+    fn flood_of_one_network_displaces_nothing_and_is_answered() {
+        let (mut answers, mut out) = (HandshakeAnswers::new(), output());
+        let most = u16::try_from(limits::MAX_HANDSHAKE_ANSWERS).unwrap();
+        let of = |group: u8, port: u16| Source {
+            key: PublicKey::new([3; 32]),
+            address: SocketAddr::from(([group, 8, 7, 6], port)),
+            is_validated: false,
+        };
+        let mut answer = |one: &Source| {
+            out.credits.received(Instant::ZERO, one.address, 100);
+            answers.answer(Instant::ZERO, one, &mut out)
+        };
+        assert!((1..=most).all(|port| answer(&of(9, port))));
+        let more = (most + 1..=2 * most).filter(|port| answer(&of(9, *port)));
+        assert_eq!(more.count(), usize::from(most - most / 32));
+        // A handshake of another network is remembered, in place of one of the flood.
+        assert!(answer(&of(20, 1)) && !answer(&of(20, 1)));
+        let kept = (1..=most).filter(|port| {
+            let one = of(9, *port);
+            answers.has(Instant::ZERO, one.address, one.key)
+        });
+        assert_eq!(kept.count(), usize::from(most - 1));
         assert_eq!(answers.len(), limits::MAX_HANDSHAKE_ANSWERS);
     }
 

@@ -183,6 +183,16 @@ impl<K: Ord + Copy> IntervalLimiter<K> {
         self.events.try_insert(now, share, key, 1)
     }
 
+    /// Like [`Self::take`] for an event that may happen once, but costs little in a flood: if this
+    /// is full, an event does not displace another of its own network group, and is refused.
+    pub(super) fn take_if_room(&mut self, now: Instant, share: Share, key: K) -> bool {
+        self.expire(now);
+        if self.events.get(&key).is_some() || self.events.is_full_of(share.group()) {
+            return false;
+        }
+        self.events.try_insert(now, share, key, 1)
+    }
+
     /// Returns whether the event happened within the interval.
     pub(super) fn contains(&self, now: Instant, key: &K) -> bool {
         self.count(now, key) > 0

@@ -103,6 +103,13 @@ impl Shares {
         })
     }
 
+    /// Returns whether no group has more entries than `group`, beyond the one that it would add.
+    fn is_heaviest(&self, group: NetworkGroup) -> bool {
+        let most = self.by_load.last().map_or(0, |(entries, _)| *entries);
+        let own = self.groups.get(&group).map_or(0, |it| it.entries);
+        own > 0 && own + 1 >= most
+    }
+
     /// Returns the source that loses an entry to a new one of `share`: one of the group with most
     /// entries if that has more than the group of `share` would have, else one of the group of
     /// `share`. Returns `None` in the latter case if that group has no entry.
@@ -163,6 +170,11 @@ impl<K: Ord + Copy, V> ShareTable<K, V> {
         }
         let oldest = || self.oldest().map(|(_, key)| key);
         self.loser(share).or_else(oldest)
+    }
+
+    /// Returns whether there is no room, and an entry of `group` would displace one of that group.
+    pub(super) fn is_full_of(&self, group: NetworkGroup) -> bool {
+        self.entries.len() >= self.capacity && self.shares.is_heaviest(group)
     }
 
     /// Returns the value of a key, and the time of its insertion.
