@@ -179,6 +179,17 @@ the chain and verifies them from the genesis on.")]
 The directory is cold_storage_path of the configuration: give --config, --cold-storage-path or
 ASTREUM_COLD_STORAGE_PATH. A running node locks its directory; use `astreum status` for it.")]
     Store(StoreArgs),
+    /// Copy cold storage and the files of the chain of the running node to a directory, without
+    /// stopping it.
+    #[command(after_help = "Examples:
+  astreum backup /mnt/disk/2026-11-29
+  astreum run --cold-storage-path /mnt/disk/2026-11-29
+
+The copy has all that was stored when the command was started. It is a directory of cold storage,
+with the files of the chain in its subdirectory `chain`. Keys, configuration and the files of
+state_dir are not copied. The command waits until the copy is on the disk; an interrupted one leaves
+nothing behind. Read the operating manual before a validator is restored.")]
+    Backup(BackupArgs),
     /// Show the configuration: every key, its value and its source.
     #[command(after_help = "Examples:
   astreum config > node.toml               a file with every key, as a starting point
@@ -332,6 +343,17 @@ pub(super) struct PutArgs {
     /// Let the node advertise the object.
     #[arg(long)]
     pub(super) advertise: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BackupArgs {
+    /// Directory for the copy, on the node's machine: it is created, or is empty.
+    pub(super) directory: PathArg,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

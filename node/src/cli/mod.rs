@@ -9,6 +9,7 @@ mod advertise;
 #[cfg(test)]
 mod advice;
 mod args;
+mod backup;
 mod block;
 mod chain_args;
 mod chain_cmd;
@@ -115,6 +116,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Some(Command::Get(get)) => get::get(&get, out),
         Some(Command::Put(put)) => put::put(&put, out),
         Some(Command::Advertise(args)) => advertise::advertise(&args, out),
+        Some(Command::Backup(args)) => backup::backup(&args, out),
         Some(Command::Tx(args)) => tx::tx(args, out),
         Some(Command::Block(args)) => block::block(args, out),
         Some(Command::Account(args)) => account::account(args, out),

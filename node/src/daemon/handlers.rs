@@ -9,13 +9,13 @@ use crate::net::{NetworkStatus, own_key_warning};
 use crate::node::{Node, NodeError, Peer, Status};
 use crate::query::AccountProof;
 use crate::rpc::{
-    AccountReply, AdvertisementReply, AtomReply, BlockReply, Caller, EVAL_FETCH_SECONDS, ErrorKind,
-    EvalReply, ForksReply, ListReply, MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply,
-    ProviderReply, PutReply, RefusalReply, RpcError, SendReply, Service, StatusReply,
-    TransactionReply, TransactionStatusReply, ValidatorsReply, hex, request,
+    AccountReply, AdvertisementReply, AtomReply, BackupReply, BlockReply, Caller,
+    EVAL_FETCH_SECONDS, ErrorKind, EvalReply, ForksReply, ListReply, MAX_LIST_REPLY_BYTES,
+    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, RpcError, SendReply, Service,
+    StatusReply, TransactionReply, TransactionStatusReply, ValidatorsReply, hex, request,
 };
 use crate::store::Durability;
-use crate::store::cold::{ColdStats, SetAside};
+use crate::store::cold::{BackedUp, ColdStats, SetAside};
 use crate::store::disk::real_path;
 use crate::store::hot::HotStats;
 use astreum_core::atom::{Atom, AtomId};
@@ -31,6 +31,7 @@ use core::time::Duration;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Maximum nesting of a list in JSON; deeper lists are sent only as text, because JSON readers stop
@@ -329,6 +330,17 @@ impl Service for NodeHandler {
 
     fn damaged(&self, params: request::Damaged, _: &Caller) -> Result<Vec<SetAside>, RpcError> {
         self.set_aside(&params.directory, params.clear)
+    }
+
+    fn back_up(&self, params: request::BackUp, caller: &Caller) -> Result<BackupReply, RpcError> {
+        let directory = Path::new(&params.directory);
+        // The client's working directory is not known here.
+        if !directory.is_absolute() {
+            let shown = directory.display();
+            return Err(format!("the directory {shown} is not an absolute path").into());
+        }
+        let BackedUp { files, bytes } = self.node.back_up(directory, &|| !caller.is_gone())?;
+        Ok(BackupReply { files, bytes })
     }
 
     fn stop(&self, _: request::Stop, _: &Caller) -> Result<(), RpcError> {

@@ -1,5 +1,6 @@
 //! Errors of a node, sorted by the party that can act on them.
 
+use super::backup::BackupError;
 use crate::chain_service::dir::ChainDirError;
 use crate::config::ConfigErrors;
 use crate::failure::ThreadPanic;
@@ -59,6 +60,8 @@ pub enum NodeError {
     Fetch(FetchError),
     /// The limit of advertisements is reached.
     TooManyAdvertisements,
+    /// A backup failed.
+    Backup(BackupError),
     /// A list of atoms is too long.
     ListTooLong {
         /// Maximum number of atoms.
@@ -110,6 +113,7 @@ impl fmt::Display for NodeError {
             Self::TooManyAdvertisements => {
                 f.write_str("too many objects are advertised; withdraw some first")
             }
+            Self::Backup(error) => error.fmt(f),
             Self::ListTooLong { max } => write!(f, "list exceeds the maximum of {max} atoms"),
         }
     }
@@ -132,6 +136,7 @@ impl core::error::Error for NodeError {
             Self::Fetch(error) => Some(error),
             Self::KeyFile(error) => Some(error),
             Self::Panicked(panic) => Some(panic),
+            Self::Backup(error) => Some(error),
             Self::Config(_)
             | Self::ChainBusy
             | Self::ChainNotStarted
@@ -141,6 +146,12 @@ impl core::error::Error for NodeError {
             | Self::TooManyAdvertisements
             | Self::ListTooLong { .. } => None,
         }
+    }
+}
+
+impl From<BackupError> for NodeError {
+    fn from(error: BackupError) -> Self {
+        Self::Backup(error)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Node as a library: one [`Node`] holds a store and, once connected, a network.
 
 mod advertisements;
+mod backup;
 mod builder;
 mod chain;
 pub(crate) mod chain_start;
@@ -13,6 +14,7 @@ mod refetch;
 mod state_dir;
 mod view;
 
+pub use backup::BackupError;
 pub use builder::NodeBuilder;
 pub use chain::{
     AccountState, QUERY_TIMEOUT, SendError, SentTransaction, TRANSACTION_LIFETIME,

@@ -129,6 +129,12 @@ impl Client {
         }
     }
 
+    /// Returns the client with another time limit.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self::new(self.socket, timeout)
+    }
+
     /// Returns the path of the socket.
     #[must_use]
     pub fn socket(&self) -> &Path {

@@ -42,8 +42,9 @@ pub use forks::{ForkReply, ForksReply};
 pub use message::MAX_ID_BYTES;
 pub use number::{Number, number};
 pub use protocol::{
-    AdvertisementReply, AtomReply, EVAL_FETCH_SECONDS, EvalReply, ListReply, MAX_LIST_REPLY_BYTES,
-    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, StatusReply,
+    AdvertisementReply, AtomReply, BackupReply, EVAL_FETCH_SECONDS, EvalReply, ListReply,
+    MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply,
+    StatusReply,
 };
 pub use server::{Server, ServerError};
 pub use service::{Caller, Method, PartialService, Request, Service, answer, request, schema};

@@ -37,6 +37,16 @@ schema_of! {
 }
 
 record! {
+    /// Backup that was written.
+    pub struct BackupReply {
+        /// Number of files.
+        pub files: u64,
+        /// Number of bytes.
+        pub bytes: u64,
+    }
+}
+
+record! {
     /// Status of a node.
     pub struct StatusReply {
         /// Version of the program.

@@ -8,8 +8,8 @@ use super::error::{ErrorKind, RpcError};
 use super::forks::ForksReply;
 use super::message::{Call, CallId, parse_call, reply_message, request_message};
 use super::protocol::{
-    AdvertisementReply, AtomReply, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
-    StatusReply,
+    AdvertisementReply, AtomReply, BackupReply, EvalReply, ListReply, PeerReply, ProviderReply,
+    PutReply, StatusReply,
 };
 use super::schema::{Field, MethodSchema, Schema, Types, document};
 use super::text::{self, AccountName};
@@ -405,6 +405,12 @@ methods! {
         #[serde(default)]
         clear: bool,
     } -> Vec<SetAside>;
+
+    /// Copies cold storage and the files of the chain to a directory of the node's machine.
+    back_up: BackUp {
+        /// Absolute path of the directory, which is created, or is empty.
+        directory: String,
+    } -> BackupReply;
 
     /// Stops the node; answers as soon as the shutdown has begun.
     stop: Stop {} -> ();

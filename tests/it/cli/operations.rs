@@ -135,10 +135,12 @@ fn validator_restored_from_backup_signs_only_later_blocks() {
     let b = follower_home("backupb");
     let node_a = a.start(&RUN);
     wait_until("A produces blocks", &a, || height(&a) >= 2);
-    assert_eq!(node_a.interrupt().0, Some(0));
-    copy_dir(a.path().join("cold"), a.path().join("backup"));
+    let made = a.run(&["backup", "backup", "--json"]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    assert!(made.json()["bytes"].as_u64().unwrap() > 1_000);
+    let checked = a.run(&["store", "verify", "--cold-storage-path", "backup"]);
+    assert_eq!(checked.code, 0, "{}", checked.stderr);
     // Produces blocks after the backup, which B has.
-    let node_a = a.start(&RUN);
     let node_b = start_with_seed(&b, &address(&a), &[]);
     wait_until("B follows", &b, || height(&b) >= 7);
     assert_eq!(node_a.interrupt().0, Some(0));

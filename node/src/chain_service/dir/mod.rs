@@ -22,6 +22,7 @@
 //!
 //! [`head_journal`]: astreum_core::consensus::head_journal
 
+mod backup;
 mod begin;
 mod decisions;
 mod error;
@@ -30,6 +31,7 @@ mod journal;
 mod legacy;
 mod location;
 
+pub use backup::{copy_head_journal, copy_other_files};
 pub use begin::{BeginError, begin_chain};
 pub use error::{ChainDirError, Trace};
 pub use identity::Identity;

@@ -58,7 +58,7 @@ pub enum ColdError {
         /// Path of the directory.
         path: PathBuf,
     },
-    /// The directory to export to is not empty.
+    /// The directory to write to is not empty.
     NotEmpty {
         /// Path of the directory.
         path: PathBuf,
@@ -70,6 +70,8 @@ pub enum ColdError {
         /// Maximum bytes.
         limit_bytes: u64,
     },
+    /// The caller of a backup is gone.
+    Cancelled,
     /// A level was damaged again right after its repair.
     DamagedAgain {
         /// Path of the level's directory.
@@ -164,7 +166,7 @@ impl fmt::Display for ColdError {
             ),
             Self::NotEmpty { path } => write!(
                 f,
-                "{} is not empty; export to an empty directory",
+                "{} is not empty; choose an empty or a new directory",
                 path.display()
             ),
             Self::SetAsideFull {
@@ -176,6 +178,7 @@ impl fmt::Display for ColdError {
                  ones are not repaired; inspect them with `astreum store damaged` and remove them \
                  with `astreum store damaged --clear`"
             ),
+            Self::Cancelled => f.write_str("the backup was cancelled"),
             Self::DamagedAgain { path } => write!(
                 f,
                 "{} was damaged again during its merge; check the disk",

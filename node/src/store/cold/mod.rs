@@ -32,6 +32,7 @@
 //!
 //! Lock order: maintenance, incidents, log, edit of the snapshot.
 
+mod backup;
 mod collate;
 mod commit;
 mod error;
@@ -46,6 +47,7 @@ mod transfer;
 mod watch;
 mod worker;
 
+pub use backup::BackedUp;
 pub use error::ColdError;
 pub use progress::Progress;
 pub use set_aside::SetAside;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Content of `FORMAT`.
-const FORMAT: &[u8] = b"astreum cold storage 1\n";
+pub(super) const FORMAT: &[u8] = b"astreum cold storage 1\n";
 /// Fixed text of `FORMAT` in any version, before and after the version number.
 const FORMAT_PARTS: (&str, &str) = ("astreum cold storage ", "\n");
 const MAX_FORMAT_BYTES: u64 = 64;

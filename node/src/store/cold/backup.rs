@@ -1,0 +1,320 @@
+//! Copy of a store that is in use.
+//!
+//! Invariants:
+//! - The copy holds every atom whose write had returned when the copy began, in files that this
+//!   implementation opens as after an interruption; later atoms may be in it.
+//! - Readers and writers go on. Collations and merges wait while level 0 is copied; sealed pairs are
+//!   copied from their open files, so that a merge may remove them meanwhile.
+//! - `FORMAT` is written last: a directory without it is incomplete.
+
+use super::open::FORMAT;
+use super::set_aside::DIRECTORY;
+use super::{ColdError, ColdStore, Snapshot, lock};
+use crate::store::disk::{Disk, DiskFile};
+use crate::store::sorted_pair::{data_name, index_name, lengths_name};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Number of bytes that are copied at a time.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// Result of [`ColdStore::back_up`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BackedUp {
+    /// Number of files that were copied.
+    pub files: u64,
+    /// Number of bytes that were copied.
+    pub bytes: u64,
+}
+
+/// File to copy, with its path below the root.
+struct Source {
+    name: PathBuf,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+}
+
+impl ColdStore {
+    /// Copies the store to an empty directory, while it is in use. Everything is on the disk when
+    /// this returns. `goes_on` is asked regularly; the copy ends with [`ColdError::Cancelled`] once
+    /// it returns `false`. An incomplete copy is left to the caller to remove.
+    ///
+    /// # Errors
+    /// Fails if the directory is not empty, a disk fails, or the copy is cancelled.
+    pub fn back_up(&self, to: &Path, goes_on: &dyn Fn() -> bool) -> Result<BackedUp, ColdError> {
+        let inner = &self.inner;
+        let disk = &*inner.disk;
+        let listed = disk.list(to);
+        if !listed
+            .map_err(|error| ColdError::io("read", to, &error))?
+            .is_empty()
+        {
+            return Err(ColdError::NotEmpty { path: to.into() });
+        }
+        let mut copy = Copy {
+            disk,
+            from: &inner.root,
+            to,
+            goes_on,
+            done: BackedUp::default(),
+            buffer: Vec::new(),
+        };
+        let sealed = {
+            let _maintenance = lock(&inner.maintenance);
+            let snapshot = inner.snapshot.load_full();
+            copy.level_0(&snapshot)?;
+            sealed_files(disk, &inner.root, &snapshot)?
+        };
+        for source in &sealed {
+            copy.file(source)?;
+        }
+        copy.finish(&dirs_of(&sealed))?;
+        Ok(copy.done)
+    }
+}
+
+/// Returns the files of all sealed pairs, open, and with the data in front of its index: without an
+/// index, a pair counts as unfinished.
+fn sealed_files(
+    disk: &dyn Disk,
+    root: &Path,
+    snapshot: &Snapshot,
+) -> Result<Vec<Source>, ColdError> {
+    let mut sources = Vec::new();
+    for level in &snapshot.levels {
+        let name = PathBuf::from(format!("level_{}", level.number));
+        for pair in &level.pairs {
+            let number = pair.number();
+            let files = [lengths_name(number), data_name(number), index_name(number)];
+            for file_name in files {
+                let name = name.join(file_name);
+                let path = root.join(&name);
+                match open(disk, &path, name) {
+                    // A store of a reference node has no lengths.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    source => {
+                        sources.push(source.map_err(|error| ColdError::io("open", &path, &error))?);
+                    }
+                }
+            }
+        }
+    }
+    Ok(sources)
+}
+
+fn open(disk: &dyn Disk, path: &Path, name: PathBuf) -> io::Result<Source> {
+    let file = disk.open(path)?;
+    let len = file.len()?;
+    Ok(Source { name, file, len })
+}
+
+/// Returns the directories of these files, each once.
+fn dirs_of(sources: &[Source]) -> Vec<PathBuf> {
+    let dirs = sources.iter().filter_map(|source| source.name.parent());
+    let mut dirs: Vec<_> = dirs.map(Path::to_owned).collect();
+    dirs.dedup();
+    dirs
+}
+
+/// Copy that is under way.
+struct Copy<'a> {
+    disk: &'a dyn Disk,
+    from: &'a Path,
+    to: &'a Path,
+    goes_on: &'a dyn Fn() -> bool,
+    done: BackedUp,
+    buffer: Vec<u8>,
+}
+
+impl Copy<'_> {
+    /// Copies the journals, the atoms that a reference node left, and what was set aside. No other
+    /// thread removes any of them meanwhile.
+    fn level_0(&mut self, snapshot: &Snapshot) -> Result<(), ColdError> {
+        for journal in snapshot.segments.iter().flat_map(|it| it.journals()) {
+            let name = journal.path.file_name().map(PathBuf::from);
+            let file = Arc::clone(&journal.file);
+            let len = file.len();
+            let len = len.map_err(|error| ColdError::io("read", &journal.path, &error))?;
+            let name = name.unwrap_or_default();
+            self.file(&Source { name, file, len })?;
+        }
+        for dir in ["level_0", DIRECTORY] {
+            let path = self.from.join(dir);
+            let listed = self.disk.list(&path);
+            let listed = listed.map_err(|error| ColdError::io("read", &path, &error))?;
+            if dir == "level_0" || !listed.is_empty() {
+                self.dir(Path::new(dir))?;
+            }
+            for entry in listed.iter().filter(|entry| !entry.is_dir) {
+                let path = path.join(&entry.name);
+                match open(self.disk, &path, Path::new(dir).join(&entry.name)) {
+                    // Damaged files are removed whenever an operator clears them.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    source => {
+                        self.file(&source.map_err(|error| ColdError::io("open", &path, &error))?)?;
+                    }
+                }
+            }
+            if dir == "level_0" || !listed.is_empty() {
+                self.sync_dir(Path::new(dir))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn dir(&self, name: &Path) -> Result<(), ColdError> {
+        let path = self.to.join(name);
+        let made = self.disk.create_dir(&path);
+        made.map_err(|error| ColdError::io("create", &path, &error))
+    }
+
+    fn sync_dir(&self, name: &Path) -> Result<(), ColdError> {
+        let path = self.to.join(name);
+        let synced = self.disk.sync_dir(&path);
+        synced.map_err(|error| ColdError::io("sync", &path, &error))
+    }
+
+    /// Copies one file and syncs it.
+    fn file(&mut self, source: &Source) -> Result<(), ColdError> {
+        if let Some(dir) = source.name.parent() {
+            self.dir(dir)?;
+        }
+        let path = self.to.join(&source.name);
+        let failed = |error| ColdError::io("write", &path, &error);
+        let target = self.disk.create(&path).map_err(failed)?;
+        let mut at = 0;
+        while at < source.len {
+            if !(self.goes_on)() {
+                return Err(ColdError::Cancelled);
+            }
+            let len = CHUNK_BYTES.min(source.len - at);
+            self.buffer.resize(usize::try_from(len).unwrap_or(0), 0);
+            let read = source.file.read_exact_at(&mut self.buffer, at);
+            read.map_err(|error| ColdError::io("read", &self.from.join(&source.name), &error))?;
+            target.write_all_at(&self.buffer, at).map_err(failed)?;
+            at += len;
+        }
+        target.sync().map_err(failed)?;
+        self.done.files += 1;
+        self.done.bytes += source.len;
+        Ok(())
+    }
+
+    /// Makes all names durable, and marks the copy as complete.
+    fn finish(&self, dirs: &[PathBuf]) -> Result<(), ColdError> {
+        for dir in dirs {
+            self.sync_dir(dir)?;
+        }
+        self.sync_dir(Path::new(""))?;
+        let path = self.to.join("FORMAT");
+        let written = self.disk.create(&path).and_then(|file| {
+            file.write_all_at(FORMAT, 0)?;
+            file.sync()
+        });
+        written.map_err(|error| ColdError::io("write", &path, &error))?;
+        self.sync_dir(Path::new(""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ColdStorageSync;
+    use crate::store::cold::ColdOptions;
+    use crate::store::journal::leftover_name;
+    use astreum_core::atom::{Atom, AtomId};
+    use core::cell::Cell;
+    use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::{fs, thread};
+
+    fn options() -> ColdOptions {
+        ColdOptions {
+            level_size_bytes: 4_096,
+            limit_bytes: 0,
+            sync: ColdStorageSync::Never,
+            mapped: true,
+            background: false,
+        }
+    }
+
+    fn atom(n: u32) -> (AtomId, Atom) {
+        let atom = Atom::bytes(n.to_be_bytes().repeat(5));
+        (atom.id(), atom)
+    }
+
+    /// Checks that a copy opens without damage and holds these atoms.
+    fn assert_holds(path: &Path, mut atoms: impl Iterator<Item = (AtomId, Atom)>) {
+        let copy = ColdStore::open(path, options()).unwrap();
+        assert_eq!(copy.stats().damages, []);
+        let verified = copy.verify(&mut |_| {}).unwrap();
+        assert_eq!(verified.damaged, 0);
+        assert!(atoms.all(|(id, atom)| copy.get(&id).unwrap() == Some(atom)));
+    }
+
+    #[test]
+    fn copy_under_load_has_all_that_was_acknowledged_before() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = ColdStore::open(&scratch.path().join("cold"), options()).unwrap();
+        let (written, stops) = (AtomicU32::new(0), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0.. {
+                    if stops.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    store.put(&[atom(n)]).unwrap();
+                    written.store(n + 1, Ordering::Release);
+                    // Collations and merges run beside the copy.
+                    store.maintain().unwrap();
+                }
+            });
+            for number in 0..20 {
+                while written.load(Ordering::Acquire) < 50 * number {
+                    thread::yield_now();
+                }
+                let before = written.load(Ordering::Acquire);
+                let to = scratch.path().join(format!("copy{number}"));
+                let done = store.back_up(&to, &|| true).unwrap();
+                assert!(done.bytes > u64::from(before) * 20, "{done:?}");
+                assert_holds(&to, (0..before).map(atom));
+            }
+            stops.store(true, Ordering::Relaxed);
+        });
+        assert!(written.into_inner() >= 950);
+    }
+
+    #[test]
+    fn files_of_a_reference_node_and_damaged_ones_are_copied() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (root, to) = (scratch.path().join("cold"), scratch.path().join("copy"));
+        fs::create_dir_all(root.join("level_0")).unwrap();
+        let (id, left) = atom(7);
+        fs::write(
+            root.join("level_0").join(leftover_name(&id)),
+            left.to_bytes(),
+        )
+        .unwrap();
+        fs::create_dir(root.join(DIRECTORY)).unwrap();
+        fs::write(root.join(DIRECTORY).join("notes"), "kept").unwrap();
+        let store = ColdStore::open(&root, options()).unwrap();
+        store.back_up(&to, &|| true).unwrap();
+        assert_eq!(fs::read(to.join(DIRECTORY).join("notes")).unwrap(), b"kept");
+        assert_holds(&to, [atom(7)].into_iter());
+    }
+
+    #[test]
+    fn cancelled_copy_is_not_a_store_and_others_are_not_overwritten() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (root, to) = (scratch.path().join("cold"), scratch.path().join("copy"));
+        let store = ColdStore::open(&root, options()).unwrap();
+        store.put(&(0..200).map(atom).collect::<Vec<_>>()).unwrap();
+        store.maintain().unwrap();
+        let calls = Cell::new(0);
+        let goes_on = || calls.replace(calls.get() + 1) < 2;
+        assert_eq!(store.back_up(&to, &goes_on), Err(ColdError::Cancelled));
+        assert!(!to.join("FORMAT").exists());
+        let error = store.back_up(&to, &|| true).unwrap_err();
+        assert!(matches!(error, ColdError::NotEmpty { .. }), "{error}");
+    }
+}
