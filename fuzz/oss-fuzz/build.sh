@@ -1,16 +1,31 @@
 #!/bin/bash -eu
-# Build step of OSS-Fuzz: each target, its seeds and its options in $OUT. $SRC has a checkout in the
-# folder `astreum`. The image sets a nightly toolchain; others need RUSTC_BOOTSTRAP=1.
+# Build step of OSS-Fuzz: each target, its seeds, its dictionary and its options in $OUT. $SRC has a
+# checkout in the folder `astreum`. The image sets a nightly toolchain; others need RUSTC_BOOTSTRAP=1.
+if [ "${FUZZING_ENGINE:-libfuzzer}" != libfuzzer ]; then
+    echo "cargo-fuzz builds for libfuzzer only, not for $FUZZING_ENGINE" >&2
+    exit 1
+fi
 cd "$SRC/astreum/fuzz"
-cargo fuzz build -O
+sanitizer=${SANITIZER:-address}
+if [ "$sanitizer" = coverage ]; then
+    # The image has a command `cargo` that builds for its coverage reports.
+    cargo fuzz build -O
+else
+    cargo fuzz build -O --sanitizer "$sanitizer"
+fi
 binaries=target/$(rustc -vV | sed -n 's/^host: //p')/release
 for source in fuzz_targets/*.rs; do
     name=$(basename "$source" .rs)
     cp "$binaries/$name" "$OUT/"
     seeds=("corpus/$name"/*)
-    [ -d "regressions/$name" ] && seeds+=("regressions/$name"/*)
+    if [ -d "regressions/$name" ]; then
+        seeds+=("regressions/$name"/*)
+    fi
     rm -f "$OUT/${name}_seed_corpus.zip"
     zip -q -j "$OUT/${name}_seed_corpus.zip" "${seeds[@]}"
-    [ -f "dictionaries/$name.dict" ] && cp "dictionaries/$name.dict" "$OUT/"
+    cp libfuzzer.options "$OUT/$name.options"
+    if [ -f "dictionaries/$name.dict" ]; then
+        cp "dictionaries/$name.dict" "$OUT/"
+        echo "dict=$name.dict" >>"$OUT/$name.options"
+    fi
 done
-exit 0
