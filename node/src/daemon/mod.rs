@@ -5,6 +5,7 @@
 //! because nothing delays them any more.
 
 mod allocator;
+mod atom_transfers;
 mod chain_handlers;
 mod chain_status;
 mod conditions;
