@@ -17,4 +17,5 @@ mod places;
 mod private;
 mod storage;
 mod store;
+mod transfers;
 mod validating;
