@@ -27,6 +27,9 @@ const MAX_ATOM_BYTES: usize = crate::store::MAX_ATOM_DATA_BYTES;
 /// Number of parts of the transfer that may wait to be sent.
 const WAITING_PARTS: usize = 4;
 
+/// Id of a list and its atoms, in order.
+type List = (AtomId, Vec<Atom>);
+
 pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
     let loaded = args.at.load()?;
     let client = client_of(&args.at, &loaded);
@@ -122,7 +125,7 @@ fn put_text(
     client: &Client,
     file: &PathArg,
     kind: PutKind,
-    atoms: fn(Vec<u8>) -> Result<(AtomId, Vec<Atom>), Failure>,
+    atoms: fn(Vec<u8>) -> Result<List, Failure>,
 ) -> Result<(u64, Sent, StoredReply), Failure> {
     let bytes = read(file, kind)?;
     let len = bytes.len() as u64;
@@ -192,14 +195,14 @@ fn read(file: &PathArg, kind: PutKind) -> Result<Vec<u8>, Failure> {
     read_capped(opened, max_bytes).map_err(failed)
 }
 
-fn symbol(bytes: Vec<u8>) -> Result<(AtomId, Vec<Atom>), Failure> {
+fn symbol(bytes: Vec<u8>) -> Result<List, Failure> {
     let name = String::from_utf8(bytes)
         .map_err(|_| Failure::Failed("a symbol must be UTF-8 text".to_owned()))?;
     let atom = Atom::symbol(name.trim_end_matches(['\n', '\r']));
     Ok((atom.id(), vec![atom]))
 }
 
-fn expr(bytes: Vec<u8>) -> Result<(AtomId, Vec<Atom>), Failure> {
+fn expr(bytes: Vec<u8>) -> Result<List, Failure> {
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::Failed("an expression must be UTF-8 text".to_owned()))?;
     let expr = astreum_core::text::parse(&text)

@@ -214,9 +214,7 @@ mod tests {
 
     #[test]
     fn received_atoms_are_stored_in_bounded_batches() {
-        let large: Vec<Atom> = (0..300)
-            .map(|n| Atom::bytes(vec![n as u8; 60_000 + n]))
-            .collect();
+        let large: Vec<Atom> = (0..300).map(|n| Atom::bytes(vec![7; 60_000 + n])).collect();
         let mut parts: Vec<Vec<u8>> = large.iter().map(record).collect();
         parts.push(Vec::new());
         let mut parts = parts.into_iter();

@@ -44,7 +44,7 @@ impl Atoms {
         let transfers = caller.transfers()?;
         let fault = *self.fault.lock().unwrap();
         let (mut atoms, mut bytes, mut next) = (0, 0, params.id);
-        let mut send = |atom: &Atom| {
+        let send = |atom: &Atom| {
             let mut record = Vec::new();
             let (kind, next, data) = (atom.kind(), atom.next(), atom.data());
             push_atom(AtomParts { kind, next, data }, &mut record);
