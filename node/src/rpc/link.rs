@@ -75,6 +75,8 @@ pub(super) struct Link {
     gone: Arc<AtomicBool>,
     /// Maximum time that the client may send nothing, or not accept what is sent.
     timeout: Duration,
+    /// Set once a write failed, perhaps within a frame: nothing can follow it.
+    is_broken: AtomicBool,
     input: Mutex<(FrameInput, Option<Incoming>)>,
 }
 
@@ -85,6 +87,7 @@ impl Link {
             stream,
             gone,
             timeout,
+            is_broken: AtomicBool::new(false),
             input: Mutex::new((FrameInput::new(), None)),
         }
     }
@@ -115,8 +118,20 @@ impl Link {
         self.write(&frame, || false)
     }
 
-    /// Writes bytes, for at most the timeout without progress.
-    fn write(&self, mut bytes: &[u8], is_over: impl Fn() -> bool) -> io::Result<()> {
+    /// Writes bytes, for at most the timeout without progress. Fails at once after a write that
+    /// failed.
+    fn write(&self, bytes: &[u8], is_over: impl Fn() -> bool) -> io::Result<()> {
+        if self.is_broken.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let written = self.write_all(bytes, is_over);
+        if written.is_err() {
+            self.is_broken.store(true, Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn write_all(&self, mut bytes: &[u8], is_over: impl Fn() -> bool) -> io::Result<()> {
         let mut progress_at = Instant::now();
         while !bytes.is_empty() {
             if is_over() {
