@@ -277,6 +277,9 @@ pub(super) struct GetArgs {
     /// Write the raw data to this file.
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["raw", "json"])]
     pub(super) output: Option<PathArg>,
+    /// Do not show progress.
+    #[arg(short, long)]
+    pub(super) quiet: bool,
     #[command(flatten)]
     pub(super) at: NodeArgs,
 }
@@ -335,7 +338,8 @@ pub(super) enum PutKind {
 
 #[derive(Debug, Args)]
 pub(super) struct PutArgs {
-    /// File, or - for stdin; at most 1 GiB, or 65,368 bytes as a symbol.
+    /// File, or - for stdin; at most 4,089,446,400 bytes, 1 GiB as an expression, or 65,368 bytes as
+    /// a symbol.
     pub(super) file: PathArg,
     /// Stored form.
     #[arg(long, value_enum, default_value = "bytes")]
@@ -343,6 +347,9 @@ pub(super) struct PutArgs {
     /// Let the node advertise the object.
     #[arg(long)]
     pub(super) advertise: bool,
+    /// Do not show progress.
+    #[arg(short, long)]
+    pub(super) quiet: bool,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

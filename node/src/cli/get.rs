@@ -1,37 +1,49 @@
 //! Command `astreum get`: atoms of the running node or of its peers.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{IsTerminal as _, Write};
 
-use astreum_core::atom::{Atom, AtomId, AtomKind};
+use astreum_core::atom::{Atom, AtomId, AtomKind, atom_id};
 use astreum_core::expr::Expr;
 
-use crate::rpc::{AtomReply, Client, ClientError, ErrorKind, request};
+use crate::rpc::{AtomParts, AtomReader, AtomReply, Client, ClientError, TRANSFER, request};
 
 use super::args::GetArgs;
-use super::eval_session::{checked_atom, get as get_atom};
+use super::eval_session::get as get_atom;
 use super::node_args::client;
 use super::output::{Failure, Output, complain, json_line};
 use super::parse;
+use super::partial::Partial;
+use super::progress::ByteBar;
 
 pub(super) fn get(args: &GetArgs, out: &mut Output) -> Result<(), Failure> {
     let id = parse::id("the object", &args.id)?;
     let client = client(&args.at)?;
+    let is_to_terminal = args.output.is_none() && std::io::stdout().is_terminal();
+    // Lines of the result would break a bar.
+    let bar = ByteBar::new("getting", None, args.quiet || is_to_terminal || !args.list);
     let Some(path) = &args.output else {
-        return walk(&client, id, args.list, &mut |atom| {
+        return walk(&client, id, args.list, &mut |parts| {
+            bar.add(parts.data.len());
             if args.raw {
-                Ok(out.raw().write_all(atom.data())?)
-            } else if args.json {
-                json_line(out, &AtomReply::from(atom))
-            } else {
-                Ok(writeln!(out, "{}", line(atom))?)
+                return Ok(out.raw().write_all(parts.data)?);
+            }
+            let atom = parts.to_atom();
+            match args.json {
+                true => json_line(out, &AtomReply::from(&atom)),
+                false => Ok(writeln!(out, "{}", line(&atom))?),
             }
         });
     };
     let mut file = Partial::create(path)?;
-    walk(&client, id, args.list, &mut |atom| file.write(atom.data()))?;
-    file.finish()
+    let interrupt = file.interrupt();
+    let walked = interrupt.scope(|| {
+        walk(&client, id, args.list, &mut |parts| {
+            bar.add(parts.data.len());
+            file.write(parts.data)
+        })
+    });
+    drop(bar);
+    file.finish(walked)
 }
 
 /// Passes every atom to `take`, in order.
@@ -39,52 +51,51 @@ fn walk(
     client: &Client,
     id: AtomId,
     list: bool,
-    take: &mut dyn FnMut(&Atom) -> Result<(), Failure>,
+    take: &mut dyn FnMut(AtomParts<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    if !list {
-        let atom = get_atom(client, &id)?;
-        take(&atom)?;
-        if !atom.next().is_zero() {
-            complain("note: this is the first atom of a list; --list gets the whole list");
-        }
-        return Ok(());
+    if list {
+        return walk_list(client, id, take);
     }
-    let mut next = id;
-    while !next.is_zero() {
-        let reply = match client.request(&request::GetList { id: next }) {
-            Err(ClientError::Refused(refused)) if refused.kind == ErrorKind::TooLarge => {
-                return walk_singly(client, next, take);
-            }
-            reply => reply?,
-        };
-        if reply.atoms.is_empty() {
-            return Err(not_found(&next));
-        }
-        for atom in reply.atoms {
-            let atom = checked_atom(&next, atom).map_err(Failure::Failed)?;
-            take(&atom)?;
-            next = atom.next();
-        }
+    let atom = get_atom(client, &id)?;
+    let (kind, next, data) = (atom.kind(), atom.next(), atom.data());
+    take(AtomParts { kind, next, data })?;
+    if !next.is_zero() {
+        complain("note: this is the first atom of a list; --list gets the whole list");
     }
     Ok(())
 }
 
-/// Same as [`walk`], atom by atom, for lists that no node fetches as a whole.
-fn walk_singly(
+/// Passes the atoms of a list to `take` as they arrive, each after a check of its id.
+fn walk_list(
     client: &Client,
-    mut next: AtomId,
-    take: &mut dyn FnMut(&Atom) -> Result<(), Failure>,
+    id: AtomId,
+    take: &mut dyn FnMut(AtomParts<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    while !next.is_zero() {
-        let atom = get_atom(client, &next)?;
-        take(&atom)?;
-        next = atom.next();
+    let bad = |message: String| Failure::from(ClientError::BadReply { message });
+    let mut expected = id;
+    let mut reader = AtomReader::new(u64::MAX);
+    let request = request::GetAtoms {
+        id,
+        transfer: TRANSFER,
+    };
+    client.download(&request, &mut |bytes| {
+        reader.read(bytes, &mut |parts| {
+            let AtomParts { kind, next, data } = parts;
+            if expected.is_zero() {
+                return Err(bad("more atoms than the list has".to_owned()));
+            }
+            if atom_id(kind, data, next) != expected {
+                return Err(bad(format!("another atom instead of {expected}")));
+            }
+            expected = next;
+            take(parts)
+        })
+    })?;
+    reader.finish()?;
+    match expected.is_zero() {
+        true => Ok(()),
+        false => Err(bad(format!("the list ends before atom {expected}"))),
     }
-    Ok(())
-}
-
-fn not_found(id: &AtomId) -> Failure {
-    Failure::Failed(format!("atom {id} was not found locally or at any peer"))
 }
 
 /// Formats kind, data and link in human-readable form.
@@ -103,69 +114,4 @@ fn line(atom: &Atom) -> String {
         _ => format!("bytes {}", Expr::bytes(data)),
     };
     text + &next
-}
-
-/// File that appears under its name only when it is complete. An existing entry that is not a
-/// regular file, such as a pipe or a device, is written to directly.
-struct Partial {
-    path: PathBuf,
-    temporary: Option<PathBuf>,
-    file: BufWriter<File>,
-}
-
-impl Partial {
-    fn create(path: &Path) -> Result<Self, Failure> {
-        let failed = |path: &Path, error| Failure::Failed(format!("{}: {error}", path.display()));
-        // The target of a link is written, so that the link is kept.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let is_special = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
-        if is_special {
-            let file = OpenOptions::new().write(true).open(&path);
-            return Ok(Self {
-                file: BufWriter::new(file.map_err(|error| failed(&path, error))?),
-                path,
-                temporary: None,
-            });
-        }
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(format!(".{}.part", std::process::id()));
-        let temporary = PathBuf::from(temporary);
-        let file = File::create_new(&temporary).map_err(|error| match error.kind() {
-            // Other errors name the path that the user gave.
-            io::ErrorKind::AlreadyExists => failed(&temporary, error),
-            _ => failed(&path, error),
-        })?;
-        Ok(Self {
-            path,
-            temporary: Some(temporary),
-            file: BufWriter::new(file),
-        })
-    }
-
-    fn failed(&self, error: &io::Error) -> Failure {
-        Failure::Failed(format!("{}: {error}", self.path.display()))
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.file
-            .write_all(bytes)
-            .map_err(|error| self.failed(&error))
-    }
-
-    fn finish(mut self) -> Result<(), Failure> {
-        self.file.flush().map_err(|error| self.failed(&error))?;
-        if let Some(temporary) = &self.temporary {
-            fs::rename(temporary, &self.path).map_err(|error| self.failed(&error))?;
-            self.temporary = None;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            let _ = fs::remove_file(temporary);
-        }
-    }
 }

@@ -153,9 +153,13 @@ impl NodeArgs {
 
 /// Creates a client for the node that the arguments identify.
 pub(super) fn client(args: &NodeArgs) -> Result<Client, Failure> {
-    let paths = args.load()?.paths();
+    Ok(client_of(args, &args.load()?))
+}
+
+/// Like [`client`], for a configuration that is loaded.
+pub(super) fn client_of(args: &NodeArgs, loaded: &Loaded) -> Client {
     let timeout = Duration::from_secs(args.timeout.get());
-    Ok(Client::new(paths.control_socket, timeout))
+    Client::new(loaded.paths().control_socket, timeout)
 }
 
 /// Loads a configuration. Warnings about ignored input are printed only the first time, because

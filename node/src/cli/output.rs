@@ -7,7 +7,7 @@ use std::time::Instant;
 use astreum_core::text::{Escaped, is_visible};
 
 use crate::config::ConfigErrors;
-use crate::rpc::ClientError;
+use crate::rpc::{ClientError, TransferError};
 
 /// Maximum time that a result waits for the next one to be written with it.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
@@ -146,6 +146,14 @@ impl From<io::Error> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         Self::failed(error)
+    }
+}
+
+/// For a transfer of the node.
+impl From<TransferError> for Failure {
+    fn from(error: TransferError) -> Self {
+        let message = error.to_string();
+        ClientError::BadReply { message }.into()
     }
 }
 

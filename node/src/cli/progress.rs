@@ -1,4 +1,4 @@
-//! Progress of long operations: a bar on a terminal, else lines.
+//! Progress of long operations: a bar on a terminal, else lines or nothing.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Instant;
@@ -71,6 +71,43 @@ pub(super) fn with_bar_of<T, E: ToString>(
         bar.finish_and_clear();
     }
     result.map_err(Failure::failed)
+}
+
+/// Progress of bytes on a terminal: a bar with rate and time left, or without a total a count with
+/// the rate. Removed when dropped; shows nothing without a terminal.
+pub(super) struct ByteBar(Option<ProgressBar>);
+
+impl ByteBar {
+    pub(super) fn new(what: &'static str, total: Option<u64>, is_quiet: bool) -> Self {
+        let is_shown = !is_quiet && std::io::stderr().is_terminal();
+        Self(is_shown.then(|| {
+            let (bar, template) = match total {
+                Some(total) => (
+                    ProgressBar::new(total),
+                    "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
+                ),
+                None => (ProgressBar::no_length(), "{msg} {bytes}, {bytes_per_sec}"),
+            };
+            let style = ProgressStyle::with_template(template);
+            bar.set_style(style.unwrap_or(ProgressStyle::default_bar()));
+            bar.set_message(what);
+            bar
+        }))
+    }
+
+    pub(super) fn add(&self, bytes: usize) {
+        if let Some(bar) = &self.0 {
+            bar.inc(bytes as u64);
+        }
+    }
+}
+
+impl Drop for ByteBar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,52 +2,61 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
-use astreum_core::atom::{Atom, AtomId, HEADER_BYTES, bytes_list};
+use astreum_core::atom::{Atom, AtomId};
 use serde_json::json;
 
-use crate::rpc::{Client, MAX_MESSAGE_BYTES, request};
+use crate::rpc::{AtomParts, Client, StoredReply, TRANSFER, request};
 
 use super::args::{PutArgs, PutKind};
 use super::eval_session::fetch;
 use super::input::read_capped;
-use super::node_args::client;
+use super::node_args::client_of;
 use super::output::{Failure, Output, complain, json_line};
 use super::path_arg::PathArg;
+use super::pieces::{Input, Parts, Sent, data_bytes, split};
+use super::progress::ByteBar;
 
-/// Number of data bytes per atom of a file, which a reference node can receive.
-const PIECE_BYTES: usize = 3_900;
-/// Maximum size in bytes of a file; all of it is held in memory. `--help` states the number.
-const MAX_FILE_BYTES: u64 = 1 << 30;
-/// Maximum number of stored bytes of atoms in one request; in hex they stay below the longest line.
-const REQUEST_BYTES: usize = MAX_MESSAGE_BYTES / 4;
+/// Maximum size in bytes of an expression's text; all of it is held in memory.
+const MAX_TEXT_BYTES: u64 = 1 << 30;
 /// Maximum number of data bytes of an atom that the network can carry.
 const MAX_ATOM_BYTES: usize = crate::store::MAX_ATOM_DATA_BYTES;
+/// Number of parts of the transfer that may wait to be sent.
+const WAITING_PARTS: usize = 4;
+
+/// Id of a list and its atoms, in order.
+type List = (AtomId, Vec<Atom>);
 
 pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
-    let client = client(&args.at)?;
-    let bytes = read(&args.file, args.kind)?;
-    let len = bytes.len();
-    let (id, atoms) = match args.kind {
-        PutKind::Bytes => pieces(&bytes),
-        PutKind::Symbol => symbol(bytes)?,
-        PutKind::Expr => expr(bytes)?,
+    let loaded = args.at.load()?;
+    let client = client_of(&args.at, &loaded);
+    let (len, sent, reply) = match args.kind {
+        PutKind::Bytes => {
+            let directory = loaded.settings.cold_storage_path.as_deref();
+            put_file(&client, args, directory)?
+        }
+        PutKind::Symbol => put_text(&client, &args.file, args.kind, symbol)?,
+        PutKind::Expr => put_text(&client, &args.file, args.kind, expr)?,
     };
-    if let Some(atom) = atoms.iter().find(|atom| atom.data().len() > MAX_ATOM_BYTES) {
-        let size = atom.data().len();
-        return Err(Failure::Failed(format!(
-            "an atom with {size} bytes of data does not fit into a datagram; the maximum is \
-             {MAX_ATOM_BYTES}"
-        )));
+    let Sent {
+        head: id, atoms, ..
+    } = sent;
+    if reply.atoms != atoms {
+        return Err(Failure::Failed(
+            "the node has not stored every atom".to_owned(),
+        ));
     }
-    let durable = send(&client, &atoms)?;
+    let durable = reply.durable;
     if !durable {
-        check_kept(&client, &atoms)?;
+        check_kept(&client, &sent)?;
     }
     if args.advertise {
         let advertise = request::Advertise {
             id,
-            list: atoms.len() > 1,
+            list: atoms > 1,
             expires_seconds: None,
         };
         client.request(&advertise)?;
@@ -56,7 +65,7 @@ pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
         complain("note: the node has no cold storage: the data is lost when it stops");
     }
     if args.json {
-        let (id, atoms) = (id.to_string(), atoms.len());
+        let id = id.to_string();
         return json_line(
             out,
             &json!({"id": id, "atoms": atoms, "bytes": len, "durable": durable}),
@@ -65,13 +74,103 @@ pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
     Ok(writeln!(out, "{id}")?)
 }
 
-/// Reads the input. Its length is checked first if it is known; a pipe fails as soon as it is too
-/// long.
+/// Sends a file, which another thread reads and hashes. Returns its length.
+fn put_file(
+    client: &Client,
+    args: &PutArgs,
+    directory: Option<&Path>,
+) -> Result<(u64, Sent, StoredReply), Failure> {
+    let path = (!args.file.is_stdin()).then_some(&*args.file);
+    let failed = |error: io::Error| Failure::Failed(format!("{}: {error}", args.file.display()));
+    let input = Input::open(path, directory).map_err(failed)?;
+    let bar = ByteBar::new("storing", Some(input.len()), args.quiet);
+    let (sender, parts) = sync_channel(WAITING_PARTS);
+    thread::scope(|scope| {
+        let input = &input;
+        let reader = thread::Builder::new()
+            .name("reader".to_owned())
+            .spawn_scoped(scope, move || {
+                let sent = split(input, &mut |part| sender.send(Ok(part)).is_ok());
+                sent.unwrap_or_else(|error| {
+                    let _ = sender.send(Err(error));
+                    None
+                })
+            })
+            .map_err(failed)?;
+        let request = request::PutAtoms { transfer: TRANSFER };
+        let reply = client.upload(&request, &mut || match parts.recv() {
+            Ok(Ok(part)) => {
+                bar.add(data_bytes(part.len()));
+                Ok(Some(part))
+            }
+            Ok(Err(error)) => Err(failed(error)),
+            Err(_) => Ok(None),
+        });
+        // Ends the thread if the transfer has failed.
+        drop(parts);
+        let sent = reader.join();
+        let reply = reply?;
+        match sent {
+            Ok(Some(sent)) => Ok((input.len(), sent, reply)),
+            _ => Err(Failure::Failed(format!(
+                "{}: the file was not read to its end",
+                args.file.display()
+            ))),
+        }
+    })
+}
+
+/// Sends the atoms of a text. Returns its length.
+fn put_text(
+    client: &Client,
+    file: &PathArg,
+    kind: PutKind,
+    atoms: fn(Vec<u8>) -> Result<List, Failure>,
+) -> Result<(u64, Sent, StoredReply), Failure> {
+    let bytes = read(file, kind)?;
+    let len = bytes.len() as u64;
+    let (head, atoms) = atoms(bytes)?;
+    if let Some(atom) = atoms.iter().find(|atom| atom.data().len() > MAX_ATOM_BYTES) {
+        let size = atom.data().len();
+        return Err(Failure::Failed(format!(
+            "an atom with {size} bytes of data does not fit into a datagram; the maximum is \
+             {MAX_ATOM_BYTES}"
+        )));
+    }
+    let mut parts = Some(Parts::default());
+    let (mut rest, mut sent) = (atoms.iter().rev(), None);
+    let request = request::PutAtoms { transfer: TRANSFER };
+    let reply = client.upload(&request, &mut || {
+        let Some(collected) = &mut parts else {
+            return Ok::<_, Failure>(None);
+        };
+        for atom in rest.by_ref() {
+            let parts = AtomParts {
+                kind: atom.kind(),
+                next: atom.next(),
+                data: atom.data(),
+            };
+            let part = collected.push(atom.id(), parts);
+            if part.is_some() {
+                return Ok(part);
+            }
+        }
+        let last = parts.take().map(|parts| parts.finish(head));
+        Ok(last.map(|(part, summary)| {
+            sent = Some(summary);
+            part
+        }))
+    })?;
+    let sent = sent.ok_or_else(|| Failure::Failed("the node ended the transfer".to_owned()))?;
+    Ok((len, sent, reply))
+}
+
+/// Reads a text. Its length is checked first if it is known; a pipe fails as soon as it is too long.
 fn read(file: &PathArg, kind: PutKind) -> Result<Vec<u8>, Failure> {
     let max_bytes = match kind {
         // Includes a line end.
         PutKind::Symbol => MAX_ATOM_BYTES as u64 + 2,
-        PutKind::Bytes | PutKind::Expr => MAX_FILE_BYTES,
+        PutKind::Bytes | PutKind::Expr => MAX_TEXT_BYTES,
     };
     let failed = |error: io::Error| Failure::Failed(format!("{}: {error}", file.display()));
     let check_len = |stat: rustix::fs::Stat| {
@@ -96,23 +195,14 @@ fn read(file: &PathArg, kind: PutKind) -> Result<Vec<u8>, Failure> {
     read_capped(opened, max_bytes).map_err(failed)
 }
 
-/// Splits data into a list of pieces. Empty data is one empty piece, so that it has an id that can
-/// be fetched.
-fn pieces(bytes: &[u8]) -> (AtomId, Vec<Atom>) {
-    if bytes.is_empty() {
-        return bytes_list(&[[]]);
-    }
-    bytes_list(&bytes.chunks(PIECE_BYTES).collect::<Vec<_>>())
-}
-
-fn symbol(bytes: Vec<u8>) -> Result<(AtomId, Vec<Atom>), Failure> {
+fn symbol(bytes: Vec<u8>) -> Result<List, Failure> {
     let name = String::from_utf8(bytes)
         .map_err(|_| Failure::Failed("a symbol must be UTF-8 text".to_owned()))?;
     let atom = Atom::symbol(name.trim_end_matches(['\n', '\r']));
     Ok((atom.id(), vec![atom]))
 }
 
-fn expr(bytes: Vec<u8>) -> Result<(AtomId, Vec<Atom>), Failure> {
+fn expr(bytes: Vec<u8>) -> Result<List, Failure> {
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::Failed("an expression must be UTF-8 text".to_owned()))?;
     let expr = astreum_core::text::parse(&text)
@@ -122,65 +212,16 @@ fn expr(bytes: Vec<u8>) -> Result<(AtomId, Vec<Atom>), Failure> {
 
 /// Checks that the last atom of a list is still stored: it was sent first, and is evicted first if
 /// the node's hot storage is smaller than the list.
-fn check_kept(client: &Client, atoms: &[Atom]) -> Result<(), Failure> {
-    let (Some(end), true) = (atoms.last(), atoms.len() > 1) else {
+fn check_kept(client: &Client, sent: &Sent) -> Result<(), Failure> {
+    if sent.atoms < 2 {
         return Ok(());
-    };
-    match fetch(client, &end.id())? {
+    }
+    match fetch(client, &sent.end)? {
         Some(_) => Ok(()),
         None => Err(Failure::Failed(
             "hot storage of the node is too small: it has already evicted a part; raise \
              hot_storage_limit"
                 .to_owned(),
         )),
-    }
-}
-
-/// Sends the atoms, the last of the list first, so that a stored atom never lacks its successors.
-/// Returns whether they survive a restart of the node.
-fn send(client: &Client, atoms: &[Atom]) -> Result<bool, Failure> {
-    let mut durable = true;
-    let mut rest = atoms;
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = |atom: &&Atom| {
-            bytes += atom.stored_len();
-            bytes <= REQUEST_BYTES
-        };
-        let count = rest.iter().rev().take_while(fits).count().max(1);
-        let (before, batch) = rest.split_at(rest.len().saturating_sub(count));
-        let atoms = batch.iter().rev().cloned().collect();
-        let reply = client.request(&request::Put { atoms })?;
-        if reply.ids.len() != batch.len() {
-            return Err(Failure::Failed(
-                "the node has not stored every atom".to_owned(),
-            ));
-        }
-        durable &= reply.durable;
-        rest = before;
-    }
-    Ok(durable)
-}
-
-const _: () =
-    assert!(PIECE_BYTES + HEADER_BYTES < MAX_ATOM_BYTES && 2 * REQUEST_BYTES < MAX_MESSAGE_BYTES);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn splits_files_and_stores_empty_input_as_one_atom() {
-        let sizes = |len: usize| {
-            let (_, atoms) = pieces(&vec![7; len]);
-            atoms
-                .iter()
-                .map(|atom| atom.data().len())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(sizes(0), [0]);
-        assert_eq!(sizes(1), [1]);
-        assert_eq!(sizes(3_900), [3_900]);
-        assert_eq!(sizes(7_801), [3_900, 3_900, 1]);
     }
 }

@@ -1,7 +1,9 @@
 //! Handlers of control socket requests.
 
 use super::chain_status::chain_reply;
-use super::{StopHandle, chain_handlers, conditions, fork_handlers, shared_address_warning};
+use super::{
+    StopHandle, atom_transfers, chain_handlers, conditions, fork_handlers, shared_address_warning,
+};
 use crate::WaitLimit;
 use crate::chain_service::producer::ValidatorStatus;
 use crate::clock;
@@ -11,8 +13,9 @@ use crate::query::AccountProof;
 use crate::rpc::{
     AccountReply, AdvertisementReply, AtomReply, BackupReply, BlockReply, Caller,
     EVAL_FETCH_SECONDS, ErrorKind, EvalReply, ForksReply, ListReply, MAX_LIST_REPLY_BYTES,
-    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, RpcError, SendReply, Service,
-    StatusReply, TransactionReply, TransactionStatusReply, ValidatorsReply, hex, request,
+    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, RpcError, SendReply,
+    SentReply, Service, StatusReply, StoredReply, TransactionReply, TransactionStatusReply,
+    ValidatorsReply, hex, request,
 };
 use crate::store::Durability;
 use crate::store::cold::{BackedUp, ColdStats, SetAside};
@@ -192,6 +195,18 @@ impl Service for NodeHandler {
 
     fn put(&self, params: request::Put, _: &Caller) -> Result<PutReply, RpcError> {
         self.store(params.atoms)
+    }
+
+    fn get_atoms(&self, params: request::GetAtoms, caller: &Caller) -> Result<SentReply, RpcError> {
+        atom_transfers::get(&self.node, &params, caller, &|id| self.missing(id))
+    }
+
+    fn put_atoms(
+        &self,
+        params: request::PutAtoms,
+        caller: &Caller,
+    ) -> Result<StoredReply, RpcError> {
+        atom_transfers::put(&self.node, &params, caller)
     }
 
     fn advertise(&self, params: request::Advertise, _: &Caller) -> Result<(), RpcError> {

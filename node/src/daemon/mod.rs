@@ -5,6 +5,7 @@
 //! because nothing delays them any more.
 
 mod allocator;
+mod atom_transfers;
 mod chain_handlers;
 mod chain_status;
 mod conditions;
@@ -19,6 +20,7 @@ pub(crate) use allocator::bound_arenas;
 pub use dump::forbid_core_dumps;
 pub use handlers::NodeHandler;
 pub use panics::{PANIC_EXIT_CODE, exit_on_panic};
+pub(crate) use stop::is_ignored;
 pub use stop::{StopHandle, Stopper};
 pub use warnings::{shared_address_warning, warnings};
 

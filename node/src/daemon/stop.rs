@@ -103,7 +103,7 @@ impl Drop for Stopper {
 
 /// Returns whether the process was started with this signal ignored; `false` if that cannot be
 /// determined.
-fn is_ignored(signal: i32) -> bool {
+pub(crate) fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     is_in_mask(&status, signal)
 }

@@ -2,15 +2,18 @@
 
 use core::fmt;
 use core::time::Duration;
+use serde::de::DeserializeOwned;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use super::codec::{Frame, FrameError, FrameReader, MAX_MESSAGE_BYTES, encode_message};
+use super::codec::{Frame, FrameError, MAX_MESSAGE_BYTES, encode_message, encode_transfer};
 use super::error::RpcError;
+use super::link::{FrameInput, InputError};
 use super::message::{parse_reply, request_message};
 use super::server::{is_locked, too_long};
 use super::service::Method;
+use super::transfer::Incoming;
 use crate::WaitLimit;
 
 /// Default time limit of a reply: longer than a node searches for an atom at many peers.
@@ -18,8 +21,8 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Id of the only request of a connection.
 const REQUEST_ID: u64 = 1;
-/// Size in bytes of the buffer for reading.
-const BUFFER_BYTES: usize = 64 << 10;
+/// Number of the only transfer of a connection.
+pub const TRANSFER: u32 = 1;
 
 /// Reason a request has no result.
 #[derive(Debug)]
@@ -147,18 +150,65 @@ impl Client {
     /// # Errors
     /// Fails if no node is running, if the connection fails or times out, or if the node refuses.
     pub fn request<M: Method>(&self, request: &M) -> Result<M::Reply, ClientError> {
-        let bad = |error: serde_json::Error| ClientError::BadReply {
-            message: error.to_string(),
-        };
-        let message = request_message(REQUEST_ID, M::NAME, request).map_err(bad)?;
-        let reply = self.exchange(&message)?;
-        parse_reply(REQUEST_ID, &reply)
-            .map_err(bad)?
-            .map_err(ClientError::Refused)
+        let message = message(request)?;
+        let mut connection = self.send(&message)?;
+        connection.reply()
     }
 
-    fn exchange(&self, message: &[u8]) -> Result<Vec<u8>, ClientError> {
-        let failed = |error: io::Error| match error.kind() {
+    /// Sends a request with transfer [`TRANSFER`] and waits for the result. `next` returns the bytes
+    /// of the next frame, at most [`MAX_TRANSFER_BYTES`](super::MAX_TRANSFER_BYTES), or `None` at
+    /// the end. The timeout applies to each frame.
+    ///
+    /// # Errors
+    /// Same as [`Client::request`]. Fails if `next` fails; the node then ends its work as well.
+    pub fn upload<M: Method, E: From<ClientError>>(
+        &self,
+        request: &M,
+        next: &mut dyn FnMut() -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<M::Reply, E> {
+        let message = message(request)?;
+        let mut connection = self.send(&message)?;
+        loop {
+            let bytes = next()?;
+            // No bytes would end the transfer early.
+            if bytes.as_ref().is_some_and(Vec::is_empty) {
+                continue;
+            }
+            connection.send_part(bytes.as_deref().unwrap_or_default())?;
+            // A node that refuses the transfer states the reason.
+            if bytes.is_none() || connection.written.is_err() {
+                return Ok(connection.reply()?);
+            }
+        }
+    }
+
+    /// Sends a request, passes the bytes of transfer [`TRANSFER`] to `take`, and returns the result
+    /// that follows. The timeout applies to each frame.
+    ///
+    /// # Errors
+    /// Same as [`Client::request`]. Fails if `take` fails; the node then ends its work as well.
+    pub fn download<M: Method, E: From<ClientError>>(
+        &self,
+        request: &M,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<M::Reply, E> {
+        let message = message(request)?;
+        let mut connection = self.send(&message)?;
+        let mut incoming = Incoming::new(TRANSFER);
+        while !incoming.has_ended() {
+            let frame = connection.next()?;
+            if let Frame::Message(message) = &frame {
+                // Instead of the transfer, or of its end, only an error is expected.
+                parse::<M::Reply>(message)?;
+            }
+            let bytes = incoming.take(frame).map_err(|error| bad_reply(&error))?;
+            take(&bytes)?;
+        }
+        Ok(connection.reply()?)
+    }
+
+    fn failed(&self, error: io::Error) -> ClientError {
+        match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 let socket = self.socket.clone();
                 if is_locked(&socket) {
@@ -175,7 +225,12 @@ impl Client {
                 socket: self.socket.clone(),
                 error,
             },
-        };
+        }
+    }
+
+    /// Opens a connection and sends a message.
+    fn send(&self, message: &[u8]) -> Result<Connection<'_>, ClientError> {
+        let failed = |error| self.failed(error);
         let frame = encode_message(message).ok_or_else(|| {
             failed(io::Error::other(format!(
                 "the request is longer than {MAX_MESSAGE_BYTES} bytes"
@@ -184,56 +239,104 @@ impl Client {
         if WaitLimit::in_force().is_over() {
             return Err(failed(io::ErrorKind::TimedOut.into()));
         }
-        let mut stream = UnixStream::connect(&self.socket).map_err(failed)?;
+        let stream = UnixStream::connect(&self.socket).map_err(failed)?;
         stream
             .set_write_timeout(Some(self.timeout))
             .map_err(failed)?;
-        let written = match stream.write_all(&frame) {
-            Err(error) if !is_closed(&error) => return Err(failed(error)),
-            // A node that refuses a connection states the reason without reading the request.
-            written => written,
+        let mut connection = Connection {
+            client: self,
+            stream,
+            input: FrameInput::new(),
+            written: Ok(()),
         };
-        let wait_limit = WaitLimit::NONE.within(self.timeout);
-        let read = wait_limit.scope(|| read_message(&stream));
-        match read {
-            Ok(Ok(message)) => Ok(message),
-            Ok(Err(FrameError::OldProtocol)) => Err(ClientError::OldNode {
-                socket: self.socket.clone(),
-            }),
-            Ok(Err(error)) => Err(ClientError::BadReply {
-                message: error.to_string(),
-            }),
-            Err(error) => Err(failed(written.err().unwrap_or(error))),
-        }
+        connection.write(&frame)?;
+        Ok(connection)
     }
 }
 
-/// Reads one message, within the thread's [`WaitLimit`].
-fn read_message(mut stream: &UnixStream) -> io::Result<Result<Vec<u8>, FrameError>> {
+/// Connection on which one request was sent.
+struct Connection<'c> {
+    client: &'c Client,
+    stream: UnixStream,
+    input: FrameInput,
+    /// Result of the last write: a node that refuses a connection states the reason without reading
+    /// the request.
+    written: io::Result<()>,
+}
+
+impl Connection<'_> {
+    fn write(&mut self, frame: &[u8]) -> Result<(), ClientError> {
+        self.written = match self.stream.write_all(frame) {
+            Err(error) if !is_closed(&error) => return Err(self.client.failed(error)),
+            written => written,
+        };
+        Ok(())
+    }
+
+    /// Sends bytes of the transfer; none end it.
+    fn send_part(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        let frame = encode_transfer(TRANSFER, bytes).ok_or_else(|| {
+            let error = "a part of the transfer is too long for a frame";
+            self.client.failed(io::Error::other(error))
+        })?;
+        self.write(&frame)
+    }
+
+    fn reply<R: DeserializeOwned>(&mut self) -> Result<R, ClientError> {
+        match self.next()? {
+            Frame::Message(message) => parse(&message),
+            // A node does not send unsolicited transfers.
+            Frame::Transfer { .. } => Err(bad_reply(&FrameError::UnknownKind(1))),
+        }
+    }
+
+    /// Waits for a frame within the client's timeout and the thread's [`WaitLimit`].
+    fn next(&mut self) -> Result<Frame, ClientError> {
+        let wait_limit = WaitLimit::NONE.within(self.client.timeout);
+        let Self { stream, input, .. } = self;
+        let frame = wait_limit.scope(|| input.next(|buffer| read(stream, buffer)));
+        frame.map_err(|error| match error {
+            InputError::Frame(FrameError::OldProtocol) => ClientError::OldNode {
+                socket: self.client.socket.clone(),
+            },
+            InputError::Frame(error) => bad_reply(&error),
+            InputError::Io(error) if !is_closed(&error) => self.client.failed(error),
+            InputError::End | InputError::Io(_) => self.client.failed(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the node closed the connection; it may have stopped",
+            )),
+        })
+    }
+}
+
+/// Returns the message of a request.
+fn message<M: Method>(request: &M) -> Result<Vec<u8>, ClientError> {
+    request_message(REQUEST_ID, M::NAME, request).map_err(|error| bad_reply(&error))
+}
+
+/// Returns the result that a message contains.
+fn parse<R: DeserializeOwned>(message: &[u8]) -> Result<R, ClientError> {
+    parse_reply(REQUEST_ID, message)
+        .map_err(|error| bad_reply(&error))?
+        .map_err(ClientError::Refused)
+}
+
+fn bad_reply(error: &impl fmt::Display) -> ClientError {
+    ClientError::BadReply {
+        message: error.to_string(),
+    }
+}
+
+/// Reads bytes within the thread's [`WaitLimit`].
+fn read(mut stream: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
     let wait_limit = WaitLimit::in_force();
-    let mut reader = FrameReader::new();
-    let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let time = wait_limit.next_check();
         stream.set_read_timeout(time.map(|time| time.max(Duration::from_millis(1))))?;
-        let mut input = match stream.read(&mut buffer) {
-            Ok(0) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the node closed the connection",
-                ));
-            }
-            Ok(len) => buffer.get(..len).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if is_timeout(&error) && !wait_limit.is_over() => continue,
-            Err(error) => return Err(error),
-        };
-        match reader.read(&mut input) {
-            Ok(Some(Frame::Message(message))) => return Ok(Ok(message)),
-            // A node does not send unsolicited transfers.
-            Ok(Some(Frame::Transfer { .. })) => return Ok(Err(FrameError::UnknownKind(1))),
-            Ok(None) => {}
-            Err(error) => return Ok(Err(error)),
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_timeout(&error) && !wait_limit.is_over() => {}
+            read => return read,
         }
     }
 }

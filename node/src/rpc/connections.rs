@@ -11,8 +11,9 @@
 //! - When the client closes a connection, the flag of the current request is set, and its waits and
 //!   computations end. A client that only shuts down its sending side still gets its reply.
 
-use super::codec::{Frame, FrameError, FrameReader, encode_message};
+use super::codec::{Frame, FrameError, encode_message};
 use super::error::{ErrorKind, RpcError};
+use super::link::{InputError, Link, WRITE_CHECK};
 use super::message::{CallId, reply_message};
 use super::service::{Caller, Request, Service, answer_if};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -40,7 +41,7 @@ const DISPLACED_AFTER: Duration = Duration::from_secs(2);
 /// Maximum idle time of a reserved connection.
 const RESERVED_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Size in bytes of the buffer for reading.
+/// Size in bytes of the buffer for bytes that are ignored.
 const BUFFER_BYTES: usize = 64 << 10;
 /// Maximum number of bytes that are read and ignored before a connection is closed: the longest
 /// request of the earlier line-based protocol.
@@ -126,14 +127,16 @@ impl Connections {
         let _ = registry.register(&mut source, Token(id), Interest::READABLE);
         let gone = Arc::new(AtomicBool::new(self.is_interrupted.load(Ordering::Relaxed)));
         let (service, shared) = (Arc::clone(service), Arc::clone(self));
-        let caller = Caller::new(Arc::clone(&gone));
+        let link = Arc::new(Link::new(stream, Arc::clone(&gone), timeout(slot)));
+        let transfers = Arc::clone(&link);
+        let caller = Caller::with_transfers(Arc::clone(&gone), transfers);
         let idle_since = Arc::new(Mutex::new(Some(Instant::now())));
         let idle = Arc::clone(&idle_since);
         // The map is locked, so the thread cannot remove its entry before it is inserted.
         let spawned = thread::Builder::new()
             .name("control-connection".to_owned())
             .spawn(move || {
-                serve(&stream, service.as_ref(), slot, (&caller, &idle));
+                serve(&link, service.as_ref(), slot, (&caller, &idle));
                 shared.open().remove(&id);
             });
         if let Ok(thread) = spawned {
@@ -204,15 +207,20 @@ fn all_slots_busy() -> RpcError {
     RpcError::new(ErrorKind::Busy, message)
 }
 
-fn prepare(stream: &UnixStream, slot: Slot) -> io::Result<()> {
-    let timeout = match slot {
+/// Returns the maximum time that a connection may send nothing, or not accept its reply.
+const fn timeout(slot: Slot) -> Duration {
+    match slot {
         Slot::Any => IDLE_TIMEOUT,
         Slot::Reserved => RESERVED_TIMEOUT,
-    };
+    }
+}
+
+fn prepare(stream: &UnixStream, slot: Slot) -> io::Result<()> {
     // Some systems inherit the listener's mode.
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(timeout))?;
-    stream.set_write_timeout(Some(timeout))
+    stream.set_read_timeout(Some(timeout(slot)))?;
+    // A link checks whether a longer wait is allowed.
+    stream.set_write_timeout(Some(WRITE_CHECK))
 }
 
 /// Returns whether the client may control the node. The mode of the socket file keeps other users
@@ -240,7 +248,7 @@ fn refusal(error: RpcError) -> Vec<u8> {
     reply_message(&CallId::NULL, &Err::<(), _>(error))
 }
 
-/// Sends a message.
+/// Sends a message on a connection that is not served.
 fn send(mut stream: &UnixStream, message: &[u8]) -> io::Result<()> {
     // Every message of this module is within the limit.
     let frame = encode_message(message).ok_or(io::ErrorKind::InvalidInput)?;
@@ -248,48 +256,34 @@ fn send(mut stream: &UnixStream, message: &[u8]) -> io::Result<()> {
 }
 
 fn serve(
-    mut stream: &UnixStream,
+    link: &Link,
     service: &dyn Service,
     slot: Slot,
     (caller, idle_since): (&Caller, &Mutex<Option<Instant>>),
 ) {
-    let mut reader = FrameReader::new();
-    let mut buffer = vec![0; BUFFER_BYTES];
-    // Bytes of the buffer that the reader has not taken.
-    let mut rest = 0..0;
     loop {
         *lock(idle_since) = Some(Instant::now());
-        let frame = loop {
-            let mut input = buffer.get(rest.clone()).unwrap_or_default();
-            let read = reader.read(&mut input);
-            rest.start = rest.end - input.len();
-            match read {
-                Ok(Some(frame)) => break Ok(frame),
-                Ok(None) => {}
-                Err(error) => break Err(error),
-            }
-            match stream.read(&mut buffer) {
-                Ok(len @ 1..) => rest = 0..len,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => return,
-            }
-        };
+        let frame = link.next();
         *lock(idle_since) = None;
         let message = match frame {
             Ok(Frame::Message(message)) => message,
             Ok(Frame::Transfer { number, .. }) => {
-                return refuse(stream, &format!("transfer {number} is not open"));
+                return refuse(link, &format!("transfer {number} is not open"));
             }
-            Err(FrameError::OldProtocol) => {
-                let _ = stream.write_all(OLD_PROTOCOL_REPLY.as_bytes());
-                return drain(stream);
+            Err(InputError::Frame(FrameError::OldProtocol)) => {
+                let _ = link.stream().write_all(OLD_PROTOCOL_REPLY.as_bytes());
+                return drain(link.stream());
             }
-            Err(error) => return refuse(stream, &error.to_string()),
+            Err(InputError::Frame(error)) => return refuse(link, &error.to_string()),
+            Err(InputError::End | InputError::Io(_)) => return,
         };
         let reply = answer_if(service, &message, caller, |request| slot.admit(request));
-        let sent = reply.map_or(Ok(()), |reply| send(stream, &reply));
+        let sent = reply.map_or(Ok(()), |reply| link.send_message(&reply));
         if sent.is_err() || slot == Slot::Reserved {
             return;
+        }
+        if link.is_in_transfer() {
+            return drain(link.stream());
         }
     }
 }
@@ -305,10 +299,10 @@ impl Slot {
 }
 
 /// States the reason that the connection is closed, and closes it.
-fn refuse(stream: &UnixStream, reason: &str) {
+fn refuse(link: &Link, reason: &str) {
     let error = RpcError::new(ErrorKind::InvalidFrame, reason);
-    let _ = send(stream, &refusal(error));
-    drain(stream);
+    let _ = link.send_message(&refusal(error));
+    drain(link.stream());
 }
 
 /// Reads the rest of the client's input, up to [`DRAIN_BYTES`] and for at most [`DRAIN_TIME`]: a

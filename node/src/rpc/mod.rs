@@ -8,6 +8,8 @@
 //! - A message is at most [`MAX_MESSAGE_BYTES`] long in either direction, and at most
 //!   [`MAX_CONNECTIONS`] connections are open, plus [`RESERVED_CONNECTIONS`] for status and stop
 //!   requests: the memory of both sides is bounded.
+//! - A transfer has at most [`MAX_TRANSFER_BYTES`] in a frame, and is as fast as its receiver: neither
+//!   side collects frames.
 //! - Work for a request ends when its connection is closed.
 //! - Requests are read and answered on separate threads; the event loop never waits for one.
 //! - A socket is replaced only by a process that holds its lock, and only if no process answers on
@@ -20,6 +22,7 @@ pub mod codec;
 mod connections;
 mod error;
 mod forks;
+mod link;
 mod message;
 mod number;
 mod protocol;
@@ -27,6 +30,7 @@ mod schema;
 mod server;
 mod service;
 mod text;
+mod transfer;
 
 pub use chain::{
     AccountReply, BlockReply, CostsReply, HeadReply, IncludedReply, MAX_BLOCKS_REPLY,
@@ -34,8 +38,8 @@ pub use chain::{
     TransactionStatusReply, ValidatorReply, ValidatorsReply,
 };
 pub use chain_status::{BadBlockReply, ChainReply};
-pub use client::{Client, ClientError, DEFAULT_TIMEOUT};
-pub use codec::MAX_MESSAGE_BYTES;
+pub use client::{Client, ClientError, DEFAULT_TIMEOUT, TRANSFER};
+pub use codec::{MAX_MESSAGE_BYTES, MAX_TRANSFER_BYTES};
 pub use connections::{MAX_CONNECTIONS, RESERVED_CONNECTIONS};
 pub use error::{ErrorKind, RpcError};
 pub use forks::{ForkReply, ForksReply};
@@ -44,8 +48,9 @@ pub use number::{Number, number};
 pub use protocol::{
     AdvertisementReply, AtomReply, BackupReply, EVAL_FETCH_SECONDS, EvalReply, ListReply,
     MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply,
-    StatusReply,
+    SentReply, StatusReply, StoredReply,
 };
 pub use server::{Server, ServerError};
 pub use service::{Caller, Method, PartialService, Request, Service, answer, request, schema};
 pub use text::{AccountName, ConfirmationLevel, Hex, TransactionStanding, hex, unhex};
+pub use transfer::{AtomParts, AtomReader, TransferError, Transfers, push_atom};

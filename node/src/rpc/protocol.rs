@@ -309,6 +309,28 @@ record! {
 }
 
 record! {
+    /// Atoms of a transfer that the node has sent.
+    pub struct SentReply {
+        /// Number of atoms.
+        pub atoms: u64,
+        /// Number of bytes of their data.
+        pub bytes: u64,
+    }
+}
+
+record! {
+    /// Atoms of a transfer that the node has stored.
+    pub struct StoredReply {
+        /// Number of atoms.
+        pub atoms: u64,
+        /// Number of bytes of their data.
+        pub bytes: u64,
+        /// `true` if the atoms survive a restart of the node.
+        pub durable: bool,
+    }
+}
+
+record! {
     /// Result of an evaluation.
     pub struct EvalReply {
         /// Value as text.

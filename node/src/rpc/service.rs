@@ -9,10 +9,11 @@ use super::forks::ForksReply;
 use super::message::{Call, CallId, parse_call, reply_message, request_message};
 use super::protocol::{
     AdvertisementReply, AtomReply, BackupReply, EvalReply, ListReply, PeerReply, ProviderReply,
-    PutReply, StatusReply,
+    PutReply, SentReply, StatusReply, StoredReply,
 };
 use super::schema::{Field, MethodSchema, Schema, Types, document};
 use super::text::{self, AccountName};
+use super::transfer::Transfers;
 use crate::WaitLimit;
 use crate::query::{AccountProof, BlockAt};
 use crate::store::cold::SetAside;
@@ -36,13 +37,35 @@ pub trait Method: Serialize + DeserializeOwned {
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
     gone: Arc<AtomicBool>,
+    transfers: Option<Arc<dyn Transfers>>,
 }
 
 impl Caller {
-    /// Creates a caller; it is gone once the flag is set.
+    /// Creates a caller without transfers; it is gone once the flag is set.
     #[must_use]
     pub const fn new(gone: Arc<AtomicBool>) -> Self {
-        Self { gone }
+        Self {
+            gone,
+            transfers: None,
+        }
+    }
+
+    /// Creates a caller that sends and receives transfers.
+    #[must_use]
+    pub const fn with_transfers(gone: Arc<AtomicBool>, transfers: Arc<dyn Transfers>) -> Self {
+        Self {
+            gone,
+            transfers: Some(transfers),
+        }
+    }
+
+    /// Returns the transfers of the caller's connection.
+    ///
+    /// # Errors
+    /// Fails if the transport has no transfers.
+    pub fn transfers(&self) -> Result<&dyn Transfers, RpcError> {
+        let transfers = self.transfers.as_deref();
+        transfers.ok_or_else(|| "this connection does not carry transfers".into())
     }
 
     /// Returns whether the answer is not needed: the caller has closed its connection, or the node
@@ -229,6 +252,21 @@ methods! {
         #[serde(with = "text")]
         atoms: Vec<Atom>,
     } -> PutReply;
+
+    /// Returns a list's atoms, fetched if necessary, in a transfer that precedes the result.
+    get_atoms: GetAtoms {
+        /// Id of the first atom.
+        #[serde(with = "text")]
+        id: AtomId,
+        /// Number that the transfer will have.
+        transfer: u32,
+    } -> SentReply;
+
+    /// Stores the atoms of a transfer that follows the request.
+    put_atoms: PutAtoms {
+        /// Number of the transfer.
+        transfer: u32,
+    } -> StoredReply;
 
     /// Advertises an atom to the closest peers periodically.
     advertise: Advertise {

@@ -242,12 +242,7 @@ impl Store {
     /// # Errors
     /// Same as [`Self::put`]. Some of the atoms may have been stored.
     pub fn put_all(&self, atoms: Vec<(AtomId, Atom)>) -> Result<Durability, StoreError> {
-        for (_, atom) in &atoms {
-            check_len(atom)?;
-        }
-        if let Some(cold) = self.cold() {
-            cold.put(&atoms).map_err(StoreError::Cold)?;
-        }
+        self.put_cold(&atoms)?;
         for (id, atom) in atoms {
             match self.keep_checked(id, atom) {
                 // It is in cold storage, and is read from there.
@@ -256,6 +251,30 @@ impl Store {
             }
         }
         Ok(self.durability())
+    }
+
+    /// Like [`Self::put_all`], for parts of a large object: cold storage alone keeps them, if there
+    /// is one, so that they do not evict other atoms from memory.
+    ///
+    /// # Errors
+    /// Same as [`Self::put_all`].
+    pub fn put_streamed(&self, atoms: Vec<(AtomId, Atom)>) -> Result<Durability, StoreError> {
+        if self.cold().is_none() {
+            return self.put_all(atoms);
+        }
+        self.put_cold(&atoms)?;
+        Ok(self.durability())
+    }
+
+    /// Checks atoms and writes them to cold storage, if there is one.
+    fn put_cold(&self, atoms: &[(AtomId, Atom)]) -> Result<(), StoreError> {
+        for (_, atom) in atoms {
+            check_len(atom)?;
+        }
+        match self.cold() {
+            Some(cold) => cold.put(atoms).map_err(StoreError::Cold),
+            None => Ok(()),
+        }
     }
 
     /// Keeps `atom` in memory only, as long as there is room; never waits for a disk.

@@ -492,7 +492,7 @@ fn put_checks_the_size_first() {
     assert!(
         run_with_input(command, b"")
             .text()
-            .contains("at most 1 GiB")
+            .contains("at most 4,089,446,400 bytes")
     );
 }
 

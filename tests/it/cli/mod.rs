@@ -18,4 +18,5 @@ mod places;
 mod private;
 mod storage;
 mod store;
+mod transfers;
 mod validating;

@@ -5,22 +5,33 @@ use std::sync::{Arc, Mutex};
 
 use astreum_core::atom::{Atom, AtomId, AtomSource as _, MemoryStore};
 use astreum_node::rpc::{
-    AtomReply, Caller, ErrorKind, ListReply, PartialService, PeerReply, PutReply, RpcError, Server,
-    Service, StatusReply, request,
+    AtomParts, AtomReader, AtomReply, Caller, PartialService, PeerReply, PutReply, RpcError,
+    SentReply, Server, Service, StatusReply, StoredReply, push_atom, request,
 };
 
 use astreum_tests::testkit::Home;
 
-/// Service that answers like a node without peers; replies to lists are short, so that they have to
-/// be joined.
+/// Fault in a list that is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    /// The second atom is another one.
+    OtherAtom,
+    /// An atom follows the last one.
+    Surplus,
+    /// The last atom is not sent.
+    Truncated,
+}
+
+/// Service that answers like a node without peers.
 #[derive(Default)]
 struct Atoms {
     atoms: Mutex<MemoryStore>,
     advertised: Mutex<Vec<(AtomId, bool)>>,
-    too_large: Mutex<bool>,
+    fault: Mutex<Option<Fault>>,
 }
 
-const ATOMS_A_REPLY: usize = 3;
+/// Size in bytes of the frames of a transfer.
+const FRAME_BYTES: usize = 1_000;
 
 impl Atoms {
     fn atom(&self, id: &AtomId) -> Result<Atom, RpcError> {
@@ -28,23 +39,58 @@ impl Atoms {
         found.map_err(|_| RpcError::missing(id))
     }
 
-    fn list(&self, id: AtomId) -> Result<ListReply, RpcError> {
-        let (mut atoms, mut next) = (Vec::new(), id);
-        while next != AtomId::ZERO && atoms.len() < ATOMS_A_REPLY {
-            let atom = self.atom(&next)?;
+    /// Sends a list in small frames, so that its atoms have to be joined.
+    fn send(&self, params: &request::GetAtoms, caller: &Caller) -> Result<SentReply, RpcError> {
+        let transfers = caller.transfers()?;
+        let fault = *self.fault.lock().unwrap();
+        let (mut atoms, mut bytes, mut next) = (0, 0, params.id);
+        let send = |atom: &Atom| {
+            let mut record = Vec::new();
+            let (kind, next, data) = (atom.kind(), atom.next(), atom.data());
+            push_atom(AtomParts { kind, next, data }, &mut record);
+            let mut parts = record.chunks(FRAME_BYTES);
+            parts.try_for_each(|part| transfers.send(params.transfer, part))
+        };
+        while next != AtomId::ZERO {
+            let mut atom = self.atom(&next)?;
             next = atom.next();
-            atoms.push(atom);
+            (atoms, bytes) = (atoms + 1, bytes + atom.data().len() as u64);
+            match fault {
+                Some(Fault::OtherAtom) if atoms == 2 => atom = Atom::bytes(*b"other"),
+                Some(Fault::Truncated) if next == AtomId::ZERO => break,
+                _ => {}
+            }
+            send(&atom)?;
         }
-        Ok(ListReply { atoms, next })
+        if fault == Some(Fault::Surplus) {
+            send(&Atom::bytes(*b"more"))?;
+        }
+        transfers.send(params.transfer, &[])?;
+        Ok(SentReply { atoms, bytes })
     }
 
-    fn store(&self, atoms: Vec<Atom>) -> PutReply {
-        let put = |atom| self.atoms.lock().unwrap().insert(atom);
-        let ids = atoms.into_iter().map(put).collect();
-        PutReply {
-            ids,
-            durable: false,
+    fn receive(
+        &self,
+        params: &request::PutAtoms,
+        caller: &Caller,
+    ) -> Result<StoredReply, RpcError> {
+        let (mut reader, mut bytes) = (AtomReader::new(1 << 20), 0);
+        loop {
+            let part = caller.transfers()?.receive(params.transfer)?;
+            if part.is_empty() {
+                break;
+            }
+            reader.read(&part, &mut |parts| {
+                bytes += parts.data.len() as u64;
+                self.atoms.lock().unwrap().insert(parts.to_atom());
+                Ok::<_, RpcError>(())
+            })?;
         }
+        Ok(StoredReply {
+            atoms: reader.finish()?,
+            bytes,
+            durable: false,
+        })
     }
 }
 
@@ -54,16 +100,25 @@ impl PartialService for Atoms {
         Ok(AtomReply::from(&atom))
     }
 
-    fn get_list(&self, params: request::GetList, _: &Caller) -> Result<ListReply, RpcError> {
-        if *self.too_large.lock().unwrap() {
-            let message = format!("{} is too large", params.id);
-            return Err(RpcError::new(ErrorKind::TooLarge, message));
-        }
-        self.list(params.id)
+    fn get_atoms(&self, params: request::GetAtoms, caller: &Caller) -> Result<SentReply, RpcError> {
+        self.send(&params, caller)
+    }
+
+    fn put_atoms(
+        &self,
+        params: request::PutAtoms,
+        caller: &Caller,
+    ) -> Result<StoredReply, RpcError> {
+        self.receive(&params, caller)
     }
 
     fn put(&self, params: request::Put, _: &Caller) -> Result<PutReply, RpcError> {
-        Ok(self.store(params.atoms))
+        let put = |atom| self.atoms.lock().unwrap().insert(atom);
+        let ids = params.atoms.into_iter().map(put).collect();
+        Ok(PutReply {
+            ids,
+            durable: false,
+        })
     }
 
     fn advertise(&self, params: request::Advertise, _: &Caller) -> Result<(), RpcError> {
@@ -115,15 +170,23 @@ fn files_round_trip_through_put_and_get() {
 }
 
 #[test]
-fn oversized_list_is_fetched_atom_by_atom() {
-    let home = Home::new("large");
+fn get_verifies_every_atom_of_a_list() {
+    let home = Home::new("verify");
     let (atoms, _server) = serve(&home);
-    let bytes: Vec<u8> = (0..20_000_u16).flat_map(u16::to_be_bytes).collect();
-    home.file("in", &bytes);
+    home.file("in", vec![7; 10_000]);
     let id = home.run(&["put", "in"]).lines()[0].to_owned();
-    *atoms.too_large.lock().unwrap() = true;
-    let raw = home.run(&["get", &id, "--list", "--raw"]);
-    assert!(raw.code == 0 && raw.stdout == bytes);
+    for (fault, reason) in [
+        (Fault::OtherAtom, "another atom instead of"),
+        (Fault::Surplus, "more atoms than the list has"),
+        (Fault::Truncated, "the list ends before atom"),
+    ] {
+        *atoms.fault.lock().unwrap() = Some(fault);
+        home.run(&["get", &id, "--list", "-o", "out"])
+            .fails(1, &["invalid reply of the node", reason]);
+        let left = std::fs::read_dir(home.path()).unwrap().count();
+        assert_eq!(left, 2, "{fault:?}: only the input and the state directory");
+        assert_eq!(home.run(&["get", &id, "--list", "--raw"]).code, 1);
+    }
 }
 
 #[test]

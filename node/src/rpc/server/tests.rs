@@ -1,3 +1,5 @@
+mod transfers;
+
 use super::super::codec::{Frame, FrameReader, encode_message, encode_transfer};
 use super::super::{
     Caller, Client, ClientError, MAX_CONNECTIONS, MAX_MESSAGE_BYTES, PartialService, PeerReply,
