@@ -17,6 +17,11 @@ pub struct FetchId(pub(super) u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ListId(pub(super) u64);
 
+impl ListId {
+    /// Identifier of the first list of an engine.
+    pub const FIRST: Self = Self(0);
+}
+
 /// Destination and length of the datagram in the caller's buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit {

@@ -4,7 +4,8 @@
 //! Stored atoms go to the [`hot`] store and, if configured, to the [`cold`] store, which alone
 //! outlives the process; [`Durability`] tells the caller which one applied. Atoms received from the
 //! network are kept only in the hot store ([`Store::keep`]), as in the reference implementation:
-//! other nodes have them too.
+//! other nodes have them too. Only the rest of a long list that arrives by stream goes to the cold
+//! store and not to the hot one ([`Store::put_streamed`]).
 //!
 //! Atoms are spread over shards by a keyed hash. Each shard has its own lock and its own share of
 //! the limit, so that a thread that runs programs does not delay the event loop, and a growing
@@ -256,6 +257,22 @@ impl Store {
             }
         }
         Ok(self.durability())
+    }
+
+    /// Stores atoms that streams deliver, whose ids are known: in cold storage if there is any, so
+    /// that a long list does not evict other atoms from memory, else in memory.
+    ///
+    /// # Errors
+    /// Same as [`Self::put`]. Some of the atoms may have been stored.
+    pub fn put_streamed(&self, atoms: &[(AtomId, Atom)]) -> Result<(), StoreError> {
+        for (_, atom) in atoms {
+            check_len(atom)?;
+        }
+        if let Some(cold) = self.cold() {
+            return cold.put(atoms).map_err(StoreError::Cold);
+        }
+        let mut atoms = atoms.iter();
+        atoms.try_for_each(|(id, atom)| self.keep_checked(*id, atom.clone()))
     }
 
     /// Keeps `atom` in memory only, as long as there is room; never waits for a disk.
