@@ -24,7 +24,8 @@
 //! | [`machine`] | | environment, meter, limits, evaluator and stack machine |
 //! | [`chain`] | `chain` | records, rules, validators, blocks |
 //! | `serde_text` | `serde` | ids, addresses and amounts as the text that they display |
-//! | [`wire`] | `wire` | packets, messages, routing table |
+//! | [`wire`] | `wire` | packets, messages, frames of the stream, routing table |
+//! | [`stream`] | `wire` | sans-I/O client and server of the stream beside the datagrams |
 //! | [`engine`] | `engine` | sans-I/O protocol engine |
 //! | [`consensus`] | `consensus` | sans-I/O node logic: following, selecting and extending a chain |
 //!
@@ -57,6 +58,8 @@ pub mod integer;
 pub mod machine;
 #[cfg(feature = "serde")]
 mod serde_text;
+#[cfg(feature = "wire")]
+pub mod stream;
 #[cfg(all(feature = "consensus", any(test, feature = "testkit")))]
 #[doc(hidden)]
 pub mod testkit;

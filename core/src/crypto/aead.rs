@@ -95,12 +95,37 @@ impl SharedKey {
     /// # Errors
     /// Returns [`SealTooLong`] if `text` is too long for one nonce.
     pub fn seal(&self, nonce: &Nonce, text: &mut [u8]) -> Result<[u8; TAG_BYTES], SealTooLong> {
+        self.seal_with(nonce, &[], text)
+    }
+
+    /// Like [`Self::seal`]; the tag also covers `associated` data, which is not encrypted.
+    ///
+    /// ```
+    /// use astreum_core::crypto::SharedKey;
+    ///
+    /// let (key, nonce) = (SharedKey::from_bytes([7; 32]), [1; 12]);
+    /// let mut sealed = b"hello".to_vec();
+    /// let tag = key.seal_with(&nonce, b"header", &mut sealed)?;
+    /// sealed.extend(tag);
+    /// assert!(key.open_with(&nonce, b"other", &mut sealed.clone()).is_err());
+    /// assert_eq!(key.open_with(&nonce, b"header", &mut sealed)?, b"hello");
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`SealTooLong`] if `text` is too long for one nonce.
+    pub fn seal_with(
+        &self,
+        nonce: &Nonce,
+        associated: &[u8],
+        text: &mut [u8],
+    ) -> Result<[u8; TAG_BYTES], SealTooLong> {
         if text.len() as u64 > MAX_TEXT_BYTES {
             return Err(SealTooLong);
         }
         let mut stream = KeyStream::new(self, nonce);
         stream.apply(text);
-        Ok(stream.tag(&[], text))
+        Ok(stream.tag(associated, text))
     }
 
     /// Decrypts `sealed` (text, then tag) and appends the text to `out`, which is unchanged on
@@ -127,7 +152,7 @@ impl SharedKey {
         sealed: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), OpenError> {
-        let (text, mut stream) = self.authenticate(nonce, sealed)?;
+        let (text, mut stream) = self.authenticate(nonce, &[], sealed)?;
         let start = out.len();
         out.extend_from_slice(text);
         stream.apply(out.get_mut(start..).unwrap_or_default());
@@ -140,7 +165,21 @@ impl SharedKey {
     /// Returns [`OpenError`] if `sealed` is not authentic or shorter than a tag; `sealed` is then
     /// unchanged.
     pub fn open<'t>(&self, nonce: &Nonce, sealed: &'t mut [u8]) -> Result<&'t [u8], OpenError> {
-        let (text, mut stream) = self.authenticate(nonce, sealed)?;
+        self.open_with(nonce, &[], sealed)
+    }
+
+    /// Like [`Self::open`], for a text that was sealed with `associated` data.
+    ///
+    /// # Errors
+    /// Returns [`OpenError`] if `sealed` or `associated` is not authentic, or `sealed` is shorter
+    /// than a tag; `sealed` is then unchanged.
+    pub fn open_with<'t>(
+        &self,
+        nonce: &Nonce,
+        associated: &[u8],
+        sealed: &'t mut [u8],
+    ) -> Result<&'t [u8], OpenError> {
+        let (text, mut stream) = self.authenticate(nonce, associated, sealed)?;
         let len = text.len();
         let text = sealed.get_mut(..len).unwrap_or_default();
         stream.apply(text);
@@ -151,6 +190,7 @@ impl SharedKey {
     fn authenticate<'t>(
         &self,
         nonce: &Nonce,
+        associated: &[u8],
         sealed: &'t [u8],
     ) -> Result<(&'t [u8], KeyStream), OpenError> {
         let (text, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(OpenError)?;
@@ -158,7 +198,7 @@ impl SharedKey {
             return Err(OpenError);
         }
         let stream = KeyStream::new(self, nonce);
-        if stream.tag(&[], text).ct_eq(tag).into() {
+        if stream.tag(associated, text).ct_eq(tag).into() {
             Ok((text, stream))
         } else {
             Err(OpenError)
@@ -206,7 +246,7 @@ impl KeyStream {
         }
     }
 
-    /// Returns the tag of associated data, which packets do not have, and an encrypted text.
+    /// Returns the tag of associated data, which datagrams do not have, and an encrypted text.
     fn tag(&self, associated: &[u8], text: &[u8]) -> [u8; TAG_BYTES] {
         let key = self.start.first_chunk().unwrap_or(&[0; 32]);
         let mut sum = Poly1305::new(key);

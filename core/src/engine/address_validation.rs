@@ -365,8 +365,8 @@ impl Engine {
         if let Some(ping) = released.ping {
             self.take_ping(now, key, &ping);
         }
-        if let Some((nonce, identity)) = released.block {
-            self.take_block(key, &nonce, identity);
+        if let Some((nonce, content)) = released.block {
+            self.take_block(key, &nonce, content);
         }
         for id in released.transactions {
             self.report_transaction(key, id);

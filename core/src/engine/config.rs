@@ -3,7 +3,7 @@
 use super::limits;
 use crate::atom::AtomId;
 use crate::crypto::SecretKey;
-use crate::wire::handshake::ChainIdentity;
+use crate::wire::handshake::{ChainIdentity, StreamOffer};
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -27,6 +27,9 @@ pub struct EngineConfig {
     pub head: Option<AtomId>,
     /// Identity of the chain that we follow, sent in handshakes to nodes of this implementation.
     pub chain_identity: Option<ChainIdentity>,
+    /// Offer to accept streams, sent in handshakes to nodes of this implementation; `None` if the
+    /// host accepts none.
+    pub stream_offer: Option<StreamOffer>,
     /// Time without a sign of life after which a peer is evicted; zero evicts none.
     pub peer_timeout: Duration,
     /// Interval between checks for inactive peers.
@@ -62,6 +65,7 @@ impl EngineConfig {
             is_validator: false,
             head: None,
             chain_identity: None,
+            stream_offer: None,
             peer_timeout: Duration::from_secs(900),
             peer_timeout_interval: Duration::from_secs(10),
             bootstrap_retry_interval: Duration::from_secs(30),

@@ -3,7 +3,7 @@
 use crate::atom::{AtomId, LinkedAtoms};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
-use crate::wire::handshake::ChainIdentity;
+use crate::wire::handshake::{ChainIdentity, StreamOffer};
 use crate::wire::network_group::NetworkGroup;
 use crate::wire::object::PayloadType;
 use core::fmt;
@@ -12,6 +12,15 @@ use core::net::SocketAddr;
 /// Identifier of one call of [`Engine::fetch`](super::Engine::fetch).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FetchId(pub(super) u64);
+
+/// Identifier of a fetched list that callers may share and that may go on by stream.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ListId(pub(super) u64);
+
+impl ListId {
+    /// Identifier of the first list of an engine.
+    pub const FIRST: Self = Self(0);
+}
 
 /// Destination and length of the datagram in the caller's buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,13 +113,35 @@ pub enum Event {
         /// list whose fetch timed out.
         from: Option<PublicKey>,
     },
+    /// A long list can go on by stream, see [`Engine::begin_stream`](super::Engine::begin_stream).
+    /// Until the host begins one, the list goes on by datagrams.
+    StreamWanted {
+        /// Identifier of the list.
+        list: ListId,
+        /// Peer that has served the list so far.
+        peer: PublicKey,
+        /// Validated IP address of the peer, with the port of its offer.
+        address: SocketAddr,
+        /// Offer of the peer.
+        offer: StreamOffer,
+    },
+    /// A fetch succeeded that went on by stream: the host has the beginning of the list already.
+    Streamed {
+        /// Identifier of the fetch.
+        fetch: FetchId,
+        /// Requested id.
+        id: AtomId,
+        /// Atoms that arrived by datagram after the last stream: the end of the list, or nothing.
+        rest: LinkedAtoms,
+    },
     /// A fetch failed.
     FetchFailed {
         /// Identifier of the fetch.
         fetch: FetchId,
         /// Requested id.
         id: AtomId,
-        /// Atoms that arrived before the failure: the beginning of the list.
+        /// Atoms that arrived before the failure: the beginning of the list, without those that the
+        /// host has from a stream.
         atoms: LinkedAtoms,
         /// Reason of the failure.
         error: FetchError,
@@ -180,6 +211,8 @@ pub struct PeerInfo {
     pub head: Option<AtomId>,
     /// Chain that it follows; `None` while unknown, as for a reference node.
     pub identity: Option<ChainIdentity>,
+    /// Its offer to accept streams: authentic, and of its present run.
+    pub stream: Option<StreamOffer>,
     /// Time of its last sign of life that cannot be a replay.
     pub last_heard: Instant,
 }

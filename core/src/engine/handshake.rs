@@ -13,7 +13,7 @@
 //! Handshakes to a validated peer of this implementation contain an authenticated extension block
 //! ([`crate::wire::handshake`]). They are sent when the peer is validated or has restarted, when
 //! our chain identity changes, with each periodic ping, and when the peer asks. They tell it which
-//! chain we follow. Such a handshake is not answered unless it asks for a block. A peer whose block
+//! chain we follow, and where we accept streams. Such a handshake is not answered unless it asks for a block. A peer whose block
 //! is missing is asked for it up to [`limits::MAX_PROBES`] times.
 
 use super::allowance::Allowance;
@@ -21,13 +21,29 @@ use super::random::split;
 use super::{DropReason, Engine, Event, IPV6_MARK, Source, limits};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
-use crate::wire::handshake::{Authentication, Block, ChainIdentity};
+use crate::wire::handshake::{Authentication, Block, ChainIdentity, StreamOffer};
 use core::mem;
+
+/// What the authenticated block of a peer states.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct BlockContent {
+    pub(super) identity: Option<ChainIdentity>,
+    pub(super) stream: Option<StreamOffer>,
+}
+
+impl BlockContent {
+    const fn of(block: &Block) -> Self {
+        Self {
+            identity: block.identity,
+            stream: block.stream,
+        }
+    }
+}
 
 /// State of the exchange of authenticated blocks with a peer.
 #[derive(Debug, Default)]
 pub(super) struct BlockExchange {
-    pub(super) identity: Option<ChainIdentity>,
+    pub(super) content: BlockContent,
     /// Nonce of the latest block that was applied.
     latest: Option<[u8; 12]>,
     /// Number of times that the peer was asked for a block.
@@ -58,7 +74,7 @@ impl BlockExchange {
 
     /// Applies a block, unless a later one of the same stream was applied. Returns whether the
     /// identity has changed.
-    fn take(&mut self, nonce: &[u8; 12], identity: Option<ChainIdentity>) -> bool {
+    fn take(&mut self, nonce: &[u8; 12], content: BlockContent) -> bool {
         let (prefix, count) = split(nonce);
         let is_late = self
             .latest
@@ -69,7 +85,7 @@ impl BlockExchange {
             return false;
         }
         self.latest = Some(*nonce);
-        mem::replace(&mut self.identity, identity) != identity
+        mem::replace(&mut self.content, content).identity != content.identity
     }
 }
 
@@ -140,7 +156,7 @@ impl Engine {
             return Err(DropReason::HandshakeTooSoon);
         }
         let (address, is_ours) = (peer.address, peer.is_ours);
-        if is_ours && self.config.chain_identity.is_some() {
+        if is_ours && self.has_block() {
             self.send_block(now, key, false);
         } else {
             self.out.handshake(now, (address, Allowance::Validated));
@@ -204,9 +220,9 @@ impl Engine {
             return Ok(());
         };
         if sender.is_trusted && peer.is_validated {
-            self.take_block(&source.key, nonce, block.identity);
+            self.take_block(&source.key, nonce, BlockContent::of(block));
         } else {
-            peer.held.block(*nonce, block.identity);
+            peer.held.block(*nonce, BlockContent::of(block));
         }
         if !sender.source.is_validated {
             let is_for_stream = sender.is_unconfirmed;
@@ -221,27 +237,28 @@ impl Engine {
     }
 
     /// Applies an authentic block, and reports a changed chain identity.
-    pub(super) fn take_block(
-        &mut self,
-        key: &PublicKey,
-        nonce: &[u8; 12],
-        identity: Option<ChainIdentity>,
-    ) {
+    pub(super) fn take_block(&mut self, key: &PublicKey, nonce: &[u8; 12], content: BlockContent) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let has_changed = peer.block_exchange.take(nonce, identity);
-        if let Some(identity) = identity.filter(|_| has_changed) {
+        let has_changed = peer.block_exchange.take(nonce, content);
+        if let Some(identity) = content.identity.filter(|_| has_changed) {
             let peer = *key;
             let event = Event::ChainIdentity { peer, identity };
             self.out.report_statement(self.peers.share(key), event);
         }
     }
 
+    /// Returns whether we have anything to state in a block: that we follow a chain, or accept
+    /// streams.
+    pub(super) const fn has_block(&self) -> bool {
+        self.config.chain_identity.is_some() || self.config.stream_offer.is_some()
+    }
+
     /// Sends a validated peer of this implementation a handshake with an authenticated block, if we
-    /// follow a chain.
+    /// have anything to state.
     pub(super) fn send_chain_identity(&mut self, now: Instant, key: &PublicKey) {
-        if self.config.chain_identity.is_some() {
+        if self.has_block() {
             self.send_block(now, key, false);
         }
     }
@@ -267,6 +284,7 @@ impl Engine {
         let block = Block {
             identity: self.config.chain_identity,
             is_question,
+            stream: self.config.stream_offer,
             ..Block::default()
         };
         let to = (peer.address, *key, &peer.shared);

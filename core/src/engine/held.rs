@@ -5,12 +5,12 @@
 //! announced transactions are held; the answer to the probe determines the stream that they must
 //! belong to.
 
+use super::handshake::BlockContent;
 use super::limits::MAX_HELD_TRANSACTIONS;
 use super::random::split;
 use super::replay::Prefix;
 use crate::atom::AtomId;
 use crate::crypto::Nonce;
-use crate::wire::handshake::ChainIdentity;
 use crate::wire::ping::Ping;
 use alloc::vec::Vec;
 
@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     ping: Option<(Prefix, Ping)>,
-    block: Option<(Nonce, Option<ChainIdentity>)>,
+    block: Option<(Nonce, BlockContent)>,
     transactions: Vec<(Prefix, AtomId)>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Held {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Released {
     pub(super) ping: Option<Ping>,
-    pub(super) block: Option<(Nonce, Option<ChainIdentity>)>,
+    pub(super) block: Option<(Nonce, BlockContent)>,
     pub(super) transactions: Vec<AtomId>,
 }
 
@@ -36,9 +36,9 @@ impl Held {
         self.ping = Some((prefix, ping));
     }
 
-    /// Holds the chain identity of a block and the nonce of the block, replacing the previous one.
-    pub(super) const fn block(&mut self, nonce: Nonce, identity: Option<ChainIdentity>) {
-        self.block = Some((nonce, identity));
+    /// Holds the content of a block and the nonce of the block, replacing the previous one.
+    pub(super) const fn block(&mut self, nonce: Nonce, content: BlockContent) {
+        self.block = Some((nonce, content));
     }
 
     /// Holds an announced transaction; returns `false` if the limit is reached.
@@ -91,11 +91,14 @@ mod tests {
             held.ping([2; 6], ping(2));
             assert!(held.transaction([1; 6], AtomId::new([1; 32])));
             assert!(held.transaction([2; 6], AtomId::new([2; 32])));
-            held.block([2; 12], None);
+            held.block([2; 12], BlockContent::default());
             let released = held.release(confirmed);
             let is_of_latest = confirmed != Some([1; 6]);
             assert_eq!(released.ping, is_of_latest.then(|| ping(2)));
-            assert_eq!(released.block, is_of_latest.then_some(([2; 12], None)));
+            assert_eq!(
+                released.block,
+                is_of_latest.then_some(([2; 12], BlockContent::default()))
+            );
             assert_eq!(released.transactions.len(), expected);
             assert_eq!(held.release(None), Released::default());
         }

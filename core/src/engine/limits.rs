@@ -206,7 +206,12 @@ pub const FETCH_BYTES_PER_SECOND: u64 = 65_536;
 /// twice as long, up to the maximum.
 pub const FETCH_RETRY_BOUNDS: [Duration; 2] =
     [Duration::from_millis(50), Duration::from_millis(500)];
-/// Maximum number of stored bytes of a fetched list.
+/// Number of bytes of a list that arrive by datagram before the rest is fetched by stream, if that is
+/// possible.
+pub const STREAM_AFTER_BYTES: usize = 8_192;
+/// Maximum number of peers whose streams are tried for one list.
+pub const MAX_FETCH_STREAMS: usize = 3;
+/// Maximum number of stored bytes of a fetched list, without those that arrive by stream.
 pub const MAX_LIST_BYTES: usize = 64 << 20;
 /// Maximum number of stored bytes in a list answer that a reference node can receive, with the
 /// length in front of each atom.

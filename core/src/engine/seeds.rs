@@ -110,7 +110,8 @@ impl Seeds {
             is_seed: self.is_seed(key, peer),
             difficulty: peer.difficulty,
             head: peer.head,
-            identity: peer.block_exchange.identity,
+            identity: peer.block_exchange.content.identity,
+            stream: peer.block_exchange.content.stream,
             last_heard: peer.last_heard,
         }
     }

@@ -194,7 +194,7 @@ impl Engine {
                 }
             }
         }
-        if self.config.chain_identity.is_some() {
+        if self.has_block() {
             for key in self.peers.validated_where(|peer| peer.is_ours) {
                 self.ask_for_block(now, &key);
             }

@@ -15,6 +15,7 @@
 //! | 2 | nothing | the sender asks for an authenticated block in return |
 //! | 3 | cookie (8) | the sender contacts an address on its own initiative, and asks for an [echo](Block::echo) |
 //! | 4 | cookie (8) | echo of a received cookie |
+//! | 5 | port `u16` BE ‖ X25519 public key (32) | [`StreamOffer`]: the sender accepts streams |
 //! | 255 | nonce (12) ‖ tag (16) | authentication, always last |
 //!
 //! A handshake is sent in the clear, and its sender can be forged. The tag, the first half of a
@@ -47,11 +48,13 @@ const IDENTITY: u8 = 1;
 const QUESTION: u8 = 2;
 const COOKIE: u8 = 3;
 const ECHO: u8 = 4;
+const STREAM: u8 = 5;
 const AUTHENTICATION: u8 = 255;
 /// Size of type and length of a field, in bytes.
 const FIELD_HEAD_BYTES: usize = 2;
 const TAG_BYTES: usize = 16;
 const IDENTITY_BYTES: usize = 4 + 8;
+const STREAM_BYTES: usize = 2 + 32;
 const CONTEXT: &str = "astreum 2026 handshake authentication";
 
 /// Size of the authentication of a block, in bytes.
@@ -82,6 +85,16 @@ pub struct ChainIdentity {
     pub genesis: Option<AtomId>,
 }
 
+/// Offer to accept streams ([`crate::stream`]) at the IP address that the sender is validated at. It
+/// counts only in an authenticated block.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct StreamOffer {
+    /// TCP port; not 0.
+    pub port: u16,
+    /// Public key of the sender's streams.
+    pub key: PublicKey,
+}
+
 /// Fields of a block.
 ///
 /// ```
@@ -105,6 +118,8 @@ pub struct Block {
     pub cookie: Option<Cookie>,
     /// Cookie that the sender received at the address from which it answers.
     pub echo: Option<Cookie>,
+    /// Offer to accept streams.
+    pub stream: Option<StreamOffer>,
 }
 
 /// Authentication of a decoded block.
@@ -196,8 +211,9 @@ impl Block {
         let question = usize::from(self.is_question) * FIELD_HEAD_BYTES;
         let cookies = [self.cookie, self.echo].into_iter().flatten();
         let cookies: usize = cookies.map(|cookie| FIELD_HEAD_BYTES + cookie.len()).sum();
+        let stream = self.stream.map_or(0, |_| FIELD_HEAD_BYTES + STREAM_BYTES);
         let authentication = usize::from(is_authenticated) * AUTHENTICATION_BYTES;
-        MAGIC.len() + identity + question + cookies + authentication
+        MAGIC.len() + identity + question + cookies + stream + authentication
     }
 
     /// Appends the block to `out`, without authentication.
@@ -221,6 +237,12 @@ impl Block {
                 out.extend_from_slice(&[kind, len]);
                 out.extend_from_slice(cookie);
             }
+        }
+        if let Some(offer) = &self.stream {
+            let [.., len] = STREAM_BYTES.to_be_bytes();
+            out.extend_from_slice(&[STREAM, len]);
+            out.extend_from_slice(&offer.port.to_be_bytes());
+            out.extend_from_slice(offer.key.as_bytes());
         }
     }
 
@@ -255,6 +277,7 @@ impl Block {
                 QUESTION => block.is_question = true,
                 COOKIE => block.cookie = Some(value.try_into().map_err(|_| malformed)?),
                 ECHO => block.echo = Some(value.try_into().map_err(|_| malformed)?),
+                STREAM => block.stream = Some(read_offer(value).ok_or(malformed)?),
                 AUTHENTICATION => authentication = Some(read_tag(value).ok_or(malformed)?),
                 _ => {}
             }
@@ -279,6 +302,14 @@ fn read_identity(value: &[u8]) -> Option<ChainIdentity> {
         chain_id,
         genesis,
     })
+}
+
+fn read_offer(value: &[u8]) -> Option<StreamOffer> {
+    let mut rest = value;
+    let port = u16::from_be_bytes(*take(&mut rest)?);
+    let key = PublicKey::from_slice(rest)?;
+    let is_usable = port != 0 && key.is_canonical();
+    is_usable.then_some(StreamOffer { port, key })
 }
 
 fn read_tag(value: &[u8]) -> Option<Authentication<'_>> {
@@ -391,6 +422,15 @@ mod tests {
             ..Block::default()
         };
         assert_eq!(encoded(&block), *b"ast1\x03\x08a cookie\x04\x08an echo.");
+        let block = Block {
+            stream: Some(StreamOffer {
+                port: 0x0102,
+                key: PublicKey::new([0x5a; 32]),
+            }),
+            ..Block::default()
+        };
+        let golden = [&b"ast1\x05\x22\x01\x02"[..], &[0x5a; 32]].concat();
+        assert_eq!(encoded(&block), golden);
     }
 
     #[test]
@@ -436,6 +476,13 @@ mod tests {
         ] {
             assert_eq!(decode(fields), Err(error), "{fields:?}");
         }
+        // Neither port 0 nor a key that no secret key has.
+        for (port, byte) in [(0, 1), (1, 0xff)] {
+            let offer = [&[5, 34, 0, port][..], &[byte; 32]].concat();
+            assert_eq!(decode(&offer), Err(BlockError::Field { kind: 5 }));
+        }
+        let short_offer = [&[5, 33, 0, 1][..], &[1; 31]].concat();
+        assert_eq!(decode(&short_offer), Err(BlockError::Field { kind: 5 }));
         let zero_genesis = [&[1, 44][..], &[0; 44]].concat();
         assert_eq!(decode(&zero_genesis), Err(BlockError::Field { kind: 1 }));
         let short_genesis = [&[1, 43][..], &[1; 43]].concat();
@@ -494,11 +541,16 @@ mod tests {
             rules in any::<u32>(), chain in any::<u64>(), genesis in any::<Option<[u8; 32]>>(),
             has_identity: bool, is_question: bool, nonce in any::<Nonce>(),
             cookie in any::<Option<Cookie>>(), echo in any::<Option<Cookie>>(),
+            offer in any::<Option<(u16, [u8; 31])>>(),
         ) {
             let genesis = genesis.map(AtomId::new).filter(|id| !id.is_zero());
             let identity = ChainIdentity { rules_version: rules, chain_id: chain, genesis };
             let identity = has_identity.then_some(identity);
-            let block = Block { identity, is_question, cookie, echo };
+            let stream = offer.filter(|(port, _)| *port != 0).map(|(port, key)| {
+                let key = PublicKey::from_slice(&[&key[..], &[0]].concat()).unwrap();
+                StreamOffer { port, key }
+            });
+            let block = Block { identity, is_question, cookie, echo, stream };
             let bytes = encoded(&block);
             prop_assert_eq!(bytes.len(), block.encoded_len(false));
             prop_assert_eq!(Block::decode(&bytes), Ok((block, None)));

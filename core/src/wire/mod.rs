@@ -4,8 +4,8 @@
 //! message is a handshake in the clear, or sealed content under a [`message::Topic`]: a [`ping`],
 //! an [`object`] request or response, a route request or response ([`route_message`]), or the id of
 //! a transaction. The payload of a handshake may be an extension block ([`handshake`]). Peers with
-//! validated addresses are in the [`routing_table`]. The [`engine`](crate::engine) implements the
-//! protocol.
+//! validated addresses are in the [`routing_table`]. Frames of the [`stream`] beside the datagrams
+//! carry long lists. The [`engine`](crate::engine) implements the protocol.
 //!
 //! Invariants of every decoder in this module:
 //! - It reads its input once, borrows instead of copying where it can, and allocates no more than
@@ -24,3 +24,4 @@ pub mod pow;
 mod read;
 pub mod route_message;
 pub mod routing_table;
+pub mod stream;

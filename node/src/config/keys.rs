@@ -243,6 +243,9 @@ keys! {
         use_ipv6: bool = false, Allowed::Switch;
         /// UDP port to bind. 0 lets the system pick one.
         incoming_port: u16 = 52780, Allowed::Whole { min: 0, max: 65_535 };
+        /// TCP port on which peers request long lists. Default is the number of the UDP port. 0
+        /// turns streams off: long lists move by datagrams.
+        stream_port: Option<u16> = None, Allowed::Whole { min: 0, max: 65_535 };
         /// First address to contact when joining. "none", or "" in a file or flag, means no default
         /// seed.
         default_seed: Option<Seed> = DEFAULT_SEED.parse().ok(), Allowed::Seed;

@@ -73,6 +73,7 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("validation_secret_key", "hex string", "\"\""),
     ("use_ipv6", "bool", "false"),
     ("incoming_port", "int", "52780"),
+    ("stream_port", "int", "\"\""),
     ("default_seed", "string", "\"bootstrap.astreum.org:52780\""),
     ("additional_seeds", "list[str]", "[]"),
     ("peer_timeout", "int", "900"),

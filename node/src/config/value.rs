@@ -403,7 +403,7 @@ impl Setting for Duration {
     }
 }
 
-/// Value that is derived from other keys if it is not set.
+/// Value that is derived from other keys, or chosen later, if it is not set.
 macro_rules! derived_setting {
     ($($type:ty)+) => {$(
         impl Setting for Option<$type> {
@@ -422,7 +422,7 @@ macro_rules! derived_setting {
     )+};
 }
 
-derived_setting!(u64 Duration);
+derived_setting!(u16 u64 Duration);
 
 /// Empty text means unset.
 impl<T: OptionalSetting> Setting for Option<T> {

@@ -7,7 +7,7 @@ use super::{
 use crate::WaitLimit;
 use crate::chain_service::producer::ValidatorStatus;
 use crate::clock;
-use crate::net::{NetworkStatus, own_key_warning};
+use crate::net::{FetchedObject, NetworkStatus, own_key_warning};
 use crate::node::{Node, NodeError, Peer, Status};
 use crate::query::AccountProof;
 use crate::rpc::{
@@ -109,9 +109,15 @@ impl NodeHandler {
         if let Some(atom) = fetched.pop_front().or_else(|| self.node.store().get(&id)) {
             return Ok(atom);
         }
-        let rest = self.node.get_atom_list(id)?;
-        *fetched = rest.unwrap_or_default().into();
-        fetched.pop_front().ok_or_else(|| self.missing(&id))
+        let atom = match self.node.fetch_list(id)? {
+            Some(FetchedObject::Atoms(atoms)) => {
+                *fetched = atoms.into();
+                fetched.pop_front()
+            }
+            Some(FetchedObject::Stored) => self.node.store().get(&id),
+            None => None,
+        };
+        atom.ok_or_else(|| self.missing(&id))
     }
 
     fn store(&self, atoms: Vec<Atom>) -> Result<PutReply, RpcError> {
@@ -423,7 +429,8 @@ fn status_reply(node: &Node) -> StatusReply {
     let chain = node.chain().status();
     let validator = chain.validator.as_ref();
     let now = clock::unix_time().as_secs();
-    let (problems, halted) = conditions::problems(&chain, cold.as_ref(), now);
+    let (mut problems, halted) = conditions::problems(&chain, cold.as_ref(), now);
+    problems.extend(network.and_then(|network| network.streams.failure.clone()));
     StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         public_key,

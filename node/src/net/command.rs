@@ -2,11 +2,12 @@
 
 use super::Stopped;
 use super::resolve::{SeedAddresses, SeedState};
+use super::stream_status::StreamStatus;
 use crate::runtime::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::{
-    FetchError, FetchRequest, PeerInfo, ReadDone, Recipient, Stats, WorkDone,
+    FetchError, FetchRequest, ListId, PeerInfo, ReadDone, Recipient, Stats, WorkDone,
 };
 use astreum_core::time::Instant;
 use astreum_core::wire::handshake::ChainIdentity;
@@ -23,6 +24,15 @@ use std::sync::mpsc::SyncSender;
 /// Capacity of the command queue; senders wait when it is full.
 pub(super) const COMMAND_QUEUE: usize = 1_024;
 
+/// Object that was fetched for a caller.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FetchedObject {
+    /// The atom, or the atoms of the list.
+    Atoms(Vec<Atom>),
+    /// The list arrived by stream and is in the store.
+    Stored,
+}
+
 /// Receiver of the outcome of a fetch.
 pub(super) enum FetchReply {
     /// No receiver.
@@ -31,7 +41,7 @@ pub(super) enum FetchReply {
     Caller {
         /// Identifies the fetch in [`Command::Cancel`].
         ticket: u64,
-        reply: SyncSender<Result<Vec<Atom>, FetchFailure>>,
+        reply: SyncSender<Result<FetchedObject, FetchFailure>>,
     },
     /// Chain thread, which gets the atoms.
     Chain(Inbox),
@@ -102,6 +112,28 @@ pub(super) enum Command {
     Seeds(SeedAddresses),
     WorkDone(WorkDone),
     ReadDone(ReadDone),
+    Stream(StreamEvent),
+}
+
+/// Event of the threads that drive streams.
+#[derive(Debug)]
+pub(super) enum StreamEvent {
+    /// The stream to a peer is ready for a list.
+    Ready { list: ListId, peer: PublicKey },
+    /// The stream of a list has ended before the list was complete.
+    Ended { list: ListId, peer: PublicKey },
+    /// Atoms of a list have arrived by stream and are stored: id of the next, number and bytes.
+    Progress {
+        list: ListId,
+        peer: PublicKey,
+        progress: (AtomId, usize, usize),
+    },
+    /// A connection from an IP address claims to be of a peer.
+    Client {
+        token: usize,
+        relay: PublicKey,
+        address: IpAddr,
+    },
 }
 
 /// Object that this node offers.
@@ -192,6 +224,8 @@ pub struct NetworkStatus {
     pub seeds: Vec<SeedState>,
     /// Source address of recent packets with this node's own key.
     pub own_key_from: Option<SocketAddr>,
+    /// State of the streams.
+    pub streams: StreamStatus,
     /// Counters of the engine.
     pub stats: Stats,
 }

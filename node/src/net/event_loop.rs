@@ -11,9 +11,11 @@
 //! - A packet that the socket does not accept waits here, and further packets wait in the engine's
 //!   bounded queue.
 
+mod streams;
+
 use super::command::{
-    Advertisement, COMMAND_QUEUE, Command, CommandSender, FetchFailure, FetchReply, NetworkStatus,
-    Peer, Provider,
+    Advertisement, COMMAND_QUEUE, Command, CommandSender, FetchFailure, FetchReply, FetchedObject,
+    NetworkStatus, Peer, Provider,
 };
 use super::drop_report::Report;
 use super::peer_statements::PeerStatements;
@@ -22,6 +24,7 @@ use super::readers::Readers;
 use super::resolve::SeedState;
 use super::seeds::Seeds;
 use super::socket::{NodeSocket, Received, Sent};
+use super::streams::{Environment, Streams};
 use super::{NetworkError, engine_config};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -73,6 +76,9 @@ pub(super) struct EventLoop {
     stopping: Arc<AtomicBool>,
     pow_pool: PowPool,
     readers: Readers,
+    /// `None` if streams are turned off or could not be started.
+    streams: Option<Streams>,
+    stream_failure: Option<String>,
     seeds: Seeds,
     fetches: BTreeMap<FetchId, FetchReply>,
     /// Fetches of callers, by the tickets that cancel them.
@@ -111,16 +117,25 @@ impl EventLoop {
         let stopping = Arc::new(AtomicBool::new(false));
         let sender = CommandSender::new(queue, Arc::new(waker), Arc::clone(&stopping));
         let clock = Clock::start();
-        let engine = Engine::new(
-            engine_config(settings, secret, socket.port()),
-            seed,
-            clock.now(),
-        );
+        let environment = Environment {
+            secret: secret.clone(),
+            chain_id: settings.chain_id,
+            store: store.clone(),
+            sender: sender.clone(),
+            clock,
+        };
+        let (streams, stream_failure) =
+            streams::start(settings, socket.port(), environment, failure);
+        let mut config = engine_config(settings, secret, socket.port());
+        config.stream_offer = streams.as_ref().map(Streams::offer);
+        let engine = Engine::new(config, seed, clock.now());
         Ok(Self {
             pow_pool: PowPool::start(sender.clone(), clock, failure)
                 .map_err(failed("start the workers"))?,
             readers: Readers::start(store.clone(), sender.clone(), clock, failure)
                 .map_err(failed("start the readers"))?,
+            streams,
+            stream_failure,
             seeds: Seeds::start(settings, &sender, failure)
                 .map_err(failed("start the resolver"))?,
             poll,
@@ -247,7 +262,9 @@ impl EventLoop {
         // stopped listening is ignored.
         match command {
             Command::Contact(address) => self.engine.connect(now, address),
-            Command::Fetch { request, reply } => {
+            Command::Fetch { mut request, reply } => {
+                // What streams deliver goes to cold storage.
+                request.may_stream &= self.streams.is_some() && self.store.cold().is_some();
                 let fetch = self.engine.fetch(now, request);
                 if let FetchReply::Caller { ticket, .. } = &reply {
                     self.tickets.insert(*ticket, fetch);
@@ -355,6 +372,7 @@ impl EventLoop {
             }
             Command::WorkDone(done) => self.engine.handle_work(now, done),
             Command::ReadDone(done) => self.engine.handle_read(now, done),
+            Command::Stream(event) => self.handle_stream(now, event),
         }
     }
 
@@ -481,6 +499,8 @@ impl EventLoop {
                 }
                 self.answer(fetch, id, Ok(atoms.into_atoms()), from);
             }
+            Event::Streamed { fetch, id, rest } => self.finish_streamed(fetch, id, &rest),
+            event @ Event::StreamWanted { .. } => self.open_stream(&event),
             Event::FetchFailed {
                 fetch,
                 id,
@@ -550,6 +570,7 @@ impl EventLoop {
             None | Some(FetchReply::None) => {}
             Some(FetchReply::Caller { ticket, reply }) => {
                 self.tickets.remove(&ticket);
+                let outcome = outcome.map(FetchedObject::Atoms);
                 let _ = reply.send(outcome.map_err(FetchFailure::Network));
             }
             Some(FetchReply::Chain(inbox)) => inbox.answer(Input::Fetched { id, outcome, from }),
@@ -585,6 +606,7 @@ impl EventLoop {
                 .own_key_from
                 .filter(|(_, at)| now.since(*at) < OWN_KEY_LIFETIME)
                 .map(|(from, _)| from),
+            streams: self.stream_status(),
             stats: self.engine.stats().clone(),
         }
     }

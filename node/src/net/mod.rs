@@ -15,11 +15,14 @@ mod readers;
 pub mod resolve;
 mod seeds;
 pub mod socket;
+mod stream_status;
+mod streams;
 
 pub use own_key::own_key_warning;
 pub use resolve::SeedState;
 
-pub use command::{Advertisement, FetchFailure, NetworkStatus, Peer, Provider};
+pub use command::{Advertisement, FetchFailure, FetchedObject, NetworkStatus, Peer, Provider};
+pub use stream_status::StreamStatus;
 
 use crate::WaitLimit;
 use crate::config::Settings;
@@ -193,6 +196,23 @@ impl NetworkHandle {
     /// Fails if no peer delivers it, the caller's [`WaitLimit`] is reached, or the network has been
     /// stopped.
     pub fn fetch(&self, id: AtomId, kind: PayloadType) -> Result<Vec<Atom>, FetchFailure> {
+        match self.fetch_object(FetchRequest::new(id, kind))? {
+            FetchedObject::Atoms(atoms) => Ok(atoms),
+            // Only for requests that permit it.
+            FetchedObject::Stored => Ok(Vec::new()),
+        }
+    }
+
+    /// Fetches the list that starts with an atom, by stream if it is long and a peer offers that;
+    /// waits for the answer or the timeout.
+    ///
+    /// # Errors
+    /// Same as [`Self::fetch`].
+    pub fn fetch_list(&self, head: AtomId) -> Result<FetchedObject, FetchFailure> {
+        self.fetch_object(FetchRequest::list(head).or_by_stream())
+    }
+
+    fn fetch_object(&self, request: FetchRequest) -> Result<FetchedObject, FetchFailure> {
         /// Next ticket. Tickets are unique within the process, across networks.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let wait_limit = WaitLimit::in_force();
@@ -202,7 +222,7 @@ impl NetworkHandle {
         let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = sync_channel(1);
         let command = Command::Fetch {
-            request: FetchRequest::new(id, kind),
+            request,
             reply: FetchReply::Caller { ticket, reply },
         };
         let sent = self.commands.send(command);

@@ -153,6 +153,7 @@ mod tests {
             difficulty: 1,
             head: Some(AtomId::new([head; 32])),
             identity: None,
+            stream: None,
             last_heard: Instant::ZERO,
         }
     }

@@ -31,7 +31,7 @@ use crate::config::{self, Config, Paths, Settings};
 use crate::failure::Failure;
 use crate::key_file::NodeKeys;
 pub use crate::net::{Advertisement, NetworkStatus, Peer, Provider};
-use crate::net::{FetchFailure, Network, NetworkHandle};
+use crate::net::{FetchFailure, FetchedObject, Network, NetworkHandle};
 use crate::store::cold::{ColdOptions, ColdStats, ColdStore};
 use crate::store::hot::HotStats;
 use crate::store::{Durability, Store};
@@ -320,7 +320,14 @@ impl Node {
     pub fn get_atom_list(&self, head: AtomId) -> Result<Option<Vec<Atom>>, NodeError> {
         match self.logged(|| collect_list(&self.store, head, MAX_LIST_ATOMS)) {
             Ok(atoms) => Ok(Some(atoms)),
-            Err(ListError::Source(SourceError::Missing(_))) => self.fetch(head, PayloadType::LIST),
+            Err(ListError::Source(SourceError::Missing(_))) => match self.fetch_list(head)? {
+                Some(FetchedObject::Atoms(atoms)) => Ok(Some(atoms)),
+                Some(FetchedObject::Stored) => {
+                    let list = self.logged(|| collect_list(&self.store, head, MAX_LIST_ATOMS));
+                    Ok(list.ok())
+                }
+                None => Ok(None),
+            },
             Err(ListError::Source(SourceError::Failed(never))) => match never {},
             Err(ListError::TooLong { max }) => Err(NodeError::ListTooLong { max }),
         }
@@ -514,12 +521,19 @@ impl Node {
             let _ = handle.request(id, kind);
             return Ok(None);
         }
-        match handle.fetch(id, kind) {
-            Ok(atoms) => Ok(Some(atoms)),
-            Err(FetchFailure::Network(FetchError::NotFound | FetchError::Timeout)) => Ok(None),
-            Err(FetchFailure::Network(error)) => Err(NodeError::Fetch(error)),
-            Err(FetchFailure::Stopped | FetchFailure::Abandoned) => Ok(None),
+        fetched(handle.fetch(id, kind))
+    }
+
+    /// Like [`Self::fetch`], for a list, which may arrive by stream and is then only stored.
+    pub(crate) fn fetch_list(&self, head: AtomId) -> Result<Option<FetchedObject>, NodeError> {
+        let Ok(handle) = self.handle() else {
+            return Ok(None);
+        };
+        if !self.waits() {
+            let _ = handle.request(head, PayloadType::LIST);
+            return Ok(None);
         }
+        fetched(handle.fetch_list(head))
     }
 
     pub(crate) fn waits(&self) -> bool {
@@ -570,6 +584,16 @@ fn relay_secret(keys: &NodeKeys) -> Result<SecretKey, NodeError> {
     clock::entropy()
         .map(SecretKey::from_bytes)
         .map_err(NodeError::Entropy)
+}
+
+/// Maps an object that no peer delivered to `None`.
+fn fetched<T>(outcome: Result<T, FetchFailure>) -> Result<Option<T>, NodeError> {
+    match outcome {
+        Ok(object) => Ok(Some(object)),
+        Err(FetchFailure::Network(FetchError::NotFound | FetchError::Timeout)) => Ok(None),
+        Err(FetchFailure::Network(error)) => Err(NodeError::Fetch(error)),
+        Err(FetchFailure::Stopped | FetchFailure::Abandoned) => Ok(None),
+    }
 }
 
 #[cfg(test)]

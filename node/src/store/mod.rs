@@ -4,7 +4,8 @@
 //! Stored atoms go to the [`hot`] store and, if configured, to the [`cold`] store, which alone
 //! outlives the process; [`Durability`] tells the caller which one applied. Atoms received from the
 //! network are kept only in the hot store ([`Store::keep`]), as in the reference implementation:
-//! other nodes have them too.
+//! other nodes have them too. Parts of a large object, from a user or by stream, go to the cold
+//! store alone if there is one ([`Store::put_streamed`]).
 //!
 //! Atoms are spread over shards by a keyed hash. Each shard has its own lock and its own share of
 //! the limit, so that a thread that runs programs does not delay the event loop, and a growing

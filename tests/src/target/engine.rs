@@ -23,7 +23,7 @@ use astreum_core::engine::{
     Engine, EngineConfig, Event, FetchId, FetchRequest, ListLimit, Recipient, Work, limits,
 };
 use astreum_core::time::Instant;
-use astreum_core::wire::handshake::{Block, ChainIdentity};
+use astreum_core::wire::handshake::{Block, ChainIdentity, StreamOffer};
 use astreum_core::wire::message::{Topic, write_handshake};
 use astreum_core::wire::object::PayloadType;
 use core::net::SocketAddr;
@@ -371,6 +371,10 @@ impl Run<'_> {
             is_question: how & 2 == 0,
             cookie: (how & 16 == 0).then_some([how; 8]),
             echo: (how & 32 == 0).then_some([how; 8]),
+            stream: (how & 64 == 0).then(|| StreamOffer {
+                port: u16::from(how) + 1,
+                key: PublicKey::new([how & 63; 32]),
+            }),
         };
         self.send(peer, |peer, out| {
             peer.introduce(out, &block);
@@ -462,7 +466,9 @@ impl Run<'_> {
 
     fn event(&mut self, event: &Event) {
         match event {
-            Event::Fetched { fetch, .. } | Event::FetchFailed { fetch, .. } => {
+            Event::Fetched { fetch, .. }
+            | Event::Streamed { fetch, .. }
+            | Event::FetchFailed { fetch, .. } => {
                 assert!(self.fetches.remove(fetch), "the fetch was in progress");
                 *self.ended.entry(*fetch).or_insert(0) += 1;
             }
@@ -473,7 +479,9 @@ impl Run<'_> {
                 let peer = self.engine.peer(peer);
                 assert!(peer.is_none_or(|peer| peer.is_validated), "{event:?}");
             }
-            Event::PeerAdded { .. }
+            // A list that no host takes over goes on by datagrams.
+            Event::StreamWanted { .. }
+            | Event::PeerAdded { .. }
             | Event::PeerMoved { .. }
             | Event::PeerRemoved { .. }
             | Event::OwnKeyElsewhere { .. }

@@ -172,6 +172,7 @@ impl Engine {
         let fetches = &mut self.fetches;
         let rest = fetches.take_found(now, handle, &source.key, found, &mut self.out);
         if let Some(kind) = rest {
+            self.offer_stream(handle, source);
             let serving = Candidate::serving(source.key, source.address);
             self.ask_as(now, handle, &serving, kind);
             self.continue_fetch(now, handle);
@@ -262,7 +263,7 @@ impl Fetches {
                 self.finish(handle, Some(*from), out);
                 return None;
             }
-            if fetch.atoms.len() >= limit.atoms || fetch.bytes > limit.bytes {
+            if fetch.atoms_in_all() >= limit.atoms || fetch.bytes_by_datagram() > limit.bytes {
                 if extent.is_part() {
                     self.finish(handle, Some(*from), out);
                 } else {

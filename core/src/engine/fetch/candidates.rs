@@ -167,9 +167,12 @@ impl Fetches {
     }
 
     /// Returns the id to ask a candidate for, or `None` if the candidate has been asked or exceeds
-    /// a limit.
+    /// a limit, or the list goes on by stream.
     fn wanted_of(&self, handle: Handle, candidate: &Candidate) -> Option<AtomId> {
         let fetch = self.by_handle.get(&handle)?;
+        if fetch.stream.is_active() {
+            return None;
+        }
         let named = fetch.named();
         // Neither named peers nor near peers take the places of the other kind.
         let (count, most) = match candidate.reason {

@@ -15,13 +15,15 @@
 //! that is near is occasionally asked in addition to the others.
 //!
 //! A list that does not arrive in one answer is assembled: each answer may contain the beginning of
-//! the rest, or only the next atom. Every fetch has a total time limit, which grows only with the
+//! the rest, or only the next atom. A long list may go on by stream, and returns to datagrams if
+//! that stalls. Every fetch has a total time limit, which grows only with the
 //! bytes received: a peer that serves a list slowly does not keep it open for ever.
 
 mod answers;
 mod candidates;
 mod progress;
 mod request;
+mod stream;
 
 pub use request::{Extent, FetchRequest, ListLimit};
 
@@ -41,6 +43,7 @@ use core::mem;
 use core::net::SocketAddr;
 use core::time::Duration;
 use request::Object;
+use stream::Stream;
 
 /// A peer that was asked.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +86,7 @@ struct Fetch {
     due: Instant,
     atoms: LinkedAtoms,
     bytes: usize,
+    stream: Stream,
 }
 
 impl Fetch {
@@ -276,6 +280,7 @@ impl Fetches {
             due: deadline,
             atoms,
             bytes: 0,
+            stream: Stream::default(),
         });
         self.by_waiter.insert(fetch, handle);
         (fetch, Start::New(handle))

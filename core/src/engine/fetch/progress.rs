@@ -52,18 +52,25 @@ impl Fetches {
             request,
             waiters,
             atoms,
+            stream,
             ..
         }) = self.remove(handle)
         else {
             return;
         };
         for fetch in waiters {
-            out.report(Event::Fetched {
-                fetch,
-                id: request.id,
-                kind: request.kind,
-                atoms: atoms.clone(),
-                from,
+            let (id, kind, atoms) = (request.id, request.kind, atoms.clone());
+            out.report(if stream.has_delivered() {
+                let rest = atoms;
+                Event::Streamed { fetch, id, rest }
+            } else {
+                Event::Fetched {
+                    fetch,
+                    id,
+                    kind,
+                    atoms,
+                    from,
+                }
             });
         }
     }
@@ -189,6 +196,9 @@ impl Engine {
     /// Repeats unanswered requests, and ends fetches whose deadline has passed.
     pub(in crate::engine) fn advance_fetches(&mut self, now: Instant) {
         while let Some((handle, is_over)) = self.fetches.next_due(now) {
+            if is_over && self.resume_stalled(now, handle) {
+                continue;
+            }
             if is_over {
                 let error = FetchError::Timeout;
                 self.fetches.fail(handle, error, &mut self.out);

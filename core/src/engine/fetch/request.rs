@@ -67,6 +67,10 @@ pub struct FetchRequest {
     pub extent: Extent,
     /// Peer to ask first, before known providers and the nearest peers.
     pub from: Option<PublicKey>,
+    /// `true` if the rest of a long list may arrive by stream: the host then gets it from the
+    /// stream, the event for the fetch is [`Event::Streamed`](crate::engine::Event::Streamed), and
+    /// the byte limit of the extent applies only to what arrives by datagram.
+    pub may_stream: bool,
 }
 
 impl FetchRequest {
@@ -78,6 +82,7 @@ impl FetchRequest {
             kind,
             extent: Extent::Whole(ListLimit::MAX),
             from: None,
+            may_stream: false,
         }
     }
 
@@ -117,11 +122,20 @@ impl FetchRequest {
         Self { from, ..self }
     }
 
+    /// Returns the request with permission to go on by stream.
+    #[must_use]
+    pub const fn or_by_stream(self) -> Self {
+        Self {
+            may_stream: true,
+            ..self
+        }
+    }
+
     /// Returns the object. Callers with different extents do not share a fetch.
     pub(super) const fn object(&self) -> Object {
-        (self.id, self.kind, self.extent)
+        (self.id, self.kind, self.extent, self.may_stream)
     }
 }
 
-/// Object of a fetch: id, kind and extent.
-pub(super) type Object = (AtomId, PayloadType, Extent);
+/// Object of a fetch: id, kind and extent, and whether it may go on by stream.
+pub(super) type Object = (AtomId, PayloadType, Extent, bool);

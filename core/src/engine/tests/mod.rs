@@ -19,6 +19,7 @@ mod scripted;
 mod silent;
 mod slow;
 mod solicited;
+mod streams;
 mod tables;
 mod unknown_peer;
 mod votes;

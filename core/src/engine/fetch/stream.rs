@@ -1,0 +1,205 @@
+//! Long lists whose rest arrives by stream.
+//!
+//! The host opens a stream while the list still goes on by datagrams, and takes the list over when
+//! the stream is ready. It stores what the stream delivers, and reports the progress: the engine
+//! holds no atom of a stream. A stream that ends early, or makes no progress for as long as a fetch
+//! may, gives the list back, and it goes on by datagrams behind the last atom that was stored.
+
+use super::candidates::Candidate;
+use super::{Fetch, Fetches, Handle};
+use crate::atom::{AtomId, LinkedAtoms};
+use crate::crypto::PublicKey;
+use crate::engine::limits::{MAX_FETCH_STREAMS, STREAM_AFTER_BYTES};
+use crate::engine::{Engine, Event, FetchError, ListId, Source};
+use crate::time::Instant;
+use crate::wire::object::PayloadType;
+use core::mem;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+/// State of a list with respect to streams.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    /// Peer whose stream is wanted or used.
+    peer: Option<PublicKey>,
+    /// `true` while the stream delivers the list.
+    is_active: bool,
+    /// Peers whose streams were wanted.
+    tried: heapless::Vec<PublicKey, MAX_FETCH_STREAMS>,
+    /// Number of atoms that the host has taken over.
+    atoms: usize,
+    /// Number of stored bytes of these.
+    bytes: usize,
+}
+
+impl Stream {
+    /// Returns whether the host has taken over the beginning of the list.
+    pub(super) const fn has_delivered(&self) -> bool {
+        self.atoms > 0
+    }
+
+    /// Returns whether a stream delivers the list at present.
+    pub(super) const fn is_active(&self) -> bool {
+        self.is_active
+    }
+
+    /// Notes that the stream of a peer is wanted; returns `false` if there is a stream already, or
+    /// this peer or too many others were tried.
+    fn want(&mut self, peer: PublicKey) -> bool {
+        let may = self.peer.is_none() && !self.tried.contains(&peer);
+        let is_wanted = may && self.tried.push(peer).is_ok();
+        if is_wanted {
+            self.peer = Some(peer);
+        }
+        is_wanted
+    }
+}
+
+impl Fetch {
+    /// Returns the number of atoms that have arrived.
+    pub(super) fn atoms_in_all(&self) -> usize {
+        self.stream.atoms.saturating_add(self.atoms.len())
+    }
+
+    /// Returns the number of stored bytes that are held.
+    pub(super) const fn bytes_by_datagram(&self) -> usize {
+        self.bytes.saturating_sub(self.stream.bytes)
+    }
+
+    /// Lets the fetch wait for progress.
+    fn extend(&mut self, now: Instant, timeout: Duration) {
+        self.deadline = (now + timeout).min(self.end());
+    }
+}
+
+impl Fetches {
+    /// Returns the fetch of a list for which the stream of `peer` is wanted or used.
+    fn streaming(&mut self, list: ListId, peer: &PublicKey) -> Option<&mut Fetch> {
+        let fetch = self.by_handle.get_mut(&list.0)?;
+        (fetch.stream.peer == Some(*peer)).then_some(fetch)
+    }
+}
+
+impl Engine {
+    /// Reports that a list can go on by the stream of the peer that has just served a part of it,
+    /// if the caller permits it, enough has arrived, and the peer accepts streams.
+    pub(super) fn offer_stream(&mut self, handle: Handle, source: &Source) {
+        let peer = source.key;
+        let offer = self.peers.get(&peer).filter(|known| known.is_validated);
+        let Some(offer) = offer.and_then(|known| known.block_exchange.content.stream) else {
+            return;
+        };
+        let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
+            return;
+        };
+        if source.is_validated
+            && fetch.request.may_stream
+            && fetch.bytes >= STREAM_AFTER_BYTES
+            && fetch.stream.want(peer)
+        {
+            self.out.report(Event::StreamWanted {
+                list: ListId(handle),
+                peer,
+                address: SocketAddr::new(source.address.ip(), offer.port),
+                offer,
+            });
+        }
+    }
+
+    /// Takes a list over for the stream of `peer`, which is ready: the list no longer goes on by
+    /// datagrams. Returns what has arrived, which the host has to store; the stream goes on at
+    /// [`LinkedAtoms::next`]. Returns `None` if the list has ended or is no longer wanted from
+    /// `peer`.
+    pub fn begin_stream(
+        &mut self,
+        now: Instant,
+        list: ListId,
+        peer: &PublicKey,
+    ) -> Option<LinkedAtoms> {
+        let timeout = self.config.fetch_timeout;
+        let fetch = self.fetches.streaming(list, peer)?;
+        if fetch.stream.is_active {
+            return None;
+        }
+        fetch.stream.is_active = true;
+        let rest = LinkedAtoms::new(fetch.atoms.next());
+        let atoms = mem::replace(&mut fetch.atoms, rest);
+        fetch.stream.atoms = fetch.stream.atoms.saturating_add(atoms.len());
+        fetch.stream.bytes = fetch.bytes;
+        fetch.asked.clear();
+        fetch.extend(now, timeout);
+        let wanted = fetch.wanted;
+        self.fetches.by_wanted.remove(&(wanted, list.0));
+        self.fetches.reschedule(list.0);
+        Some(atoms)
+    }
+
+    /// Notes that the host has stored further atoms of a list from the stream of `peer`: `atoms` of
+    /// them, with `bytes` stored bytes, up to the one in front of `next`, or to the end of the list
+    /// if that is zero. Ends the fetch if it is complete. Returns whether the stream is to go on.
+    pub fn note_stream_progress(
+        &mut self,
+        now: Instant,
+        list: ListId,
+        peer: &PublicKey,
+        (next, atoms, bytes): (AtomId, usize, usize),
+    ) -> bool {
+        let timeout = self.config.fetch_timeout;
+        let fetch = self.fetches.streaming(list, peer);
+        let Some(fetch) = fetch.filter(|fetch| fetch.stream.is_active) else {
+            return false;
+        };
+        fetch.stream.atoms = fetch.stream.atoms.saturating_add(atoms);
+        fetch.stream.bytes = fetch.stream.bytes.saturating_add(bytes);
+        fetch.bytes = fetch.bytes.saturating_add(bytes);
+        fetch.atoms = LinkedAtoms::new(next);
+        fetch.wanted = next;
+        let is_too_long = fetch.atoms_in_all() >= fetch.request.extent.limit().atoms;
+        if next.is_zero() {
+            self.fetches.finish(list.0, Some(*peer), &mut self.out);
+            return false;
+        }
+        if is_too_long {
+            let error = FetchError::TooLarge;
+            self.fetches.fail(list.0, error, &mut self.out);
+            return false;
+        }
+        fetch.extend(now, timeout);
+        self.fetches.reschedule(list.0);
+        true
+    }
+
+    /// Notes that the stream of `peer` has ended, or could not be opened: the list goes on by
+    /// datagrams, from the same peer first.
+    pub fn end_stream(&mut self, now: Instant, list: ListId, peer: &PublicKey) {
+        let Some(fetch) = self.fetches.streaming(list, peer) else {
+            return;
+        };
+        fetch.stream.peer = None;
+        if !mem::take(&mut fetch.stream.is_active) {
+            return;
+        }
+        fetch.wanted = fetch.atoms.next();
+        let wanted = fetch.wanted;
+        fetch.extend(now, self.config.fetch_timeout);
+        self.fetches.by_wanted.insert((wanted, list.0));
+        let address = self.peers.get(peer).map(|peer| peer.address);
+        if let Some(address) = address {
+            let serving = Candidate::serving(*peer, address);
+            self.ask_as(now, list.0, &serving, PayloadType::LIST);
+        }
+        self.continue_fetch(now, list.0);
+    }
+
+    /// Returns a list whose stream has made no progress in time to datagrams. Returns `false` if the
+    /// fetch has no stream, or its time is over.
+    pub(super) fn resume_stalled(&mut self, now: Instant, handle: Handle) -> bool {
+        let fetch = self.fetches.by_handle.get(&handle);
+        let stalled = fetch.filter(|fetch| fetch.stream.is_active && fetch.end() > now);
+        let Some(peer) = stalled.and_then(|fetch| fetch.stream.peer) else {
+            return false;
+        };
+        self.end_stream(now, ListId(handle), &peer);
+        true
+    }
+}

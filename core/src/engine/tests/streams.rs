@@ -1,0 +1,173 @@
+//! Tests of offers to accept streams, and of lists whose rest arrives by stream.
+
+use super::net::{Net, at, config, key, secret};
+use crate::atom::{Atom, AtomId, bytes_list};
+use crate::engine::{Event, FetchError, FetchRequest, ListId};
+use crate::stream;
+use crate::wire::handshake::StreamOffer;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn offer(n: u8) -> StreamOffer {
+    StreamOffer {
+        port: 7_000 + u16::from(n),
+        key: stream::secret_key(&secret(n)).public_key(),
+    }
+}
+
+/// Two nodes that know each other, of which those in `offering` accept streams, and a list that
+/// node 2 has.
+fn net(offering: &[u8]) -> (Net, AtomId, Vec<Atom>) {
+    let mut net = Net::new();
+    for n in 1..=2 {
+        let mut config = config(n);
+        config.stream_offer = offering.contains(&n).then(|| offer(n));
+        net.add(n, config);
+    }
+    net.meet(1, 2);
+    let values: Vec<_> = (0..200u8).map(|n| [n; 3_900]).collect();
+    let (head, atoms) = bytes_list(&values);
+    net.node(2).store.extend(atoms.clone());
+    (net, head, atoms)
+}
+
+fn fetch(net: &mut Net, request: FetchRequest) {
+    net.with(1, |engine, now| engine.fetch(now, request));
+}
+
+fn wanted(net: &mut Net) -> Option<(ListId, SocketAddr)> {
+    let mut events = net.node(1).events.iter();
+    events.find_map(|event| match event {
+        Event::StreamWanted {
+            list,
+            peer,
+            address,
+            offer: offered,
+        } => {
+            assert_eq!((*peer, *offered), (key(2), offer(2)));
+            Some((*list, *address))
+        }
+        _ => None,
+    })
+}
+
+fn streamed(net: &mut Net) -> Option<Vec<Atom>> {
+    let mut events = net.node(1).events.iter();
+    events.find_map(|event| match event {
+        Event::Streamed { rest, .. } => Some(rest.to_vec()),
+        _ => None,
+    })
+}
+
+/// Begins the stream of a list; returns the number of atoms that have arrived by datagram.
+fn begin(net: &mut Net, list: ListId) -> usize {
+    let begun = net.with(1, |engine, now| engine.begin_stream(now, list, &key(2)));
+    begun.expect("the list is wanted").len()
+}
+
+fn progress(net: &mut Net, list: ListId, atoms: &[Atom]) -> bool {
+    let next = atoms.last().map_or(AtomId::ZERO, Atom::next);
+    let bytes = atoms.iter().map(Atom::stored_len).sum();
+    let progress = (next, atoms.len(), bytes);
+    net.with(1, |engine, now| {
+        engine.note_stream_progress(now, list, &key(2), progress)
+    })
+}
+
+#[test]
+fn validated_peers_learn_of_offers() {
+    let (mut net, ..) = net(&[2]);
+    assert_eq!(net.engine(1).peer(&key(2)).unwrap().stream, Some(offer(2)));
+    assert_eq!(net.engine(2).peer(&key(1)).unwrap().stream, None);
+}
+
+#[test]
+fn long_list_goes_on_by_stream_and_is_not_held() {
+    let (mut net, head, atoms) = net(&[1, 2]);
+    fetch(&mut net, FetchRequest::list(head).or_by_stream());
+    net.run(20 * MILLISECOND);
+    let (list, address) = wanted(&mut net).expect("a stream is wanted");
+    assert_eq!(address, SocketAddr::new(at(2).ip(), 7_002));
+    let arrived = begin(&mut net, list);
+    assert!((3..20).contains(&arrived), "{arrived}");
+    let sent = net.sent.len();
+    net.run(SECOND);
+    assert!(net.sent.len() <= sent + 1, "datagrams go on: {sent}");
+    let middle = atoms.len() / 2;
+    assert!(progress(&mut net, list, &atoms[arrived..middle]));
+    net.run(SECOND);
+    assert!(!progress(&mut net, list, &atoms[middle..]), "complete");
+    net.run(MILLISECOND);
+    assert_eq!(streamed(&mut net), Some(Vec::new()));
+    assert!(net.fetched(1).is_empty());
+    assert_eq!(net.engine(1).pending_fetches(), 0);
+}
+
+#[test]
+fn stalled_or_broken_stream_returns_to_datagrams_behind_the_last_stored_atom() {
+    for breaks in [false, true] {
+        let (mut net, head, atoms) = net(&[1, 2]);
+        fetch(&mut net, FetchRequest::list(head).or_by_stream());
+        net.run(20 * MILLISECOND);
+        let (list, _) = wanted(&mut net).unwrap();
+        let arrived = begin(&mut net, list);
+        let middle = atoms.len() / 2;
+        assert!(progress(&mut net, list, &atoms[arrived..middle]));
+        if breaks {
+            net.with(1, |engine, now| engine.end_stream(now, list, &key(2)));
+        }
+        net.run(4 * SECOND);
+        assert_eq!(streamed(&mut net), Some(atoms[middle..].to_vec()));
+        assert!(!progress(&mut net, list, &atoms[middle..]), "too late");
+    }
+}
+
+#[test]
+fn stream_that_does_not_open_costs_the_list_nothing() {
+    let (mut net, head, atoms) = net(&[1, 2]);
+    fetch(&mut net, FetchRequest::list(head).or_by_stream());
+    net.run(20 * MILLISECOND);
+    let (list, _) = wanted(&mut net).unwrap();
+    net.with(1, |engine, now| engine.end_stream(now, list, &key(2)));
+    net.run(5 * SECOND);
+    assert_eq!(net.fetched(1), [Ok(atoms)]);
+    let begun = net.with(1, |engine, now| engine.begin_stream(now, list, &key(2)));
+    assert!(begun.is_none());
+}
+
+#[test]
+fn streams_need_an_offer_and_the_permission_of_the_caller() {
+    for (offering, request) in [
+        (&[1][..], FetchRequest::or_by_stream as fn(_) -> _),
+        (&[1, 2], |request| request),
+    ] {
+        let (mut net, head, atoms) = net(offering);
+        fetch(&mut net, request(FetchRequest::list(head)));
+        net.run(5 * SECOND);
+        assert_eq!(wanted(&mut net), None);
+        assert_eq!(net.fetched(1), [Ok(atoms)]);
+    }
+}
+
+#[test]
+fn streamed_list_is_limited_in_atoms_and_its_bytes_are_not() {
+    let (mut net, head, atoms) = net(&[1, 2]);
+    fetch(&mut net, FetchRequest::list(head).or_by_stream());
+    net.run(20 * MILLISECOND);
+    let (list, _) = wanted(&mut net).unwrap();
+    begin(&mut net, list);
+    let next = atoms[100].id();
+    let mut note = |atoms, bytes| {
+        net.with(1, |engine, now| {
+            engine.note_stream_progress(now, list, &key(2), (next, atoms, bytes))
+        })
+    };
+    assert!(note(10, 1 << 30));
+    assert!(!note(crate::atom::MAX_LIST_ATOMS, 10));
+    net.run(MILLISECOND);
+    assert_eq!(net.fetched(1), [Err(FetchError::TooLarge)]);
+}

@@ -1,0 +1,58 @@
+//! Client and server of the stream beside the datagrams. They have no sockets, encryption or clock.
+//!
+//! A list moves as one atom, or a few, per round trip by datagram. By stream, the client requests
+//! the rest of the list once, and the server sends its atoms one after another, as far as the
+//! client has granted credit. The frames are those of [`crate::wire::stream`].
+//!
+//! Invariants:
+//! - The [`Client`] returns an atom only if its id is the one that the atom before it links to, so
+//!   that nothing unverified is held longer than one frame. A wrong atom is an error: the server is
+//!   lying, and the connection has to end.
+//! - What the server can make the client hold is bounded by the credit: [`WINDOW_BYTES`] for each
+//!   of [`MAX_REQUESTS`] requests, and one atom more.
+//! - The [`Server`] holds a constant number of bytes per request. Its requests take turns, one
+//!   frame each, and a request without credit costs nothing.
+//!
+//! ```
+//! use astreum_core::atom::{HashedAtom, MemoryStore, bytes_list};
+//! use astreum_core::stream::{Answer, Client, Server};
+//! use astreum_core::wire::stream::Decoder;
+//!
+//! let (head, atoms) = bytes_list(&["one", "two"]);
+//! let store: MemoryStore = atoms.iter().cloned().collect();
+//! let (mut client, mut server) = (Client::new(), Server::new());
+//! let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+//!
+//! let number = client.request_list(head, &mut to_server).expect("a first request");
+//! let mut decoder = Decoder::new();
+//! decoder.push(&to_server);
+//! while let Some(frame) = decoder.next_frame()? {
+//!     server.handle(&frame)?;
+//! }
+//! while server.poll(&store, &mut to_client) {}
+//!
+//! let mut decoder = Decoder::new();
+//! decoder.push(&to_client);
+//! let frame = decoder.next_frame()?.expect("an answer");
+//! let mut found = Vec::new();
+//! let answer = client.handle(&frame, &mut found)?;
+//! assert_eq!(answer, Answer::Atoms { number, is_complete: true });
+//! assert_eq!(found, atoms.into_iter().map(HashedAtom::new).collect::<Vec<_>>());
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+
+mod client;
+mod hello;
+mod server;
+
+pub use client::{Answer, Client, ClientError};
+pub use hello::{HELLO_BYTES, Hello, secret_key};
+pub use server::{Server, ServerError};
+
+/// Number of stored bytes of one request that may be sent ahead of their verification and storage.
+/// Covers 160 MB/s at a round-trip time of 50 ms.
+pub const WINDOW_BYTES: u32 = 8 << 20;
+/// Maximum number of requests that are open on one connection.
+pub const MAX_REQUESTS: usize = 8;
+/// Size of a frame of atoms in bytes, at which a server begins the next.
+pub const TURN_BYTES: usize = 131_072;

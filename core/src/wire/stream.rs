@@ -1,0 +1,615 @@
+//! Frames of the stream between two nodes of this implementation.
+//!
+//! A stream is an ordered, encrypted channel beside the datagrams; this module only sees its plain
+//! bytes. They are a sequence of frames:
+//!
+//! ```text
+//! length (4, BE) ‖ kind (1) ‖ number (4, BE) ‖ body      length = that of all behind it
+//! ```
+//!
+//! The number names a request; its client chooses it. Kinds:
+//!
+//! | kind | from | body | meaning |
+//! | --- | --- | --- | --- |
+//! | 1 | client | id (32) ‖ credit (4, BE) | [`Frame::List`]: send the list that starts with the atom |
+//! | 2 | client | bytes (4, BE) | [`Frame::Credit`]: send as many more bytes |
+//! | 3 | client | nothing | [`Frame::Cancel`]: send no more |
+//! | 64 | server | (length (4, BE) ‖ stored atom)* | [`Frame::Found`]: the next atoms, at least one |
+//! | 65 | server | reason (1) | [`Frame::End`]: the request ends before its object is complete |
+//!
+//! A frame of another kind is a [`Frame::Unknown`]: a server refuses such a request by its number
+//! and goes on, so that a later release can add requests.
+
+use super::read::take;
+use crate::atom::{Atom, AtomId};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Maximum length of a frame without the length in front of it, in bytes.
+pub const MAX_FRAME_BYTES: usize = 262_144;
+/// Size of the length in front of a frame, in bytes.
+pub const LENGTH_BYTES: usize = 4;
+/// Size of the kind and the number of a frame, in bytes.
+pub const HEAD_BYTES: usize = 1 + 4;
+
+const LIST: u8 = 1;
+const CREDIT: u8 = 2;
+const CANCEL: u8 = 3;
+const FOUND: u8 = 64;
+const END: u8 = 65;
+
+/// Reason why a server ends a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EndReason {
+    /// The server does not have the next atom.
+    Missing,
+    /// Too many requests are open on this connection.
+    Busy,
+    /// The server does not know this kind of request.
+    Unsupported,
+    /// The store of the server failed.
+    Failed,
+    /// A reason that this release does not know.
+    Other(u8),
+}
+
+impl EndReason {
+    /// Returns the reason with this code.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::Missing,
+            2 => Self::Busy,
+            3 => Self::Unsupported,
+            4 => Self::Failed,
+            code => Self::Other(code),
+        }
+    }
+
+    /// Returns the code of the reason.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Missing => 1,
+            Self::Busy => 2,
+            Self::Unsupported => 3,
+            Self::Failed => 4,
+            Self::Other(code) => code,
+        }
+    }
+}
+
+/// One frame.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::wire::stream::{Decoder, Frame};
+///
+/// let frame = Frame::List { number: 1, id: AtomId::new([7; 32]), credit: 1_000 };
+/// let mut bytes = Vec::new();
+/// frame.write(&mut bytes);
+/// let mut decoder = Decoder::new();
+/// let (first, second) = bytes.split_at(10);
+/// decoder.push(first);
+/// assert_eq!(decoder.next_frame(), Ok(None));
+/// decoder.push(second);
+/// assert_eq!(decoder.next_frame(), Ok(Some(frame)));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Frame<'b> {
+    /// Requests the list that starts with the atom `id`.
+    List {
+        /// Number of the request.
+        number: u32,
+        /// Id of the first atom.
+        id: AtomId,
+        /// Number of stored bytes that the server may send.
+        credit: u32,
+    },
+    /// Adds to the bytes that the server may send.
+    Credit {
+        /// Number of the request.
+        number: u32,
+        /// Number of further stored bytes.
+        bytes: u32,
+    },
+    /// Ends a request whose answer the client no longer needs.
+    Cancel {
+        /// Number of the request.
+        number: u32,
+    },
+    /// The next atoms of an answer.
+    Found {
+        /// Number of the request.
+        number: u32,
+        /// The atoms, which have not been checked.
+        atoms: StoredAtoms<'b>,
+    },
+    /// Ends a request before its object is complete.
+    End {
+        /// Number of the request.
+        number: u32,
+        /// Reason of the end.
+        reason: EndReason,
+    },
+    /// A frame of a kind that this release does not know.
+    Unknown {
+        /// Number of the request.
+        number: u32,
+        /// Kind of the frame.
+        kind: u8,
+    },
+}
+
+/// Stored forms of atoms in a frame: at least one, each with a length that is not zero.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoredAtoms<'b>(&'b [u8]);
+
+impl<'b> Iterator for StoredAtoms<'b> {
+    type Item = &'b [u8];
+
+    fn next(&mut self) -> Option<&'b [u8]> {
+        take_stored(&mut self.0)
+    }
+}
+
+/// Splits the first atom off; `None` if there is none, or its length is zero or too large.
+fn take_stored<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let mut body = *rest;
+    let len = usize::try_from(u32::from_be_bytes(*take(&mut body)?)).ok()?;
+    let (stored, behind) = body.split_at_checked(len).filter(|_| len > 0)?;
+    *rest = behind;
+    Some(stored)
+}
+
+/// Reason why bytes are not a frame. The sender is at fault, and the stream cannot go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FrameError {
+    /// The length is less than [`HEAD_BYTES`] or more than [`MAX_FRAME_BYTES`].
+    Length {
+        /// Length that the frame states, in bytes.
+        len: u32,
+    },
+    /// The body does not have the form that its kind requires.
+    Body {
+        /// Kind of the frame.
+        kind: u8,
+    },
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { len } => write!(
+                f,
+                "invalid frame length {len}: expected {HEAD_BYTES} to {MAX_FRAME_BYTES} bytes"
+            ),
+            Self::Body { kind } => write!(f, "malformed body in a frame of kind {kind}"),
+        }
+    }
+}
+
+impl core::error::Error for FrameError {}
+
+impl<'b> Frame<'b> {
+    /// Appends the bytes of the frame to `out`, with the length in front. The atoms of a
+    /// [`Frame::Found`] are at most as long as those of a decoded frame.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let start = begin(out, self.kind(), self.number());
+        match self {
+            Self::List { id, credit, .. } => {
+                out.extend_from_slice(id.as_bytes());
+                out.extend_from_slice(&credit.to_be_bytes());
+            }
+            Self::Credit { bytes, .. } => out.extend_from_slice(&bytes.to_be_bytes()),
+            Self::Cancel { .. } | Self::Unknown { .. } => {}
+            Self::Found { atoms, .. } => out.extend_from_slice(atoms.0),
+            Self::End { reason, .. } => out.push(reason.code()),
+        }
+        finish(out, start);
+    }
+
+    /// Returns the number of the request.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        match self {
+            Self::List { number, .. }
+            | Self::Credit { number, .. }
+            | Self::Cancel { number }
+            | Self::Found { number, .. }
+            | Self::End { number, .. }
+            | Self::Unknown { number, .. } => *number,
+        }
+    }
+
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::List { .. } => LIST,
+            Self::Credit { .. } => CREDIT,
+            Self::Cancel { .. } => CANCEL,
+            Self::Found { .. } => FOUND,
+            Self::End { .. } => END,
+            Self::Unknown { kind, .. } => *kind,
+        }
+    }
+
+    /// Reads a frame without the length in front of it.
+    fn decode(frame: &'b [u8]) -> Result<Self, FrameError> {
+        let mut rest = frame;
+        let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        let (kind, number) = take_head(&mut rest).ok_or(FrameError::Length { len })?;
+        let malformed = FrameError::Body { kind };
+        match kind {
+            LIST => {
+                let id = AtomId::new(*take(&mut rest).ok_or(malformed)?);
+                let credit = take_last_u32(rest).filter(|_| !id.is_zero());
+                let credit = credit.ok_or(malformed)?;
+                Ok(Self::List { number, id, credit })
+            }
+            CREDIT => {
+                let bytes = take_last_u32(rest).ok_or(malformed)?;
+                Ok(Self::Credit { number, bytes })
+            }
+            CANCEL if rest.is_empty() => Ok(Self::Cancel { number }),
+            FOUND => {
+                let atoms = StoredAtoms(rest);
+                let mut behind = rest;
+                while take_stored(&mut behind).is_some() {}
+                let is_whole = behind.is_empty() && !rest.is_empty();
+                if is_whole {
+                    Ok(Self::Found { number, atoms })
+                } else {
+                    Err(malformed)
+                }
+            }
+            END => match rest {
+                [code] => {
+                    let reason = EndReason::from_code(*code);
+                    Ok(Self::End { number, reason })
+                }
+                _ => Err(malformed),
+            },
+            CANCEL => Err(malformed),
+            kind => Ok(Self::Unknown { number, kind }),
+        }
+    }
+}
+
+fn take_head(rest: &mut &[u8]) -> Option<(u8, u32)> {
+    let [kind] = *take(rest)?;
+    let number = u32::from_be_bytes(*take(rest)?);
+    Some((kind, number))
+}
+
+/// Reads a number that is all of `bytes`.
+fn take_last_u32(bytes: &[u8]) -> Option<u32> {
+    bytes.try_into().ok().map(u32::from_be_bytes)
+}
+
+/// Appends the start of a frame whose length is not known yet, and returns its position.
+fn begin(out: &mut Vec<u8>, kind: u8, number: u32) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    out.push(kind);
+    out.extend_from_slice(&number.to_be_bytes());
+    start
+}
+
+/// Writes the length of the frame that starts at `start` and goes to the end of `out`.
+fn finish(out: &mut [u8], start: usize) {
+    let frame = out.get_mut(start..).unwrap_or_default();
+    if let Some((length, rest)) = frame.split_first_chunk_mut::<LENGTH_BYTES>() {
+        *length = u32::try_from(rest.len()).unwrap_or(u32::MAX).to_be_bytes();
+    }
+}
+
+/// Frame with atoms that is being written.
+///
+/// ```
+/// use astreum_core::atom::Atom;
+/// use astreum_core::wire::stream::{Decoder, Frame, FoundWriter};
+///
+/// let (mut bytes, atom) = (Vec::new(), Atom::bytes(*b"abc"));
+/// let mut writer = FoundWriter::new(&mut bytes, 7);
+/// assert!(writer.push(&atom));
+/// writer.finish();
+/// let mut decoder = Decoder::new();
+/// decoder.push(&bytes);
+/// let Ok(Some(Frame::Found { number: 7, atoms })) = decoder.next_frame() else {
+///     panic!("atoms");
+/// };
+/// assert_eq!(atoms.collect::<Vec<_>>(), [atom.to_bytes()]);
+/// ```
+#[derive(Debug)]
+pub struct FoundWriter<'o> {
+    out: &'o mut Vec<u8>,
+    start: usize,
+    has_atoms: bool,
+}
+
+impl<'o> FoundWriter<'o> {
+    /// Begins a frame at the end of `out`.
+    pub fn new(out: &'o mut Vec<u8>, number: u32) -> Self {
+        let start = begin(out, FOUND, number);
+        Self {
+            out,
+            start,
+            has_atoms: false,
+        }
+    }
+
+    /// Returns the number of bytes that are written, with the length in front.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.out.len() - self.start
+    }
+
+    /// Returns whether the frame has no atom.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        !self.has_atoms
+    }
+
+    /// Appends an atom; returns `false`, without effect, if the frame would exceed
+    /// [`MAX_FRAME_BYTES`].
+    pub fn push(&mut self, atom: &Atom) -> bool {
+        let stored = atom.stored_len();
+        let Ok(len) = u32::try_from(stored) else {
+            return false;
+        };
+        if self.len() + stored > MAX_FRAME_BYTES {
+            return false;
+        }
+        self.out.extend_from_slice(&len.to_be_bytes());
+        atom.write_to(self.out);
+        self.has_atoms = true;
+        true
+    }
+
+    /// Completes the frame, or removes it if it has no atom. Returns whether it has any.
+    pub fn finish(self) -> bool {
+        if self.has_atoms {
+            finish(self.out, self.start);
+        } else {
+            self.out.truncate(self.start);
+        }
+        self.has_atoms
+    }
+}
+
+/// Incremental decoder. Holds no more than the bytes that were pushed and not yet taken.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    bytes: Vec<u8>,
+    /// Number of bytes at the front that were taken.
+    taken: usize,
+}
+
+impl Decoder {
+    /// Creates a decoder without bytes.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            bytes: Vec::new(),
+            taken: 0,
+        }
+    }
+
+    /// Adds received bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.discard_taken();
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn discard_taken(&mut self) {
+        if self.taken > 0 {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+    }
+
+    /// Returns the number of bytes that are held.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
+    /// Takes the next frame, or returns `None` if it has not arrived completely.
+    ///
+    /// # Errors
+    /// Fails if the bytes are not a frame: the stream has to end.
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        let mut rest = self.bytes.get(self.taken..).unwrap_or_default();
+        let Some(length) = take(&mut rest) else {
+            return Ok(None);
+        };
+        let stated = u32::from_be_bytes(*length);
+        let len = usize::try_from(stated).unwrap_or(usize::MAX);
+        if !(HEAD_BYTES..=MAX_FRAME_BYTES).contains(&len) {
+            return Err(FrameError::Length { len: stated });
+        }
+        let Some((frame, _)) = rest.split_at_checked(len) else {
+            return Ok(None);
+        };
+        self.taken += LENGTH_BYTES + len;
+        Frame::decode(frame).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn encoded(frame: &Frame<'_>) -> Vec<u8> {
+        let mut out = vec![];
+        frame.write(&mut out);
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Option<Frame<'static>>, FrameError> {
+        let mut decoder = Decoder::new();
+        decoder.push(bytes);
+        let frame = decoder.next_frame()?;
+        Ok(frame.map(|frame| match frame {
+            Frame::Found { number, .. } => Frame::Unknown {
+                number,
+                kind: FOUND,
+            },
+            Frame::List { number, id, credit } => Frame::List { number, id, credit },
+            Frame::Credit { number, bytes } => Frame::Credit { number, bytes },
+            Frame::Cancel { number } => Frame::Cancel { number },
+            Frame::End { number, reason } => Frame::End { number, reason },
+            Frame::Unknown { number, kind } => Frame::Unknown { number, kind },
+        }))
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let (number, id) = (0x0102_0304, AtomId::new([0xab; 32]));
+        let list = Frame::List {
+            number,
+            id,
+            credit: 5,
+        };
+        let golden = [
+            &b"\0\0\0\x29\x01\x01\x02\x03\x04"[..],
+            &[0xab; 32],
+            b"\0\0\0\x05",
+        ]
+        .concat();
+        assert_eq!(encoded(&list), golden);
+        let credit = Frame::Credit { number, bytes: 9 };
+        assert_eq!(
+            encoded(&credit),
+            b"\0\0\0\x09\x02\x01\x02\x03\x04\0\0\0\x09"
+        );
+        let cancel = Frame::Cancel { number };
+        assert_eq!(encoded(&cancel), b"\0\0\0\x05\x03\x01\x02\x03\x04");
+        let end = Frame::End {
+            number,
+            reason: EndReason::Busy,
+        };
+        assert_eq!(encoded(&end), b"\0\0\0\x06\x41\x01\x02\x03\x04\x02");
+        let mut found = vec![];
+        let mut writer = FoundWriter::new(&mut found, number);
+        assert!(writer.push(&Atom::bytes(*b"x")));
+        assert!(writer.finish());
+        let golden = [
+            &b"\0\0\0\x2b\x40\x01\x02\x03\x04\0\0\0\x22"[..],
+            &[0; 32],
+            b"\x01x",
+        ]
+        .concat();
+        assert_eq!(found.len(), golden.len());
+        assert_eq!(found[..13], golden[..13]);
+    }
+
+    #[test]
+    fn rejects_lengths_and_bodies_that_no_sender_writes() {
+        for len in [0u32, 4, 262_145, u32::MAX] {
+            let error = FrameError::Length { len };
+            assert_eq!(decode(&len.to_be_bytes()), Err(error), "without its body");
+        }
+        assert_eq!(decode(&262_144u32.to_be_bytes()), Ok(None));
+        let frame = |kind: u8, body: &[u8]| {
+            let len = u32::try_from(HEAD_BYTES + body.len()).unwrap();
+            decode(&[&len.to_be_bytes()[..], &[kind, 0, 0, 0, 1], body].concat())
+        };
+        for (kind, body) in [
+            (LIST, &[1; 35][..]),
+            (LIST, &[1; 37]),
+            (LIST, &[0; 36]),
+            (CREDIT, &[0; 3]),
+            (CREDIT, &[0; 5]),
+            (CANCEL, &[0]),
+            (FOUND, &[]),
+            (FOUND, &[0, 0, 0, 0]),
+            (FOUND, &[0, 0, 0, 2, 1]),
+            (FOUND, &[0, 0, 0, 1, 1, 9]),
+            (END, &[]),
+            (END, &[1, 1]),
+        ] {
+            assert_eq!(
+                frame(kind, body),
+                Err(FrameError::Body { kind }),
+                "{body:?}"
+            );
+        }
+        let unknown = Frame::Unknown { number: 1, kind: 4 };
+        assert_eq!(frame(4, b"whatever"), Ok(Some(unknown)));
+        assert_eq!(
+            frame(FOUND, &[0, 0, 0, 1, 1]).map(|it| it.is_some()),
+            Ok(true)
+        );
+    }
+
+    #[test]
+    fn frame_of_atoms_is_bounded_and_vanishes_without_any() {
+        let mut out = vec![7];
+        assert!(!FoundWriter::new(&mut out, 1).finish());
+        assert_eq!(out, [7]);
+        let atom = Atom::bytes(vec![1; 65_368]);
+        let mut writer = FoundWriter::new(&mut out, 1);
+        let pushed = (0..10).filter(|_| writer.push(&atom)).count();
+        assert_eq!(pushed, 4);
+        assert!(writer.finish());
+        assert!(out.len() <= 1 + LENGTH_BYTES + MAX_FRAME_BYTES);
+        assert!(decode(&out[1..]).is_ok_and(|frame| frame.is_some()));
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_any_split(
+            number: u32, id in any::<[u8; 32]>(), credit: u32, code: u8,
+            atoms in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..50), 1..5),
+            cuts in proptest::collection::vec(1..60usize, 1..20),
+        ) {
+            let id = AtomId::new(id);
+            prop_assume!(!id.is_zero());
+            let atoms: Vec<Atom> = atoms.into_iter().map(Atom::bytes).collect();
+            let mut bytes = encoded(&Frame::List { number, id, credit });
+            let mut writer = FoundWriter::new(&mut bytes, number);
+            for atom in &atoms {
+                prop_assert!(writer.push(atom));
+            }
+            writer.finish();
+            Frame::End { number, reason: EndReason::from_code(code) }.write(&mut bytes);
+            let (mut decoder, mut rest, mut seen) = (Decoder::new(), &bytes[..], 0);
+            for cut in cuts.into_iter().cycle() {
+                let (piece, behind) = rest.split_at(cut.min(rest.len()));
+                rest = behind;
+                decoder.push(piece);
+                while let Some(frame) = decoder.next_frame().unwrap() {
+                    prop_assert_eq!(frame.number(), number);
+                    match (seen, frame) {
+                        (0, frame) => prop_assert_eq!(frame, Frame::List { number, id, credit }),
+                        (1, Frame::Found { atoms: stored, .. }) => {
+                            let stored: Vec<_> = stored.map(|it| Atom::from_bytes(it).unwrap()).collect();
+                            prop_assert_eq!(&stored, &atoms);
+                        }
+                        (2, Frame::End { reason, .. }) => prop_assert_eq!(reason.code(), code),
+                        (_, frame) => prop_assert!(false, "{:?}", frame),
+                    }
+                    seen += 1;
+                }
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!((seen, decoder.buffered_bytes()), (3, 0));
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut decoder = Decoder::new();
+            decoder.push(&[&[0, 0, 0][..], &bytes].concat());
+            while let Ok(Some(frame)) = decoder.next_frame() {
+                let again = encoded(&frame);
+                let is_unknown = matches!(frame, Frame::Unknown { .. });
+                prop_assert!(is_unknown || decode(&again).is_ok_and(|frame| frame.is_some()));
+            }
+        }
+    }
+}

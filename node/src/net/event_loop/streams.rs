@@ -1,0 +1,133 @@
+//! Lists that go on by stream: the decisions of the event loop.
+
+use super::EventLoop;
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::log;
+use crate::net::command::{FetchReply, FetchedObject, StreamEvent};
+use crate::net::stream_status::StreamStatus;
+use crate::net::streams::{Control, Environment, Streams};
+use astreum_core::atom::{AtomId, LinkedAtoms};
+use astreum_core::consensus::Input;
+use astreum_core::crypto::PublicKey;
+use astreum_core::engine::{Event, FetchError, FetchId, ListId};
+use astreum_core::time::Instant;
+
+/// Starts the streams on their port, that of the datagrams by default. A failure is not fatal: lists
+/// arrive by datagrams then.
+pub(super) fn start(
+    settings: &Settings,
+    udp_port: u16,
+    environment: Environment,
+    failure: &Failure,
+) -> (Option<Streams>, Option<String>) {
+    let port = settings.stream_port.unwrap_or(udp_port);
+    if port == 0 {
+        return (None, None);
+    }
+    match Streams::start((port, settings.use_ipv6), environment, failure) {
+        Ok(streams) => (Some(streams), None),
+        Err(error) => {
+            let failure = format!(
+                "cannot accept streams on TCP port {port}: {error}; long lists move by datagrams. \
+                 Set stream_port to another port, or to 0 to turn streams off"
+            );
+            log::warn!("{failure}");
+            (None, Some(failure))
+        }
+    }
+}
+
+impl EventLoop {
+    pub(super) fn handle_stream(&mut self, now: Instant, event: StreamEvent) {
+        match event {
+            StreamEvent::Ready { list, peer } => self.begin_stream(now, list, peer),
+            StreamEvent::Ended { list, peer } => self.engine.end_stream(now, list, &peer),
+            StreamEvent::Progress {
+                list,
+                peer,
+                progress,
+            } => {
+                let goes_on = self.engine.note_stream_progress(now, list, &peer, progress);
+                if !goes_on {
+                    self.control_streams(Control::Cancel { list });
+                }
+            }
+            StreamEvent::Client {
+                token,
+                relay,
+                address,
+            } => {
+                let info = self.engine.peer(&relay);
+                let known = info.filter(|it| it.is_validated && it.address.ip() == address);
+                let key = known.and_then(|it| it.stream).map(|offer| offer.key);
+                self.control_streams(Control::Client { token, key });
+            }
+        }
+    }
+
+    /// Asks for the stream of a peer.
+    pub(super) fn open_stream(&self, event: &Event) {
+        if let Event::StreamWanted {
+            list,
+            peer,
+            address,
+            offer,
+        } = *event
+        {
+            self.control_streams(Control::Open {
+                list,
+                peer,
+                address,
+                offer,
+            });
+        }
+    }
+
+    fn begin_stream(&mut self, now: Instant, list: ListId, peer: PublicKey) {
+        let begun = self.engine.begin_stream(now, list, &peer);
+        self.control_streams(match begun {
+            Some(atoms) => Control::Begin { list, peer, atoms },
+            None => Control::Cancel { list },
+        });
+    }
+
+    fn control_streams(&self, control: Control) {
+        if let Some(streams) = &self.streams {
+            streams.send(control);
+        }
+    }
+
+    /// Answers a fetch whose list has gone on by stream: it is in the store, once the rest is.
+    pub(super) fn finish_streamed(&mut self, fetch: FetchId, id: AtomId, rest: &LinkedAtoms) {
+        for (id, atom) in rest.with_ids() {
+            let _ = self.store.keep(id, atom.clone());
+        }
+        match self.fetches.remove(&fetch) {
+            Some(FetchReply::Caller { ticket, reply }) => {
+                self.tickets.remove(&ticket);
+                let _ = reply.send(Ok(FetchedObject::Stored));
+            }
+            Some(FetchReply::ChainSmall(inbox)) => {
+                let outcome = Ok(());
+                inbox.answer(Input::FetchedSmall { id, outcome });
+            }
+            // The beginning of a list is never requested by stream.
+            Some(FetchReply::Chain(inbox)) => {
+                let (outcome, from) = (Err(FetchError::NotFound), None);
+                inbox.answer(Input::Fetched { id, outcome, from });
+            }
+            None | Some(FetchReply::None) => {}
+        }
+    }
+
+    pub(super) fn stream_status(&self) -> StreamStatus {
+        match &self.streams {
+            Some(streams) => streams.status(),
+            None => StreamStatus {
+                failure: self.stream_failure.clone(),
+                ..StreamStatus::default()
+            },
+        }
+    }
+}

@@ -1,0 +1,615 @@
+//! Thread of the streams: sockets, lists and their limits.
+
+use super::channel::{Channel, Moved, violation};
+use super::connection::{Connection, Phase, Role};
+use super::listener::Listener;
+use super::writer::{Job, Part, Writer};
+use super::{Control, Counters, Environment, LISTENER, WAKER, noise};
+use crate::log;
+use crate::net::command::{Command, StreamEvent};
+use astreum_core::atom::{AtomId, LinkedAtoms};
+use astreum_core::crypto::{PublicKey, SecretKey};
+use astreum_core::engine::ListId;
+use astreum_core::stream::{self, Answer, Client, HELLO_BYTES, Hello, Server};
+use astreum_core::time::Instant;
+use astreum_core::wire::handshake::StreamOffer;
+use core::net::{IpAddr, SocketAddr};
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+/// Maximum number of connections that peers have opened.
+const MAX_SERVED: usize = 64;
+/// Maximum number of these from one IP address.
+const MAX_SERVED_PER_ADDRESS: usize = 8;
+/// Maximum number of lists that are fetched by stream at once; others go on by datagrams.
+const MAX_LISTS: usize = 8;
+/// Maximum time from the first packet of a connection to the end of its handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time without traffic after which a connection is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for which a peer whose stream has failed is not tried again.
+const FAILURE_PAUSE: Duration = Duration::from_secs(60);
+/// Time for which a peer that has violated the protocol is not tried again.
+const VIOLATION_PAUSE: Duration = Duration::from_secs(3_600);
+/// Maximum number of peers with a pause; then the pauses are forgotten.
+const MAX_PAUSES: usize = 1_024;
+/// Interval between checks of timeouts while there are connections.
+const TICK: Duration = Duration::from_millis(500);
+/// Number of bytes that a connection moves in one turn.
+const TURN_BYTES: usize = 1 << 20;
+/// Number of unsent bytes above which a server reads no further atoms.
+const UNSENT_BYTES: usize = 512 << 10;
+/// Maximum number of connections that are accepted in one turn.
+const ACCEPTED_PER_TURN: usize = 16;
+
+/// A list that is fetched by stream.
+#[derive(Debug)]
+struct List {
+    peer: PublicKey,
+    token: usize,
+    /// Number of its request; `None` until the event loop has begun it.
+    number: Option<u32>,
+}
+
+pub(super) struct Service {
+    poll: Poll,
+    listener: Listener,
+    controls: Receiver<Control>,
+    writer: Writer,
+    environment: Environment,
+    secret: SecretKey,
+    hello: Hello,
+    offer: StreamOffer,
+    stopping: Arc<AtomicBool>,
+    counters: Arc<Counters>,
+    next_token: usize,
+    connections: BTreeMap<usize, Connection>,
+    lists: BTreeMap<ListId, List>,
+    /// Peers that are not tried again before a time.
+    pauses: BTreeMap<PublicKey, Instant>,
+    has_accepts: bool,
+}
+
+impl Service {
+    pub(super) fn new(
+        (poll, listener): (Poll, Listener),
+        (controls, writer): (Receiver<Control>, Writer),
+        environment: Environment,
+        offer: StreamOffer,
+        (stopping, counters): (Arc<AtomicBool>, Arc<Counters>),
+    ) -> Self {
+        Self {
+            poll,
+            listener,
+            controls,
+            writer,
+            secret: stream::secret_key(&environment.secret),
+            hello: Hello {
+                chain_id: environment.chain_id,
+                relay: environment.secret.public_key(),
+            },
+            environment,
+            offer,
+            stopping,
+            counters,
+            next_token: WAKER.0 + 1,
+            connections: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            pauses: BTreeMap::new(),
+            has_accepts: true,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(128);
+        while !self.stopping.load(Ordering::Acquire) {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    log::error!("streams are stopping: poll failed: {error}");
+                    return;
+                }
+                _ => {}
+            }
+            for event in &events {
+                if event.token() == LISTENER {
+                    self.has_accepts = true;
+                }
+                if let Some(connection) = self.connections.get_mut(&event.token().0) {
+                    connection.readable |= event.is_readable() || event.is_error();
+                    connection.writable |= event.is_writable() || event.is_error();
+                    connection.has_more = true;
+                }
+            }
+            while let Ok(control) = self.controls.try_recv() {
+                self.handle(control);
+            }
+            self.accept();
+            self.turns();
+            self.expire();
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let has_more = self.connections.values().any(|it| it.has_more);
+        if has_more || self.has_accepts {
+            Some(Duration::ZERO)
+        } else if self.connections.is_empty() {
+            None
+        } else {
+            Some(TICK)
+        }
+    }
+
+    fn handle(&mut self, control: Control) {
+        match control {
+            Control::Open {
+                list,
+                peer,
+                address,
+                offer,
+            } => {
+                if !self.open(list, peer, address, &offer) {
+                    self.writer.push(Job::Ended { list, peer });
+                }
+            }
+            Control::Begin { list, peer, atoms } => self.begin(list, peer, &atoms),
+            Control::Cancel { list } => self.cancel(list),
+            Control::Client { token, key } => self.note_client(token, key),
+            Control::Stored { list, bytes } => self.note_stored(list, bytes),
+        }
+    }
+
+    /// Finds or opens the connection for a list; returns `false` if there is none.
+    fn open(
+        &mut self,
+        list: ListId,
+        peer: PublicKey,
+        address: SocketAddr,
+        offer: &StreamOffer,
+    ) -> bool {
+        let now = self.environment.clock.now();
+        let is_paused = self.pauses.get(&peer).is_some_and(|until| *until > now);
+        if is_paused || self.lists.len() >= MAX_LISTS {
+            return false;
+        }
+        let mut known = self.connections.iter();
+        let known = known.find(|(_, connection)| connection.is_client_of(&peer));
+        let known = known.map(|(token, connection)| (*token, connection.channel.is_open()));
+        let (token, is_open) = match known {
+            Some(known) => known,
+            None => match self.connect(now, peer, address, offer) {
+                Ok(token) => (token, false),
+                Err(error) => {
+                    if let Some(more) = log::limited("opening a stream") {
+                        log::info!("cannot open a stream to {address}: {error}{more}");
+                    }
+                    return false;
+                }
+            },
+        };
+        let number = None;
+        self.lists.insert(
+            list,
+            List {
+                peer,
+                token,
+                number,
+            },
+        );
+        if is_open {
+            self.report(StreamEvent::Ready { list, peer });
+        }
+        true
+    }
+
+    fn connect(
+        &mut self,
+        now: Instant,
+        peer: PublicKey,
+        address: SocketAddr,
+        offer: &StreamOffer,
+    ) -> io::Result<usize> {
+        let prologue = self.hello.prologue(&peer, offer.port);
+        let handshake = noise::initiate(&self.secret, &offer.key, &prologue);
+        let handshake = handshake.map_err(|error| violation(error.to_string()))?;
+        let socket = TcpStream::connect(address)?;
+        let mut channel = Channel::new(socket);
+        channel.set_handshake(handshake);
+        channel.write_clear(&self.hello.encode());
+        channel.write_handshake()?;
+        let role = Role::Client {
+            peer,
+            client: Client::new(),
+            frames: Vec::new(),
+        };
+        let mut connection = Connection::new(now, channel, address.ip(), role);
+        // Until the system reports that it is connected.
+        (connection.readable, connection.writable) = (false, false);
+        self.insert(connection)
+    }
+
+    fn insert(&mut self, mut connection: Connection) -> io::Result<usize> {
+        let token = self.next_token;
+        self.next_token += 1;
+        let socket = &mut connection.channel.socket;
+        // Best effort: without it, the end of a list may arrive later.
+        let _ = socket.set_nodelay(true);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registry = self.poll.registry();
+        registry.register(socket, Token(token), interest)?;
+        self.connections.insert(token, connection);
+        Ok(token)
+    }
+
+    fn begin(&mut self, list: ListId, peer: PublicKey, atoms: &LinkedAtoms) {
+        let next = atoms.next();
+        self.writer.push(Job::Store(Part {
+            list,
+            peer,
+            atoms: atoms.with_ids().map(|(id, it)| (id, it.clone())).collect(),
+            next,
+            counts: false,
+        }));
+        let begun = self.lists.get_mut(&list).and_then(|known| {
+            let connection = self.connections.get_mut(&known.token)?;
+            let Role::Client { client, frames, .. } = &mut connection.role else {
+                return None;
+            };
+            connection.has_more = true;
+            known.number = client.request_list(next, frames);
+            known.number
+        });
+        if begun.is_none() {
+            self.lists.remove(&list);
+            self.writer.push(Job::Ended { list, peer });
+        }
+    }
+
+    fn cancel(&mut self, list: ListId) {
+        let Some(List { token, number, .. }) = self.lists.remove(&list) else {
+            return;
+        };
+        if let Some(connection) = self.connections.get_mut(&token)
+            && let Role::Client { client, frames, .. } = &mut connection.role
+            && let Some(number) = number
+        {
+            client.cancel(number, frames);
+            connection.has_more = true;
+        }
+    }
+
+    fn note_stored(&mut self, list: ListId, bytes: usize) {
+        if let Some(known) = self.lists.get(&list)
+            && let Some(number) = known.number
+            && let Some(connection) = self.connections.get_mut(&known.token)
+            && let Role::Client { client, frames, .. } = &mut connection.role
+        {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            client.stored(number, bytes, frames);
+            connection.has_more |= !frames.is_empty();
+        }
+    }
+
+    /// Goes on with the handshake of a client that the event loop knows, or closes the connection.
+    fn note_client(&mut self, token: usize, key: Option<PublicKey>) {
+        let (relay, port) = (&self.hello.relay, self.offer.port);
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return;
+        };
+        let Role::Server { phase, .. } = &mut connection.role else {
+            return;
+        };
+        let handshake = key.zip(match *phase {
+            Phase::Asked(hello) => noise::respond(&self.secret, &hello.prologue(relay, port)).ok(),
+            _ => None,
+        });
+        let Some((key, handshake)) = handshake else {
+            self.connections.remove(&token);
+            return;
+        };
+        *phase = Phase::Message(key);
+        connection.channel.set_handshake(handshake);
+        connection.has_more = true;
+    }
+
+    fn accept(&mut self) {
+        if !self.has_accepts {
+            return;
+        }
+        let now = self.environment.clock.now();
+        for _ in 0..ACCEPTED_PER_TURN {
+            let (socket, address) = match self.listener.accept(now) {
+                None => {
+                    self.has_accepts = false;
+                    return;
+                }
+                Some(Err(_)) => continue,
+                Some(Ok(accepted)) => accepted,
+            };
+            if !self.has_room(&address) {
+                continue;
+            }
+            let role = Role::Server {
+                phase: Phase::Hello,
+                server: Server::new(),
+            };
+            let connection = Connection::new(now, Channel::new(socket), address, role);
+            if let Err(error) = self.insert(connection)
+                && let Some(more) = log::limited("accepting a stream")
+            {
+                log::info!("cannot watch a connection: {error}{more}");
+            }
+        }
+    }
+
+    /// Returns whether another connection from an address may be served.
+    fn has_room(&self, address: &IpAddr) -> bool {
+        let served = self.connections.values().filter(|it| it.is_server());
+        let (mut all, mut of_address) = (0, 0);
+        for connection in served {
+            all += 1;
+            of_address += usize::from(connection.address == *address);
+        }
+        all < MAX_SERVED && of_address < MAX_SERVED_PER_ADDRESS
+    }
+
+    /// Gives each connection that has something to do a turn.
+    fn turns(&mut self) {
+        let busy = self.connections.iter().filter(|(_, it)| it.has_more);
+        let busy: Vec<usize> = busy.map(|(token, _)| *token).collect();
+        for token in busy {
+            let Some(mut connection) = self.connections.remove(&token) else {
+                continue;
+            };
+            match self.turn(token, &mut connection) {
+                Ok(true) => {
+                    self.connections.insert(token, connection);
+                }
+                Ok(false) => self.close(token, &connection, None),
+                Err(error) => self.close(token, &connection, Some(&error)),
+            }
+        }
+    }
+
+    /// Moves bytes of a connection; returns `false` once the peer has closed it.
+    fn turn(&mut self, token: usize, connection: &mut Connection) -> io::Result<bool> {
+        connection.has_more = false;
+        let mut budget = TURN_BYTES;
+        loop {
+            self.write_frames(connection)?;
+            let mut moved = 0;
+            if connection.writable && connection.channel.unsent_bytes() > 0 {
+                let (result, bytes) = connection.channel.send()?;
+                connection.writable = result != Moved::Blocked;
+                self.counters
+                    .sent_bytes
+                    .fetch_add(bytes as u64, Ordering::Relaxed);
+                moved += bytes;
+                if result == Moved::Closed {
+                    return Ok(false);
+                }
+            }
+            let mut is_closed = false;
+            if connection.readable {
+                let (result, bytes) = connection.channel.receive()?;
+                connection.readable = result != Moved::Blocked;
+                let counter = &self.counters.received_bytes;
+                counter.fetch_add(bytes as u64, Ordering::Relaxed);
+                moved += bytes;
+                is_closed = result == Moved::Closed;
+            }
+            self.read(token, connection)?;
+            if is_closed {
+                return Ok(false);
+            }
+            if moved == 0 {
+                return Ok(true);
+            }
+            connection.moved_at = self.environment.clock.now();
+            budget = budget.saturating_sub(moved);
+            if budget == 0 {
+                connection.has_more = true;
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Encrypts frames while there is room for output.
+    fn write_frames(&self, connection: &mut Connection) -> io::Result<()> {
+        let channel = &mut connection.channel;
+        if !channel.is_open() {
+            return Ok(());
+        }
+        match &mut connection.role {
+            Role::Client { frames, .. } => {
+                channel.write_text(frames)?;
+                frames.clear();
+            }
+            Role::Server { server, .. } => {
+                let source = self.environment.store.served();
+                let mut frame = Vec::new();
+                while channel.unsent_bytes() < UNSENT_BYTES && server.poll(&source, &mut frame) {
+                    channel.write_text(&frame)?;
+                    frame.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles what has been received.
+    fn read(&mut self, token: usize, connection: &mut Connection) -> io::Result<()> {
+        if !connection.channel.is_open() {
+            self.read_handshake(token, connection)?;
+        }
+        while connection.channel.is_open()
+            && connection.channel.read_text(&mut connection.decoder)?
+        {
+            self.read_frames(token, connection)?;
+        }
+        Ok(())
+    }
+
+    fn read_handshake(&mut self, token: usize, connection: &mut Connection) -> io::Result<()> {
+        let Connection {
+            channel,
+            address,
+            role,
+            ..
+        } = connection;
+        match role {
+            Role::Server { phase, .. } => {
+                if let Phase::Hello = phase
+                    && let Some(bytes) = channel.take_clear::<HELLO_BYTES>()
+                {
+                    let hello = Hello::decode(&bytes);
+                    let hello = hello.filter(|it| it.chain_id == self.hello.chain_id);
+                    let hello = hello.ok_or_else(|| violation("unknown protocol or chain"))?;
+                    *phase = Phase::Asked(hello);
+                    self.report(StreamEvent::Client {
+                        token,
+                        relay: hello.relay,
+                        address: *address,
+                    });
+                }
+                if let Phase::Message(key) = *phase
+                    && channel.read_handshake()?
+                {
+                    if channel.remote_key() != Some(key.as_bytes()) {
+                        return Err(violation("the client has another key than it announced"));
+                    }
+                    channel.write_handshake()?;
+                    channel.open()?;
+                    *phase = Phase::Open;
+                    connection.has_more = true;
+                }
+            }
+            Role::Client { peer, .. } => {
+                if channel.read_handshake()? {
+                    channel.open()?;
+                    connection.has_more = true;
+                    let lists = self.lists.iter().filter(|(_, list)| list.token == token);
+                    for list in lists.map(|(list, _)| *list) {
+                        self.report(StreamEvent::Ready { list, peer: *peer });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_frames(&mut self, token: usize, connection: &mut Connection) -> io::Result<()> {
+        let Connection { decoder, role, .. } = connection;
+        while let Some(frame) = decoder.next_frame().map_err(invalid)? {
+            match role {
+                Role::Server { server, .. } => {
+                    server.handle(&frame).map_err(invalid)?;
+                    connection.has_more = true;
+                }
+                Role::Client { client, peer, .. } => {
+                    let mut found = Vec::new();
+                    let answer = client.handle(&frame, &mut found).map_err(invalid)?;
+                    let (number, is_complete, has_ended) = match answer {
+                        Answer::Atoms {
+                            number,
+                            is_complete,
+                        } => (number, is_complete, false),
+                        Answer::Ended { number, .. } => (number, false, true),
+                        Answer::Late => continue,
+                    };
+                    let mut lists = self.lists.iter();
+                    let list =
+                        lists.find(|(_, list)| list.token == token && list.number == Some(number));
+                    let Some(list) = list.map(|(list, _)| *list) else {
+                        continue;
+                    };
+                    let peer = *peer;
+                    if !found.is_empty() {
+                        let next = found.last().map_or(AtomId::ZERO, |it| it.atom().next());
+                        let atoms = found.iter().map(|it| (it.id(), it.atom().clone()));
+                        self.writer.push(Job::Store(Part {
+                            list,
+                            peer,
+                            atoms: atoms.collect(),
+                            next,
+                            counts: true,
+                        }));
+                    }
+                    if is_complete || has_ended {
+                        self.lists.remove(&list);
+                    }
+                    if has_ended {
+                        self.writer.push(Job::Ended { list, peer });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, event: StreamEvent) {
+        // Fails only after the loop has ended.
+        let _ = self.environment.sender.send(Command::Stream(event));
+    }
+
+    /// Gives back the lists of a connection that has ended, and pauses a peer that is at fault.
+    fn close(&mut self, token: usize, connection: &Connection, error: Option<&io::Error>) {
+        let address = connection.address;
+        if let Some(error) = error
+            && let Some(more) = log::limited("stream")
+        {
+            log::info!("stream with {address} ended: {error}{more}");
+        }
+        let lists = self.lists.iter().filter(|(_, list)| list.token == token);
+        let lists: Vec<(ListId, PublicKey)> = lists.map(|(id, list)| (*id, list.peer)).collect();
+        for (list, peer) in &lists {
+            self.lists.remove(list);
+            let (list, peer) = (*list, *peer);
+            self.writer.push(Job::Ended { list, peer });
+        }
+        let Role::Client { peer, .. } = &connection.role else {
+            return;
+        };
+        let is_violation = error.is_some_and(|it| it.kind() == io::ErrorKind::InvalidData);
+        let is_failure = error.is_some() || !connection.channel.is_open() || !lists.is_empty();
+        if is_failure {
+            let pause = if is_violation {
+                VIOLATION_PAUSE
+            } else {
+                FAILURE_PAUSE
+            };
+            if self.pauses.len() >= MAX_PAUSES {
+                self.pauses.clear();
+            }
+            let until = self.environment.clock.now() + pause;
+            self.pauses.insert(*peer, until);
+        }
+    }
+
+    /// Closes the connections whose time is over.
+    fn expire(&mut self) {
+        let now = self.environment.clock.now();
+        let over = self.connections.iter().filter(|(_, it)| {
+            let is_late = !it.channel.is_open() && now.since(it.since) >= HANDSHAKE_TIMEOUT;
+            is_late || now.since(it.moved_at) >= IDLE_TIMEOUT
+        });
+        let over: Vec<usize> = over.map(|(token, _)| *token).collect();
+        for token in over {
+            if let Some(connection) = self.connections.remove(&token) {
+                self.close(token, &connection, None);
+            }
+        }
+    }
+}
+
+/// Converts a violation of the protocol.
+fn invalid(error: impl core::error::Error) -> io::Error {
+    violation(error.to_string())
+}

@@ -1,0 +1,278 @@
+//! Tests of streams between two networks, and of the thread against silent and hostile peers.
+
+use super::super::command::{Command, CommandSender, StreamEvent};
+use super::super::{FetchFailure, FetchedObject, Network};
+use super::*;
+use crate::config::{Config, Settings};
+use crate::store::cold::{ColdOptions, ColdStore};
+use astreum_core::atom::{Atom, AtomId, bytes_list, collect_list};
+use astreum_core::stream::Hello;
+use core::net::Ipv4Addr;
+use core::time::Duration;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, sync_channel};
+use tempfile::TempDir;
+
+/// Time limit of any wait, longer than needed on a busy machine.
+const WAIT: Duration = Duration::from_secs(20);
+
+struct Node {
+    network: Network,
+    store: Store,
+    _folder: TempDir,
+}
+
+impl Node {
+    fn new(n: u8, configure: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            incoming_port: 0,
+            default_seed: None,
+            atom_fetch_interval: Duration::from_secs(1),
+            ..Config::default()
+        };
+        configure(&mut config);
+        let folder = tempfile::tempdir().unwrap();
+        let options = ColdOptions::from(&Settings::default());
+        let cold = ColdStore::open(folder.path(), options).unwrap();
+        let store = Store::with_cold(64 << 20, Some(cold));
+        let network = Network::start(
+            &config.resolve().unwrap(),
+            SecretKey::from_bytes([n; 32]),
+            [n; 32],
+            store.clone(),
+            &Failure::default(),
+        );
+        Self {
+            network: network.unwrap(),
+            store,
+            _folder: folder,
+        }
+    }
+
+    fn meet(&self, other: &Self) {
+        let there = SocketAddr::from((Ipv4Addr::LOCALHOST, other.network.port()));
+        self.network.handle().contact(there).unwrap();
+        // The blocks with the offers follow the validation.
+        let knows = |one: &Self, other: &Self| {
+            let peers = one.network.handle().peers().unwrap();
+            let key = other.network.public_key();
+            peers
+                .iter()
+                .any(|it| it.public_key == key && it.is_validated)
+        };
+        while !(knows(self, other) && knows(other, self)) {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+
+    fn streams(&self) -> StreamStatus {
+        self.network.handle().status().unwrap().streams
+    }
+
+    fn packets_sent(&self) -> u64 {
+        self.network.handle().status().unwrap().stats.sent
+    }
+
+    fn fetch(&self, head: AtomId) -> Result<FetchedObject, FetchFailure> {
+        self.network.handle().fetch_list(head)
+    }
+}
+
+/// A list of 8 MB, in the store of `node`.
+fn list_at(node: &Node) -> (AtomId, Vec<Atom>) {
+    let values: Vec<Vec<u8>> = (0..2_000u32)
+        .map(|n| [&n.to_be_bytes()[..], &[7; 3_896]].concat())
+        .collect();
+    let (head, atoms) = bytes_list(&values);
+    for atom in &atoms {
+        node.store.keep(atom.id(), atom.clone()).unwrap();
+    }
+    (head, atoms)
+}
+
+#[test]
+fn long_list_arrives_by_stream_in_cold_storage() {
+    let (server, client) = (Node::new(1, |_| ()), Node::new(2, |_| ()));
+    client.meet(&server);
+    let (head, atoms) = list_at(&server);
+    let packets = client.packets_sent();
+    assert_eq!(client.fetch(head), Ok(FetchedObject::Stored));
+    let last = atoms.last().unwrap().id();
+    assert!(client.store.get_in_memory(&last).is_none());
+    assert_eq!(collect_list(&client.store, head, 9_999), Ok(atoms.clone()));
+    let bytes: usize = atoms.iter().map(Atom::stored_len).sum();
+    let moved = client.streams().received_bytes;
+    assert!(
+        moved > bytes as u64 * 8 / 10,
+        "{moved} of {bytes} by stream"
+    );
+    assert!(server.streams().sent_bytes > bytes as u64 * 8 / 10);
+    let packets = client.packets_sent() - packets;
+    assert!(packets < 500, "{packets} datagrams");
+    // The connection is used again.
+    let (head, _) = bytes_list(&vec![[9; 3_000]; 100]);
+    assert!(client.fetch(head).is_err());
+    let more: Vec<_> = (0..100u8).map(|n| [n; 3_000]).collect();
+    let (head, atoms) = bytes_list(&more);
+    for atom in &atoms {
+        server.store.keep(atom.id(), atom.clone()).unwrap();
+    }
+    assert_eq!(client.fetch(head), Ok(FetchedObject::Stored));
+    assert_eq!(collect_list(&client.store, head, 9_999), Ok(atoms));
+}
+
+#[test]
+fn list_arrives_by_datagram_if_either_side_has_no_streams_or_another_chain() {
+    let off = |config: &mut Config| config.stream_port = Some(0);
+    let other_chain = |config: &mut Config| config.chain_id = Some(9);
+    let on = |_: &mut Config| ();
+    let cases: [[fn(&mut Config); 2]; 3] = [[off, on], [on, off], [on, other_chain]];
+    for [of_server, of_client] in cases {
+        let (server, client) = (Node::new(1, of_server), Node::new(2, of_client));
+        client.meet(&server);
+        let (head, atoms) = list_at(&server);
+        assert_eq!(client.fetch(head), Ok(FetchedObject::Atoms(atoms)));
+        assert_eq!(client.streams().received_bytes, 0);
+    }
+}
+
+#[test]
+fn port_in_use_is_reported_and_not_fatal() {
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let node = Node::new(1, |config| config.stream_port = Some(port));
+    let StreamStatus {
+        port: listening,
+        failure,
+        ..
+    } = node.streams();
+    assert_eq!(listening, None);
+    let failure = failure.unwrap();
+    assert!(failure.contains(&port.to_string()) && failure.contains("stream_port"));
+}
+
+/// The threads of streams, without an event loop.
+struct Alone {
+    streams: Streams,
+    commands: Receiver<Command>,
+    _poll: Poll,
+}
+
+impl Alone {
+    fn new() -> Self {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).unwrap());
+        let (queue, commands) = sync_channel(100);
+        let environment = Environment {
+            secret: SecretKey::from_bytes([1; 32]),
+            chain_id: 7,
+            store: Store::new(1 << 20),
+            sender: CommandSender::new(queue, waker, Arc::default()),
+            clock: Clock::start(),
+        };
+        let streams = Streams::start((0, false), environment, &Failure::default()).unwrap();
+        Self {
+            streams,
+            commands,
+            _poll: poll,
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let to = (Ipv4Addr::LOCALHOST, self.streams.offer().port);
+        let socket = TcpStream::connect(to).unwrap();
+        socket.set_read_timeout(Some(WAIT)).unwrap();
+        socket
+    }
+}
+
+fn is_closed(mut socket: TcpStream) -> bool {
+    match socket.read(&mut [0; 100]) {
+        Ok(len) => len == 0,
+        Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+    }
+}
+
+/// Wants a list from a peer, and expects it back.
+fn is_given_back(alone: &Alone, number_of_try: u8, address: SocketAddr) -> bool {
+    // Any list will do: the engine made this one.
+    let list = some_list();
+    let peer = PublicKey::new([9; 32]);
+    let offer = StreamOffer {
+        port: address.port(),
+        key: SecretKey::from_bytes([number_of_try; 32]).public_key(),
+    };
+    alone.streams.send(Control::Open {
+        list,
+        peer,
+        address,
+        offer,
+    });
+    let command = alone.commands.recv_timeout(WAIT);
+    matches!(command, Ok(Command::Stream(StreamEvent::Ended { list: it, .. })) if it == list)
+}
+
+fn some_list() -> ListId {
+    ListId::FIRST
+}
+
+#[test]
+fn silent_or_missing_listener_gives_the_list_back() {
+    let alone = Alone::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    assert!(is_given_back(&alone, 1, address));
+    let before = std::time::Instant::now();
+    assert!(is_given_back(&alone, 2, address), "and is not tried again");
+    assert!(before.elapsed() < Duration::from_secs(2));
+    drop(silent);
+    let alone = Alone::new();
+    assert!(is_given_back(&alone, 1, address));
+}
+
+#[test]
+fn unknown_clients_and_other_protocols_are_closed_without_an_answer() {
+    let alone = Alone::new();
+    let mut web = alone.connect();
+    web.write_all(&[b'G'; 200]).unwrap();
+    assert!(is_closed(web));
+    let mut other_chain = alone.connect();
+    let relay = PublicKey::new([5; 32]);
+    let hello = Hello { chain_id: 8, relay };
+    other_chain.write_all(&hello.encode()).unwrap();
+    assert!(is_closed(other_chain));
+    let mut stranger = alone.connect();
+    let hello = Hello { chain_id: 7, relay };
+    stranger.write_all(&hello.encode()).unwrap();
+    let Ok(Command::Stream(StreamEvent::Client {
+        token,
+        relay: claimed,
+        address,
+    })) = alone.commands.recv_timeout(WAIT)
+    else {
+        panic!("the event loop was not asked");
+    };
+    assert!(claimed == relay && address == Ipv4Addr::LOCALHOST);
+    alone.streams.send(Control::Client { token, key: None });
+    assert!(is_closed(stranger));
+}
+
+#[test]
+fn connections_of_one_address_are_limited() {
+    let alone = Alone::new();
+    let open: Vec<_> = (0..9).map(|_| alone.connect()).collect();
+    let mut sockets = open.into_iter();
+    let last = sockets.next_back().unwrap();
+    assert!(is_closed(last));
+    drop(sockets);
+    let closed = (0..100).find(|_| {
+        let socket = alone.connect();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        is_closed(socket)
+    });
+    assert!(closed.is_some_and(|count| count < 32), "{closed:?}");
+}

@@ -1,0 +1,154 @@
+//! Thread that stores what streams deliver, so that neither the event loop nor the sockets wait for
+//! a disk.
+//!
+//! Whatever has arrived is stored with one write to the disk; only then is the progress of a list
+//! reported and its credit renewed. The queue is bounded by the credit of the lists.
+
+use super::{Control, ControlSender};
+use crate::failure::Failure;
+use crate::log;
+use crate::net::command::{Command, CommandSender, StreamEvent};
+use crate::store::Store;
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::crypto::PublicKey;
+use astreum_core::engine::ListId;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+/// Maximum number of stored bytes of one write to the disk.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Atoms of a list that are verified and have to be stored.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) list: ListId,
+    pub(super) peer: PublicKey,
+    pub(super) atoms: Vec<(AtomId, Atom)>,
+    /// Id of the atom behind them, or zero at the end of the list.
+    pub(super) next: AtomId,
+    /// `false` for the beginning of a list that had arrived before the stream: the engine has
+    /// counted it.
+    pub(super) counts: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Job {
+    Store(Part),
+    /// The stream of a list has ended: reported after all that it has delivered.
+    Ended {
+        list: ListId,
+        peer: PublicKey,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(
+        store: Store,
+        sender: CommandSender,
+        control: ControlSender,
+        failure: &Failure,
+    ) -> io::Result<Self> {
+        let (jobs, queue) = channel();
+        let failure = failure.clone();
+        let thread = std::thread::Builder::new()
+            .name("stream-write".into())
+            .spawn(move || {
+                let _ = failure.watch(|| run(&queue, &store, &sender, &control));
+            })?;
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn push(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // Fails only if the thread has panicked, which stops the node.
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been recorded already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(queue: &Receiver<Job>, store: &Store, sender: &CommandSender, control: &ControlSender) {
+    while let Ok(job) = queue.recv() {
+        let mut parts = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(job);
+        let mut ended = None;
+        while let Some(job) = next {
+            match job {
+                Job::Store(part) => {
+                    bytes += stored_bytes(&part);
+                    parts.push(part);
+                }
+                Job::Ended { list, peer } => {
+                    ended = Some((list, peer));
+                    break;
+                }
+            }
+            next = if bytes < BATCH_BYTES {
+                queue.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        store_all(parts, store, sender, control);
+        if let Some((list, peer)) = ended {
+            let _ = sender.send(Command::Stream(StreamEvent::Ended { list, peer }));
+        }
+    }
+}
+
+fn stored_bytes(part: &Part) -> usize {
+    part.atoms.iter().map(|(_, atom)| atom.stored_len()).sum()
+}
+
+fn store_all(mut parts: Vec<Part>, store: &Store, sender: &CommandSender, control: &ControlSender) {
+    let sizes: Vec<(usize, usize)> = parts
+        .iter()
+        .map(|part| (part.atoms.len(), stored_bytes(part)))
+        .collect();
+    let atoms = parts.iter_mut().flat_map(|part| part.atoms.drain(..));
+    let stored = store.put_streamed(atoms.collect());
+    if let Err(error) = &stored {
+        if let Some(more) = log::limited("storing a stream") {
+            log::error!("failed to store atoms of a stream: {error}{more}");
+        }
+    }
+    for (part, (atoms, bytes)) in parts.into_iter().zip(sizes) {
+        let Part {
+            list, peer, next, ..
+        } = part;
+        if stored.is_err() {
+            control.send(Control::Cancel { list });
+            let _ = sender.send(Command::Stream(StreamEvent::Ended { list, peer }));
+            continue;
+        }
+        control.send(Control::Stored { list, bytes });
+        if part.counts {
+            let progress = (next, atoms, bytes);
+            let _ = sender.send(Command::Stream(StreamEvent::Progress {
+                list,
+                peer,
+                progress,
+            }));
+        }
+    }
+}
