@@ -1,5 +1,5 @@
-//! Cheap forms of public-key operations, for fuzzing only: under `--cfg fuzzing`, as `cargo fuzz`
-//! sets it, inputs must not spend their time in the arithmetic of curves.
+//! Cheap forms of public-key operations and nonce searches, for fuzzing only: under `--cfg fuzzing`, as `cargo fuzz`
+//! sets it, inputs must not spend their time in the arithmetic of curves, or in the search for a nonce.
 //!
 //! **A program that is built with this `cfg` must not be used otherwise: anybody can forge its
 //! signatures.**
@@ -8,6 +8,9 @@
 //! the hash of a public key and a message; as in production, it has 64 bytes, belongs to exactly one
 //! key and one message, and every other one is rejected. No input can contain a valid one by
 //! chance, so that a forged record stays a forged record.
+//!
+//! The proof of work of a packet hashes the message once; the hash of each attempt is replaced by
+//! [arithmetic](Absorbed). A nonce has a given number of bits as rarely as in production.
 
 use super::KEY_BYTES;
 use spin::Mutex;
@@ -22,6 +25,30 @@ pub(super) fn signature(key: &[u8; KEY_BYTES], message: &[u8]) -> [u8; 64] {
     hasher.update(key).update(message);
     hasher.finalize_xof().fill(&mut signature);
     signature
+}
+
+/// Message without a nonce, whose proof of work takes no hash for each nonce.
+#[derive(Clone)]
+pub(crate) struct Absorbed(u64);
+
+impl Absorbed {
+    /// Hashes the message.
+    pub(crate) fn new(message: &[u8]) -> Self {
+        let hash = blake3::hash(message);
+        let start = hash.as_bytes().first_chunk().copied();
+        Self(u64::from_le_bytes(start.unwrap_or_default()))
+    }
+
+    /// Returns the work of a nonce, in leading zero bits: those of a mixture of the message's hash
+    /// and the nonce, at most 64.
+    pub(crate) const fn work_bits(&self, nonce: u64) -> u32 {
+        // The finalizer of SplitMix64: every bit of the input changes each bit of the output with a
+        // probability of about one half.
+        let mut mixed = (self.0 ^ nonce).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)).leading_zeros()
+    }
 }
 
 /// Results of a function of two 32-byte values. A new result displaces the one at its place.
@@ -64,6 +91,21 @@ mod tests {
         assert_eq!(signature(&ours, b"message"), signature(&ours, b"message"));
         assert_ne!(signature(&ours, b"message"), signature(&theirs, b"message"));
         assert_ne!(signature(&ours, b"message"), signature(&ours, b"massage"));
+    }
+
+    #[test]
+    fn half_of_the_nonces_have_each_further_bit_of_work() {
+        for message in [b"message".as_slice(), b"massage", b""] {
+            let absorbed = Absorbed::new(message);
+            for bits in 1..=6 {
+                let enough = (0..6_400).filter(|nonce| absorbed.work_bits(*nonce) >= bits);
+                let (found, expected) = (enough.count(), 6_400 >> bits);
+                assert!(
+                    found > expected * 2 / 3 && found < expected * 3 / 2,
+                    "{found} nonces have {bits} bits"
+                );
+            }
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod batch_verify;
 #[cfg(feature = "chain")]
 mod ed25519;
 #[cfg(all(fuzzing, feature = "consensus"))]
-mod fuzzing;
+pub(crate) mod fuzzing;
 #[cfg(feature = "wire")]
 mod keyed;
 #[cfg(feature = "wire")]

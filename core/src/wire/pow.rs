@@ -4,6 +4,9 @@
 //! can bound each turn or move the search to another thread. The message is absorbed once; an
 //! attempt hashes only the block that contains the nonce.
 
+#[cfg(all(fuzzing, feature = "consensus"))]
+use crate::crypto::fuzzing::Absorbed;
+
 pub use crate::crypto::leading_zero_bits;
 
 /// Size of the nonce in front of the message, in bytes.
@@ -19,10 +22,27 @@ pub const NONCE_BYTES: usize = 8;
 /// ```
 #[must_use]
 pub fn work_bits(message: &[u8], nonce: u64) -> u32 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(message);
-    hasher.update(&nonce.to_be_bytes());
-    leading_zero_bits(hasher.finalize().as_bytes())
+    Absorbed::new(message).work_bits(nonce)
+}
+
+/// Message without a nonce, hashed as far as that is possible.
+#[cfg(not(all(fuzzing, feature = "consensus")))]
+#[derive(Clone)]
+struct Absorbed(blake3::Hasher);
+
+#[cfg(not(all(fuzzing, feature = "consensus")))]
+impl Absorbed {
+    fn new(message: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(message);
+        Self(hasher)
+    }
+
+    fn work_bits(&self, nonce: u64) -> u32 {
+        let mut hasher = self.0.clone();
+        hasher.update(&nonce.to_be_bytes());
+        leading_zero_bits(hasher.finalize().as_bytes())
+    }
 }
 
 /// State of a search.
@@ -53,7 +73,7 @@ pub enum Progress {
 /// ```
 #[derive(Clone)]
 pub struct Search {
-    absorbed: blake3::Hasher,
+    absorbed: Absorbed,
     difficulty: u32,
     /// Next nonce to try; `None` if all have been tried.
     next: Option<u64>,
@@ -80,10 +100,8 @@ impl Search {
     /// ```
     #[must_use]
     pub fn starting_at(message: &[u8], difficulty: u32, nonce: u64) -> Self {
-        let mut absorbed = blake3::Hasher::new();
-        absorbed.update(message);
         Self {
-            absorbed,
+            absorbed: Absorbed::new(message),
             difficulty: difficulty.max(1),
             next: Some(nonce),
         }
@@ -113,7 +131,7 @@ impl Search {
                 return Progress::Exhausted;
             };
             self.next = nonce.checked_add(1);
-            if self.work_bits(nonce) >= self.difficulty {
+            if self.absorbed.work_bits(nonce) >= self.difficulty {
                 return Progress::Found(nonce);
             }
         }
@@ -121,13 +139,6 @@ impl Search {
             Some(_) => Progress::Pending,
             None => Progress::Exhausted,
         }
-    }
-
-    fn work_bits(&self, nonce: u64) -> u32 {
-        let nonce: [u8; NONCE_BYTES] = nonce.to_be_bytes();
-        let mut hasher = self.absorbed.clone();
-        hasher.update(&nonce);
-        leading_zero_bits(hasher.finalize().as_bytes())
     }
 }
 
@@ -143,6 +154,7 @@ impl core::fmt::Debug for Search {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(not(all(fuzzing, feature = "consensus")))]
     use proptest::prelude::*;
 
     #[test]
@@ -184,6 +196,8 @@ mod tests {
         assert_eq!(end.next_nonce(), None);
     }
 
+    // Hashes are replaced under `cfg(fuzzing)`, see `crypto::fuzzing`.
+    #[cfg(not(all(fuzzing, feature = "consensus")))]
     proptest! {
         #[test]
         fn search_agrees_with_plain_hashing(
