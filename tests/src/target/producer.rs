@@ -43,6 +43,9 @@ const MAX_STEPS: usize = 120;
 const MAX_CALLS: usize = 4_000;
 /// Maximum number of blocks of others per run.
 const MAX_FOREIGN: usize = 30;
+/// Difficulty that blocks of others do not raise further: the producer must find a nonce in the
+/// virtual time of [`TIMEOUT`], which is enough for about 8,000 attempts.
+const MAX_FOREIGN_DIFFICULTY: u64 = 7;
 /// Virtual time of a nonce attempt: about 32 of them, or five bits, in a second.
 const ATTEMPT: Duration = Duration::from_millis(30);
 /// The producer's key, and that of another validator.
@@ -175,14 +178,11 @@ impl Node {
 
     fn adopt_genesis(&mut self) {
         let world = world();
-        self.host
-            .store
-            .extend(world.network.iter().map(|(_, atom)| atom.clone()));
-        // Transactions arrive by announcements.
-        for transaction in &world.transactions {
-            for (id, _) in transaction.to_atoms() {
-                self.host.store.remove(&id);
-            }
+        if self.host.store.is_empty() {
+            self.host.store = world.state.clone();
+        } else {
+            let atoms = world.state.iter().map(|(_, atom)| atom.clone());
+            self.host.store.extend(atoms);
         }
         self.blocks.push(world.genesis.id());
         let head = Head::new(world.genesis.clone(), HeadState::Verified);
@@ -416,7 +416,9 @@ impl Node {
         let parent = Block::read(&self.network, parent?).ok()?;
         let transactions = world().transactions.iter().skip(usize::from(b)).take(2);
         let transactions: Vec<&Transaction> = transactions.collect();
-        let gap = 1 + u64::from(b >> 5);
+        // A gap of 1 raises the difficulty.
+        let is_hard = parent.difficulty >= MAX_FOREIGN_DIFFICULTY;
+        let gap = (1 + u64::from(b >> 5)).max(if is_hard { 3 } else { 1 });
         let (block, atoms) = extend(&mut self.network, &parent, validator, gap, &transactions);
         self.blocks.push(block.id());
         self.atoms.insert(block.id(), atoms);

@@ -12,6 +12,8 @@ const SENDERS: core::ops::Range<u8> = 10..14;
 /// First block, transactions, and their atoms.
 pub(super) struct World {
     pub(super) network: MemoryStore,
+    /// Atoms of the first block and its state; transactions arrive by announcements.
+    pub(super) state: MemoryStore,
     pub(super) genesis: Block,
     pub(super) transactions: Vec<Transaction>,
 }
@@ -23,6 +25,7 @@ pub(super) fn world() -> &'static World {
         let balances: Vec<(u8, u64)> = SENDERS.map(|key| (key, 100_000)).collect();
         let stakes = [(OWN, 1_000), (OTHER, 400)];
         let genesis = scene::genesis(&stakes, &balances, &mut network);
+        let state = network.clone();
         let mut transactions = Vec::new();
         let nowhere = [&[contract::OPEN][..], &[0x71; 32]].concat();
         for number in 0..64_u64 {
@@ -39,6 +42,7 @@ pub(super) fn world() -> &'static World {
         }
         World {
             network,
+            state,
             genesis,
             transactions,
         }
