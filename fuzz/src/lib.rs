@@ -2,7 +2,7 @@
 
 use core::ffi::{c_int, c_long};
 use core::sync::atomic::{AtomicU64, Ordering};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 pub use astreum_tests::target;
 pub use libfuzzer_sys::fuzz_target;
@@ -44,9 +44,34 @@ unsafe extern "C" {
     safe fn _exit(status: c_int) -> !;
 }
 
+/// Makes the allocator of glibc keep freed memory in the process: otherwise each execution returns
+/// some and gets it back as new pages. AddressSanitizer has its own allocator and ignores this, and
+/// other systems do not have it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn keep_memory() {
+    unsafe extern "C" {
+        safe fn mallopt(parameter: c_int, value: c_int) -> c_int;
+    }
+    const TRIM_THRESHOLD: c_int = -1;
+    const TOP_PAD: c_int = -2;
+    const MMAP_THRESHOLD: c_int = -3;
+    for (parameter, bytes) in [
+        (TRIM_THRESHOLD, 1 << 30),
+        (TOP_PAD, 1 << 24),
+        (MMAP_THRESHOLD, 1 << 25),
+    ] {
+        mallopt(parameter, bytes);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn keep_memory() {}
+
 /// Runs one input, and ends the process if its processor time is over.
 pub fn run(body: fn(&[u8]), data: &[u8]) {
     static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
+    static KEPT: Once = Once::new();
+    KEPT.call_once(keep_memory);
     body(data);
     let executions = EXECUTIONS.fetch_add(1, Ordering::Relaxed) + 1;
     let Some(limit) = limit_microseconds() else {

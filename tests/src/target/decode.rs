@@ -37,25 +37,23 @@ fn atom(data: &[u8]) {
 /// Reads `data` as a store: (length u16 BE, an atom's stored bytes)…; the last atom is the root.
 fn expression(mut data: &[u8]) {
     let mut root = None;
-    let mut atoms = Vec::new();
+    let mut store = MemoryStore::new();
     while let Some((len, rest)) = data.split_first_chunk::<2>() {
         let len = usize::from(u16::from_be_bytes(*len)).min(rest.len());
         let (stored, rest) = rest.split_at(len);
         data = rest;
         if let Ok(atom) = Atom::from_bytes(stored) {
-            root = Some(atom.id());
-            atoms.push(atom);
+            root = Some(store.insert(atom));
         }
     }
-    let store: MemoryStore = atoms.into_iter().collect();
     let Some(root) = root else { return };
     if let Ok(expr) = Expr::from_atoms(&store, &root, MAX_ATOMS) {
         // The links of symbols and values are ignored, so the id may differ while the expression is
         // the same.
-        let (id, atoms) = expr.to_atoms();
-        let store: MemoryStore = atoms.into_iter().collect();
+        let mut written = MemoryStore::new();
+        let Ok(id) = expr.write_atoms(&mut written);
         assert!(
-            Expr::from_atoms(&store, &id, MAX_ATOMS) == Ok(expr),
+            Expr::from_atoms(&written, &id, MAX_ATOMS) == Ok(expr),
             "an expression"
         );
     }

@@ -46,10 +46,12 @@ const MIN_ROUNDS: usize = 4;
 const LONG: Duration = Duration::from_secs(60);
 
 /// Runs one input. Each step is a byte (the action in its low half, a peer in its high half) and
-/// operands.
+/// operands. A quarter of the inputs, which their bytes select, run twice.
 pub fn run(data: &[u8]) {
     let first = outputs(data);
-    assert_eq!(first, outputs(data), "the engine is deterministic");
+    if super::selection(data, 4) == 0 {
+        assert_eq!(first, outputs(data), "the engine is deterministic");
+    }
 }
 
 struct Run<'a> {

@@ -5,6 +5,7 @@ use crate::model::stack::{self, OPCODES};
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
 use astreum_core::expr::Bytes;
 use astreum_core::machine::{Machine, Meter};
+use std::sync::OnceLock;
 
 /// Maximum number of tokens in a program; the meter limits how often they run.
 const MAX_TOKENS: usize = 256;
@@ -16,36 +17,42 @@ const MAX_LITERAL_BYTES: usize = 40;
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let limit = u64::from(input.byte().unwrap_or(255)) * 8;
-    let atoms = [
-        Atom::bytes(*b"some bytes of data, more than 32 of them"),
-        Atom::symbol("name"),
-        Atom::list(AtomId::new([7; 32]), AtomId::ZERO),
-    ];
+    let (ids, store) = known();
     let mut code: Vec<Vec<u8>> = Vec::new();
     while let Some(byte) = input.byte()
         && code.len() < MAX_TOKENS
     {
         let byte = usize::from(byte);
-        let token = match (
-            OPCODES.get(byte),
-            atoms.get(byte.wrapping_sub(OPCODES.len())),
-        ) {
+        let token = match (OPCODES.get(byte), ids.get(byte.wrapping_sub(OPCODES.len()))) {
             (Some(opcode), _) => opcode.as_bytes().to_vec(),
-            (None, Some(atom)) => atom.id().as_ref().to_vec(),
+            (None, Some(id)) => id.as_ref().to_vec(),
             (None, None) => input.bytes(byte % (MAX_LITERAL_BYTES + 1)).to_vec(),
         };
         code.push(token);
     }
     super::count_operations(code.len());
-    let store: MemoryStore = atoms.into_iter().collect();
     let (mut expected_store, mut meter) = (store.clone(), Meter::new(Some(limit)));
     let expected = stack::run(&code, &mut expected_store, &mut meter);
-    let mut machine = Machine::new(store);
+    let mut machine = Machine::new(store.clone());
     machine.set_meter_limit(Some(limit));
     let tokens: Vec<Bytes> = code.iter().map(|token| Bytes::new(token)).collect();
     let evaluation = machine.run(&tokens);
     assert_eq!(*evaluation.value(), expected, "the value of {code:?}");
     assert_eq!(evaluation.used(), meter.used(), "the charge of {code:?}");
+}
+
+/// Returns the atoms that programs may read, and their ids.
+fn known() -> &'static ([AtomId; 3], MemoryStore) {
+    static KNOWN: OnceLock<([AtomId; 3], MemoryStore)> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let mut store = MemoryStore::new();
+        let atoms = [
+            Atom::bytes(*b"some bytes of data, more than 32 of them"),
+            Atom::symbol("name"),
+            Atom::list(AtomId::new([7; 32]), AtomId::ZERO),
+        ];
+        (atoms.map(|atom| store.insert(atom)), store)
+    })
 }
 
 /// Encodes a program as an input; `None` if a literal is too long.

@@ -12,6 +12,7 @@ mod world;
 use super::input::Input as Bytes;
 use super::scene::{group, peer, pick};
 use astreum_core::atom::{AtomId, AtomSource as _};
+use astreum_core::chain::write_atoms;
 use astreum_core::consensus::mempool::announcements::{ANSWER_TIME, MAX_FETCHING, MAX_LINGERING};
 use astreum_core::consensus::mempool::pool::{EntryState, MAX_AGE, WAITING_PART};
 use astreum_core::consensus::mempool::waiting::{Data, MAX_FETCHES, SLICE_PAUSE};
@@ -349,10 +350,7 @@ impl Node {
         let kept = atoms
             .iter()
             .filter(|(id, _)| with_state || own.contains(id));
-        self.host
-            .store
-            .stored
-            .extend(kept.map(|(_, atom)| atom.clone()));
+        let Ok(()) = write_atoms(kept.cloned().collect(), &mut self.host.store.stored);
         if let Some(head) = Head::new(block.clone(), HeadState::Verified) {
             self.host.context.set_head(head);
         }
