@@ -127,10 +127,10 @@ fn store_all(mut parts: Vec<Part>, store: &Store, sender: &CommandSender, contro
         .collect();
     let atoms = parts.iter_mut().flat_map(|part| part.atoms.drain(..));
     let stored = store.put_streamed(atoms.collect());
-    if let Err(error) = &stored {
-        if let Some(more) = log::limited("storing a stream") {
-            log::error!("failed to store atoms of a stream: {error}{more}");
-        }
+    if let Err(error) = &stored
+        && let Some(more) = log::limited("storing a stream")
+    {
+        log::error!("failed to store atoms of a stream: {error}{more}");
     }
     for (part, (atoms, bytes)) in parts.into_iter().zip(sizes) {
         let Part {
