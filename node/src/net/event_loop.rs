@@ -125,7 +125,7 @@ impl EventLoop {
             clock,
         };
         let (streams, stream_failure) =
-            streams::start(settings, socket.port(), environment, failure);
+            streams::start(settings, socket.port(), &environment, failure);
         let mut config = engine_config(settings, secret, socket.port());
         config.stream_offer = streams.as_ref().map(Streams::offer);
         let engine = Engine::new(config, seed, clock.now());

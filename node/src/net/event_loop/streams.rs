@@ -12,20 +12,28 @@ use astreum_core::consensus::Input;
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::{Event, FetchError, FetchId, ListId};
 use astreum_core::time::Instant;
+use std::io;
 
 /// Starts the streams on their port, that of the datagrams by default. A failure is not fatal: lists
 /// arrive by datagrams then.
 pub(super) fn start(
     settings: &Settings,
     udp_port: u16,
-    environment: Environment,
+    environment: &Environment,
     failure: &Failure,
 ) -> (Option<Streams>, Option<String>) {
     let port = settings.stream_port.unwrap_or(udp_port);
     if port == 0 {
         return (None, None);
     }
-    match Streams::start((port, settings.use_ipv6), environment, failure) {
+    let start = |port| Streams::start((port, settings.use_ipv6), environment.clone(), failure);
+    // The system has picked the UDP port; the TCP port of the same number need not be free.
+    let is_picked = settings.stream_port.is_none() && settings.incoming_port != udp_port;
+    let started = match start(port) {
+        Err(error) if is_picked && error.kind() == io::ErrorKind::AddrInUse => start(0),
+        started => started,
+    };
+    match started {
         Ok(streams) => (Some(streams), None),
         Err(error) => {
             let failure = format!(
@@ -129,5 +137,51 @@ impl EventLoop {
                 ..StreamStatus::default()
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::net::command::CommandSender;
+    use crate::store::Store;
+    use astreum_core::crypto::SecretKey;
+    use mio::{Poll, Token, Waker};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn port_that_nobody_has_configured_may_be_another() {
+        let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
+        let environment = Environment {
+            secret: SecretKey::from_bytes([1; 32]),
+            chain_id: 7,
+            store: Store::new(1 << 20),
+            sender: CommandSender::new(sync_channel(1).0, waker, Arc::default()),
+            clock: Clock::start(),
+        };
+        let started = |incoming_port, stream_port| {
+            let config = Config {
+                incoming_port,
+                stream_port,
+                ..Config::default()
+            };
+            let settings = config.resolve().unwrap();
+            let (streams, failure) = start(&settings, port, &environment, &Failure::default());
+            (streams.map(|it| it.offer().port), failure)
+        };
+        let (picked, failure) = started(0, None);
+        assert!(failure.is_none() && picked.is_some_and(|it| it != port && it != 0));
+        for (incoming_port, stream_port) in [(port, None), (0, Some(port))] {
+            let (picked, failure) = started(incoming_port, stream_port);
+            assert!(picked.is_none() && failure.is_some());
+        }
+        assert_eq!(started(0, Some(0)), (None, None));
     }
 }

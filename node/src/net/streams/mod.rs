@@ -96,6 +96,7 @@ struct Counters {
 }
 
 /// What the thread needs of the node.
+#[derive(Clone)]
 pub(super) struct Environment {
     pub(super) secret: SecretKey,
     pub(super) chain_id: u64,
