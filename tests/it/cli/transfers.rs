@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use astreum_core::atom::bytes_list;
 
@@ -147,7 +147,17 @@ fn suspended(
     arguments: &[&str],
     is_begun: impl Fn() -> bool,
 ) -> Child {
-    let mut command = home.command(arguments);
+    let plain = home.command(arguments);
+    // A test run in the background of a shell ignores SIGINT, and so would the command.
+    let mut command = Command::new("/usr/bin/env");
+    command.arg("--default-signal=INT").arg(plain.get_program());
+    command.args(plain.get_args()).env_clear();
+    command.envs(
+        plain
+            .get_envs()
+            .filter_map(|(key, value)| Some((key, value?))),
+    );
+    command.current_dir(plain.get_current_dir().unwrap_or(home.path()));
     command.stderr(Stdio::piped()).stdout(Stdio::piped());
     node.signal(Signal::STOP);
     let child = command.spawn().unwrap();
