@@ -34,7 +34,8 @@ pub fn secret_key(relay: &SecretKey) -> SecretKey {
 /// use astreum_core::stream::Hello;
 ///
 /// let hello = Hello { chain_id: 1, relay: PublicKey::new([7; 32]) };
-/// assert_eq!(Hello::decode(&hello.encode()), Some(hello));
+/// let bytes = hello.encode();
+/// assert_eq!(Hello::decode(bytes.first_chunk().unwrap()), Some(hello));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hello {
