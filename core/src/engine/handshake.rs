@@ -24,7 +24,7 @@ use crate::time::Instant;
 use crate::wire::handshake::{Authentication, Block, ChainIdentity, StreamOffer};
 use core::mem;
 
-/// What the authenticated block of a peer states.
+/// Content of the authenticated block of a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct BlockContent {
     pub(super) identity: Option<ChainIdentity>,

@@ -25,7 +25,7 @@ pub struct Client {
     requests: BTreeMap<u32, Request>,
 }
 
-/// What a frame of the server means.
+/// Meaning of a frame of the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// Atoms of a request have arrived, and are verified.

@@ -25,7 +25,7 @@ pub fn secret_key(relay: &SecretKey) -> SecretKey {
     SecretKey::from_bytes(HashKey::derive(KEY_CONTEXT, relay.as_bytes()).hash(&[]))
 }
 
-/// What the client of a connection sends first, in the clear: the protocol, its chain and its relay
+/// First bytes of the client of a connection, in the clear: the protocol, its chain and its relay
 /// key, which its datagrams name in the clear as well. So a server that does not know the client
 /// refuses it without a key agreement.
 ///

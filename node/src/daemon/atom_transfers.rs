@@ -125,7 +125,7 @@ pub(super) fn get(
     Ok(reply)
 }
 
-/// Where the atoms of a list come from: the store, else peers.
+/// Source of the atoms of a list: the store, else peers.
 struct Source<'s> {
     local: &'s dyn Fn(&AtomId) -> Option<Atom>,
     list: &'s dyn Fn(AtomId) -> Result<Option<Vec<Atom>>, NodeError>,

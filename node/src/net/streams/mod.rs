@@ -95,7 +95,7 @@ struct Counters {
     sent_bytes: AtomicU64,
 }
 
-/// What the thread needs of the node.
+/// Parts of the node that the thread uses.
 #[derive(Clone)]
 pub(super) struct Environment {
     pub(super) secret: SecretKey,
