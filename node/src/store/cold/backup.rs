@@ -280,7 +280,7 @@ mod tests {
                 let before = written.load(Ordering::Acquire);
                 let to = scratch.path().join(format!("copy{number}"));
                 let done = store.back_up(&to, &|| true).unwrap();
-                assert!(done.bytes > u64::from(before) * 20, "{done:?}");
+                assert!(done.bytes >= u64::from(before) * 20, "{done:?}");
                 assert_holds(&to, (0..before).map(atom));
             }
             stops.store(true, Ordering::Relaxed);
