@@ -18,7 +18,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Reason there is no backup.
+/// Reason a backup failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BackupError {

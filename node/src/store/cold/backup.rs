@@ -12,7 +12,8 @@ use super::set_aside::DIRECTORY;
 use super::{ColdError, ColdStore, Snapshot, lock};
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::sorted_pair::{data_name, index_name, lengths_name};
-use std::io::{self, ErrorKind};
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ impl ColdStore {
             from: &inner.root,
             to,
             goes_on,
+            dirs: BTreeSet::new(),
             done: BackedUp::default(),
             buffer: Vec::new(),
         };
@@ -69,7 +71,7 @@ impl ColdStore {
         for source in &sealed {
             copy.file(source)?;
         }
-        copy.finish(&dirs_of(&sealed))?;
+        copy.finish()?;
         Ok(copy.done)
     }
 }
@@ -86,35 +88,33 @@ fn sealed_files(
         let name = PathBuf::from(format!("level_{}", level.number));
         for pair in &level.pairs {
             let number = pair.number();
-            let files = [lengths_name(number), data_name(number), index_name(number)];
-            for file_name in files {
-                let name = name.join(file_name);
-                let path = root.join(&name);
-                match open(disk, &path, name) {
-                    // A store of a reference node has no lengths.
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    source => {
-                        sources.push(source.map_err(|error| ColdError::io("open", &path, &error))?);
-                    }
-                }
+            // A store of a reference node has no lengths.
+            sources.extend(open_if_any(disk, root, name.join(lengths_name(number)))?);
+            for file_name in [data_name(number), index_name(number)] {
+                sources.push(open(disk, root, name.join(file_name))?);
             }
         }
     }
     Ok(sources)
 }
 
-fn open(disk: &dyn Disk, path: &Path, name: PathBuf) -> io::Result<Source> {
-    let file = disk.open(path)?;
-    let len = file.len()?;
+/// Opens the file with this name below the root.
+fn open(disk: &dyn Disk, root: &Path, name: PathBuf) -> Result<Source, ColdError> {
+    let path = root.join(&name);
+    let opened = disk.open(&path).and_then(|file| Ok((file.len()?, file)));
+    let (len, file) = opened.map_err(|error| ColdError::io("open", &path, &error))?;
     Ok(Source { name, file, len })
 }
 
-/// Returns the directories of these files, each once.
-fn dirs_of(sources: &[Source]) -> Vec<PathBuf> {
-    let dirs = sources.iter().filter_map(|source| source.name.parent());
-    let mut dirs: Vec<_> = dirs.map(Path::to_owned).collect();
-    dirs.dedup();
-    dirs
+/// Like [`open`]; `None` if the file does not exist.
+fn open_if_any(disk: &dyn Disk, root: &Path, name: PathBuf) -> Result<Option<Source>, ColdError> {
+    match open(disk, root, name) {
+        Err(ColdError::Io {
+            kind: ErrorKind::NotFound,
+            ..
+        }) => Ok(None),
+        source => source.map(Some),
+    }
 }
 
 /// Copy that is under way.
@@ -123,50 +123,57 @@ struct Copy<'a> {
     from: &'a Path,
     to: &'a Path,
     goes_on: &'a dyn Fn() -> bool,
+    /// Directories that were created, below the root.
+    dirs: BTreeSet<PathBuf>,
     done: BackedUp,
     buffer: Vec<u8>,
 }
 
 impl Copy<'_> {
-    /// Copies the journals, the atoms that a reference node left, and what was set aside. No other
-    /// thread removes any of them meanwhile.
+    /// Copies the journals, the atoms that a reference node left, and what was set aside. No merge
+    /// removes any of them meanwhile.
     fn level_0(&mut self, snapshot: &Snapshot) -> Result<(), ColdError> {
         for journal in snapshot.segments.iter().flat_map(|it| it.journals()) {
             let name = journal.path.file_name().map(PathBuf::from);
-            let file = Arc::clone(&journal.file);
-            let len = file.len();
-            let len = len.map_err(|error| ColdError::io("read", &journal.path, &error))?;
-            let name = name.unwrap_or_default();
-            self.file(&Source { name, file, len })?;
+            let len = journal.file.len();
+            self.file(&Source {
+                name: name.unwrap_or_default(),
+                file: Arc::clone(&journal.file),
+                len: len.map_err(|error| ColdError::io("read", &journal.path, &error))?,
+            })?;
         }
-        for dir in ["level_0", DIRECTORY] {
-            let path = self.from.join(dir);
-            let listed = self.disk.list(&path);
-            let listed = listed.map_err(|error| ColdError::io("read", &path, &error))?;
-            if dir == "level_0" || !listed.is_empty() {
-                self.dir(Path::new(dir))?;
-            }
-            for entry in listed.iter().filter(|entry| !entry.is_dir) {
-                let path = path.join(&entry.name);
-                match open(self.disk, &path, Path::new(dir).join(&entry.name)) {
-                    // Damaged files are removed whenever an operator clears them.
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    source => {
-                        self.file(&source.map_err(|error| ColdError::io("open", &path, &error))?)?;
-                    }
-                }
-            }
-            if dir == "level_0" || !listed.is_empty() {
-                self.sync_dir(Path::new(dir))?;
+        let level_0 = Path::new("level_0");
+        // Also without files: a reference node expects it.
+        self.dir(level_0)?;
+        for name in self.names(level_0)? {
+            self.file(&open(self.disk, self.from, name)?)?;
+        }
+        for name in self.names(Path::new(DIRECTORY))? {
+            // An operator may clear them at any time.
+            if let Some(source) = open_if_any(self.disk, self.from, name)? {
+                self.file(&source)?;
             }
         }
         Ok(())
     }
 
-    fn dir(&self, name: &Path) -> Result<(), ColdError> {
-        let path = self.to.join(name);
-        let made = self.disk.create_dir(&path);
-        made.map_err(|error| ColdError::io("create", &path, &error))
+    /// Lists the files of a directory, with their paths below the root.
+    fn names(&self, dir: &Path) -> Result<Vec<PathBuf>, ColdError> {
+        let path = self.from.join(dir);
+        let listed = self.disk.list(&path);
+        let listed = listed.map_err(|error| ColdError::io("read", &path, &error))?;
+        let files = listed.into_iter().filter(|entry| !entry.is_dir);
+        Ok(files.map(|entry| dir.join(entry.name)).collect())
+    }
+
+    /// Creates a directory of the copy once.
+    fn dir(&mut self, name: &Path) -> Result<(), ColdError> {
+        if self.dirs.insert(name.to_owned()) {
+            let path = self.to.join(name);
+            let made = self.disk.create_dir(&path);
+            made.map_err(|error| ColdError::io("create", &path, &error))?;
+        }
+        Ok(())
     }
 
     fn sync_dir(&self, name: &Path) -> Result<(), ColdError> {
@@ -202,8 +209,8 @@ impl Copy<'_> {
     }
 
     /// Makes all names durable, and marks the copy as complete.
-    fn finish(&self, dirs: &[PathBuf]) -> Result<(), ColdError> {
-        for dir in dirs {
+    fn finish(&self) -> Result<(), ColdError> {
+        for dir in &self.dirs {
             self.sync_dir(dir)?;
         }
         self.sync_dir(Path::new(""))?;
@@ -305,6 +312,21 @@ mod tests {
         store.back_up(&to, &|| true).unwrap();
         assert_eq!(fs::read(to.join(DIRECTORY).join("notes")).unwrap(), b"kept");
         assert_holds(&to, [atom(7)].into_iter());
+    }
+
+    #[test]
+    fn copy_without_a_file_of_a_pair_fails() {
+        for (lost, may_lack) in [("0_index", false), ("0_data", false), ("0_lengths", true)] {
+            let scratch = tempfile::tempdir().unwrap();
+            let (root, to) = (scratch.path().join("cold"), scratch.path().join("copy"));
+            let store = ColdStore::open(&root, options()).unwrap();
+            store.put(&(0..20).map(atom).collect::<Vec<_>>()).unwrap();
+            store.collate().unwrap();
+            fs::remove_file(root.join("level_1").join(lost)).unwrap();
+            let done = store.back_up(&to, &|| true);
+            assert_eq!(done.is_ok(), may_lack, "{lost}: {done:?}");
+            assert_eq!(to.join("FORMAT").exists(), may_lack);
+        }
     }
 
     #[test]
