@@ -57,9 +57,8 @@ fn walk(
         return walk_list(client, id, take);
     }
     let atom = get_atom(client, &id)?;
-    let (kind, next, data) = (atom.kind(), atom.next(), atom.data());
-    take(AtomParts { kind, next, data })?;
-    if !next.is_zero() {
+    take(AtomParts::from(&atom))?;
+    if !atom.next().is_zero() {
         complain("note: this is the first atom of a list; --list gets the whole list");
     }
     Ok(())

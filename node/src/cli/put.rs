@@ -145,12 +145,7 @@ fn put_text(
             return Ok::<_, Failure>(None);
         };
         for atom in rest.by_ref() {
-            let parts = AtomParts {
-                kind: atom.kind(),
-                next: atom.next(),
-                data: atom.data(),
-            };
-            let part = collected.push(atom.id(), parts);
+            let part = collected.push(atom.id(), AtomParts::from(atom));
             if part.is_some() {
                 return Ok(part);
             }

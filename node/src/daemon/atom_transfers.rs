@@ -174,11 +174,10 @@ fn send_list(
                 source.fetch(next)?
             }
         };
-        let (kind, data) = (atom.kind(), atom.data());
         next = atom.next();
-        push_atom(AtomParts { kind, next, data }, &mut part);
+        push_atom(AtomParts::from(&atom), &mut part);
         atoms += 1;
-        bytes += data.len() as u64;
+        bytes += atom.data().len() as u64;
         if part.len() >= FRAME_BYTES {
             send_part(&mut part, send)?;
         }
@@ -206,9 +205,8 @@ mod tests {
     use core::cell::RefCell;
 
     fn record(atom: &Atom) -> Vec<u8> {
-        let (kind, next, data) = (atom.kind(), atom.next(), atom.data());
         let mut bytes = Vec::new();
-        push_atom(AtomParts { kind, next, data }, &mut bytes);
+        push_atom(AtomParts::from(atom), &mut bytes);
         bytes
     }
 

@@ -186,6 +186,16 @@ impl AtomParts<'_> {
     }
 }
 
+impl<'a> From<&'a Atom> for AtomParts<'a> {
+    fn from(atom: &'a Atom) -> Self {
+        Self {
+            kind: atom.kind(),
+            next: atom.next(),
+            data: atom.data(),
+        }
+    }
+}
+
 /// Appends the record of an atom.
 ///
 /// ```
@@ -335,14 +345,6 @@ mod tests {
     use super::*;
     use astreum_core::atom::bytes_list;
 
-    fn parts(atom: &Atom) -> AtomParts<'_> {
-        AtomParts {
-            kind: atom.kind(),
-            next: atom.next(),
-            data: atom.data(),
-        }
-    }
-
     /// Reads a transfer that arrives in pieces.
     fn read(pieces: &[&[u8]], max_atoms: u64) -> Result<Vec<Atom>, TransferError> {
         let (mut reader, mut atoms) = (AtomReader::new(max_atoms), Vec::new());
@@ -361,7 +363,7 @@ mod tests {
         let (_, atoms) = bytes_list(&[b"".as_slice(), b"a", b"some more bytes"]);
         let mut bytes = Vec::new();
         for atom in &atoms {
-            push_atom(parts(atom), &mut bytes);
+            push_atom(AtomParts::from(atom), &mut bytes);
         }
         for at in 0..=bytes.len() {
             for end in at..=bytes.len() {
@@ -399,7 +401,7 @@ mod tests {
         }
         let largest = Atom::bytes(vec![7; MAX_ATOM_DATA_BYTES]);
         let mut bytes = Vec::new();
-        push_atom(parts(&largest), &mut bytes);
+        push_atom(AtomParts::from(&largest), &mut bytes);
         assert_eq!(read(&[&bytes], 1), Ok(vec![largest]));
         // The kind of the second atom.
         let mut bytes = bytes.repeat(2);
