@@ -223,20 +223,31 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn open(port: u16, use_ipv6: bool) -> io::Result<NodeSocket> {
+/// Creates a non-blocking socket, with `use_ipv6` for both address families, and returns the address
+/// that stands for all of them.
+pub(super) fn unbound(
+    kind: Type,
+    protocol: Protocol,
+    use_ipv6: bool,
+) -> io::Result<(Socket, IpAddr)> {
     let (domain, any) = if use_ipv6 {
         (Domain::IPV6, IpAddr::V6(Ipv6Addr::UNSPECIFIED))
     } else {
         (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     };
-    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(domain, kind, Some(protocol))?;
     if use_ipv6 {
         socket.set_only_v6(false)?;
     }
+    socket.set_nonblocking(true)?;
+    Ok((socket, any))
+}
+
+fn open(port: u16, use_ipv6: bool) -> io::Result<NodeSocket> {
+    let (socket, any) = unbound(Type::DGRAM, Protocol::UDP, use_ipv6)?;
     // Best effort: the system caps the sizes, and the node works with any size.
     let _ = socket.set_recv_buffer_size(KERNEL_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(KERNEL_BUFFER_BYTES);
-    socket.set_nonblocking(true)?;
     if let Err(error) = local_address::enable(&socket, use_ipv6) {
         log::warn!(
             "cannot select source addresses: the system chooses the source address of answers: \

@@ -1,13 +1,13 @@
 //! TCP listener and the budgets of incoming connections.
 
 use super::LISTENER;
-use crate::net::socket::canonical;
+use crate::net::socket::{canonical, unbound};
 use astreum_core::time::Instant;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Protocol, Type};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -31,18 +31,9 @@ pub(super) struct Listener {
 impl Listener {
     /// Binds `port` on all addresses, 0 for any port; with `use_ipv6` for both families.
     pub(super) fn bind(port: u16, use_ipv6: bool, registry: &Registry) -> io::Result<Self> {
-        let (domain, any) = if use_ipv6 {
-            (Domain::IPV6, IpAddr::V6(Ipv6Addr::UNSPECIFIED))
-        } else {
-            (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
-        };
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        if use_ipv6 {
-            socket.set_only_v6(false)?;
-        }
+        let (socket, any) = unbound(Type::STREAM, Protocol::TCP, use_ipv6)?;
         // Connections of an earlier run may still be closing on this port.
         socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
         socket.bind(&SocketAddr::new(any, port).into())?;
         socket.listen(BACKLOG)?;
         let mut socket = TcpListener::from_std(socket.into());
@@ -59,7 +50,7 @@ impl Listener {
         self.port
     }
 
-    /// Accepts the next connection, or returns `None` if there is none now. One from an address
+    /// Accepts the next connection, or returns `None` if none is waiting. One from an address
     /// that has opened too many is closed.
     pub(super) fn accept(&mut self, now: Instant) -> Option<Result<(TcpStream, IpAddr), IpAddr>> {
         let (socket, from) = loop {

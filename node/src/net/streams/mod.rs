@@ -63,7 +63,7 @@ pub(super) enum Control {
         peer: PublicKey,
         atoms: LinkedAtoms,
     },
-    /// A list is no longer wanted.
+    /// The fetch of a list has ended or been cancelled.
     Cancel { list: ListId },
     /// Stream key of the client of a connection; `None` if it is not to be served.
     Client {
