@@ -1,5 +1,6 @@
-//! Cheap forms of public-key operations and nonce searches, for fuzzing only: under `--cfg fuzzing`, as `cargo fuzz`
-//! sets it, inputs must not spend their time in the arithmetic of curves, or in the search for a nonce.
+//! Cheap forms of public-key operations and nonce searches, for fuzzing only: under `--cfg fuzzing`,
+//! as `cargo fuzz` sets it, inputs must not spend their time in the arithmetic of curves, or in the
+//! search for a nonce.
 //!
 //! **A program that is built with this `cfg` must not be used otherwise: anybody can forge its
 //! signatures.**

@@ -85,8 +85,8 @@ impl HandshakeAnswers {
     /// Returns whether to answer a handshake that there is no room to remember, or that is one of a
     /// network group whose handshakes fill the memory: displacing one of them for each would be the
     /// largest part of their cost. A flood of keys and addresses must not keep newcomers out; the
-    /// answer is within the amplification limit of the address. A few are not answered: otherwise two nodes with
-    /// full memories would exchange handshakes for ever.
+    /// answer is within the amplification limit of the address. A few are not answered: otherwise
+    /// two nodes with full memories would exchange handshakes for ever.
     const fn answer_untracked(&mut self) -> bool {
         self.untracked = self.untracked.wrapping_add(1);
         !self

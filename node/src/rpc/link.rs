@@ -16,7 +16,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Interval at which a write that waits checks whether it has to end.
 pub(super) const WRITE_CHECK: Duration = Duration::from_millis(250);
 
-/// Reason there is no further frame.
+/// Reason no further frame arrives.
 #[derive(Debug)]
 pub(super) enum InputError {
     /// The input ended.
