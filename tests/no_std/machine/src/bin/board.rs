@@ -24,7 +24,12 @@ use cortex_m_rt::entry;
 use cortex_m_semihosting::hprintln;
 
 /// Heaps, and the number of evaluations without growth in each.
-const HEAPS: [(usize, u32); 2] = [(SMALL, 1_000_000), (MEDIUM, 100_000)];
+const HEAPS: [(usize, u32); 2] = [(SMALL, EVALUATIONS), (MEDIUM, 100_000)];
+/// A million take minutes on an emulator.
+const EVALUATIONS: u32 = match option_env!("ASTREUM_LONG_RUN") {
+    Some(_) => 1_000_000,
+    None => 100_000,
+};
 /// Number of evaluations after which the memory has to stay the same.
 const WARM_UP: u32 = 1_000;
 
