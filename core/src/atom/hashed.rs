@@ -21,6 +21,12 @@ impl HashedAtom {
         Self { id, atom }
     }
 
+    /// Returns an atom whose id is known already.
+    #[cfg(all(feature = "chain", feature = "engine"))]
+    pub(crate) const fn with_id(id: AtomId, atom: Atom) -> Self {
+        Self { id, atom }
+    }
+
     /// Returns the id, without hashing.
     #[must_use]
     pub const fn id(&self) -> AtomId {

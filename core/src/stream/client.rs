@@ -1,17 +1,35 @@
 //! Client of a stream: requests, verification and credit.
 
+#[cfg(feature = "chain")]
+use super::walk::{Unit, Walk};
 use super::{MAX_REQUESTS, WINDOW_BYTES};
 use crate::atom::{Atom, AtomError, AtomId, HashedAtom};
-use crate::wire::stream::{EndReason, Frame};
+#[cfg(feature = "chain")]
+use crate::atom::{AtomSource, SourceError};
+#[cfg(feature = "chain")]
+use crate::chain::RecordError;
+#[cfg(feature = "chain")]
+use crate::wire::stream::Ids;
+use crate::wire::stream::{EndReason, Frame, StoredAtoms};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+#[cfg(feature = "chain")]
+use core::cell::RefCell;
 use core::fmt;
+
+/// Rest of a request.
+#[derive(Debug)]
+enum Object {
+    /// A list, from this atom on.
+    List(AtomId),
+    #[cfg(feature = "chain")]
+    Walk(Walk),
+}
 
 /// A request that is open.
 #[derive(Debug)]
 struct Request {
-    /// Id of the next atom.
-    expected: AtomId,
+    object: Object,
     /// Number of bytes that the server may still send.
     credit: u32,
     /// Number of bytes that the host has stored and that were not granted again.
@@ -32,10 +50,13 @@ pub enum Answer {
     Atoms {
         /// Number of the request.
         number: u32,
-        /// `true` if the last of them is the end of the list: the request is closed.
+        /// `true` if the last of them is the end of the object: the request is closed.
         is_complete: bool,
+        /// Id of the atom that the object goes on with; zero at its end. Behind the last of the
+        /// requested headers, the id of the block below it.
+        next: AtomId,
     },
-    /// The server has ended a request before its list was complete.
+    /// The server has ended a request before its object was complete.
     Ended {
         /// Number of the request.
         number: u32,
@@ -51,13 +72,18 @@ pub enum Answer {
 pub enum ClientError {
     /// The bytes of an atom are malformed.
     Atom(AtomError),
-    /// An atom is not the one that the list continues with.
+    /// An atom is not the one that the object continues with.
     WrongAtom {
-        /// Id of the atom that the list continues with, or zero at its end.
+        /// Id of the atom that the object continues with, or zero at its end.
         expected: AtomId,
         /// Id of the atom that was sent.
         actual: AtomId,
     },
+    /// A frame ends within a header or a transaction.
+    Split,
+    /// The object of the request is not of the kind that it was sent as: a client requests only ids
+    /// that stand for such an object, so only a server sends another.
+    WrongKind,
     /// An atom was sent without credit.
     NoCredit,
     /// The frame is one that only clients send, names a request that was never made, or is of an
@@ -72,6 +98,8 @@ impl fmt::Display for ClientError {
             Self::WrongAtom { expected, actual } => {
                 write!(f, "stream sent atom {actual} instead of {expected}")
             }
+            Self::Split => f.write_str("frame of a stream ends within a header or a transaction"),
+            Self::WrongKind => f.write_str("stream sent an object of another kind"),
             Self::NoCredit => f.write_str("stream sent an atom without credit"),
             Self::Unexpected => f.write_str("unexpected frame of a stream server"),
         }
@@ -94,16 +122,59 @@ impl Client {
     /// `out`, and returns the number of the request. Returns `None` if [`MAX_REQUESTS`] are open or
     /// the numbers of the connection are used up.
     pub fn request_list(&mut self, id: AtomId, out: &mut Vec<u8>) -> Option<u32> {
+        if id.is_zero() {
+            return None;
+        }
+        let number = self.insert(Object::List(id))?;
+        let credit = WINDOW_BYTES;
+        Frame::List { number, id, credit }.write(out);
+        Some(number)
+    }
+
+    /// Requests the header of the block `id` and those of the blocks below it, `count` in all, as
+    /// [`Self::request_list`] requests a list. Returns `None` also if either is zero.
+    #[cfg(feature = "chain")]
+    pub fn request_headers(&mut self, id: AtomId, count: u32, out: &mut Vec<u8>) -> Option<u32> {
+        if id.is_zero() || count == 0 {
+            return None;
+        }
+        let number = self.insert(Object::Walk(Walk::headers(id, count)))?;
+        Frame::Headers {
+            number,
+            id,
+            count,
+            credit: WINDOW_BYTES,
+        }
+        .write(out);
+        Some(number)
+    }
+
+    /// Requests the transactions of the lists that start with these atoms, as
+    /// [`Self::request_list`] requests a list. Returns `None` also if there are no lists or more
+    /// than [`MAX_BODIES`](crate::wire::stream::MAX_BODIES), or an id is zero.
+    #[cfg(feature = "chain")]
+    pub fn request_bodies(&mut self, lists: &[AtomId], out: &mut Vec<u8>) -> Option<u32> {
+        let bytes: Vec<u8> = lists.iter().flat_map(|id| *id.as_bytes()).collect();
+        let ids = Ids::from_bytes(&bytes)?;
+        let number = self.insert(Object::Walk(Walk::bodies(ids)))?;
+        Frame::Bodies {
+            number,
+            credit: WINDOW_BYTES,
+            lists: ids,
+        }
+        .write(out);
+        Some(number)
+    }
+
+    fn insert(&mut self, object: Object) -> Option<u32> {
         let number = self.next_number;
-        if self.requests.len() >= MAX_REQUESTS || id.is_zero() {
+        if self.requests.len() >= MAX_REQUESTS {
             return None;
         }
         self.next_number = number.checked_add(1)?;
-        let credit = WINDOW_BYTES;
-        Frame::List { number, id, credit }.write(out);
         let request = Request {
-            expected: id,
-            credit,
+            object,
+            credit: WINDOW_BYTES,
             returned: 0,
         };
         self.requests.insert(number, request);
@@ -139,17 +210,16 @@ impl Client {
             return Ok(Answer::Ended { number, reason });
         }
         if let Frame::Found { atoms, .. } = frame {
-            for stored in *atoms {
-                found.push(request.take(stored)?);
-            }
+            request.take_all(*atoms, found)?;
         }
-        let is_complete = request.expected.is_zero();
+        let (is_complete, next) = request.rest();
         if is_complete {
             self.requests.remove(&number);
         }
         Ok(Answer::Atoms {
             number,
             is_complete,
+            next,
         })
     }
 
@@ -178,22 +248,104 @@ impl Client {
 }
 
 impl Request {
-    /// Verifies the next atom.
-    fn take(&mut self, stored: &[u8]) -> Result<HashedAtom, ClientError> {
-        let expected = self.expected;
-        if self.credit == 0 {
-            return Err(ClientError::NoCredit);
+    /// Returns whether the object is complete, and the id that it goes on with.
+    fn rest(&self) -> (bool, AtomId) {
+        match &self.object {
+            Object::List(next) => (next.is_zero(), *next),
+            #[cfg(feature = "chain")]
+            Object::Walk(walk) => (walk.is_complete(), walk.next()),
         }
-        let atom = Atom::from_bytes(stored).map_err(ClientError::Atom)?;
-        let atom = HashedAtom::new(atom);
-        let actual = atom.id();
-        if actual != expected {
-            return Err(ClientError::WrongAtom { expected, actual });
+    }
+
+    /// Verifies the atoms of a frame, and appends them to `found`.
+    fn take_all(
+        &mut self,
+        atoms: StoredAtoms<'_>,
+        found: &mut Vec<HashedAtom>,
+    ) -> Result<(), ClientError> {
+        match &mut self.object {
+            Object::List(next) => {
+                for stored in atoms {
+                    let atom = take(stored, *next)?;
+                    self.credit = spend(self.credit, &atom)?;
+                    *next = atom.atom().next();
+                    found.push(atom);
+                }
+            }
+            #[cfg(feature = "chain")]
+            Object::Walk(walk) => {
+                let sent = SentAtoms(RefCell::new(atoms));
+                while let Some(stored) = sent.peek() {
+                    if walk.is_complete() {
+                        return Err(take(stored, AtomId::ZERO)
+                            .err()
+                            .unwrap_or(ClientError::Split));
+                    }
+                    let unit = Unit::new(&sent);
+                    let link = walk.read(&unit).map_err(|error| match error {
+                        RecordError::Source(SourceError::Failed(error)) => error,
+                        _ => ClientError::WrongKind,
+                    })?;
+                    walk.advance(link);
+                    let atoms = unit.into_atoms();
+                    if self.credit == 0 {
+                        return Err(ClientError::NoCredit);
+                    }
+                    for atom in &atoms {
+                        self.credit = self.credit.saturating_sub(stored_bytes(atom));
+                    }
+                    found.extend(atoms);
+                }
+            }
         }
-        let bytes = u32::try_from(stored.len()).unwrap_or(u32::MAX);
-        self.credit = self.credit.saturating_sub(bytes);
-        self.expected = atom.atom().next();
+        Ok(())
+    }
+}
+
+/// Verifies an atom against the id that is expected.
+fn take(stored: &[u8], expected: AtomId) -> Result<HashedAtom, ClientError> {
+    let atom = Atom::from_bytes(stored).map_err(ClientError::Atom)?;
+    let atom = HashedAtom::new(atom);
+    let actual = atom.id();
+    if actual == expected {
         Ok(atom)
+    } else {
+        Err(ClientError::WrongAtom { expected, actual })
+    }
+}
+
+/// Returns the credit that is left behind an atom.
+fn spend(credit: u32, atom: &HashedAtom) -> Result<u32, ClientError> {
+    if credit == 0 {
+        return Err(ClientError::NoCredit);
+    }
+    Ok(credit.saturating_sub(stored_bytes(atom)))
+}
+
+fn stored_bytes(atom: &HashedAtom) -> u32 {
+    u32::try_from(atom.atom().stored_len()).unwrap_or(u32::MAX)
+}
+
+/// Atoms of a frame as a source that has each only when it is the next one.
+#[cfg(feature = "chain")]
+struct SentAtoms<'b>(RefCell<StoredAtoms<'b>>);
+
+#[cfg(feature = "chain")]
+impl<'b> SentAtoms<'b> {
+    fn peek(&self) -> Option<&'b [u8]> {
+        { *self.0.borrow() }.next()
+    }
+}
+
+#[cfg(feature = "chain")]
+impl AtomSource for SentAtoms<'_> {
+    type Error = ClientError;
+
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<ClientError>> {
+        let stored = self.0.borrow_mut().next().ok_or(ClientError::Split);
+        let atom = stored.and_then(|stored| take(stored, *id));
+        atom.map(|atom| atom.atom().clone())
+            .map_err(SourceError::Failed)
     }
 }
 
@@ -235,11 +387,13 @@ mod tests {
         let part = Answer::Atoms {
             number: 0,
             is_complete: false,
+            next: atoms[1].id(),
         };
         assert_eq!(answer(&mut client, 0, &atoms[..1]), (Ok(part), 1));
         let end = Answer::Atoms {
             number: 0,
             is_complete: true,
+            next: AtomId::ZERO,
         };
         assert_eq!(answer(&mut client, 0, &atoms[1..]), (Ok(end), 2));
         assert_eq!(client.open_requests(), 0);

@@ -1,12 +1,13 @@
 //! Client and server of the stream beside the datagrams. They have no sockets, encryption or clock.
 //!
-//! A list moves as one atom, or a few, per round trip by datagram. By stream, the client requests
-//! the rest of the list once, and the server sends its atoms one after another, as far as the
-//! client has granted credit. The frames are those of [`crate::wire::stream`].
+//! A list moves as one atom, or a few, per round trip by datagram, and so do the headers and the
+//! transactions of a chain. By stream, the client requests the rest of a list, the headers below a
+//! block or the transactions of several blocks once, and the server sends the atoms one after
+//! another, as far as the client has granted credit. The frames are those of [`crate::wire::stream`].
 //!
 //! Invariants:
-//! - The [`Client`] returns an atom only if its id is the one that the atom before it links to, so
-//!   that nothing unverified is held longer than one frame. A wrong atom is an error: the server is
+//! - The [`Client`] returns an atom only if its id is the one that the object goes on with, so that
+//!   nothing unverified is held longer than one frame. A wrong atom is an error: the server is
 //!   lying, and the connection has to end.
 //! - What the server can make the client hold is bounded by the credit: [`WINDOW_BYTES`] for each
 //!   of [`MAX_REQUESTS`] requests, and one atom more.
@@ -14,7 +15,7 @@
 //!   frame each, and a request without credit costs nothing.
 //!
 //! ```
-//! use astreum_core::atom::{HashedAtom, MemoryStore, bytes_list};
+//! use astreum_core::atom::{AtomId, HashedAtom, MemoryStore, bytes_list};
 //! use astreum_core::stream::{Answer, Client, Server};
 //! use astreum_core::wire::stream::Decoder;
 //!
@@ -36,7 +37,8 @@
 //! let frame = decoder.next_frame()?.expect("an answer");
 //! let mut found = Vec::new();
 //! let answer = client.handle(&frame, &mut found)?;
-//! assert_eq!(answer, Answer::Atoms { number, is_complete: true });
+//! let (is_complete, next) = (true, AtomId::ZERO);
+//! assert_eq!(answer, Answer::Atoms { number, is_complete, next });
 //! assert_eq!(found, atoms.into_iter().map(HashedAtom::new).collect::<Vec<_>>());
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
@@ -44,6 +46,8 @@
 mod client;
 mod hello;
 mod server;
+#[cfg(feature = "chain")]
+mod walk;
 
 pub use client::{Answer, Client, ClientError};
 pub use hello::{HELLO_BYTES, Hello, secret_key};

@@ -1,18 +1,32 @@
 //! Server of a stream: open requests, their turns and their credit.
 
+#[cfg(feature = "chain")]
+use super::walk::{Unit, Walk};
 use super::{MAX_REQUESTS, TURN_BYTES};
+#[cfg(feature = "chain")]
+use crate::atom::HashedAtom;
 use crate::atom::{AtomId, AtomSource, SourceError};
+#[cfg(feature = "chain")]
+use crate::chain::RecordError;
 use crate::wire::stream::{EndReason, FoundWriter, Frame};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 
+/// Rest of a request.
+#[derive(Debug)]
+enum Object {
+    /// A list, from this atom on.
+    List(AtomId),
+    #[cfg(feature = "chain")]
+    Walk(Walk),
+}
+
 /// A request that is open.
 #[derive(Debug)]
 struct Request {
     number: u32,
-    /// Id of the next atom, not zero.
-    next: AtomId,
+    object: Object,
     /// Number of stored bytes that may be sent. No atom is begun without any.
     credit: u32,
 }
@@ -68,19 +82,23 @@ impl Server {
     /// Fails if the client violates the protocol.
     pub fn handle(&mut self, frame: &Frame<'_>) -> Result<(), ServerError> {
         match *frame {
-            Frame::List { number, id, credit } => {
-                if self.requests.iter().any(|open| open.number == number) {
-                    return Err(ServerError::NumberInUse { number });
-                }
-                if self.requests.len() >= MAX_REQUESTS {
-                    return self.refuse(number, EndReason::Busy);
-                }
-                self.requests.push_back(Request {
-                    number,
-                    next: id,
-                    credit,
-                });
-                Ok(())
+            Frame::List { number, id, credit } => self.open(number, Object::List(id), credit),
+            #[cfg(feature = "chain")]
+            Frame::Headers {
+                number,
+                id,
+                count,
+                credit,
+            } => self.open(number, Object::Walk(Walk::headers(id, count)), credit),
+            #[cfg(feature = "chain")]
+            Frame::Bodies {
+                number,
+                credit,
+                lists,
+            } => self.open(number, Object::Walk(Walk::bodies(lists)), credit),
+            #[cfg(not(feature = "chain"))]
+            Frame::Headers { number, .. } | Frame::Bodies { number, .. } => {
+                self.refuse(number, EndReason::Unsupported)
             }
             Frame::Credit { number, bytes } => {
                 // The request may have ended in the meantime.
@@ -97,6 +115,21 @@ impl Server {
             Frame::Unknown { number, .. } => self.refuse(number, EndReason::Unsupported),
             Frame::Found { .. } | Frame::End { .. } => Err(ServerError::Unexpected),
         }
+    }
+
+    fn open(&mut self, number: u32, object: Object, credit: u32) -> Result<(), ServerError> {
+        if self.requests.iter().any(|open| open.number == number) {
+            return Err(ServerError::NumberInUse { number });
+        }
+        if self.requests.len() >= MAX_REQUESTS {
+            return self.refuse(number, EndReason::Busy);
+        }
+        self.requests.push_back(Request {
+            number,
+            object,
+            credit,
+        });
+        Ok(())
     }
 
     fn refuse(&mut self, number: u32, reason: EndReason) -> Result<(), ServerError> {
@@ -131,7 +164,7 @@ impl Server {
         let Some(mut request) = turn.and_then(|turn| self.requests.remove(turn)) else {
             return false;
         };
-        if request.write_atoms(source, out) {
+        if request.write(source, out) {
             self.requests.push_back(request);
         }
         true
@@ -139,34 +172,82 @@ impl Server {
 }
 
 impl Request {
-    /// Appends a frame of atoms, and of the end if the list does not go on in this store. Returns
+    /// Appends a frame of atoms, and of the end if the object does not go on in this store. Returns
     /// whether the request stays open.
-    fn write_atoms<S: AtomSource + ?Sized>(&mut self, source: &S, out: &mut Vec<u8>) -> bool {
+    fn write<S: AtomSource + ?Sized>(&mut self, source: &S, out: &mut Vec<u8>) -> bool {
         let number = self.number;
         let mut writer = FoundWriter::new(out, number);
-        let reason = loop {
-            if self.next.is_zero() || self.credit == 0 || writer.len() >= TURN_BYTES {
-                break None;
+        let (reason, is_complete) = match &mut self.object {
+            Object::List(next) => {
+                let reason = write_list(next, &mut self.credit, source, &mut writer);
+                (reason, next.is_zero())
             }
-            let atom = match source.atom(&self.next) {
-                Ok(atom) => atom,
-                Err(SourceError::Missing(_)) => break Some(EndReason::Missing),
-                Err(SourceError::Failed(_)) => break Some(EndReason::Failed),
-            };
-            if !writer.push(&atom) {
-                // Fits no frame at all, or not this one.
-                break writer.is_empty().then_some(EndReason::Missing);
+            #[cfg(feature = "chain")]
+            Object::Walk(walk) => {
+                let reason = write_units(walk, &mut self.credit, &source, &mut writer);
+                (reason, walk.is_complete())
             }
-            let bytes = u32::try_from(atom.stored_len()).unwrap_or(u32::MAX);
-            self.credit = self.credit.saturating_sub(bytes);
-            self.next = atom.next();
         };
         writer.finish();
         if let Some(reason) = reason {
             Frame::End { number, reason }.write(out);
         }
-        reason.is_none() && !self.next.is_zero()
+        reason.is_none() && !is_complete
     }
+}
+
+/// Writes the next atoms of a list. Returns the reason if it cannot go on.
+fn write_list<S: AtomSource + ?Sized>(
+    next: &mut AtomId,
+    credit: &mut u32,
+    source: &S,
+    writer: &mut FoundWriter<'_>,
+) -> Option<EndReason> {
+    while !next.is_zero() && *credit > 0 && writer.len() < TURN_BYTES {
+        let atom = match source.atom(next) {
+            Ok(atom) => atom,
+            Err(SourceError::Missing(_)) => return Some(EndReason::Missing),
+            Err(SourceError::Failed(_)) => return Some(EndReason::Failed),
+        };
+        if !writer.push(&atom) {
+            // Fits no frame at all, or not this one.
+            return writer.is_empty().then_some(EndReason::Missing);
+        }
+        let bytes = u32::try_from(atom.stored_len()).unwrap_or(u32::MAX);
+        *credit = credit.saturating_sub(bytes);
+        *next = atom.next();
+    }
+    None
+}
+
+/// Writes the next units of a walk. Returns the reason if it cannot go on.
+#[cfg(feature = "chain")]
+fn write_units<S: AtomSource>(
+    walk: &mut Walk,
+    credit: &mut u32,
+    source: &S,
+    writer: &mut FoundWriter<'_>,
+) -> Option<EndReason> {
+    while !walk.is_complete() && *credit > 0 && writer.len() < TURN_BYTES {
+        let unit = Unit::new(source);
+        let link = match walk.read(&unit) {
+            Ok(link) => link,
+            Err(RecordError::Source(SourceError::Failed(_))) => return Some(EndReason::Failed),
+            // What is not an object of the requested kind is not there.
+            Err(_) => return Some(EndReason::Missing),
+        };
+        let atoms = unit.into_atoms();
+        let atoms = atoms.iter().map(HashedAtom::atom);
+        if !writer.push_all(atoms.clone()) {
+            return writer.is_empty().then_some(EndReason::Missing);
+        }
+        for atom in atoms {
+            let bytes = u32::try_from(atom.stored_len()).unwrap_or(u32::MAX);
+            *credit = credit.saturating_sub(bytes);
+        }
+        walk.advance(link);
+    }
+    None
 }
 
 #[cfg(test)]

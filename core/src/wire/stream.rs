@@ -14,6 +14,8 @@
 //! | 1 | client | id (32) ‖ credit (4, BE) | [`Frame::List`]: send the list that starts with the atom |
 //! | 2 | client | bytes (4, BE) | [`Frame::Credit`]: send as many more bytes |
 //! | 3 | client | nothing | [`Frame::Cancel`]: send no more |
+//! | 4 | client | id (32) ‖ count (4, BE) ‖ credit (4, BE) | [`Frame::Headers`]: send the headers of the block and of the blocks below it |
+//! | 5 | client | credit (4, BE) ‖ (id (32))* | [`Frame::Bodies`]: send the transactions of the lists |
 //! | 64 | server | (length (4, BE) ‖ stored atom)* | [`Frame::Found`]: the next atoms, at least one |
 //! | 65 | server | reason (1) | [`Frame::End`]: the request ends before its object is complete |
 //!
@@ -29,12 +31,16 @@ use core::fmt;
 pub const MAX_FRAME_BYTES: usize = 262_144;
 /// Size of the length in front of a frame, in bytes.
 pub const LENGTH_BYTES: usize = 4;
+/// Maximum number of transaction lists in a request.
+pub const MAX_BODIES: usize = 256;
 /// Size of the kind and the number of a frame, in bytes.
 pub const HEAD_BYTES: usize = 1 + 4;
 
 const LIST: u8 = 1;
 const CREDIT: u8 = 2;
 const CANCEL: u8 = 3;
+const HEADERS: u8 = 4;
+const BODIES: u8 = 5;
 const FOUND: u8 = 64;
 const END: u8 = 65;
 
@@ -106,6 +112,31 @@ pub enum Frame<'b> {
         /// Number of stored bytes that the server may send.
         credit: u32,
     },
+    /// Requests the headers of a block and of the blocks below it, downwards. Each is sent as the
+    /// atoms of its record in the order in which [`Block::read`](crate::chain::Block::read) first
+    /// reads them, and none is split between frames.
+    Headers {
+        /// Number of the request.
+        number: u32,
+        /// Id of the first block.
+        id: AtomId,
+        /// Maximum number of headers, not zero. There are fewer above the genesis.
+        count: u32,
+        /// Number of stored bytes that the server may send.
+        credit: u32,
+    },
+    /// Requests the transactions of blocks. Each is sent behind the atom of the list that names it,
+    /// as the atoms of its record in the order in which
+    /// [`Transaction::read`](crate::chain::Transaction::read) first reads them, and neither is split
+    /// between frames.
+    Bodies {
+        /// Number of the request.
+        number: u32,
+        /// Number of stored bytes that the server may send.
+        credit: u32,
+        /// Ids of the first atoms of the transaction lists.
+        lists: Ids<'b>,
+    },
     /// Adds to the bytes that the server may send.
     Credit {
         /// Number of the request.
@@ -150,6 +181,41 @@ impl<'b> Iterator for StoredAtoms<'b> {
 
     fn next(&mut self) -> Option<&'b [u8]> {
         take_stored(&mut self.0)
+    }
+}
+
+/// Ids in a frame: at least one and at most [`MAX_BODIES`], none of them zero.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::wire::stream::Ids;
+///
+/// let bytes = [[1; 32], [2; 32]].concat();
+/// let ids = Ids::from_bytes(&bytes).expect("two ids");
+/// assert!(ids.eq([AtomId::new([1; 32]), AtomId::new([2; 32])]));
+/// assert_eq!(Ids::from_bytes(&[0; 32]), None);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ids<'b>(&'b [u8]);
+
+impl<'b> Ids<'b> {
+    /// Returns the ids in these bytes; `None` if there are none or too many, the length is not a
+    /// multiple of 32, or an id is zero.
+    #[must_use]
+    pub fn from_bytes(bytes: &'b [u8]) -> Option<Self> {
+        let (ids, rest) = bytes.as_chunks::<32>();
+        let is_valid = rest.is_empty()
+            && (1..=MAX_BODIES).contains(&ids.len())
+            && ids.iter().all(|id| *id != [0; 32]);
+        is_valid.then_some(Self(bytes))
+    }
+}
+
+impl Iterator for Ids<'_> {
+    type Item = AtomId;
+
+    fn next(&mut self) -> Option<AtomId> {
+        take(&mut self.0).copied().map(AtomId::new)
     }
 }
 
@@ -201,6 +267,17 @@ impl<'b> Frame<'b> {
                 out.extend_from_slice(id.as_bytes());
                 out.extend_from_slice(&credit.to_be_bytes());
             }
+            Self::Headers {
+                id, count, credit, ..
+            } => {
+                out.extend_from_slice(id.as_bytes());
+                out.extend_from_slice(&count.to_be_bytes());
+                out.extend_from_slice(&credit.to_be_bytes());
+            }
+            Self::Bodies { credit, lists, .. } => {
+                out.extend_from_slice(&credit.to_be_bytes());
+                out.extend_from_slice(lists.0);
+            }
             Self::Credit { bytes, .. } => out.extend_from_slice(&bytes.to_be_bytes()),
             Self::Cancel { .. } | Self::Unknown { .. } => {}
             Self::Found { atoms, .. } => out.extend_from_slice(atoms.0),
@@ -214,6 +291,8 @@ impl<'b> Frame<'b> {
     pub const fn number(&self) -> u32 {
         match self {
             Self::List { number, .. }
+            | Self::Headers { number, .. }
+            | Self::Bodies { number, .. }
             | Self::Credit { number, .. }
             | Self::Cancel { number }
             | Self::Found { number, .. }
@@ -225,6 +304,8 @@ impl<'b> Frame<'b> {
     const fn kind(&self) -> u8 {
         match self {
             Self::List { .. } => LIST,
+            Self::Headers { .. } => HEADERS,
+            Self::Bodies { .. } => BODIES,
             Self::Credit { .. } => CREDIT,
             Self::Cancel { .. } => CANCEL,
             Self::Found { .. } => FOUND,
@@ -245,6 +326,25 @@ impl<'b> Frame<'b> {
                 let credit = take_last_u32(rest).filter(|_| !id.is_zero());
                 let credit = credit.ok_or(malformed)?;
                 Ok(Self::List { number, id, credit })
+            }
+            HEADERS => {
+                let id = AtomId::new(*take(&mut rest).ok_or(malformed)?);
+                let count = u32::from_be_bytes(*take(&mut rest).ok_or(malformed)?);
+                let credit = take_last_u32(rest).filter(|_| !id.is_zero() && count > 0);
+                Ok(Self::Headers {
+                    number,
+                    id,
+                    count,
+                    credit: credit.ok_or(malformed)?,
+                })
+            }
+            BODIES => {
+                let credit = u32::from_be_bytes(*take(&mut rest).ok_or(malformed)?);
+                Ok(Self::Bodies {
+                    number,
+                    credit,
+                    lists: Ids::from_bytes(rest).ok_or(malformed)?,
+                })
             }
             CREDIT => {
                 let bytes = take_last_u32(rest).ok_or(malformed)?;
@@ -366,6 +466,20 @@ impl<'o> FoundWriter<'o> {
         true
     }
 
+    /// Appends atoms that must not be split between frames; returns `false`, without effect, if the
+    /// frame would exceed [`MAX_FRAME_BYTES`].
+    pub fn push_all<'a>(&mut self, atoms: impl IntoIterator<Item = &'a Atom>) -> bool {
+        let (len, had_atoms) = (self.out.len(), self.has_atoms);
+        for atom in atoms {
+            if !self.push(atom) {
+                self.out.truncate(len);
+                self.has_atoms = had_atoms;
+                return false;
+            }
+        }
+        true
+    }
+
     /// Completes the frame, or removes it if it has no atom. Returns whether it has any.
     pub fn finish(self) -> bool {
         if self.has_atoms {
@@ -457,7 +571,22 @@ mod tests {
                 number,
                 kind: FOUND,
             },
+            Frame::Bodies { number, .. } => Frame::Unknown {
+                number,
+                kind: BODIES,
+            },
             Frame::List { number, id, credit } => Frame::List { number, id, credit },
+            Frame::Headers {
+                number,
+                id,
+                count,
+                credit,
+            } => Frame::Headers {
+                number,
+                id,
+                count,
+                credit,
+            },
             Frame::Credit { number, bytes } => Frame::Credit { number, bytes },
             Frame::Cancel { number } => Frame::Cancel { number },
             Frame::End { number, reason } => Frame::End { number, reason },
@@ -480,6 +609,31 @@ mod tests {
         ]
         .concat();
         assert_eq!(encoded(&list), golden);
+        let headers = Frame::Headers {
+            number,
+            id,
+            count: 6,
+            credit: 5,
+        };
+        let golden = [
+            &b"\0\0\0\x2d\x04\x01\x02\x03\x04"[..],
+            &[0xab; 32],
+            b"\0\0\0\x06\0\0\0\x05",
+        ]
+        .concat();
+        assert_eq!(encoded(&headers), golden);
+        assert_eq!(decode(&golden), Ok(Some(headers)));
+        let ids = [[1; 32], [2; 32]].concat();
+        let bodies = Frame::Bodies {
+            number,
+            credit: 5,
+            lists: Ids::from_bytes(&ids).unwrap(),
+        };
+        let golden = [&b"\0\0\0\x49\x05\x01\x02\x03\x04\0\0\0\x05"[..], &ids].concat();
+        assert_eq!(encoded(&bodies), golden);
+        let mut decoder = Decoder::new();
+        decoder.push(&golden);
+        assert_eq!(decoder.next_frame(), Ok(Some(bodies)));
         let credit = Frame::Credit { number, bytes: 9 };
         assert_eq!(
             encoded(&credit),
@@ -521,6 +675,15 @@ mod tests {
             (LIST, &[1; 35][..]),
             (LIST, &[1; 37]),
             (LIST, &[0; 36]),
+            (HEADERS, &[1; 39]),
+            (HEADERS, &[1; 41]),
+            (HEADERS, &[[1; 32], [0; 32]].concat()[..40]),
+            (HEADERS, &[0, 1].map(|it| [it; 32]).concat()[..40]),
+            (BODIES, &[1; 4]),
+            (BODIES, &[1; 35]),
+            (BODIES, &[1; 37]),
+            (BODIES, &[0; 36]),
+            (BODIES, &[1; 4 + 32 * (MAX_BODIES + 1)]),
             (CREDIT, &[0; 3]),
             (CREDIT, &[0; 5]),
             (CANCEL, &[0]),
@@ -537,8 +700,8 @@ mod tests {
                 "{body:?}"
             );
         }
-        let unknown = Frame::Unknown { number: 1, kind: 4 };
-        assert_eq!(frame(4, b"whatever"), Ok(Some(unknown)));
+        let unknown = Frame::Unknown { number: 1, kind: 6 };
+        assert_eq!(frame(6, b"whatever"), Ok(Some(unknown)));
         assert_eq!(
             frame(FOUND, &[0, 0, 0, 1, 1]).map(|it| it.is_some()),
             Ok(true)
