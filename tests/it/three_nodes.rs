@@ -245,7 +245,9 @@ impl Net {
             | Effect::Advertise { .. }
             | Effect::CancelAssembly
             | Effect::Announce { .. }
-            | Effect::SaveMempool(_) => {}
+            | Effect::SaveMempool(_)
+            | Effect::Stream(_)
+            | Effect::CancelStream(_) => {}
         }
     }
 

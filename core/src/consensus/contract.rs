@@ -176,6 +176,19 @@ pub enum Input {
         /// Error of the fetch, if it failed.
         outcome: Result<(), FetchError>,
     },
+    /// A part of an [`Effect::Stream`] has arrived. Its atoms are in [`Environment::atoms`], unless
+    /// they did not fit.
+    StreamProgress {
+        /// Number of the request.
+        number: u64,
+    },
+    /// An [`Effect::Stream`] has ended.
+    StreamEnded {
+        /// Number of the request.
+        number: u64,
+        /// `true` if everything that was requested has arrived.
+        is_complete: bool,
+    },
     /// An [`Effect::Assemble`] has ended.
     Assembled(Arc<Assembled>),
     /// An [`Effect::Commit`] has ended.
@@ -189,7 +202,7 @@ pub enum Input {
     BlockStored {
         /// The block.
         block: AtomId,
-        /// `Ok` if all its atoms are durable.
+        /// `Ok` if all its atoms are written.
         outcome: Result<(), StoreFailure>,
     },
 }
@@ -230,6 +243,12 @@ pub enum Effect {
     /// unless there is a reason for more, ends in one [`Input::Fetched`]; a whole list ends in one
     /// [`Input::FetchedSmall`]. Every component receives the input.
     Fetch(FetchRequest),
+    /// Request objects from a peer by stream; ends in one [`Input::StreamEnded`], which follows at
+    /// once if the peer has no stream. Only hosts that have streams, according to
+    /// [`SyncConfig`](super::sync::SyncConfig), receive it.
+    Stream(StreamRequest),
+    /// End an [`Effect::Stream`] by its number, if it has not ended.
+    CancelStream(u64),
     /// Run this job on another thread than the one that drives the components, within its time
     /// budget, over the stored atoms; ends in one [`Input::Assembled`].
     Assemble(Box<AssemblyJob>),
@@ -249,8 +268,10 @@ pub enum Effect {
     /// Store atoms, also in cold storage if there is one.
     Store(Vec<(AtomId, Atom)>),
     /// Store a verified block and all atoms that belong to it, as with [`Effect::Store`]; ends in
-    /// one [`Input::BlockStored`], whose outcome is an error unless all of them are durable (or in
-    /// memory, without cold storage). A block that is not stored does not become the head.
+    /// one [`Input::BlockStored`], whose outcome is an error unless all of them are written (or in
+    /// memory, without cold storage). A block that is not stored does not become the head. The host
+    /// may write several blocks durably at once, in their order: before the head that it saves, and
+    /// before an [`Effect::Commit`].
     StoreBlock {
         /// The block.
         block: AtomId,
@@ -281,6 +302,35 @@ pub enum Effect {
         kind: PayloadType,
         /// Duration of the advertisement.
         lifetime: Duration,
+    },
+}
+
+/// Request for objects by stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StreamRequest {
+    /// Number that identifies the request.
+    pub number: u64,
+    /// Peer that has the objects.
+    pub from: PublicKey,
+    /// Requested objects.
+    pub object: StreamObject,
+}
+
+/// Objects that are requested by stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StreamObject {
+    /// The header of a block and those of the blocks below it.
+    Headers {
+        /// The block.
+        id: AtomId,
+        /// Number of headers, not zero.
+        count: u32,
+    },
+    /// The transactions of blocks.
+    Bodies {
+        /// First atoms of their transaction lists, at least one and at most
+        /// [`MAX_BODIES`](crate::wire::stream::MAX_BODIES), none of them zero.
+        lists: Vec<AtomId>,
     },
 }
 

@@ -36,7 +36,7 @@ pub mod sync;
 pub use clock_watch::{ClockEvent, ClockOffset, ClockWatch};
 pub use contract::{
     Commit, Component, Context, Effect, Environment, ForkDecisions, Input, Now, PART,
-    PART_ATOM_BYTES, Parallel, Serial, StoreFailure,
+    PART_ATOM_BYTES, Parallel, Serial, StoreFailure, StreamObject, StreamRequest,
 };
 pub use event::{Event, Level};
 pub use head::{Anchor, Head, HeadState, MAX_ELECTION_SEEDS_BYTES, ResumeData, SavedHead};

@@ -89,11 +89,13 @@ pub(super) struct Storing {
 /// Block whose transactions are being fetched in advance.
 #[derive(Debug)]
 pub(super) struct AheadBody {
-    pub(super) block: AtomId,
+    pub(super) block: Arc<Block>,
     /// Next atom of the transaction list to read; the zero id at its end.
     pub(super) list: AtomId,
     /// Number of transactions read from the list so far.
     pub(super) count: usize,
+    /// `true` if its transactions were requested by stream.
+    pub(super) was_streamed: bool,
     /// Those that have not been seen completely.
     pub(super) left: VecDeque<AtomId>,
 }
@@ -163,7 +165,13 @@ impl Branch {
 
     /// Returns whether it needs fetched atoms of `block`.
     pub(super) fn needs(&self, block: &AtomId) -> bool {
-        self.at_hand() == Some(*block) || self.bodies.iter().any(|ahead| ahead.block == *block)
+        self.at_hand() == Some(*block) || self.bodies.iter().any(|ahead| ahead.block.id() == *block)
+    }
+
+    /// Returns a block whose transactions are being fetched in advance.
+    pub(super) fn ahead(&self, block: &AtomId) -> Option<Arc<Block>> {
+        let mut ahead = self.bodies.iter().map(|ahead| &ahead.block);
+        ahead.find(|ahead| ahead.id() == *block).cloned()
     }
 
     /// Returns the purpose of a fetch for `block`.

@@ -36,6 +36,8 @@ pub struct SyncConfig {
     pub decisions: ForkDecisions,
     /// Limits of the headers of a branch.
     pub limits: SyncLimits,
+    /// `true` if the host carries out [`Effect::Stream`](crate::consensus::Effect::Stream).
+    pub has_streams: bool,
 }
 
 impl Default for SyncConfig {
@@ -52,6 +54,7 @@ impl Default for SyncConfig {
             first_adoption_wait: Duration::from_secs(20),
             decisions: ForkDecisions::default(),
             limits: SyncLimits::default(),
+            has_streams: false,
         }
     }
 }

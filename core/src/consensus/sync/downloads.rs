@@ -3,6 +3,7 @@
 use super::announcers::{Announcer, Announcers};
 use super::call::Call;
 use super::requests::{MissingAtom, Purpose, Requests};
+use super::streams::Streams;
 use super::working_set::{HostAtoms, View, WorkingSet};
 use crate::atom::{Atom, AtomId};
 use crate::crypto::PublicKey;
@@ -16,9 +17,18 @@ use alloc::vec::Vec;
 pub(super) struct Downloads {
     requests: Requests,
     held: WorkingSet,
+    pub(super) streams: Streams,
 }
 
 impl Downloads {
+    /// Creates the state of a node whose host has streams, or does not.
+    pub(super) fn new(has_streams: bool) -> Self {
+        Self {
+            streams: Streams::new(has_streams),
+            ..Self::default()
+        }
+    }
+
     /// Returns a source of the fetched atoms and those of the host.
     pub(super) const fn over<'a>(&'a self, host: HostAtoms<'a>) -> View<'a> {
         self.held.over(host)
@@ -120,9 +130,15 @@ impl Downloads {
         self.requests.has_failed(id)
     }
 
+    /// Returns the state of the fetch of an atom, without a request.
+    pub(super) fn missing(&self, id: AtomId) -> MissingAtom {
+        self.requests.missing(id)
+    }
+
     /// Forgets a peer that was removed.
-    pub(super) fn remove_peer(&mut self, peer: &PublicKey) {
+    pub(super) fn remove_peer(&mut self, call: &mut Call<'_, '_>, peer: &PublicKey) {
         self.requests.forget_peer(peer);
+        self.streams.forget(call, peer);
     }
 
     /// Returns the number of fetches under way.

@@ -10,19 +10,24 @@ use super::call::Call;
 use super::config::SyncConfig;
 use super::downloads::Downloads;
 use super::head_selection::HeadSelection;
+use super::header_path::CHECKPOINT_INTERVAL;
 use super::other_chains::OtherChain;
 use super::rejected::{DeadEnd, Rejected};
 use super::step::Step;
+use super::streams::MIN_HEADERS;
 use super::waiting::Waiting;
 use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::{Block, RecordError, VerifyError, verify_link};
 use crate::consensus::HeadState;
 use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::convert::Infallible;
 
 /// Maximum number of headers of a branch read in one call.
 pub(super) const HEADERS_PER_CALL: usize = 32;
+/// Number of headers that are requested again at once on the way up.
+const HEADERS_AGAIN: usize = 512;
 /// Number of failed fetches of a header's atom at which the branch counts as stalled.
 const STUCK_FAILURES: u32 = 4;
 
@@ -80,6 +85,7 @@ impl HeaderReader {
             Err(error) => return unreadable(call, branch, downloads, next, &error),
         };
         downloads.release(&next);
+        downloads.streams.read_header(next, block.previous);
         branch.has_checkpoint |= self.checkpoint == Some(next);
         let known = index.get(&next);
         let known = known.filter(|entry| entry.is_verified() || branch.kind == Kind::Trusted);
@@ -205,6 +211,12 @@ pub(super) fn unreadable(
     let Some(missing) = error.missing() else {
         return Step::Bad(block, error.to_string());
     };
+    if comes_by_stream(call, branch, downloads, block) {
+        let atom = downloads.missing(missing);
+        branch.waits = Some(Waiting::Header { block, atom });
+        branch.is_stuck = false;
+        return Step::Waits;
+    }
     let atom = downloads.want(call, missing, branch.purpose(block));
     branch.waits = Some(Waiting::Header { block, atom });
     branch.is_stuck = atom
@@ -214,6 +226,41 @@ pub(super) fn unreadable(
         return Step::Unanswered;
     }
     Step::Waits
+}
+
+/// Returns whether a missing header of a branch arrives by stream: it is on its way, or is requested
+/// now with others that are needed next.
+pub(super) fn comes_by_stream(
+    call: &mut Call<'_, '_>,
+    branch: &Branch,
+    downloads: &mut Downloads,
+    block: AtomId,
+) -> bool {
+    let streams = &mut downloads.streams;
+    if streams.brings_header(&block) {
+        return true;
+    }
+    if branch.path.len() < MIN_HEADERS {
+        return false;
+    }
+    let announcers = &branch.announcers;
+    if branch.is_reading_headers() {
+        let count = u32::try_from(branch.path.len() * 2).unwrap_or(u32::MAX);
+        return streams.request_headers(call, announcers, (block, count), []);
+    }
+    // On the way up: the headers above it were dropped too.
+    let upcoming = branch.path.upcoming().skip_while(|id| *id != block);
+    let above: Vec<AtomId> = upcoming.take(HEADERS_AGAIN).collect();
+    match above.last() {
+        Some(first) => {
+            let count = u32::try_from(above.len()).unwrap_or(u32::MAX);
+            streams.request_headers(call, announcers, (*first, count), above.clone())
+        }
+        None => {
+            let count = u32::try_from(CHECKPOINT_INTERVAL).unwrap_or(u32::MAX);
+            streams.request_headers(call, announcers, (block, count), [])
+        }
+    }
 }
 
 /// Reads headers again that the path has dropped, so that its next blocks are known.
@@ -231,6 +278,7 @@ pub(super) fn reread(
             Err(error) => return unreadable(call, branch, downloads, place.id, &error),
         };
         downloads.release(&place.id);
+        downloads.streams.read_header(place.id, block.previous);
         if !branch.path.reread(block.previous) {
             let reason = "headers differ from the earlier ones";
             return Step::Bad(place.id, reason.to_string());

@@ -23,7 +23,7 @@
 //! | `headers` | headers of a branch, downwards |
 //! | `verifier`, `body`, `elections` | blocks of a branch, upwards |
 //! | `trusted_head` | blocks of a branch that are trusted instead of verified |
-//! | `downloads` | fetches and fetched atoms: `requests`, `working_set`, `prefetch`, `measures` |
+//! | `downloads` | fetches and fetched atoms: `requests`, `working_set`, `prefetch`, `measures`, `streams` |
 //! | `block_index`, `rejected`, `other_chains` | knowledge of blocks and peers |
 //! | `competition`, `head_selection` | competing heads, and the one that is selected |
 //! | `first_adoption` | choice of a chain by a node without one |
@@ -70,6 +70,7 @@ mod seed_head;
 mod stake_jobs;
 mod status;
 mod step;
+mod streams;
 mod timing;
 mod trusted_head;
 mod verifier;
@@ -149,7 +150,7 @@ impl<H: BatchHasher> ChainSync<H> {
             index: BlockIndex::default(),
             elections: Elections::default(),
             branches: Branches::new(config.limits.path()),
-            downloads: Downloads::default(),
+            downloads: Downloads::new(config.has_streams),
             headers: HeaderReader::new(&config),
             verifier: Verifier::new(&config, hasher),
             selection: HeadSelection::new(&config),
@@ -288,11 +289,11 @@ impl<H: BatchHasher> ChainSync<H> {
             || self.branches.needs(block)
     }
 
-    fn peer_gone(&mut self, peer: &PublicKey) {
+    fn peer_gone(&mut self, call: &mut Call<'_, '_>, peer: &PublicKey) {
         self.seed.remove_peer(peer);
         self.heads.remove_peer(peer);
         self.other_chains.remove_peer(peer);
-        self.downloads.remove_peer(peer);
+        self.downloads.remove_peer(call, peer);
         self.branches.remove_peer(peer);
     }
 
@@ -356,8 +357,19 @@ impl<H: BatchHasher> Component for ChainSync<H> {
             }
             Input::AdoptFork(id) => self.adopt_fork(call, *id),
             Input::AvoidBlock(id) => self.selection.avoid_block(call, &self.index, *id),
-            Input::PeerGone { peer } => self.peer_gone(peer),
+            Input::PeerGone { peer } => self.peer_gone(call, peer),
             Input::Fetched { .. } => self.fetched(call, input),
+            Input::StreamProgress { number } => {
+                let streams = &mut self.downloads.streams;
+                call.is_busy |= streams.progressed(call.now(), *number);
+            }
+            Input::StreamEnded {
+                number,
+                is_complete,
+            } => {
+                let streams = &mut self.downloads.streams;
+                call.is_busy |= streams.ended(call.now(), *number, *is_complete);
+            }
             Input::BlockStored { block, outcome } => {
                 self.block_stored(call, *block, outcome);
             }
@@ -368,6 +380,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
 
     fn advance(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let call = &mut Call::new(environment, context);
+        call.is_busy |= self.downloads.streams.expire(call);
         self.resume(call);
         self.follow_head(call);
         self.other_chains
@@ -401,6 +414,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
             self.timing.next_look_at_clock(opens_at, has_waiting),
             self.branches.next_store_retry(),
             self.downloads.next_retry(now),
+            self.downloads.streams.deadline(),
             self.heads.next_due(now),
             self.branches.next_slot_change(now),
             first,

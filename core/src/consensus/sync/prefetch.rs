@@ -3,15 +3,21 @@
 use super::branch::{AheadBody, Branch};
 use super::call::Call;
 use super::downloads::Downloads;
+use super::headers::comes_by_stream;
 use super::requests::Purpose;
 use super::working_set::View;
+use crate::arc::Arc;
 use crate::atom::{AtomId, AtomKind, AtomSource};
 use crate::chain::{BURN, Block, MAX_BLOCK_TRANSACTIONS, TREASURY, Transaction};
 use crate::trie;
 use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
 
 /// Maximum number of blocks whose transactions are fetched in advance.
 pub const BODIES_AHEAD: usize = 32;
+/// Number of blocks whose transactions are requested by one stream, unless they are the last ones of
+/// a branch.
+const BODIES_PER_STREAM: usize = BODIES_AHEAD / 4;
 /// Maximum number of transaction ids held in advance, of all blocks.
 pub const MAX_IDS_AHEAD: usize = 1 << 17;
 /// Maximum number of transactions looked up in advance in one call.
@@ -26,28 +32,35 @@ impl Downloads {
         let mut room = MAX_IDS_AHEAD.saturating_sub(ids);
         let atoms = call.atoms();
         let wanted = branch.path.upcoming().take(BODIES_AHEAD);
-        let known: BTreeSet<AtomId> = branch.bodies.iter().map(|ahead| ahead.block).collect();
+        let known: BTreeSet<AtomId> = branch.bodies.iter().map(|ahead| ahead.block.id()).collect();
         for id in wanted.filter(|id| !known.contains(id)) {
             match Block::read(&self.over(atoms), id) {
                 Ok(block) => branch.bodies.push_back(AheadBody {
-                    block: id,
                     list: block.transactions,
+                    block: Arc::new(block),
+                    was_streamed: false,
                     count: 0,
                     left: VecDeque::new(),
                 }),
                 // It has been dropped from memory since its header was read.
                 Err(error) => {
-                    if let Some(missing) = error.missing() {
+                    if let Some(missing) = error.missing()
+                        && !comes_by_stream(call, branch, self, id)
+                    {
                         self.ahead(call, missing, branch.purpose(id));
                     }
                     break;
                 }
             }
         }
+        let waiting = self.stream_ahead(call, branch);
         let mut lookups = LOOKUPS_PER_CALL;
         let announcers = &branch.announcers;
         for ahead in &mut branch.bodies {
-            let block = ahead.block;
+            let block = ahead.block.id();
+            if waiting.contains(&block) || self.streams.brings_body(&block) {
+                continue;
+            }
             let purpose = Purpose { block, announcers };
             if let Some(missing) = read_on(&self.over(atoms), ahead, &mut room) {
                 self.ahead(call, missing, purpose);
@@ -70,6 +83,32 @@ impl Downloads {
                 }
             }
         }
+    }
+
+    /// Requests by stream the transactions of those of the next blocks of a branch of which none
+    /// have arrived, as soon as they are enough for the round trip. Returns those that wait for more.
+    fn stream_ahead(&mut self, call: &mut Call<'_, '_>, branch: &mut Branch) -> BTreeSet<AtomId> {
+        let view = self.over(call.atoms());
+        let is_wanted = |ahead: &&AheadBody| {
+            let is_new = !ahead.was_streamed && ahead.count == 0 && !ahead.list.is_zero();
+            is_new && view.atom(&ahead.list).is_err()
+        };
+        let wanted = branch.bodies.iter().filter(is_wanted);
+        let wanted: Vec<(AtomId, AtomId)> =
+            wanted.map(|ahead| (ahead.block.id(), ahead.list)).collect();
+        let requested = wanted.iter().map(|(block, _)| *block).collect();
+        let has_more = branch.path.len() > branch.bodies.len() as u64;
+        let is_enough = wanted.len() >= BODIES_PER_STREAM || !has_more;
+        let streams = &mut self.streams;
+        if !is_enough && streams.can_request_bodies(call.now(), &branch.announcers) {
+            return requested;
+        }
+        if is_enough && streams.request_bodies(call, &branch.announcers, &wanted) {
+            for ahead in &mut branch.bodies {
+                ahead.was_streamed |= requested.contains(&ahead.block.id());
+            }
+        }
+        BTreeSet::new()
     }
 
     /// Fetches the parts of the parent's accounts that the next block of a branch needs on all

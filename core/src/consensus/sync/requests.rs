@@ -112,7 +112,8 @@ impl Requests {
         self.missing(id)
     }
 
-    fn missing(&self, id: AtomId) -> MissingAtom {
+    /// Returns the state of the fetch of an atom.
+    pub(super) fn missing(&self, id: AtomId) -> MissingAtom {
         let failed = self.failed.get(&id);
         MissingAtom {
             id,

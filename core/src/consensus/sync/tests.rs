@@ -11,6 +11,7 @@ mod invalid_blocks;
 mod long_chains;
 pub(super) mod parts;
 mod storage;
+mod streams;
 mod trusted;
 
 use super::{OtherChain, SyncConfig, SyncEvent};

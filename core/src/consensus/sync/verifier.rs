@@ -94,8 +94,10 @@ impl<H: BatchHasher> Verifier<H> {
             }
             return Step::Waits;
         }
-        let block = match Block::read(&downloads.over(call.atoms()), id) {
-            Ok(block) => Arc::new(block),
+        let known = branch.ahead(&id).map(Ok);
+        let read = || Block::read(&downloads.over(call.atoms()), id).map(Arc::new);
+        let block = match known.unwrap_or_else(read) {
+            Ok(block) => block,
             Err(error) => return unreadable(call, branch, downloads, id, &error),
         };
         if index.is_verified(&id) {
@@ -184,7 +186,11 @@ fn wait_for_atom(
     block: AtomId,
     missing: AtomId,
 ) {
-    let atom = downloads.want(call, missing, branch.purpose(block));
+    let atom = if downloads.streams.brings_body(&block) {
+        downloads.missing(missing)
+    } else {
+        downloads.want(call, missing, branch.purpose(block))
+    };
     branch.waits = Some(Waiting::Block { block, atom });
     branch.missing = Some(missing);
 }
@@ -300,7 +306,7 @@ pub(super) fn pass(
     branch.measures = ListMeasures::default();
     branch.missing = None;
     branch.has_progressed(call.now());
-    branch.bodies.retain(|ahead| ahead.block != id);
+    branch.bodies.retain(|ahead| ahead.block.id() != id);
     branch.phase = Phase::Blocks {
         parent: Some(block),
     };

@@ -358,7 +358,7 @@ impl Net {
                 }
                 Effect::SaveMempool(Save::Replace(bytes)) => host.mempool_file = bytes,
                 Effect::SetValidator(is_validator) => host.is_validator = is_validator,
-                Effect::SaveDecisions(_) => {}
+                Effect::SaveDecisions(_) | Effect::Stream(_) | Effect::CancelStream(_) => {}
                 Effect::Advertise { id, .. } => host.offered.push(id),
                 Effect::Fetch(FetchRequest {
                     id,

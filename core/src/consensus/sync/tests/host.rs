@@ -8,14 +8,17 @@ use crate::chain::{
 use crate::consensus::sync::{ChainSync, SyncConfig, SyncEvent, SyncStatus};
 use crate::consensus::{
     Component as _, Context, Effect, Event, Head, HeadState, Input, Now, SavedHead, StoreFailure,
+    StreamObject, StreamRequest,
 };
 use crate::crypto::PublicKey;
 use crate::engine::{Extent, FetchError, FetchRequest, ListLimit};
 use crate::integer::Natural;
+use crate::stream::{Answer, Client, Server};
 use crate::testkit::{HostStore as _, part, transaction as signed_transaction};
 use crate::time::Instant;
 use crate::trie::Scalar;
 use crate::wire::network_group::NetworkGroup;
+use crate::wire::stream::Decoder;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -238,8 +241,84 @@ pub(super) struct Host {
     /// Maximum number of atoms that one of them might have returned.
     pub(super) largest_part: usize,
     pub(super) events: Vec<SyncEvent>,
+    /// Conduct of the peers' streams.
+    pub(super) streams: StreamConduct,
+    /// Requests by stream.
+    pub(super) stream_requests: Vec<StreamRequest>,
+    /// Number of streams that were cancelled.
+    pub(super) cancelled_streams: usize,
+    open_streams: BTreeMap<u64, Transfer>,
     in_flight: BTreeMap<(Duration, u64), FetchRequest>,
     sent: u64,
+}
+
+/// Conduct of the streams of peers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum StreamConduct {
+    /// They bring what is requested.
+    Serves,
+    /// Peers have none.
+    #[default]
+    Refuses,
+    /// The first request is refused.
+    RefusesOnce,
+    /// They never bring anything.
+    Stalls,
+    /// They end after one frame.
+    Breaks,
+}
+
+/// Both ends of a stream with one request.
+struct Transfer {
+    server: Server,
+    client: Client,
+    to_server: Vec<u8>,
+}
+
+impl Transfer {
+    fn new(object: &StreamObject) -> Self {
+        let (mut client, mut to_server) = (Client::new(), Vec::new());
+        let number = match object {
+            StreamObject::Headers { id, count } => {
+                client.request_headers(*id, *count, &mut to_server)
+            }
+            StreamObject::Bodies { lists } => client.request_bodies(lists, &mut to_server),
+        };
+        number.unwrap();
+        Self {
+            server: Server::new(),
+            client,
+            to_server,
+        }
+    }
+
+    /// Moves a frame. Returns its atoms, and whether everything has arrived if this is the end.
+    fn step(&mut self, store: &MemoryStore) -> (Vec<Atom>, Option<bool>) {
+        let mut decoder = Decoder::new();
+        decoder.push(&core::mem::take(&mut self.to_server));
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            self.server.handle(&frame).unwrap();
+        }
+        let (mut bytes, mut found, mut end) = (Vec::new(), Vec::new(), None);
+        assert!(self.server.poll(store, &mut bytes));
+        let mut decoder = Decoder::new();
+        decoder.push(&bytes);
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            let answer = self.client.handle(&frame, &mut found).unwrap();
+            match answer {
+                Answer::Atoms {
+                    is_complete: false, ..
+                } => {}
+                Answer::Atoms { .. } => end = Some(true),
+                Answer::Ended { .. } => end = Some(false),
+                Answer::Late => panic!("late"),
+            }
+            let bytes: usize = found.iter().map(|it| it.atom().stored_len()).sum();
+            let bytes = u32::try_from(bytes).unwrap();
+            self.client.stored(0, bytes, &mut self.to_server);
+        }
+        (found.iter().map(|it| it.atom().clone()).collect(), end)
+    }
 }
 
 impl Host {
@@ -286,6 +365,10 @@ impl Host {
             most_bytes: 0,
             largest_part: 0,
             events: Vec::new(),
+            streams: StreamConduct::default(),
+            stream_requests: Vec::new(),
+            cancelled_streams: 0,
+            open_streams: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             sent: 0,
         }
@@ -351,6 +434,11 @@ impl Host {
                 };
                 self.input(&Input::BlockStored { block, outcome });
             }
+            Effect::Stream(request) => self.open_stream(request),
+            Effect::CancelStream(number) => {
+                self.cancelled_streams += 1;
+                self.open_streams.remove(&number);
+            }
             Effect::SetHead { ref head, .. } => {
                 if self.heads.last() != Some(head) {
                     self.heads.push(head.clone());
@@ -362,6 +450,51 @@ impl Host {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    fn open_stream(&mut self, request: StreamRequest) {
+        let number = request.number;
+        let is_first = self.stream_requests.is_empty();
+        let transfer = Transfer::new(&request.object);
+        self.stream_requests.push(request);
+        let conduct = self.streams;
+        if conduct == StreamConduct::Refuses || conduct == StreamConduct::RefusesOnce && is_first {
+            let is_complete = false;
+            self.input(&Input::StreamEnded {
+                number,
+                is_complete,
+            });
+        } else {
+            self.open_streams.insert(number, transfer);
+        }
+    }
+
+    /// Moves a frame of each stream. Returns whether there was any.
+    fn step_streams(&mut self, others: &[&Maker]) -> bool {
+        if self.streams == StreamConduct::Stalls {
+            return false;
+        }
+        let numbers: Vec<u64> = self.open_streams.keys().copied().collect();
+        for number in &numbers {
+            let Some(transfer) = self.open_streams.get_mut(number) else {
+                continue;
+            };
+            let (atoms, mut end) = transfer.step(&others[0].store);
+            self.chain.store.keep(atoms);
+            let number = *number;
+            self.input(&Input::StreamProgress { number });
+            if self.streams == StreamConduct::Breaks {
+                end = Some(false);
+            }
+            if let Some(is_complete) = end {
+                self.open_streams.remove(&number);
+                self.input(&Input::StreamEnded {
+                    number,
+                    is_complete,
+                });
+            }
+        }
+        !numbers.is_empty()
     }
 
     pub(super) fn input(&mut self, input: &Input) {
@@ -430,6 +563,9 @@ impl Host {
             }
             let timeout = self.sync().poll_timeout();
             if timeout.is_some_and(|at| at <= self.instant()) {
+                continue;
+            }
+            if self.step_streams(others) {
                 continue;
             }
             let answers = self.in_flight.keys().next().map(|(at, _)| *at);
