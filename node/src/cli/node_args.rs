@@ -92,6 +92,7 @@ fn flag(key: &'static Key, defaults: &Config) -> Arg {
         Allowed::Path => arg.value_name("PATH"),
         Allowed::Key | Allowed::Id => arg.value_name("HEX"),
         Allowed::Seed => arg.value_name("HOST:PORT"),
+        Allowed::IpAddress => arg.value_name("IP"),
         Allowed::Address => arg.value_name("IP:PORT"),
         Allowed::Sync | Allowed::Chain => arg.value_name("WORD"),
     }

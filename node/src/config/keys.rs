@@ -2,7 +2,7 @@
 //! how its values are derived, and the flags, environment variables, TOML keys, checks, output of
 //! `astreum config`, and tables of `node/docs/configuration.md`.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 
@@ -241,10 +241,13 @@ keys! {
         validation_secret_key: Option<Secret> = None, Allowed::Key;
         /// Bind the socket on IPv6; it accepts IPv4 as well.
         use_ipv6: bool = false, Allowed::Switch;
+        /// IP address of this machine to receive on: an IPv6 address if use_ipv6 is set, an IPv4
+        /// address otherwise. Default is all addresses.
+        bind_address: Option<IpAddr> = None, Allowed::IpAddress;
         /// UDP port to bind. 0 lets the system pick one.
         incoming_port: u16 = 52780, Allowed::Whole { min: 0, max: 65_535 };
-        /// TCP port on which peers request long lists. Default is the number of the UDP port. 0
-        /// turns streams off: long lists move by datagrams.
+        /// TCP port on which peers request long lists and chains. Default is the number of the UDP
+        /// port. 0 turns streams off: everything moves by datagrams.
         stream_port: Option<u16> = None, Allowed::Whole { min: 0, max: 65_535 };
         /// First address to contact when joining. "none", or "" in a file or flag, means no default
         /// seed.

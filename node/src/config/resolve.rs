@@ -62,7 +62,15 @@ pub(super) fn conflicts(config: &Config, source: impl Fn(&str) -> Source) -> Vec
         config.validation_secret_key.is_some() && config.validation_secret_key_file.is_some();
     let chain = config.chain.zip(config.chain_id);
     let chain = chain.is_some_and(|(chain, id)| (chain == Chain::Main) != (id == 1));
+    let bind = config.bind_address;
+    let family = bind.is_some_and(|address| address.is_ipv6() != config.use_ipv6);
     let relations = [
+        (
+            family,
+            "bind_address",
+            "use_ipv6",
+            "an IPv6 address needs use_ipv6 = true, an IPv4 address use_ipv6 = false",
+        ),
         (
             relay,
             "relay_secret_key",

@@ -139,6 +139,8 @@ pub enum Allowed {
     Seed,
     /// List of hosts with ports.
     Seeds,
+    /// IP address; empty text means unset.
+    IpAddress,
     /// IP address and port; empty text means unset.
     Address,
     /// Atom id in hex; empty text means unset.
@@ -178,6 +180,7 @@ impl fmt::Display for Allowed {
             Self::Key => f.write_str("64 hex digits (32 bytes)"),
             Self::Seed => f.write_str("host:port or [ipv6]:port, or \"\" for none"),
             Self::Seeds => f.write_str("a list of host:port or [ipv6]:port"),
+            Self::IpAddress => f.write_str("an IP address"),
             Self::Address => f.write_str("ip:port or [ipv6]:port"),
             Self::Id => f.write_str("64 hex digits (an atom id)"),
             Self::Sync => f.write_str("always, interval or never"),
@@ -239,7 +242,12 @@ impl Allowed {
             Self::Switch => "bool",
             Self::Key | Self::Id => "hex string",
             Self::Seeds => "list[str]",
-            Self::Path | Self::Seed | Self::Address | Self::Sync | Self::Chain => "string",
+            Self::Path
+            | Self::Seed
+            | Self::IpAddress
+            | Self::Address
+            | Self::Sync
+            | Self::Chain => "string",
         }
     }
 }
@@ -499,6 +507,27 @@ impl OptionalSetting for Secret {
 
     fn shown(&self) -> DisplayValue {
         DisplayValue::Redacted
+    }
+}
+
+impl OptionalSetting for IpAddr {
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    /// Rejects addresses that a socket cannot have.
+    fn reason(&self) -> Option<&'static str> {
+        if self.is_unspecified() {
+            Some("an unspecified address stands for all addresses: leave the key unset")
+        } else if self.is_multicast() {
+            Some("a multicast address is not the address of one node")
+        } else {
+            None
+        }
+    }
+
+    fn shown(&self) -> DisplayValue {
+        DisplayValue::Text(self.to_string())
     }
 }
 

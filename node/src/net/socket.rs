@@ -10,6 +10,7 @@
 //!   datagram, with a reason.
 
 use super::local_address::{self, LocalAddresses};
+use crate::config::Settings;
 use core::cell::RefCell;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,13 +23,42 @@ const KERNEL_BUFFER_BYTES: usize = 8 << 20;
 /// Maximum number of attempts of an interrupted call.
 const MAX_INTERRUPTS: usize = 16;
 
+/// Addresses of this machine that a socket receives on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Interface {
+    /// `true` for an IPv6 socket.
+    pub use_ipv6: bool,
+    /// Address of that family; `None` for all addresses, of both families with `use_ipv6`.
+    pub address: Option<IpAddr>,
+}
+
+impl Interface {
+    /// Returns the address to bind.
+    const fn ip(&self) -> IpAddr {
+        match self.address {
+            Some(address) => address,
+            None if self.use_ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        }
+    }
+}
+
+impl From<&Settings> for Interface {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            use_ipv6: settings.use_ipv6,
+            address: settings.bind_address,
+        }
+    }
+}
+
 /// Reason the node has no socket.
 #[derive(Debug)]
 pub struct BindError {
     /// Requested port; 0 leaves the choice to the system.
     pub port: u16,
-    /// `true` if an IPv6 socket was requested.
-    pub use_ipv6: bool,
+    /// Requested addresses.
+    pub interface: Interface,
     /// Error of the system.
     pub cause: io::Error,
 }
@@ -37,9 +67,10 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             port,
-            use_ipv6,
+            interface,
             cause,
         } = self;
+        let Interface { use_ipv6, address } = interface;
         let family = if *use_ipv6 { "IPv6" } else { "IPv4" };
         match cause.kind() {
             io::ErrorKind::AddrInUse => write!(
@@ -50,6 +81,12 @@ impl fmt::Display for BindError {
             io::ErrorKind::PermissionDenied => write!(
                 f,
                 "no permission for UDP port {port}; set incoming_port to 1024 or above, or to 0"
+            ),
+            io::ErrorKind::AddrNotAvailable if address.is_some() => write!(
+                f,
+                "bind_address {} is not an address of this machine; set it to one that is, or \
+                 remove it to receive on all addresses",
+                interface.ip()
             ),
             _ if *use_ipv6 => write!(
                 f,
@@ -108,14 +145,15 @@ pub struct NodeSocket {
 }
 
 impl NodeSocket {
-    /// Binds `port` on all addresses, 0 for any port; with `use_ipv6` for both families.
+    /// Binds `port`, 0 for any port.
     ///
     /// # Errors
-    /// Fails if the port is in use or not permitted, or if the family is not available.
-    pub fn bind(port: u16, use_ipv6: bool) -> Result<Self, BindError> {
-        open(port, use_ipv6).map_err(|cause| BindError {
+    /// Fails if the port is in use or not permitted, or if the family or the address is not
+    /// available.
+    pub fn bind(port: u16, interface: Interface) -> Result<Self, BindError> {
+        open(port, interface).map_err(|cause| BindError {
             port,
-            use_ipv6,
+            interface,
             cause,
         })
     }
@@ -223,28 +261,28 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Creates a non-blocking socket, with `use_ipv6` for both address families, and returns the address
-/// that stands for all of them.
+/// Creates a non-blocking socket, and returns the address to bind it to.
 pub(super) fn unbound(
     kind: Type,
     protocol: Protocol,
-    use_ipv6: bool,
+    interface: Interface,
 ) -> io::Result<(Socket, IpAddr)> {
-    let (domain, any) = if use_ipv6 {
-        (Domain::IPV6, IpAddr::V6(Ipv6Addr::UNSPECIFIED))
+    let domain = if interface.use_ipv6 {
+        Domain::IPV6
     } else {
-        (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+        Domain::IPV4
     };
     let socket = Socket::new(domain, kind, Some(protocol))?;
-    if use_ipv6 {
+    if interface.use_ipv6 {
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
-    Ok((socket, any))
+    Ok((socket, interface.ip()))
 }
 
-fn open(port: u16, use_ipv6: bool) -> io::Result<NodeSocket> {
-    let (socket, any) = unbound(Type::DGRAM, Protocol::UDP, use_ipv6)?;
+fn open(port: u16, interface: Interface) -> io::Result<NodeSocket> {
+    let use_ipv6 = interface.use_ipv6;
+    let (socket, ip) = unbound(Type::DGRAM, Protocol::UDP, interface)?;
     // Best effort: the system caps the sizes, and the node works with any size.
     let _ = socket.set_recv_buffer_size(KERNEL_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(KERNEL_BUFFER_BYTES);
@@ -254,7 +292,7 @@ fn open(port: u16, use_ipv6: bool) -> io::Result<NodeSocket> {
              {error}"
         );
     }
-    socket.bind(&SocketAddr::new(any, port).into())?;
+    socket.bind(&SocketAddr::new(ip, port).into())?;
     let socket = UdpSocket::from_std(socket.into());
     let port = socket.local_addr()?.port();
     Ok(NodeSocket {
@@ -274,6 +312,32 @@ mod tests {
     use std::time::Instant;
 
     const WAIT: Duration = Duration::from_secs(5);
+
+    const fn all(use_ipv6: bool) -> Interface {
+        Interface {
+            use_ipv6,
+            address: None,
+        }
+    }
+
+    #[test]
+    fn bound_address_is_the_only_one_and_has_to_be_of_this_machine() {
+        let at = |text: &str| Interface {
+            address: text.parse().ok(),
+            ..all(false)
+        };
+        let first = NodeSocket::bind(0, at("127.0.0.1")).unwrap();
+        // Another program may have the port at another address.
+        let other = client(&format!("127.0.0.2:{}", first.port()));
+        other.send_to(b"ping", ("127.0.0.1", first.port())).unwrap();
+        assert_eq!(receive(&first).0, b"ping");
+        let error = NodeSocket::bind(0, at("192.0.2.1")).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("192.0.2.1 is not an address of this machine"),
+            "{error}"
+        );
+    }
 
     fn receive(socket: &NodeSocket) -> (Vec<u8>, SocketAddr) {
         let mut buffer = [0; 2048];
@@ -308,7 +372,7 @@ mod tests {
 
     #[test]
     fn port_handling_zero_takes_any_port_and_replies_leave_from_it() {
-        let socket = NodeSocket::bind(0, false).unwrap();
+        let socket = NodeSocket::bind(0, all(false)).unwrap();
         assert_ne!(socket.port(), 0);
         let from = echoes(&socket, &client("127.0.0.1:0"), "127.0.0.1");
         assert_eq!(from.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -316,8 +380,8 @@ mod tests {
 
     #[test]
     fn port_handling_port_in_use_is_reported_with_a_remedy() {
-        let first = NodeSocket::bind(0, false).unwrap();
-        let error = NodeSocket::bind(first.port(), false).unwrap_err();
+        let first = NodeSocket::bind(0, all(false)).unwrap();
+        let error = NodeSocket::bind(first.port(), all(false)).unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains(&first.port().to_string()) && text.contains("incoming_port"),
@@ -327,7 +391,7 @@ mod tests {
 
     #[test]
     fn ipv6_socket_serves_both_families_and_reports_ipv4_addresses() {
-        let socket = NodeSocket::bind(0, true)
+        let socket = NodeSocket::bind(0, all(true))
             .unwrap_or_else(|error| panic!("this machine has no IPv6 loopback: {error}"));
         let from = echoes(&socket, &client("127.0.0.1:0"), "127.0.0.1");
         assert_eq!(from.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -339,7 +403,7 @@ mod tests {
     #[test]
     fn answers_leave_from_the_address_that_was_contacted() {
         for use_ipv6 in [false, true] {
-            let socket = NodeSocket::bind(0, use_ipv6).unwrap();
+            let socket = NodeSocket::bind(0, all(use_ipv6)).unwrap();
             let client = client("127.0.0.1:0");
             for contacted in ["127.0.0.2", "127.0.0.1", "127.0.0.3"] {
                 client.send_to(b"ping", (contacted, socket.port())).unwrap();
@@ -359,7 +423,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn removed_local_address_is_not_used() {
-        let socket = NodeSocket::bind(0, false).unwrap();
+        let socket = NodeSocket::bind(0, all(false)).unwrap();
         let client = client("127.0.0.1:0");
         let to = client.local_addr().unwrap();
         let gone = IpAddr::from([192, 0, 2, 99]);
@@ -372,7 +436,7 @@ mod tests {
 
     #[test]
     fn send_errors_affect_only_their_datagram() {
-        let socket = NodeSocket::bind(0, false).unwrap();
+        let socket = NodeSocket::bind(0, all(false)).unwrap();
         let local = client("127.0.0.1:0");
         let to = local.local_addr().unwrap();
         let ipv6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), to.port());

@@ -1,7 +1,7 @@
 //! TCP listener and the budgets of incoming connections.
 
 use super::LISTENER;
-use crate::net::socket::{canonical, unbound};
+use crate::net::socket::{Interface, canonical, unbound};
 use astreum_core::time::Instant;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -29,12 +29,12 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Binds `port` on all addresses, 0 for any port; with `use_ipv6` for both families.
-    pub(super) fn bind(port: u16, use_ipv6: bool, registry: &Registry) -> io::Result<Self> {
-        let (socket, any) = unbound(Type::STREAM, Protocol::TCP, use_ipv6)?;
+    /// Binds `port`, 0 for any port.
+    pub(super) fn bind(port: u16, interface: Interface, registry: &Registry) -> io::Result<Self> {
+        let (socket, ip) = unbound(Type::STREAM, Protocol::TCP, interface)?;
         // Connections of an earlier run may still be closing on this port.
         socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::new(any, port).into())?;
+        socket.bind(&SocketAddr::new(ip, port).into())?;
         socket.listen(BACKLOG)?;
         let mut socket = TcpListener::from_std(socket.into());
         let port = socket.local_addr()?.port();
