@@ -40,7 +40,8 @@ fn batch(seed: u64, number: u64) -> Atoms {
     sim::batch(seed ^ (number << 32))
 }
 
-/// Inserts, collates, merges and reopens, and records acknowledged atoms. Ends at the first error.
+/// Inserts, collates, merges and reopens, and records acknowledged atoms: deferred ones as soon as a
+/// sync or another write has returned. Ends at the first error.
 fn work(
     disk: &SimDisk,
     seed: u64,
@@ -48,10 +49,31 @@ fn work(
     acknowledged: &mut Atoms,
 ) -> Result<(), ColdError> {
     let mut store = open(disk)?;
+    let mut deferred = Atoms::new();
     for number in 0..batches {
         let atoms = batch(seed, number);
-        store.put(&atoms)?;
-        acknowledged.extend(atoms);
+        match number % 4 {
+            1 => {
+                store.put_deferred(&atoms)?;
+                deferred = atoms;
+            }
+            2 => {
+                // Nothing is written, but the caller may rely on the atom.
+                store.put(deferred.get(..1).unwrap_or_default())?;
+                acknowledged.append(&mut deferred);
+                store.put(&atoms)?;
+                acknowledged.extend(atoms);
+            }
+            3 => {
+                store.put_deferred(&atoms)?;
+                store.sync()?;
+                acknowledged.extend(atoms);
+            }
+            _ => {
+                store.put(&atoms)?;
+                acknowledged.extend(atoms);
+            }
+        }
         store.maintain()?;
         if number % 8 == 7 {
             drop(store);

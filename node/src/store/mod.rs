@@ -244,6 +244,26 @@ impl Store {
     /// Same as [`Self::put`]. Some of the atoms may have been stored.
     pub fn put_all(&self, atoms: Vec<(AtomId, Atom)>) -> Result<Durability, StoreError> {
         self.put_cold(&atoms)?;
+        self.keep_all(atoms)?;
+        Ok(self.durability())
+    }
+
+    /// Like [`Self::put_all`], without a sync, whatever `cold_storage_sync` is: the atoms are
+    /// durable after [`Self::sync`], in the order in which they were put.
+    ///
+    /// # Errors
+    /// Same as [`Self::put_all`].
+    pub fn put_deferred(&self, atoms: Vec<(AtomId, Atom)>) -> Result<(), StoreError> {
+        for (_, atom) in &atoms {
+            check_len(atom)?;
+        }
+        if let Some(cold) = self.cold() {
+            cold.put_deferred(&atoms).map_err(StoreError::Cold)?;
+        }
+        self.keep_all(atoms)
+    }
+
+    fn keep_all(&self, atoms: Vec<(AtomId, Atom)>) -> Result<(), StoreError> {
         for (id, atom) in atoms {
             match self.keep_checked(id, atom) {
                 // It is in cold storage, and is read from there.
@@ -251,7 +271,7 @@ impl Store {
                 kept => kept?,
             }
         }
-        Ok(self.durability())
+        Ok(())
     }
 
     /// Like [`Self::put_all`], for parts of a large object: cold storage alone keeps them, if there
@@ -314,9 +334,7 @@ impl Store {
     /// Fails if the disk fails.
     pub fn sync(&self) -> Result<(), StoreError> {
         match self.cold() {
-            Some(cold) if cold.options().sync != ColdStorageSync::Always => {
-                cold.sync().map_err(StoreError::Cold)
-            }
+            Some(cold) if cold.needs_sync() => cold.sync().map_err(StoreError::Cold),
             _ => Ok(()),
         }
     }

@@ -8,8 +8,8 @@
 //! was opened: a write to a removed file, or in a directory that was replaced, is lost when the
 //! process ends.
 //!
-//! Under `cold_storage_sync = interval` and `never`, a journal can be left with content that was
-//! written and not synced. Every such journal is remembered until it is synced or collated. A
+//! Under `cold_storage_sync = interval` and `never`, and after deferred writes, a journal can be left
+//! with content that was written and not synced. Every such journal is remembered until it is synced or collated. A
 //! journal whose sync failed is not synced again, since the system may have dropped the data that
 //! it could not write: its atoms are read back, verified and collated instead.
 
@@ -51,6 +51,9 @@ pub(super) struct Log {
     pub(super) next_sequence: u64,
     /// Reason the last write failed, until a write succeeds or the disk is found to work again.
     pub(super) failure: Option<ColdError>,
+    /// True if deferred writes may not be synced, although `cold_storage_sync` is `always`. Every
+    /// other write makes them durable as well, since it may skip atoms that they have written.
+    has_deferred: bool,
     /// Journals with content that is not synced, without `active`. At most as many as there are
     /// journals in level 0.
     dirty: Vec<Dirty>,
@@ -102,6 +105,8 @@ struct Group {
     bytes: Vec<u8>,
     records: Vec<Record>,
     stored_bytes: u64,
+    /// True if one of the writes has to be synced.
+    syncs: bool,
     outcome: Arc<OnceLock<Result<(), ColdError>>>,
 }
 
@@ -113,6 +118,7 @@ impl Group {
     fn add(&mut self, other: Self) {
         let base = self.bytes.len() as u64;
         self.stored_bytes += other.stored_bytes;
+        self.syncs |= other.syncs;
         if self.bytes.is_empty() {
             self.bytes = other.bytes;
             self.records = other.records;
@@ -154,10 +160,30 @@ impl Inner {
         atoms: &[(AtomId, Atom)],
         skipped: Option<&Arc<Pair>>,
     ) -> Result<(), ColdError> {
-        let group = self.encode(atoms, skipped)?;
+        let mut group = self.encode(atoms, skipped)?;
+        group.syncs = self.options.sync == ColdStorageSync::Always;
+        let syncs = group.syncs;
+        if !group.records.is_empty() {
+            self.commit(group)?;
+        }
+        // The atoms that were skipped may be in a deferred write.
+        if syncs && lock(&self.log).has_deferred {
+            return self.sync();
+        }
+        Ok(())
+    }
+
+    /// Like [`Self::put`], without a sync, whatever `cold_storage_sync` is: the atoms are durable
+    /// after the next sync, or the next write that is not deferred.
+    pub(super) fn put_deferred(&self, atoms: &[(AtomId, Atom)]) -> Result<(), ColdError> {
+        let group = self.encode(atoms, None)?;
         if group.records.is_empty() {
             return Ok(());
         }
+        self.commit(group)
+    }
+
+    fn commit(&self, group: Group) -> Result<(), ColdError> {
         let mut log = lock(&self.log);
         self.check_limit(&log, &group)?;
         log.waiting.add(group);
@@ -186,6 +212,7 @@ impl Inner {
             log.leading = false;
             log.in_flight_bytes = 0;
             if written.is_ok() {
+                log.has_deferred |= !group.syncs && self.options.sync == ColdStorageSync::Always;
                 log.active = active;
             } else {
                 // The journal is not written to again.
@@ -289,7 +316,8 @@ impl Inner {
         }
         written?;
         let end = journal.end;
-        journal.dirty |= self.options.sync != ColdStorageSync::Always;
+        // A sync covers what was written to the file before, too.
+        journal.dirty = !group.syncs;
         journal.segment.add(0, end, &group.records);
         journal.segment.add_file_bytes(group.bytes.len() as u64);
         journal.end += group.bytes.len() as u64;
@@ -364,7 +392,7 @@ impl Inner {
             write(&journal::HEADER, 0)?;
         }
         write(&group.bytes, *end)?;
-        if self.options.sync == ColdStorageSync::Always {
+        if group.syncs {
             file.sync()
                 .map_err(|error| ColdError::io("sync", path, &error))?;
         }
@@ -408,6 +436,11 @@ impl Inner {
         }
     }
 
+    /// Returns whether there are writes that [`Self::sync`] has to make durable.
+    pub(super) fn needs_sync(&self) -> bool {
+        self.options.sync != ColdStorageSync::Always || lock(&self.log).has_deferred
+    }
+
     /// Returns whether there is a journal that is not collated yet and whose sync failed.
     fn has_doubtful(&self) -> bool {
         lock(&self.log).dirty.iter().any(|dirty| dirty.is_doubtful)
@@ -449,6 +482,7 @@ impl Inner {
         let mut dirty = core::mem::take(&mut log.dirty);
         let active = log.active.take_if(|active| active.dirty);
         if active.is_none() && dirty.is_empty() {
+            log.has_deferred = false;
             return Ok(());
         }
         // Acts as the leader, so that writers gather instead of waiting for the lock.
@@ -499,8 +533,9 @@ impl Inner {
             outcome = Ok(());
         }
         log.dirty.append(&mut dirty);
-        if let Err(error) = &outcome {
-            log.failure = Some(error.clone());
+        match &outcome {
+            Ok(()) => log.has_deferred = false,
+            Err(error) => log.failure = Some(error.clone()),
         }
         self.committed.notify_all();
         drop(log);

@@ -338,6 +338,15 @@ impl ColdStore {
         self.inner.put(atoms)
     }
 
+    /// Like [`Self::put`], without a sync, whatever `cold_storage_sync` is. The atoms can be read at
+    /// once; they are durable after [`Self::sync`].
+    ///
+    /// # Errors
+    /// Same as [`Self::put`].
+    pub fn put_deferred(&self, atoms: &[(AtomId, Atom)]) -> Result<(), ColdError> {
+        self.inner.put_deferred(atoms)
+    }
+
     /// Collates level 0 now, whatever its size. Returns `false` if there was nothing to collate.
     ///
     /// # Errors
@@ -430,6 +439,12 @@ impl ColdStore {
     /// Fails if the disk fails.
     pub fn sync(&self) -> Result<(), ColdError> {
         self.inner.sync()
+    }
+
+    /// Returns whether there are writes that [`Self::sync`] has to make durable.
+    #[must_use]
+    pub fn needs_sync(&self) -> bool {
+        self.inner.needs_sync()
     }
 
     /// Returns the directory of the store.
