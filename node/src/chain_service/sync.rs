@@ -21,6 +21,7 @@ impl From<&Settings> for SyncConfig {
             checkpoint: settings.checkpoint,
             max_reorg_depth: settings.max_reorg_depth,
             seeds: usize::from(settings.default_seed.is_some()) + settings.additional_seeds.len(),
+            has_streams: settings.stream_port != Some(0),
             ..Self::default()
         }
     }

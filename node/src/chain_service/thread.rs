@@ -4,6 +4,8 @@
 //! Invariants:
 //! - Effects are executed in order and before the next call of a component.
 //! - A block of our own is announced only after its atoms and the signing record are stored.
+//! - A head is saved only after the atoms that it refers to are durable. Both happen as soon as there
+//!   is nothing else to do; while blocks follow each other, for several of them at once.
 //! - The thread never waits for a peer: fetched atoms arrive as inputs.
 
 mod assembly;
@@ -41,6 +43,10 @@ use watches::Watches;
 
 /// Maximum number of inputs handled before the components advance.
 const INPUTS_PER_TURN: usize = 256;
+/// Maximum time for which a head is not saved while the next blocks are verified.
+const SAVE_INTERVAL: Duration = Duration::from_millis(100);
+/// Multiple of the time that saving took last, if that is longer.
+const SAVE_SHARE: u32 = 10;
 /// Maximum delay before a changed status is published.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -143,7 +149,19 @@ struct Worker {
     watches: Watches,
     /// Reason the head is not in the head journal, if it is not.
     head_failure: Option<String>,
+    /// Head that is not saved yet.
+    unsaved: Option<Unsaved>,
+    /// Time that saving a head took last.
+    saving_took: Duration,
     chain: Chain,
+}
+
+/// Head that is not saved yet.
+struct Unsaved {
+    head: Head,
+    saved: SavedHead,
+    /// Time since which the head journal is behind.
+    since: Instant,
 }
 
 impl Worker {
@@ -174,6 +192,8 @@ impl Worker {
             announced_identity: None,
             watches: Watches::new(directories.into_iter().flatten()),
             head_failure: None,
+            unsaved: None,
+            saving_took: Duration::ZERO,
             chain: chain.with_mempool(parts.mempool),
         })
     }
@@ -188,12 +208,14 @@ impl Worker {
                     Taken::Stop => {
                         self.chain.flush();
                         self.carry_out();
+                        self.save_head();
                         return;
                     }
                 }
                 timeout = Some(Duration::ZERO);
             }
             self.advance();
+            self.save_head_if_due();
             let (now, head) = (self.now(), self.chain.context().head());
             self.watches.run(now, &self.store, head);
             self.publish_status();
@@ -207,7 +229,8 @@ impl Worker {
         // Otherwise changes would stay unpublished until there is work again.
         let publish = self.is_stale.then(|| self.published.0 + PUBLISH_INTERVAL);
         let watch = Some(self.watches.poll_timeout());
-        let deadline = [work, publish, watch].into_iter().flatten().min();
+        let save = self.unsaved.as_ref().map(|unsaved| self.save_due(unsaved));
+        let deadline = [work, publish, watch, save].into_iter().flatten().min();
         deadline.map(|deadline: Instant| deadline.since(now))
     }
 
@@ -266,7 +289,8 @@ impl Worker {
                     self.call(|chain, world| chain.handle_input(world, &committed));
                 }
                 Effect::StoreBlock { block, atoms } => {
-                    let outcome = self.store_durably(atoms);
+                    let outcome = self.store.put_deferred(atoms);
+                    let outcome = outcome.map_err(|error| error.failure());
                     let stored = Input::BlockStored { block, outcome };
                     self.call(|chain, world| chain.handle_input(world, &stored));
                 }
@@ -284,12 +308,19 @@ impl Worker {
                 let inbox = self.inbox.clone();
                 self.request(self.network.fetch_for_chain(request, inbox));
             }
+            Effect::Stream(request) => {
+                let inbox = self.inbox.clone();
+                self.request(self.network.stream_for_chain(request, inbox));
+            }
+            Effect::CancelStream(number) => {
+                self.request(self.network.cancel_stream_for_chain(number));
+            }
             Effect::Store(atoms) => {
                 if let Err(error) = self.store.put_all(atoms) {
                     log::error!("failed to store atoms of the chain: {error}");
                 }
             }
-            Effect::SetHead { head, saved } => self.set_head(&head, &saved),
+            Effect::SetHead { head, saved } => self.set_head(head, saved),
             Effect::Assemble(job) => {
                 let (store, inbox) = (self.store.clone(), self.inbox.clone());
                 if self.assembler.run(*job, store, inbox).is_err()
@@ -322,18 +353,50 @@ impl Worker {
         }
     }
 
-    fn set_head(&mut self, head: &Head, saved: &SavedHead) {
-        let failure = self.save_head(head, saved).err();
+    fn set_head(&mut self, head: Head, saved: SavedHead) {
+        self.request(self.network.set_head(head.id()));
+        let since = self.unsaved.as_ref().map(|unsaved| unsaved.since);
+        self.unsaved = Some(Unsaved {
+            head,
+            saved,
+            since: since.unwrap_or_else(|| self.clock.now()),
+        });
+    }
+
+    /// Saves the head if there is nothing else to do, or if it is due.
+    fn save_head_if_due(&mut self) {
+        let now = self.clock.now();
+        let is_busy = self.chain.poll_timeout().is_some_and(|at| at <= now);
+        if let Some(unsaved) = &self.unsaved
+            && (!is_busy || self.save_due(unsaved) <= now)
+        {
+            self.save_head();
+        }
+    }
+
+    /// Returns when a head is saved although there is more to do: so late that saving takes a small
+    /// part of the time on a slow disk.
+    fn save_due(&self, unsaved: &Unsaved) -> Instant {
+        unsaved.since + SAVE_INTERVAL.max(self.saving_took.saturating_mul(SAVE_SHARE))
+    }
+
+    /// Saves the head, if that is not done yet.
+    fn save_head(&mut self) {
+        let Some(Unsaved { head, saved, .. }) = self.unsaved.take() else {
+            return;
+        };
+        let started = self.clock.now();
+        let failure = self.journal_head(&head, &saved).err();
+        self.saving_took = self.clock.now().since(started);
         let failure = failure.map(|error| error.to_string());
         if let (None, Some(error)) = (&self.head_failure, &failure) {
             log::error!("failed to save the head, a restart resumes from an earlier one: {error}");
         }
         self.head_failure = failure;
-        self.request(self.network.set_head(head.id()));
     }
 
     /// Appends a head to the journal after the atoms that it refers to are on the disk.
-    fn save_head(&mut self, head: &Head, saved: &SavedHead) -> Result<(), StoreFailure> {
+    fn journal_head(&mut self, head: &Head, saved: &SavedHead) -> Result<(), StoreFailure> {
         let Some(dir) = &mut self.dir else {
             return Ok(());
         };

@@ -5,6 +5,7 @@ use super::resolve::{SeedAddresses, SeedState};
 use super::stream_status::StreamStatus;
 use crate::runtime::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
+use astreum_core::consensus::StreamRequest;
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::{
     FetchError, FetchRequest, ListId, PeerInfo, ReadDone, Recipient, Stats, WorkDone,
@@ -59,6 +60,14 @@ pub(super) enum Command {
     /// Ends a fetch whose caller has stopped waiting.
     Cancel {
         ticket: u64,
+    },
+    /// Request by stream of the chain thread.
+    ChainStream {
+        request: StreamRequest,
+        inbox: Inbox,
+    },
+    CancelChainStream {
+        number: u64,
     },
     Advertise {
         advertisement: Advertisement,

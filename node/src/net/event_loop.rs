@@ -24,7 +24,7 @@ use super::readers::Readers;
 use super::resolve::SeedState;
 use super::seeds::Seeds;
 use super::socket::{NodeSocket, Received, Sent};
-use super::streams::{Environment, Streams};
+use super::streams::{Control, Environment, Streams};
 use super::{NetworkError, engine_config};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -107,7 +107,7 @@ impl EventLoop {
         failure: &Failure,
     ) -> Result<Self, NetworkError> {
         let failed = |attempt| move |cause| NetworkError::System { attempt, cause };
-        let mut socket = NodeSocket::bind(settings.incoming_port, settings.use_ipv6)?;
+        let mut socket = NodeSocket::bind(settings.incoming_port, settings.into())?;
         let poll = Poll::new().map_err(failed("open a poll"))?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(failed("open a waker"))?;
         poll.registry()
@@ -272,6 +272,10 @@ impl EventLoop {
                 if !matches!(reply, FetchReply::None) {
                     self.fetches.insert(fetch, reply);
                 }
+            }
+            Command::ChainStream { request, inbox } => self.stream_for_chain(request, &inbox),
+            Command::CancelChainStream { number } => {
+                self.control_streams(Control::CancelRequest { number });
             }
             Command::Remember(addresses) => {
                 self.remembered = addresses;

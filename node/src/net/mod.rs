@@ -30,6 +30,7 @@ use crate::failure::Failure;
 use crate::runtime::inbox::Inbox;
 use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
+use astreum_core::consensus::StreamRequest;
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::{EngineConfig, Extent, FetchRequest, Recipient};
 use astreum_core::wire::handshake::ChainIdentity;
@@ -326,6 +327,22 @@ impl NetworkHandle {
             Extent::Whole(_) => FetchReply::ChainSmall(inbox),
         };
         self.commands.send(Command::Fetch { request, reply })
+    }
+
+    /// Requests objects by stream for the chain thread, which receives the progress and the end.
+    ///
+    /// # Errors
+    /// Fails if the network has been stopped.
+    pub fn stream_for_chain(&self, request: StreamRequest, inbox: Inbox) -> Result<(), Stopped> {
+        self.commands.send(Command::ChainStream { request, inbox })
+    }
+
+    /// Ends a stream for the chain thread by the number of its request.
+    ///
+    /// # Errors
+    /// Fails if the network has been stopped.
+    pub fn cancel_stream_for_chain(&self, number: u64) -> Result<(), Stopped> {
+        self.commands.send(Command::CancelChainStream { number })
     }
 
     /// Starts delivery of peers' statements about the chain to the chain thread.

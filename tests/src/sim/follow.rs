@@ -309,6 +309,8 @@ impl Host {
                         following.fetches.insert(fetch, request);
                     }
                 }
+                // Simulated nodes have no streams.
+                Effect::Stream(_) | Effect::CancelStream(_) => {}
                 Effect::Store(atoms) => {
                     // A disk that refuses leaves it in memory, or to be fetched again.
                     let _scope = heap::enter(self.number, Part::Store);
@@ -320,9 +322,9 @@ impl Host {
                 }
                 Effect::StoreBlock { block, atoms } => {
                     let scope = heap::enter(self.number, Part::Store);
-                    let stored = running.store.put_all(atoms);
+                    let stored = running.store.put_deferred(atoms);
                     drop(scope);
-                    let outcome = stored.map(|_| ()).map_err(|error| error.failure());
+                    let outcome = stored.map_err(|error| error.failure());
                     let input = Input::BlockStored { block, outcome };
                     self.call(now, |chain, world| chain.handle_input(world, &input));
                 }

@@ -7,11 +7,13 @@ use crate::log;
 use crate::net::command::{FetchReply, FetchedObject, StreamEvent};
 use crate::net::stream_status::StreamStatus;
 use crate::net::streams::{Control, Environment, Streams};
+use crate::runtime::inbox::Inbox;
 use astreum_core::atom::{AtomId, LinkedAtoms};
-use astreum_core::consensus::Input;
+use astreum_core::consensus::{Input, StreamRequest};
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::{Event, FetchError, FetchId, ListId};
 use astreum_core::time::Instant;
+use core::net::SocketAddr;
 use std::io;
 
 /// Starts the streams on their port, that of the datagrams by default. A failure is not fatal: lists
@@ -26,7 +28,7 @@ pub(super) fn start(
     if port == 0 {
         return (None, None);
     }
-    let start = |port| Streams::start((port, settings.use_ipv6), environment.clone(), failure);
+    let start = |port| Streams::start((port, settings.into()), environment.clone(), failure);
     // The system has picked the UDP port; the TCP port of the same number need not be free.
     let is_picked = settings.stream_port.is_none() && settings.incoming_port != udp_port;
     let started = match start(port) {
@@ -100,7 +102,26 @@ impl EventLoop {
         });
     }
 
-    fn control_streams(&self, control: Control) {
+    /// Passes a request of the chain thread to the streams, or ends it if the peer has none.
+    pub(super) fn stream_for_chain(&self, request: StreamRequest, inbox: &Inbox) {
+        let peer = self.engine.peer(&request.from).filter(|it| it.is_validated);
+        let offer = peer.and_then(|it| Some((it.address.ip(), it.stream?)));
+        let Some(((ip, offer), streams)) = offer.zip(self.streams.as_ref()) else {
+            inbox.answer(Input::StreamEnded {
+                number: request.number,
+                is_complete: false,
+            });
+            return;
+        };
+        streams.send(Control::Request {
+            request,
+            address: SocketAddr::new(ip, offer.port),
+            offer,
+            inbox: inbox.clone(),
+        });
+    }
+
+    pub(super) fn control_streams(&self, control: Control) {
         if let Some(streams) = &self.streams {
             streams.send(control);
         }

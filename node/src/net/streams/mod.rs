@@ -1,4 +1,4 @@
-//! Streams: lists over TCP between nodes of this implementation.
+//! Streams: lists, headers and transactions over TCP between nodes of this implementation.
 //!
 //! A thread of its own drives the sockets, the encryption and the core's state machines
 //! ([`astreum_core::stream`]), so that a transfer does not delay datagrams; a second one stores what
@@ -12,7 +12,8 @@
 //!   handshake, the time without traffic, and the bytes that are buffered.
 //! - The event loop never waits for these threads. They may wait for its command queue.
 //! - Every list that the event loop hands over is given back once: complete, or by
-//!   `StreamEvent::Ended`.
+//!   `StreamEvent::Ended`. Every request of the chain thread ends in one `Input::StreamEnded`, unless
+//!   it is cancelled.
 
 mod channel;
 mod connection;
@@ -24,12 +25,15 @@ mod tests;
 mod writer;
 
 use super::command::CommandSender;
+use super::socket::Interface;
 use super::stream_status::StreamStatus;
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::log;
+use crate::runtime::inbox::Inbox;
 use crate::store::Store;
 use astreum_core::atom::LinkedAtoms;
+use astreum_core::consensus::StreamRequest;
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::ListId;
 use astreum_core::stream;
@@ -63,6 +67,15 @@ pub(super) enum Control {
         peer: PublicKey,
         atoms: LinkedAtoms,
     },
+    /// The chain thread requests objects from a peer.
+    Request {
+        request: StreamRequest,
+        address: SocketAddr,
+        offer: StreamOffer,
+        inbox: Inbox,
+    },
+    /// The chain thread no longer needs what it requested.
+    CancelRequest { number: u64 },
     /// The fetch of a list has ended or been cancelled.
     Cancel { list: ListId },
     /// Stream key of the client of a connection; `None` if it is not to be served.
@@ -72,6 +85,8 @@ pub(super) enum Control {
     },
     /// Bytes of a list are stored.
     Stored { list: ListId, bytes: usize },
+    /// Bytes that the chain thread has requested are in memory.
+    Kept { number: u64, bytes: usize },
 }
 
 /// Sender that queues controls and wakes the thread.
@@ -118,7 +133,7 @@ pub(super) struct Streams {
 impl Streams {
     /// Binds the TCP port and starts the threads.
     pub(super) fn start(
-        (port, use_ipv6): (u16, bool),
+        (port, interface): (u16, Interface),
         environment: Environment,
         failure: &Failure,
     ) -> io::Result<Self> {
@@ -126,7 +141,7 @@ impl Streams {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (queue, controls): (_, Receiver<Control>) = channel();
         let control = ControlSender { queue, waker };
-        let listener = listener::Listener::bind(port, use_ipv6, poll.registry())?;
+        let listener = listener::Listener::bind(port, interface, poll.registry())?;
         let offer = StreamOffer {
             port: listener.port(),
             key: stream::secret_key(&environment.secret).public_key(),

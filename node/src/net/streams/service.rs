@@ -1,4 +1,4 @@
-//! Thread of the streams: sockets, lists and their limits.
+//! Thread of the streams: sockets, lists, requests of the chain thread, and their limits.
 
 use super::channel::{Channel, Moved, violation};
 use super::connection::{Connection, Phase, Role};
@@ -7,7 +7,9 @@ use super::writer::{Job, Part, Writer};
 use super::{Control, Counters, Environment, LISTENER, WAKER, noise};
 use crate::log;
 use crate::net::command::{Command, StreamEvent};
-use astreum_core::atom::{AtomId, LinkedAtoms};
+use crate::runtime::inbox::Inbox;
+use astreum_core::atom::{AtomId, HashedAtom, LinkedAtoms};
+use astreum_core::consensus::{StreamObject, StreamRequest};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::ListId;
 use astreum_core::stream::{self, Answer, Client, HELLO_BYTES, Hello, Server};
@@ -48,6 +50,16 @@ const UNSENT_BYTES: usize = 512 << 10;
 /// Maximum number of connections that are accepted in one turn.
 const ACCEPTED_PER_TURN: usize = 16;
 
+/// A request of the chain thread.
+#[derive(Debug)]
+struct ChainRequest {
+    token: usize,
+    /// Number on the connection; `None` until that is open.
+    number: Option<u32>,
+    object: StreamObject,
+    inbox: Inbox,
+}
+
 /// A list that is fetched by stream.
 #[derive(Debug)]
 struct List {
@@ -71,6 +83,8 @@ pub(super) struct Service {
     next_token: usize,
     connections: BTreeMap<usize, Connection>,
     lists: BTreeMap<ListId, List>,
+    /// Requests of the chain thread by their numbers.
+    requests: BTreeMap<u64, ChainRequest>,
     /// Peers that are not tried again before a time.
     pauses: BTreeMap<PublicKey, Instant>,
     has_accepts: bool,
@@ -101,6 +115,7 @@ impl Service {
             next_token: WAKER.0 + 1,
             connections: BTreeMap::new(),
             lists: BTreeMap::new(),
+            requests: BTreeMap::new(),
             pauses: BTreeMap::new(),
             has_accepts: true,
         }
@@ -161,6 +176,18 @@ impl Service {
             }
             Control::Begin { list, peer, atoms } => self.begin(list, peer, &atoms),
             Control::Cancel { list } => self.cancel(list),
+            Control::Request {
+                request,
+                address,
+                offer,
+                inbox,
+            } => self.request(request, address, &offer, inbox),
+            Control::CancelRequest { number } => self.cancel_request(number),
+            Control::Kept { number, bytes } => {
+                let known = self.requests.get(&number);
+                let known = known.and_then(|known| Some((known.token, known.number?)));
+                self.renew_credit(known, bytes);
+            }
             Control::Client { token, key } => self.note_client(token, key),
             Control::Stored { list, bytes } => self.note_stored(list, bytes),
         }
@@ -174,25 +201,11 @@ impl Service {
         address: SocketAddr,
         offer: &StreamOffer,
     ) -> bool {
-        let now = self.environment.clock.now();
-        let is_paused = self.pauses.get(&peer).is_some_and(|until| *until > now);
-        if is_paused || self.lists.len() >= MAX_LISTS {
+        if self.lists.len() >= MAX_LISTS {
             return false;
         }
-        let mut known = self.connections.iter();
-        let known = known.find(|(_, connection)| connection.is_client_of(&peer));
-        let known = known.map(|(token, connection)| (*token, connection.channel.is_open()));
-        let (token, is_open) = match known {
-            Some(known) => known,
-            None => match self.connect(now, peer, address, offer) {
-                Ok(token) => (token, false),
-                Err(error) => {
-                    if let Some(more) = log::limited("opening a stream") {
-                        log::info!("cannot open a stream to {address}: {error}{more}");
-                    }
-                    return false;
-                }
-            },
+        let Some((token, is_open)) = self.connection_to(peer, address, offer) else {
+            return false;
         };
         let number = None;
         self.lists.insert(
@@ -207,6 +220,111 @@ impl Service {
             self.report(StreamEvent::Ready { list, peer });
         }
         true
+    }
+
+    /// Finds or opens the connection to a peer. Returns its token, and whether it is open.
+    fn connection_to(
+        &mut self,
+        peer: PublicKey,
+        address: SocketAddr,
+        offer: &StreamOffer,
+    ) -> Option<(usize, bool)> {
+        let now = self.environment.clock.now();
+        if self.pauses.get(&peer).is_some_and(|until| *until > now) {
+            return None;
+        }
+        let mut known = self.connections.iter();
+        let known = known.find(|(_, connection)| connection.is_client_of(&peer));
+        if let Some((token, connection)) = known {
+            return Some((*token, connection.channel.is_open()));
+        }
+        match self.connect(now, peer, address, offer) {
+            Ok(token) => Some((token, false)),
+            Err(error) => {
+                if let Some(more) = log::limited("opening a stream") {
+                    log::info!("cannot open a stream to {address}: {error}{more}");
+                }
+                None
+            }
+        }
+    }
+
+    /// Sends a request of the chain thread as soon as the connection is open.
+    fn request(
+        &mut self,
+        request: StreamRequest,
+        address: SocketAddr,
+        offer: &StreamOffer,
+        inbox: Inbox,
+    ) {
+        let StreamRequest {
+            number,
+            from: peer,
+            object,
+        } = request;
+        let Some((token, is_open)) = self.connection_to(peer, address, offer) else {
+            self.finish(number, false, inbox);
+            return;
+        };
+        self.requests.insert(
+            number,
+            ChainRequest {
+                token,
+                number: None,
+                object,
+                inbox,
+            },
+        );
+        if is_open {
+            self.send_requests(token);
+        }
+    }
+
+    /// Sends the requests of the chain thread that wait for a connection, which is open.
+    fn send_requests(&mut self, token: usize) {
+        let Some(mut connection) = self.connections.remove(&token) else {
+            return;
+        };
+        self.write_requests(token, &mut connection);
+        self.connections.insert(token, connection);
+    }
+
+    fn write_requests(&mut self, token: usize, connection: &mut Connection) {
+        let Role::Client { client, frames, .. } = &mut connection.role else {
+            return;
+        };
+        let mut refused = Vec::new();
+        let waiting = self.requests.iter_mut();
+        let waiting = waiting.filter(|(_, it)| it.token == token && it.number.is_none());
+        for (number, request) in waiting {
+            request.number = match &request.object {
+                StreamObject::Headers { id, count } => client.request_headers(*id, *count, frames),
+                StreamObject::Bodies { lists } => client.request_bodies(lists, frames),
+            };
+            if request.number.is_none() {
+                refused.push(*number);
+            }
+        }
+        connection.has_more = true;
+        for number in refused {
+            if let Some(request) = self.requests.remove(&number) {
+                self.finish(number, false, request.inbox);
+            }
+        }
+    }
+
+    fn finish(&self, number: u64, is_complete: bool, inbox: Inbox) {
+        self.writer.push(Job::Finished {
+            number,
+            is_complete,
+            inbox,
+        });
+    }
+
+    fn cancel_request(&mut self, number: u64) {
+        if let Some(request) = self.requests.remove(&number) {
+            self.cancel_on(request.token, request.number);
+        }
     }
 
     fn connect(
@@ -273,9 +391,13 @@ impl Service {
     }
 
     fn cancel(&mut self, list: ListId) {
-        let Some(List { token, number, .. }) = self.lists.remove(&list) else {
-            return;
-        };
+        if let Some(List { token, number, .. }) = self.lists.remove(&list) {
+            self.cancel_on(token, number);
+        }
+    }
+
+    /// Closes a request of a connection, if it was sent.
+    fn cancel_on(&mut self, token: usize, number: Option<u32>) {
         if let Some(connection) = self.connections.get_mut(&token)
             && let Role::Client { client, frames, .. } = &mut connection.role
             && let Some(number) = number
@@ -286,9 +408,15 @@ impl Service {
     }
 
     fn note_stored(&mut self, list: ListId, bytes: usize) {
-        if let Some(known) = self.lists.get(&list)
-            && let Some(number) = known.number
-            && let Some(connection) = self.connections.get_mut(&known.token)
+        let known = self.lists.get(&list);
+        let known = known.and_then(|known| Some((known.token, known.number?)));
+        self.renew_credit(known, bytes);
+    }
+
+    /// Grants the server of a request again what is no longer held.
+    fn renew_credit(&mut self, request: Option<(usize, u32)>, bytes: usize) {
+        if let Some((token, number)) = request
+            && let Some(connection) = self.connections.get_mut(&token)
             && let Role::Client { client, frames, .. } = &mut connection.role
         {
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -494,10 +622,11 @@ impl Service {
             Role::Client { peer, .. } => {
                 if channel.read_handshake()? {
                     channel.open()?;
-                    connection.has_more = true;
+                    let peer = *peer;
+                    self.write_requests(token, connection);
                     let lists = self.lists.iter().filter(|(_, list)| list.token == token);
                     for list in lists.map(|(list, _)| *list) {
-                        self.report(StreamEvent::Ready { list, peer: *peer });
+                        self.report(StreamEvent::Ready { list, peer });
                     }
                 }
             }
@@ -520,6 +649,7 @@ impl Service {
                         Answer::Atoms {
                             number,
                             is_complete,
+                            ..
                         } => (number, is_complete, false),
                         Answer::Ended { number, .. } => (number, false, true),
                         Answer::Late => continue,
@@ -528,6 +658,7 @@ impl Service {
                     let list =
                         lists.find(|(_, list)| list.token == token && list.number == Some(number));
                     let Some(list) = list.map(|(list, _)| *list) else {
+                        self.read_requested(token, number, found, is_complete, has_ended);
                         continue;
                     };
                     let peer = *peer;
@@ -554,6 +685,33 @@ impl Service {
         Ok(())
     }
 
+    /// Passes on what has arrived of a request of the chain thread.
+    fn read_requested(
+        &mut self,
+        token: usize,
+        on_connection: u32,
+        atoms: Vec<HashedAtom>,
+        is_complete: bool,
+        has_ended: bool,
+    ) {
+        let mut requests = self.requests.iter();
+        let known = requests.find(|(_, it)| it.token == token && it.number == Some(on_connection));
+        let Some((number, inbox)) = known.map(|(number, it)| (*number, it.inbox.clone())) else {
+            return;
+        };
+        if !atoms.is_empty() {
+            self.writer.push(Job::Keep {
+                number,
+                atoms,
+                inbox: inbox.clone(),
+            });
+        }
+        if is_complete || has_ended {
+            self.requests.remove(&number);
+            self.finish(number, is_complete, inbox);
+        }
+    }
+
     fn report(&self, event: StreamEvent) {
         // Fails only after the loop has ended.
         let _ = self.environment.sender.send(Command::Stream(event));
@@ -574,11 +732,21 @@ impl Service {
             let (list, peer) = (*list, *peer);
             self.writer.push(Job::Ended { list, peer });
         }
+        let requests = self.requests.iter().filter(|(_, it)| it.token == token);
+        let requests: Vec<u64> = requests.map(|(number, _)| *number).collect();
+        for number in &requests {
+            if let Some(request) = self.requests.remove(number) {
+                self.finish(*number, false, request.inbox);
+            }
+        }
         let Role::Client { peer, .. } = &connection.role else {
             return;
         };
         let is_violation = error.is_some_and(|it| it.kind() == io::ErrorKind::InvalidData);
-        let is_failure = error.is_some() || !connection.channel.is_open() || !lists.is_empty();
+        let is_failure = error.is_some()
+            || !connection.channel.is_open()
+            || !lists.is_empty()
+            || !requests.is_empty();
         if is_failure {
             let pause = if is_violation {
                 VIOLATION_PAUSE

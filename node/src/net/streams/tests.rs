@@ -4,9 +4,13 @@ use super::super::command::{Command, CommandSender, StreamEvent};
 use super::super::{FetchFailure, FetchedObject, Network};
 use super::*;
 use crate::config::{Config, Settings};
+use crate::runtime::inbox::{Taken, inbox};
 use crate::store::cold::{ColdOptions, ColdStore};
 use astreum_core::atom::{Atom, AtomId, bytes_list, collect_list};
+use astreum_core::chain::Block;
+use astreum_core::consensus::{Input, StreamObject};
 use astreum_core::stream::Hello;
+use astreum_core::testkit::header;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use std::io::{Read, Write};
@@ -153,6 +157,88 @@ fn port_in_use_is_reported_and_not_fatal() {
     assert!(failure.contains(&port.to_string()) && failure.contains("stream_port"));
 }
 
+/// Requests `count` headers from the block `id` down, and returns how the request has ended and the
+/// number of parts.
+fn request_headers(client: &Node, from: &Node, id: AtomId, count: u32) -> (bool, usize) {
+    let (inbox, outlet) = inbox();
+    let request = StreamRequest {
+        number: 3,
+        from: from.network.public_key(),
+        object: StreamObject::Headers { id, count },
+    };
+    let handle = client.network.handle();
+    handle.stream_for_chain(request, inbox).unwrap();
+    let mut parts = 0;
+    loop {
+        match outlet.take(Some(WAIT)) {
+            Taken::Input(Input::StreamProgress { number: 3 }) => parts += 1,
+            Taken::Input(Input::StreamEnded {
+                number: 3,
+                is_complete,
+            }) => return (is_complete, parts),
+            _ => panic!("the request does not end"),
+        }
+    }
+}
+
+/// Stores 200 headers at a node, and returns their ids in ascending order.
+fn headers_at(node: &Node) -> Vec<AtomId> {
+    let mut ids = vec![AtomId::ZERO];
+    for height in 0..200 {
+        let previous = ids.last().copied().unwrap();
+        let block = header(height, previous, 100 * height).signed(None);
+        for (id, atom) in block.to_atoms() {
+            node.store.keep(id, atom).unwrap();
+        }
+        ids.push(block.id());
+    }
+    ids.split_off(1)
+}
+
+#[test]
+fn headers_for_the_chain_arrive_by_stream_in_memory() {
+    let (server, client) = (Node::new(1, |_| ()), Node::new(2, |_| ()));
+    client.meet(&server);
+    let ids = headers_at(&server);
+    let (is_complete, parts) = request_headers(&client, &server, ids[150], 100);
+    assert!(is_complete && parts > 0);
+    for id in &ids[51..=150] {
+        assert!(Block::read(&client.store, *id).is_ok());
+    }
+    assert!(Block::read(&client.store, ids[50]).is_err());
+    // There are only as many as the server has.
+    let (is_complete, _) = request_headers(&client, &server, ids[199], 1_000);
+    assert!(is_complete && Block::read(&client.store, ids[0]).is_ok());
+    let unknown = AtomId::new([9; 32]);
+    assert_eq!(request_headers(&client, &server, unknown, 5), (false, 0));
+}
+
+#[test]
+fn request_of_the_chain_ends_at_once_without_a_stream() {
+    let off = |config: &mut Config| config.stream_port = Some(0);
+    for (of_server, of_client) in [(true, false), (false, true)] {
+        let node = |n, is_off| {
+            Node::new(n, |config| {
+                if is_off {
+                    off(config);
+                }
+            })
+        };
+        let (server, client) = (node(1, of_server), node(2, of_client));
+        client.meet(&server);
+        let ids = headers_at(&server);
+        assert_eq!(request_headers(&client, &server, ids[9], 5), (false, 0));
+    }
+    // Nor does one end later whose peer has gone.
+    let (server, client) = (Node::new(1, |_| ()), Node::new(2, |_| ()));
+    client.meet(&server);
+    let ids = headers_at(&server);
+    assert!(request_headers(&client, &server, ids[9], 5).0);
+    client.network.handle().cancel_stream_for_chain(3).unwrap();
+    let gone = Node::new(3, |_| ());
+    assert_eq!(request_headers(&client, &gone, ids[9], 5), (false, 0));
+}
+
 /// The threads of streams, without an event loop.
 struct Alone {
     streams: Streams,
@@ -172,7 +258,11 @@ impl Alone {
             sender: CommandSender::new(queue, waker, Arc::default()),
             clock: Clock::start(),
         };
-        let streams = Streams::start((0, false), environment, &Failure::default()).unwrap();
+        let interface = Interface {
+            use_ipv6: false,
+            address: None,
+        };
+        let streams = Streams::start((0, interface), environment, &Failure::default()).unwrap();
         Self {
             streams,
             commands,

@@ -8,8 +8,10 @@ use super::{Control, ControlSender};
 use crate::failure::Failure;
 use crate::log;
 use crate::net::command::{Command, CommandSender, StreamEvent};
+use crate::runtime::inbox::Inbox;
 use crate::store::Store;
-use astreum_core::atom::{Atom, AtomId};
+use astreum_core::atom::{Atom, AtomId, HashedAtom};
+use astreum_core::consensus::Input;
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::ListId;
 use std::io;
@@ -35,6 +37,18 @@ pub(super) struct Part {
 #[derive(Debug)]
 pub(super) enum Job {
     Store(Part),
+    /// Atoms that the chain thread has requested are kept in memory.
+    Keep {
+        number: u64,
+        atoms: Vec<HashedAtom>,
+        inbox: Inbox,
+    },
+    /// A request of the chain thread has ended: reported after all that it has delivered.
+    Finished {
+        number: u64,
+        is_complete: bool,
+        inbox: Inbox,
+    },
     /// The stream of a list has ended: reported after all that it has delivered.
     Ended {
         list: ListId,
@@ -98,6 +112,23 @@ fn run(queue: &Receiver<Job>, store: &Store, sender: &CommandSender, control: &C
                     bytes += stored_bytes(&part);
                     parts.push(part);
                 }
+                Job::Keep {
+                    number,
+                    atoms,
+                    inbox,
+                } => {
+                    let bytes = keep(&atoms, store);
+                    control.send(Control::Kept { number, bytes });
+                    inbox.answer(Input::StreamProgress { number });
+                }
+                Job::Finished {
+                    number,
+                    is_complete,
+                    inbox,
+                } => inbox.answer(Input::StreamEnded {
+                    number,
+                    is_complete,
+                }),
                 Job::Ended { list, peer } => {
                     ended = Some((list, peer));
                     break;
@@ -109,11 +140,23 @@ fn run(queue: &Receiver<Job>, store: &Store, sender: &CommandSender, control: &C
                 None
             };
         }
-        store_all(parts, store, sender, control);
+        if !parts.is_empty() {
+            store_all(parts, store, sender, control);
+        }
         if let Some((list, peer)) = ended {
             let _ = sender.send(Command::Stream(StreamEvent::Ended { list, peer }));
         }
     }
+}
+
+/// Keeps atoms in memory; returns their stored bytes. An atom that does not fit is fetched by
+/// datagram.
+fn keep(atoms: &[HashedAtom], store: &Store) -> usize {
+    let kept = atoms.iter().map(|atom| {
+        let _ = store.keep(atom.id(), atom.atom().clone());
+        atom.atom().stored_len()
+    });
+    kept.sum()
 }
 
 fn stored_bytes(part: &Part) -> usize {
