@@ -1,0 +1,128 @@
+//! Joining a chain: a node that serves it, and a node that verifies and stores it.
+
+use super::chain::Chain;
+use super::delay::{Delay, SEEN_AT};
+use super::table::{Bar, Table};
+use astreum_node::Node;
+use astreum_node::config::Config;
+use core::net::{Ipv4Addr, SocketAddr};
+use core::time::Duration;
+use std::path::Path;
+use std::time::Instant;
+
+/// Time after which a case has failed.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+pub(crate) fn empty_blocks(large: bool, table: &mut Table) {
+    let blocks = if large { 10_000 } else { 500 };
+    let chain = Chain::make(blocks, 0);
+    for (each_way_ms, most) in [(0, 3.0), (10, 6.0), (25, 6.0)] {
+        let took = join(&chain, Duration::from_millis(each_way_ms), Way::Streams);
+        let name = format!(
+            "join {blocks} empty blocks, round trip {} ms",
+            2 * each_way_ms
+        );
+        let bar = large.then_some((Bar::AtMost, most));
+        table.add(name, took.as_secs_f64(), "s", bar);
+    }
+    if !large {
+        let took = join(&chain, Duration::from_millis(10), Way::Datagrams);
+        let name = format!("join {blocks} empty blocks without streams, round trip 20 ms");
+        table.add(name, took.as_secs_f64(), "s", None);
+    }
+}
+
+pub(crate) fn transfers(large: bool, table: &mut Table) {
+    let blocks = if large { 1_000 } else { 50 };
+    let chain = Chain::make(blocks, 50);
+    let local = join(&chain, Duration::ZERO, Way::Local);
+    let what = format!("join {blocks} blocks with 50 transfers");
+    table.add(
+        format!("{what}, from local disk"),
+        local.as_secs_f64(),
+        "s",
+        None,
+    );
+    for each_way_ms in [0, 25] {
+        let took = join(&chain, Duration::from_millis(each_way_ms), Way::Streams);
+        let name = format!("{what}, round trip {} ms", 2 * each_way_ms);
+        let is_delayed = large && each_way_ms > 0;
+        let bar = is_delayed.then_some((Bar::AtMost, 20.0));
+        table.add(name.clone(), took.as_secs_f64(), "s", bar);
+        let share = 100.0 * local.as_secs_f64() / took.as_secs_f64();
+        let bar = is_delayed.then_some((Bar::AtLeast, 60.0));
+        table.add(format!("{name}: share of local"), share, "%", bar);
+    }
+}
+
+/// Where the blocks come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Streams,
+    Datagrams,
+    /// They are in the store already, and only verified and stored.
+    Local,
+}
+
+/// Returns the time from the start of the chain until the head is verified and stored.
+fn join(chain: &Chain, each_way: Duration, way: Way) -> Duration {
+    let scratch = tempfile::tempdir().unwrap();
+    let stream_port = (way != Way::Streams).then_some(0);
+    let server = node(&scratch.path().join("server"), |config| Config {
+        latest_block_hash: Some(chain.head),
+        stream_port,
+        ..config
+    });
+    server.store().put_all(chain.atoms()).unwrap();
+    let path = scratch.path().join("joining");
+    let server_port = server.port().unwrap();
+    let is_delayed = !each_way.is_zero();
+    let ip = if is_delayed {
+        SEEN_AT
+    } else {
+        Ipv4Addr::LOCALHOST
+    };
+    let seen_at = SocketAddr::from((ip, server_port));
+    // A configured seed is followed without a wait for more peers.
+    let joining = node(&path, |config| Config {
+        additional_seeds: vec![seen_at.to_string().parse().unwrap()],
+        stream_port,
+        ..config
+    });
+    if way == Way::Local {
+        joining.store().put_all(chain.fetched.clone()).unwrap();
+    }
+    let ports = [server_port, joining.port().unwrap()];
+    let _delay = is_delayed.then(|| Delay::start(ports, each_way));
+    let started = Instant::now();
+    joining.start_chain(&path).unwrap();
+    loop {
+        let status = joining.chain().status();
+        if status
+            .head
+            .as_ref()
+            .is_some_and(|head| head.id() == chain.head)
+        {
+            break;
+        }
+        assert!(started.elapsed() < TIMEOUT, "not joined: {status:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let took = started.elapsed();
+    drop(joining);
+    took
+}
+
+fn node(dir: &Path, change: impl FnOnce(Config) -> Config) -> Node {
+    std::fs::create_dir_all(dir).unwrap();
+    let node = Node::new(change(Config {
+        incoming_port: 0,
+        default_seed: None,
+        bind_address: Some(Ipv4Addr::LOCALHOST.into()),
+        cold_storage_path: Some(dir.join("cold")),
+        ..Config::default()
+    }));
+    let node = node.unwrap();
+    node.connect().unwrap();
+    node
+}
