@@ -14,6 +14,7 @@
 //! | --- | --- | --- |
 //! | [`arc`] | | reference counter, also on targets without compare-and-swap |
 //! | `hex` | | hexadecimal text of ids and keys |
+//! | `sorted_map` | | ordered map of little machine code |
 //! | [`time`] | `engine` | instants, as numbers that the host passes in |
 //! | [`integer`], [`calendar`] | `chain` | unbounded non-negative integers; dates |
 //! | [`crypto`] | `chain`, `wire` | hashing, key agreement, signatures, authenticated encryption |
@@ -58,6 +59,7 @@ pub mod integer;
 pub mod machine;
 #[cfg(feature = "serde")]
 mod serde_text;
+mod sorted_map;
 #[cfg(feature = "wire")]
 pub mod stream;
 #[cfg(all(feature = "consensus", any(test, feature = "testkit")))]

@@ -2,7 +2,7 @@
 
 use crate::arc::Arc;
 use crate::expr::{Expr, Symbol};
-use alloc::collections::BTreeMap;
+use crate::sorted_map::SortedMap;
 use alloc::vec::Vec;
 
 /// Names and their values. A name that is not bound here is looked up in the parent.
@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Env {
-    bindings: BTreeMap<Symbol, Expr>,
+    bindings: SortedMap<Symbol, Expr>,
     parent: Option<Arc<Self>>,
 }
 
@@ -28,7 +28,7 @@ impl Env {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            bindings: BTreeMap::new(),
+            bindings: SortedMap::new(),
             parent: None,
         }
     }
@@ -37,7 +37,7 @@ impl Env {
     #[must_use]
     pub const fn with_parent(parent: Arc<Self>) -> Self {
         Self {
-            bindings: BTreeMap::new(),
+            bindings: SortedMap::new(),
             parent: Some(parent),
         }
     }
@@ -96,7 +96,7 @@ impl Env {
     }
 
     /// Returns the bindings of this environment and its parents, innermost first.
-    pub(super) fn scopes(&self) -> Vec<&BTreeMap<Symbol, Expr>> {
+    pub(super) fn scopes(&self) -> Vec<&SortedMap<Symbol, Expr>> {
         let mut scopes = Vec::from([&self.bindings]);
         let mut parent = self.parent.as_deref();
         while let Some(env) = parent {

@@ -21,7 +21,7 @@ use super::opcode::Opcode;
 use super::program::{Code, Op, Program};
 use super::word::Word;
 use crate::atom::{Atom, AtomId, AtomKind};
-use alloc::collections::BTreeMap;
+use crate::sorted_map::SortedMap;
 use alloc::vec::Vec;
 
 static EMPTY: Word = Word::EMPTY;
@@ -44,7 +44,7 @@ pub(super) struct StackMachine {
 struct Heap {
     /// Values by slot number; the first element is not used.
     slots: Vec<Word>,
-    tree: BTreeMap<Word, Word>,
+    tree: SortedMap<Word, Word>,
     entries: usize,
 }
 
@@ -106,7 +106,7 @@ impl StackMachine {
             let value = self.heap.slot(key.slot()?);
             (!value.is_empty()).then_some((key, value))
         });
-        slots.chain(&self.heap.tree)
+        slots.chain(self.heap.tree.iter())
     }
 
     /// Restores a run from the results of [`StackMachine::position`], [`StackMachine::stack`] and

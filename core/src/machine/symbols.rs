@@ -6,7 +6,7 @@
 
 use super::Env;
 use crate::expr::{Expr, Symbol};
-use alloc::collections::BTreeMap;
+use crate::sorted_map::SortedMap;
 use alloc::vec::Vec;
 
 /// Binding of a symbol.
@@ -36,7 +36,7 @@ pub(super) enum Callee {
 /// All symbols of the code.
 #[derive(Default)]
 pub(super) struct Symbols {
-    numbers: BTreeMap<Symbol, usize>,
+    numbers: SortedMap<Symbol, usize>,
     symbols: Vec<Symbol>,
     slots: Vec<Slot>,
     /// Slots to clear after the evaluation.

@@ -4,7 +4,7 @@
 //! used.
 
 use crate::expr::{AddressMap, Expr, Symbol};
-use alloc::collections::BTreeMap;
+use crate::sorted_map::SortedMap;
 use alloc::vec::Vec;
 
 /// Size of a list item and of a value on the evaluator's stack, in bytes.
@@ -46,7 +46,7 @@ impl Weight {
 pub(super) fn weigh(list: &[Expr], max_bytes: u64) -> Option<Weight> {
     let mut weight = Weight::default();
     // A map like that of the symbol table: a set would be another type of map, and more code.
-    let mut names: BTreeMap<Symbol, usize> = BTreeMap::new();
+    let mut names: SortedMap<Symbol, usize> = SortedMap::new();
     let mut pending = Vec::from([list]);
     while let Some(list) = pending.pop() {
         let items = list.len() as u64;
@@ -64,7 +64,7 @@ pub(super) fn weigh(list: &[Expr], max_bytes: u64) -> Option<Weight> {
                 Expr::Bytes(_) => {}
                 Expr::Symbol(symbol) => {
                     is_data = false;
-                    if !names.contains_key(symbol) {
+                    if names.get(symbol).is_none() {
                         names.insert(symbol.clone(), 0);
                         weight.names += 1;
                     }

@@ -15,7 +15,7 @@ use super::super::word::Word;
 use super::super::{Env, Opcode};
 use super::{MAGIC, tag};
 use crate::expr::{AddressMap, Bytes, Expr, List, Symbol};
-use alloc::collections::BTreeMap;
+use crate::sorted_map::SortedMap;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
@@ -83,8 +83,8 @@ fn bytes(out: &mut Vec<u8>, value: &[u8]) {
 struct Nodes {
     out: Vec<u8>,
     len: usize,
-    symbols: BTreeMap<Symbol, usize>,
-    short: BTreeMap<Bytes, usize>,
+    symbols: SortedMap<Symbol, usize>,
+    short: SortedMap<Bytes, usize>,
     /// Lists and long bytes, by their address.
     shared: AddressMap,
     /// Byte strings that are kept alive so that their addresses stay unique.
@@ -308,8 +308,8 @@ impl Writer {
         let scopes = env.scopes();
         self.count(scopes.len());
         for bindings in scopes.iter().rev() {
-            self.count(bindings.len());
-            for (name, value) in *bindings {
+            self.count(bindings.iter().count());
+            for (name, value) in bindings.iter() {
                 self.symbol(name);
                 self.expr(value);
             }
