@@ -162,7 +162,10 @@ pub unsafe extern "C" fn astreum_machine_bind(
                 Answer::Value(value) => Ok(value),
                 Answer::Failure(failure) => Err(HostFault::error(failure)),
                 Answer::Suspend => Err(HostFault::Suspend),
-                Answer::None => Err(HostFault::error("the function returned no value")),
+                Answer::None => {
+                    let message = "the function returned no value";
+                    Err(HostFault::error(HostFailure::new(0, message)))
+                }
             }
         };
         machine.bind(name, callback).map_err(|_| {

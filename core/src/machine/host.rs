@@ -17,6 +17,27 @@ use core::fmt;
 /// Error of a host function.
 pub type BoxError = Box<dyn core::error::Error + Send + Sync>;
 
+/// Error of the machine itself in place of a host function's.
+///
+/// The standard library's conversion of a string keeps the code that escapes strings, which is two
+/// kilobytes.
+#[derive(Debug)]
+pub(super) struct Message(Box<str>);
+
+impl Message {
+    pub(super) fn boxed(text: &str) -> BoxError {
+        Box::new(Self(text.into()))
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::error::Error for Message {}
+
 /// Function of the host: takes values, returns a value or the host's error.
 pub type HostFunction =
     Box<dyn FnMut(&mut HostCall<'_>) -> Result<Expr, HostFault> + Send + 'static>;
@@ -281,7 +302,9 @@ impl Functions {
         let found = self.find(name).ok();
         match found.and_then(|index| self.functions.get_mut(index)) {
             Some((_, function)) => function(call),
-            None => Err(HostFault::error("not bound in this machine")),
+            None => Err(HostFault::Error(Message::boxed(
+                "not bound in this machine",
+            ))),
         }
     }
 }

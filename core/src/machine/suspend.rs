@@ -2,7 +2,7 @@
 
 use super::eval::Evaluator;
 use super::exec_context::Account;
-use super::host::{Answer, BoxError};
+use super::host::{Answer, BoxError, Message};
 use super::meter::Meter;
 use super::outcome::Evaluation;
 use super::reason::Reason;
@@ -119,7 +119,7 @@ impl Suspended {
     pub fn refuse(&mut self) {
         self.account.answer = match self.reason {
             Reason::Missing(_) | Reason::Meter { .. } | Reason::HostError => Some(Answer::Refused),
-            Reason::HostFunction { .. } => Some(Answer::Error("no value".into())),
+            Reason::HostFunction { .. } => Some(Answer::Error(Message::boxed("no value"))),
             Reason::Slice | Reason::Interrupted => None,
         };
     }

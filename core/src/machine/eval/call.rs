@@ -6,7 +6,7 @@ use crate::machine::Env;
 use crate::machine::bytecode::{BlockKind, Op};
 use crate::machine::error::ErrorKind;
 use crate::machine::exec_context::{Session, Stop, Store};
-use crate::machine::host::{Answer, HostCall, HostFault};
+use crate::machine::host::{Answer, HostCall, HostFault, Message};
 use crate::machine::limits::LimitKind;
 use crate::machine::opcode::Opcode;
 use crate::machine::outcome::HostError;
@@ -291,7 +291,7 @@ impl Evaluator {
             }
             Err(HostFault::Suspend) => {
                 let error = "the host function suspends, but the evaluation cannot be suspended";
-                let error = error.into();
+                let error = Message::boxed(error);
                 return Err(session.host_failed(HostError::Function { name, error }));
             }
             Err(HostFault::Error(error)) => {

@@ -3,7 +3,7 @@
 use super::super::bytecode::BlockKind;
 use super::super::eval::{Activation, END, Evaluator, Following, Running};
 use super::super::exec_context::Account;
-use super::super::host::{Answer, HostNames};
+use super::super::host::{Answer, HostNames, Message};
 use super::super::library::Library;
 use super::super::limits::{Exceeded, LimitKind, Limits};
 use super::super::outcome::{Missing, Outcome, Wanted};
@@ -20,7 +20,6 @@ use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::expr::{Bytes, Expr, List, Symbol};
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 type Result<T> = core::result::Result<T, RestoreError>;
@@ -244,7 +243,7 @@ impl<'b> Reader<'b> {
             0 => None,
             1 => Some(Answer::Refused),
             2 => Some(Answer::Value(self.expr()?)),
-            3 => Some(Answer::Error(String::from(self.text()?).into())),
+            3 => Some(Answer::Error(Message::boxed(self.text()?))),
             _ => return Err(Malformed),
         };
         Ok(account)
