@@ -3,7 +3,7 @@
 use crate::expr::{Bytes, minimal};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write as _;
+use core::fmt::{self, Write};
 
 /// Maximum number of digits of an integer, the same as Python's default.
 const DIGITS_MAX: usize = 4_300;
@@ -59,22 +59,24 @@ fn small(negative: bool, digits: &[u8]) -> Option<Bytes> {
     Some(Bytes::new(minimal(&value.to_be_bytes())))
 }
 
-/// Number of digits that are added to the big number at once: the maximum that fits in a limb.
-const CHUNK_DIGITS: u32 = 19;
+/// Power of ten of the number of digits that are added to the big number at once: 19, the maximum
+/// that fits in a limb.
+const CHUNK: u64 = 10_u64.pow(19);
 
 /// Reads up to 4,300 digits: at most 224 limbs are updated once for each of 227 chunks.
 fn large(negative: bool, digits: &[u8]) -> Option<Bytes> {
     let mut limbs: Vec<u64> = Vec::with_capacity(digits.len().min(DIGITS_MAX) / 19 + 2);
-    let (mut chunk, mut chunk_digits) = (0_u64, 0_u32);
+    // The digits since the last update, and the power of ten of their number.
+    let (mut chunk, mut factor) = (0_u64, 1_u64);
     each_digit(digits, |digit| {
         chunk = chunk * 10 + u64::from(digit);
-        chunk_digits += 1;
-        if chunk_digits == CHUNK_DIGITS {
-            multiply_add(&mut limbs, 10_u64.pow(CHUNK_DIGITS), chunk);
-            (chunk, chunk_digits) = (0, 0);
+        factor *= 10;
+        if factor == CHUNK {
+            multiply_add(&mut limbs, factor, chunk);
+            (chunk, factor) = (0, 1);
         }
     })?;
-    multiply_add(&mut limbs, 10_u64.pow(chunk_digits), chunk);
+    multiply_add(&mut limbs, factor, chunk);
     Some(Bytes::new(&signed_bytes(negative, &limbs)))
 }
 
@@ -97,6 +99,14 @@ fn multiply_add(limbs: &mut Vec<u64>, factor: u64, addend: u64) {
 )]
 const fn low(wide: u128) -> u64 {
     wide as u64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lowest quarter is what is wanted"
+)]
+const fn low_quarter(wide: u128) -> u32 {
+    wide as u32
 }
 
 /// Returns the shortest two's complement of the number with this sign and these limbs.
@@ -143,7 +153,7 @@ pub(super) fn decimal(bytes: &[u8]) -> Option<String> {
     }
     let mut chunks = Vec::new();
     while limbs.iter().any(|&limb| limb > 0) {
-        chunks.push(divide(&mut limbs, 10_u64.pow(CHUNK_DIGITS)));
+        chunks.push(divide(&mut limbs, CHUNK));
     }
     let mut digits = String::from(if negative { "-" } else { "" });
     let mut chunks = chunks.iter().rev();
@@ -152,6 +162,36 @@ pub(super) fn decimal(bytes: &[u8]) -> Option<String> {
         write!(digits, "{chunk:019}").ok()?;
     }
     Some(digits)
+}
+
+/// Maximum number of digits of an integer of 128 bits.
+const SHORT_DIGITS: usize = 39;
+
+/// Writes an integer in decimal, as its `Display` does. Division by a constant of 64 bits is little
+/// code on every target; the standard library's formatting of 128 bits is one and a half kilobytes.
+pub(super) fn write_integer(out: &mut impl Write, value: i128) -> fmt::Result {
+    let magnitude = value.unsigned_abs();
+    let mut limbs = [magnitude, magnitude >> 32, magnitude >> 64, magnitude >> 96].map(low_quarter);
+    let mut digits = [b'0'; SHORT_DIGITS];
+    let mut len = 0;
+    for place in digits.iter_mut().rev() {
+        let mut remainder = 0;
+        for limb in limbs.iter_mut().rev() {
+            let wide = remainder << 32 | u64::from(*limb);
+            *limb = low_quarter((wide / 10).into());
+            remainder = wide % 10;
+        }
+        *place = b'0' + remainder.to_le_bytes()[0];
+        len += 1;
+        if limbs == [0; 4] {
+            break;
+        }
+    }
+    if value < 0 {
+        out.write_char('-')?;
+    }
+    let digits = digits.get(SHORT_DIGITS - len..).unwrap_or_default();
+    out.write_str(core::str::from_utf8(digits).unwrap_or_default())
 }
 
 /// Divides `limbs`, lowest first, in place and returns the remainder.
@@ -274,6 +314,17 @@ mod tests {
         fn parsed_integers_match_i128(value in any::<i128>(), shift in 0..127_u32) {
             let value = value >> shift;
             prop_assert_eq!(signed(&bytes(&value.to_string()).unwrap()), Some(value));
+        }
+
+        #[test]
+        fn short_integers_are_written_as_by_the_standard_library(
+            value in any::<i128>(), shift in 0..128_u32,
+        ) {
+            for value in [value >> shift, i128::MIN, i128::MAX, 0] {
+                let mut text = String::new();
+                write_integer(&mut text, value).unwrap();
+                prop_assert_eq!(text, value.to_string());
+            }
         }
 
         #[test]

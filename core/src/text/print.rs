@@ -219,7 +219,7 @@ fn write_likely(out: &mut impl Write, bytes: &Bytes) -> fmt::Result {
         && is_minimal(bytes)
         && let Some(value) = signed(bytes)
     {
-        return write!(out, "{value}");
+        return number::write_integer(out, value);
     }
     if bytes.len() == ID_BYTES {
         return write_digits(out, bytes);
