@@ -449,13 +449,13 @@ pub unsafe extern "C" fn astreum_machine_run(
             )
         };
         let mode = Mode::new(mode)?;
-        let token = |token: &AstreumSlice| {
+        let mut code = Vec::with_capacity(tokens.len());
+        for token in tokens {
             // SAFETY: the contract of the crate.
-            unsafe { items(token.data, token.len) }.map(Bytes::new)
-        };
-        let tokens = tokens.iter().map(token).collect::<Result<Vec<_>>>()?;
+            code.push(Bytes::new(unsafe { items(token.data, token.len) }?));
+        }
         let task = Task::Program {
-            program: &Program::new(&tokens),
+            program: &Program::new(&code),
             arguments: &[],
         };
         let env = &mut Env::new();

@@ -42,11 +42,12 @@ pub enum AstreumValueType {
 pub(crate) unsafe fn exprs(values: *const *const AstreumValue, len: usize) -> Result<Vec<Expr>> {
     // SAFETY: as the caller promises.
     let values = unsafe { items(values, len) }?;
-    let expr = |value: &*const AstreumValue| {
+    let mut exprs = Vec::with_capacity(values.len());
+    for value in values {
         // SAFETY: as the caller promises.
-        unsafe { handle::shared(*value) }.cloned()
-    };
-    values.iter().map(expr).collect()
+        exprs.push(unsafe { handle::shared(*value) }?.clone());
+    }
+    Ok(exprs)
 }
 
 /// Creates a byte string; copies the bytes. The caller frees the value.

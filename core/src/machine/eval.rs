@@ -462,9 +462,12 @@ impl Evaluator {
     ) -> Result<(), Stop> {
         let bytes = weight.code_bytes();
         session.account.code = session.account.code.saturating_add(bytes);
-        session
-            .account
-            .allocate(bytes, |code| self.live_bytes(code))
+        self.allocate(bytes, session.account)
+    }
+
+    /// Counts bytes that are about to be allocated.
+    fn allocate(&self, bytes: u64, account: &mut Account) -> Result<(), Stop> {
+        account.allocate(bytes, |code| self.live_bytes(code))
     }
 
     /// Returns the code of a block, compiled on first use. Fails if its values do not fit the
@@ -535,9 +538,7 @@ impl Evaluator {
         session: &mut Session<'_, S>,
     ) -> Result<(), Stop> {
         let bytes = SHARED_BYTES + EXPR_BYTES * count as u64;
-        session
-            .account
-            .allocate(bytes, |code| self.live_bytes(code))?;
+        self.allocate(bytes, session.account)?;
         let start = self.values.len().saturating_sub(count);
         let list: List = self.values.drain(start..).collect();
         self.values.push(Expr::List(list));
@@ -606,7 +607,7 @@ impl Evaluator {
         session.account.allocate(bytes, |code| {
             // The list is not on the stack yet; it is counted while it is being built.
             let mut scale = Scale::default();
-            scale.add(following.items.iter());
+            scale.add(&mut following.items.iter());
             let list = EXPR_BYTES.saturating_mul(following.items.len() as u64);
             let live = self.live_bytes(code).saturating_add(list);
             live.saturating_add(scale.bytes())
@@ -653,11 +654,11 @@ impl Evaluator {
 #[cold]
 fn live_bytes(values: &[Expr], library: &Library, replaced: &[Expr], code: u64) -> u64 {
     let mut scale = Scale::default();
-    scale.except(library.constants.iter());
-    scale.except(replaced.iter());
-    scale.except(library.symbols.given());
-    scale.add(values.iter());
-    scale.add(library.symbols.values());
+    scale.except(&mut library.constants.iter());
+    scale.except(&mut replaced.iter());
+    scale.except(&mut library.symbols.given());
+    scale.add(&mut values.iter());
+    scale.add(&mut library.symbols.values());
     code.saturating_add(scale.bytes())
 }
 

@@ -351,14 +351,9 @@ impl<S: Store> Session<'_, S> {
         Stop::Host
     }
 
-    /// Creates an atom with `len` bytes of data for this cost and returns its id as a word. Changes
-    /// nothing but the meter if it fails.
-    pub(super) fn make_atom(
-        &mut self,
-        cost: usize,
-        len: usize,
-        atom: impl FnOnce() -> Atom,
-    ) -> Result<Word, Stop> {
+    /// Charges for an atom with `len` bytes of data and checks the limits, before the atom is
+    /// created. Changes nothing but the meter.
+    pub(super) fn afford_atom(&mut self, cost: usize, len: usize) -> Result<(), Stop> {
         self.charge(cost)?;
         let account = &mut *self.account;
         let bytes = account.atom_bytes.saturating_add(len as u64);
@@ -368,13 +363,19 @@ impl<S: Store> Session<'_, S> {
         if bytes > account.limits.atom_bytes {
             return Err(account.exceed(LimitKind::AtomBytes, bytes));
         }
-        let atom = atom();
+        Ok(())
+    }
+
+    /// Stores an atom that [`Session::afford_atom`] accepted with this length and returns its id as a
+    /// word. Changes nothing if it fails.
+    pub(super) fn store_atom(&mut self, atom: Atom, len: usize) -> Result<Word, Stop> {
         let id = atom.id();
         if let Err(error) = self.store.put(id, atom) {
             return Err(self.host_failed(HostError::Write(error)));
         }
-        self.account.atoms += 1;
-        self.account.atom_bytes = bytes;
+        let account = &mut *self.account;
+        account.atoms += 1;
+        account.atom_bytes = account.atom_bytes.saturating_add(len as u64);
         Ok(Word::from_id(&id))
     }
 }

@@ -74,19 +74,8 @@ impl Opcode {
         if token.len() < 3 {
             return None;
         }
-        match token {
-            b"add" => Some(Self::Add),
-            b"nand" => Some(Self::Nand),
-            b"jump" => Some(Self::Jump),
-            b"heap_get" => Some(Self::HeapGet),
-            b"heap_set" => Some(Self::HeapSet),
-            b"atom_slice" => Some(Self::AtomSlice),
-            b"atom_link" => Some(Self::AtomLink),
-            b"atom_concat" => Some(Self::AtomConcat),
-            b"atom_new" => Some(Self::AtomNew),
-            b"atom_load" => Some(Self::AtomLoad),
-            _ => None,
-        }
+        let mut all = Self::ALL.into_iter();
+        all.find(|opcode| opcode.name().as_bytes() == token)
     }
 }
 

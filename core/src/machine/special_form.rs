@@ -42,8 +42,14 @@ pub(super) fn placeholder(digits: &str) -> Option<usize> {
 pub(super) fn hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let digits = digits.unwrap_or(text);
-    if digits.len().is_multiple_of(2) {
-        return hex::decode(digits).ok();
+    let is_odd = usize::from(!digits.len().is_multiple_of(2));
+    let mut bytes: Vec<u8> = Vec::with_capacity(digits.len() / 2 + is_odd);
+    for (index, digit) in digits.bytes().enumerate() {
+        let [digit, ..] = char::from(digit).to_digit(16)?.to_le_bytes();
+        match bytes.last_mut() {
+            Some(last) if !(index + is_odd).is_multiple_of(2) => *last = *last << 4 | digit,
+            _ => bytes.push(digit),
+        }
     }
-    hex::decode(alloc::format!("0{digits}")).ok()
+    Some(bytes)
 }

@@ -161,278 +161,280 @@ impl StackMachine {
         let (mut pc, mut block) = (self.pc, self.block);
         // A local copy stays in a register.
         let mut meter = session.account.meter;
-        // Stops before the token; its operation has already incremented `pc`.
-        macro_rules! leave {
-            ($stop:expr) => {{
-                session.account.meter = meter;
-                (self.pc, self.block) = (pc - 1, block);
-                return Err($stop);
-            }};
-        }
-        // Stops after the token if the result is a stop.
-        macro_rules! done {
-            ($result:expr) => {
-                if let Err(stop) = $result {
-                    session.account.meter = meter;
-                    (self.pc, self.block) = (pc, block);
-                    return Err(stop);
-                }
-            };
-        }
-        macro_rules! charge {
-            ($cost:expr) => {{
-                let cost = $cost;
-                if !meter.charge(cost) {
-                    let stop = session.refused(cost, meter.used());
-                    leave!(stop)
-                }
-            }};
-        }
-        // Checks that one value can be pushed.
-        macro_rules! room {
-            () => {
-                if self.stack.len() >= max_items {
-                    let used = self.stack.len() as u64 + 1;
-                    leave!(session.exceed(LimitKind::Stack, used))
-                }
-            };
-        }
-        // Runs only the first token of a sequence; the others follow.
-        macro_rules! singly {
-            () => {{
-                room!();
-                if let Some(Op::Push(index)) = code.plain.get(pc - 1) {
-                    push(&mut self.stack, code.literal(*index));
-                }
-                continue;
-            }};
-        }
-        macro_rules! jump {
-            ($target:expr) => {{
-                // Blocks run forwards: the counter is beyond the start of the block.
-                let ran = pc - block;
-                (pc, block) = ($target, $target);
-                done!(session.spend(ran as u64));
-            }};
-        }
-        // Counts the last computed value, in memory and in steps.
-        macro_rules! account_top {
-            () => {
-                if let Some(Word::Long(bytes)) = self.stack.last() {
-                    done!(session.made(bytes.len()))
-                }
-            };
-        }
-        while let Some(op) = ops.get(pc) {
-            if STEP {
-                done!(session.account.begin_operation());
+        let (stop, at) = 'run: {
+            // Stops before the token; its operation has already incremented `pc`. All stops leave
+            // the loop for one place, so that the code that saves the state exists once.
+            macro_rules! leave {
+                ($stop:expr) => {
+                    break 'run ($stop, pc - 1)
+                };
             }
-            pc += 1;
-            match *op {
-                Op::Push(index) => {
-                    room!();
-                    push(&mut self.stack, code.literal(index));
-                }
-                Op::Argument(index) => {
-                    room!();
-                    push(&mut self.stack, arguments.get(index).unwrap_or(&EMPTY));
-                }
-                Op::Plain(Opcode::Add) => {
-                    let [.., a, b] = self.stack.as_mut_slice() else {
-                        leave!(UNDERFLOW)
-                    };
-                    charge!(a.len() as u64 + b.len() as u64);
-                    a.add(b);
-                    self.stack.pop();
-                    account_top!();
-                }
-                Op::AddLiteral(index) => {
-                    if self.stack.len() >= max_items {
-                        singly!()
+            // Stops after the token if the result is a stop.
+            macro_rules! done {
+                ($result:expr) => {
+                    if let Err(stop) = $result {
+                        break 'run (stop, pc);
                     }
-                    let b = code.literal(index);
-                    let Some(a) = self.stack.last_mut() else {
-                        singly!()
-                    };
-                    if !meter.charge(a.len() as u64 + b.len() as u64) {
-                        singly!()
-                    }
-                    pc += 1;
-                    a.add(b);
-                    account_top!();
-                }
-                Op::Plain(Opcode::Nand) => {
-                    let [.., a, b] = self.stack.as_mut_slice() else {
-                        leave!(UNDERFLOW)
-                    };
-                    charge!(2 * a.len().max(b.len()).max(1) as u64);
-                    a.nand(b);
-                    self.stack.pop();
-                    account_top!();
-                }
-                Op::NandLiteral(index) => {
-                    if self.stack.len() >= max_items {
-                        singly!()
-                    }
-                    let b = code.literal(index);
-                    let Some(a) = self.stack.last_mut() else {
-                        singly!()
-                    };
-                    if !meter.charge(2 * a.len().max(b.len()).max(1) as u64) {
-                        singly!()
-                    }
-                    pc += 1;
-                    a.nand(b);
-                    account_top!();
-                }
-                Op::Plain(Opcode::Jump) => {
-                    let Some(target) = self.stack.last() else {
-                        leave!(UNDERFLOW)
-                    };
-                    charge!(1);
-                    let target = target.to_index().unwrap_or(usize::MAX);
-                    if target >= ops.len() {
-                        leave!(BAD_JUMP)
-                    }
-                    self.stack.pop();
-                    jump!(target);
-                }
-                Op::JumpTo(target) => {
-                    if self.stack.len() >= max_items || !meter.charge(1) {
-                        singly!()
-                    }
-                    pc += 1;
-                    jump!(target);
-                }
-                Op::Get(slot) => {
-                    if self.stack.len() >= max_items || !meter.charge(1) {
-                        singly!()
-                    }
-                    pc += 1;
-                    push(&mut self.stack, self.heap.slot(slot));
-                }
-                Op::JumpFrom(slot) => {
-                    let target = self.heap.slot(slot).to_index().unwrap_or(usize::MAX);
-                    let is_bad = self.stack.len() >= max_items || target >= ops.len();
-                    if is_bad || !meter.charge(2) {
-                        singly!()
-                    }
-                    pc += 2;
-                    jump!(target);
-                }
-                Op::JumpThrough(slot) => {
-                    let key = self.heap.slot(slot);
-                    let target = self.heap.get(key, code).to_index().unwrap_or(usize::MAX);
-                    let is_bad = self.stack.len() >= max_items
-                        || target >= ops.len()
-                        || key.outside_bytes() > 0;
-                    if is_bad || !meter.charge(3) {
-                        singly!()
-                    }
-                    pc += 3;
-                    jump!(target);
-                }
-                Op::Plain(Opcode::HeapGet) => {
-                    let Some(top) = self.stack.last_mut() else {
-                        leave!(UNDERFLOW)
-                    };
-                    charge!(1);
-                    if top.outside_bytes() > 0
-                        && let Err(stop) = session.count_bytes(top.outside_bytes())
-                    {
+                };
+            }
+            macro_rules! charge {
+                ($cost:expr) => {{
+                    let cost = $cost;
+                    if !meter.charge(cost) {
+                        let stop = session.refused(cost, meter.used());
                         leave!(stop)
                     }
-                    let value = self.heap.get(top, code);
-                    top.clone_from(value);
+                }};
+            }
+            // Checks that one value can be pushed.
+            macro_rules! room {
+                () => {
+                    if self.stack.len() >= max_items {
+                        let used = self.stack.len() as u64 + 1;
+                        leave!(session.exceed(LimitKind::Stack, used))
+                    }
+                };
+            }
+            // Runs only the first token of a sequence; the others follow.
+            macro_rules! singly {
+                () => {{
+                    room!();
+                    if let Some(Op::Push(index)) = code.plain.get(pc - 1) {
+                        push(&mut self.stack, code.literal(*index));
+                    }
+                    continue;
+                }};
+            }
+            macro_rules! jump {
+                ($target:expr) => {{
+                    // Blocks run forwards: the counter is beyond the start of the block.
+                    let ran = pc - block;
+                    (pc, block) = ($target, $target);
+                    done!(session.spend(ran as u64));
+                }};
+            }
+            // Counts the last computed value, in memory and in steps.
+            macro_rules! account_top {
+                () => {
+                    if let Some(Word::Long(bytes)) = self.stack.last() {
+                        done!(session.made(bytes.len()))
+                    }
+                };
+            }
+            while let Some(op) = ops.get(pc) {
+                if STEP {
+                    done!(session.account.begin_operation());
                 }
-                Op::Plain(Opcode::HeapSet) => {
-                    let [.., key, value] = self.stack.as_slice() else {
-                        leave!(UNDERFLOW)
-                    };
-                    charge!(value.len() as u64);
-                    if key.outside_bytes() > 0
-                        && let Err(stop) = session.count_bytes(key.outside_bytes())
-                    {
-                        leave!(stop)
+                pc += 1;
+                match *op {
+                    Op::Push(index) => {
+                        room!();
+                        push(&mut self.stack, code.literal(index));
                     }
-                    self.heap.set(key, value, code);
-                    if self.heap.entries > max_entries {
-                        leave!(session.exceed(LimitKind::Heap, self.heap.entries as u64))
+                    Op::Argument(index) => {
+                        room!();
+                        push(&mut self.stack, arguments.get(index).unwrap_or(&EMPTY));
                     }
-                    self.stack.pop();
-                    self.stack.pop();
-                }
-                Op::Set {
-                    slot,
-                    literal: index,
-                } => {
-                    let value = code.literal(index);
-                    if self.stack.len() + 2 > max_items || !meter.charge(value.len() as u64) {
-                        singly!()
+                    Op::Plain(Opcode::Add) => {
+                        let [.., a, b] = self.stack.as_mut_slice() else {
+                            leave!(UNDERFLOW)
+                        };
+                        charge!(a.len() as u64 + b.len() as u64);
+                        a.add(b);
+                        self.stack.pop();
+                        account_top!();
                     }
-                    pc += 2;
-                    self.heap.set_slot(slot, value);
-                    if self.heap.entries > max_entries {
-                        leave!(session.exceed(LimitKind::Heap, self.heap.entries as u64))
-                    }
-                }
-                Op::Increase {
-                    slot,
-                    literal: index,
-                } => {
-                    let b = code.literal(index);
-                    let Some(a) = self.heap.slot_mut(slot) else {
-                        singly!()
-                    };
-                    // Cost of reading and adding, and the maximum cost of writing the sum.
-                    let lens = a.len() as u64 + b.len() as u64;
-                    let most = a.len().max(b.len()) as u64 + 1;
-                    if self.stack.len() + 3 > max_items || !meter.has(1 + lens + most) {
-                        singly!()
-                    }
-                    pc += 5;
-                    let was_empty = a.is_empty();
-                    // A sum has at least one byte.
-                    a.add(b);
-                    let (len, outside_bytes) = (a.len(), a.outside_bytes());
-                    meter.pay(1 + lens + len as u64);
-                    self.heap.entries += usize::from(was_empty);
-                    if self.heap.entries > max_entries {
-                        leave!(session.exceed(LimitKind::Heap, self.heap.entries as u64))
-                    }
-                    if outside_bytes > 0 {
-                        done!(session.made(outside_bytes));
-                    }
-                }
-                Op::Plain(opcode) => {
-                    session.account.meter = meter;
-                    let result = self.atom_opcode(opcode, session);
-                    match result {
-                        Ok(len) => {
-                            meter = session.account.meter;
-                            done!(session.spend_bytes(len));
+                    Op::AddLiteral(index) => {
+                        if self.stack.len() >= max_items {
+                            singly!()
                         }
-                        // The charge of an operation that did not happen is undone; it is charged
-                        // again.
-                        Err(Stop::Retry) => leave!(Stop::Retry),
-                        Err(stop) => {
-                            meter = session.account.meter;
+                        let b = code.literal(index);
+                        let Some(a) = self.stack.last_mut() else {
+                            singly!()
+                        };
+                        if !meter.charge(a.len() as u64 + b.len() as u64) {
+                            singly!()
+                        }
+                        pc += 1;
+                        a.add(b);
+                        account_top!();
+                    }
+                    Op::Plain(Opcode::Nand) => {
+                        let [.., a, b] = self.stack.as_mut_slice() else {
+                            leave!(UNDERFLOW)
+                        };
+                        charge!(2 * a.len().max(b.len()).max(1) as u64);
+                        a.nand(b);
+                        self.stack.pop();
+                        account_top!();
+                    }
+                    Op::NandLiteral(index) => {
+                        if self.stack.len() >= max_items {
+                            singly!()
+                        }
+                        let b = code.literal(index);
+                        let Some(a) = self.stack.last_mut() else {
+                            singly!()
+                        };
+                        if !meter.charge(2 * a.len().max(b.len()).max(1) as u64) {
+                            singly!()
+                        }
+                        pc += 1;
+                        a.nand(b);
+                        account_top!();
+                    }
+                    Op::Plain(Opcode::Jump) => {
+                        let Some(target) = self.stack.last() else {
+                            leave!(UNDERFLOW)
+                        };
+                        charge!(1);
+                        let target = target.to_index().unwrap_or(usize::MAX);
+                        if target >= ops.len() {
+                            leave!(BAD_JUMP)
+                        }
+                        self.stack.pop();
+                        jump!(target);
+                    }
+                    Op::JumpTo(target) => {
+                        if self.stack.len() >= max_items || !meter.charge(1) {
+                            singly!()
+                        }
+                        pc += 1;
+                        jump!(target);
+                    }
+                    Op::Get(slot) => {
+                        if self.stack.len() >= max_items || !meter.charge(1) {
+                            singly!()
+                        }
+                        pc += 1;
+                        push(&mut self.stack, self.heap.slot(slot));
+                    }
+                    Op::JumpFrom(slot) => {
+                        let target = self.heap.slot(slot).to_index().unwrap_or(usize::MAX);
+                        let is_bad = self.stack.len() >= max_items || target >= ops.len();
+                        if is_bad || !meter.charge(2) {
+                            singly!()
+                        }
+                        pc += 2;
+                        jump!(target);
+                    }
+                    Op::JumpThrough(slot) => {
+                        let key = self.heap.slot(slot);
+                        let target = self.heap.get(key, code).to_index().unwrap_or(usize::MAX);
+                        let is_bad = self.stack.len() >= max_items
+                            || target >= ops.len()
+                            || key.outside_bytes() > 0;
+                        if is_bad || !meter.charge(3) {
+                            singly!()
+                        }
+                        pc += 3;
+                        jump!(target);
+                    }
+                    Op::Plain(Opcode::HeapGet) => {
+                        let Some(top) = self.stack.last_mut() else {
+                            leave!(UNDERFLOW)
+                        };
+                        charge!(1);
+                        if top.outside_bytes() > 0
+                            && let Err(stop) = session.count_bytes(top.outside_bytes())
+                        {
                             leave!(stop)
                         }
+                        let value = self.heap.get(top, code);
+                        top.clone_from(value);
+                    }
+                    Op::Plain(Opcode::HeapSet) => {
+                        let [.., key, value] = self.stack.as_slice() else {
+                            leave!(UNDERFLOW)
+                        };
+                        charge!(value.len() as u64);
+                        if key.outside_bytes() > 0
+                            && let Err(stop) = session.count_bytes(key.outside_bytes())
+                        {
+                            leave!(stop)
+                        }
+                        self.heap.set(key, value, code);
+                        if self.heap.entries > max_entries {
+                            leave!(session.exceed(LimitKind::Heap, self.heap.entries as u64))
+                        }
+                        self.stack.pop();
+                        self.stack.pop();
+                    }
+                    Op::Set {
+                        slot,
+                        literal: index,
+                    } => {
+                        let value = code.literal(index);
+                        if self.stack.len() + 2 > max_items || !meter.charge(value.len() as u64) {
+                            singly!()
+                        }
+                        pc += 2;
+                        self.heap.set_slot(slot, value);
+                        if self.heap.entries > max_entries {
+                            leave!(session.exceed(LimitKind::Heap, self.heap.entries as u64))
+                        }
+                    }
+                    Op::Increase {
+                        slot,
+                        literal: index,
+                    } => {
+                        let b = code.literal(index);
+                        let Some(a) = self.heap.slot_mut(slot) else {
+                            singly!()
+                        };
+                        // Cost of reading and adding, and the maximum cost of writing the sum.
+                        let lens = a.len() as u64 + b.len() as u64;
+                        let most = a.len().max(b.len()) as u64 + 1;
+                        if self.stack.len() + 3 > max_items || !meter.has(1 + lens + most) {
+                            singly!()
+                        }
+                        pc += 5;
+                        let was_empty = a.is_empty();
+                        // A sum has at least one byte.
+                        a.add(b);
+                        let (len, outside_bytes) = (a.len(), a.outside_bytes());
+                        meter.pay(1 + lens + len as u64);
+                        self.heap.entries += usize::from(was_empty);
+                        if self.heap.entries > max_entries {
+                            leave!(session.exceed(LimitKind::Heap, self.heap.entries as u64))
+                        }
+                        if outside_bytes > 0 {
+                            done!(session.made(outside_bytes));
+                        }
+                    }
+                    Op::Plain(opcode) => {
+                        session.account.meter = meter;
+                        let result = self.atom_opcode(opcode, session);
+                        match result {
+                            Ok(len) => {
+                                meter = session.account.meter;
+                                done!(session.spend_bytes(len));
+                            }
+                            // The charge of an operation that did not happen is undone; it is charged
+                            // again.
+                            Err(Stop::Retry) => leave!(Stop::Retry),
+                            Err(stop) => {
+                                meter = session.account.meter;
+                                leave!(stop)
+                            }
+                        }
                     }
                 }
             }
-        }
+            session.account.meter = meter;
+            let ran = pc.saturating_sub(block);
+            (self.pc, self.block) = (pc, pc);
+            session.spend(ran as u64)?;
+            if self.stack.len() == 1
+                && let Some(value) = self.stack.pop()
+            {
+                return Ok(value);
+            }
+            return Err(Stop::Failed(ErrorKind::BadStack));
+        };
         session.account.meter = meter;
-        let ran = pc.saturating_sub(block);
-        (self.pc, self.block) = (pc, pc);
-        session.spend(ran as u64)?;
-        if self.stack.len() == 1
-            && let Some(value) = self.stack.pop()
-        {
-            return Ok(value);
-        }
-        Err(Stop::Failed(ErrorKind::BadStack))
+        (self.pc, self.block) = (at, block);
+        Err(stop)
     }
 
     /// Returns the number of bytes outside the values themselves; a value that occurs twice counts
@@ -453,7 +455,7 @@ impl StackMachine {
         session: &mut Session<'_, S>,
     ) -> Result<usize, Stop> {
         let failed = Stop::Failed;
-        let (taken, value, len) = match opcode {
+        let (taken, atom, len) = match opcode {
             Opcode::AtomSlice => {
                 let [.., id, start, len] = self.stack.as_slice() else {
                     return Err(UNDERFLOW);
@@ -462,12 +464,8 @@ impl StackMachine {
                 let (start, len) = range.ok_or(failed(ErrorKind::BadSlice))?;
                 let atom = session.atom(id)?;
                 let data = cut(atom.data(), start, len);
-                let atom = || Atom::new(atom.kind(), data, AtomId::ZERO);
-                (
-                    3,
-                    session.make_atom(data.len(), data.len(), atom)?,
-                    data.len(),
-                )
+                session.afford_atom(data.len(), data.len())?;
+                (3, Atom::new(atom.kind(), data, AtomId::ZERO), data.len())
             }
             Opcode::AtomLink => {
                 let [.., first, rest] = self.stack.as_slice() else {
@@ -476,9 +474,9 @@ impl StackMachine {
                 let ids = first.to_id().zip(rest.to_id());
                 let (first_id, rest_id) = ids.ok_or(failed(ErrorKind::BadLink))?;
                 session.atom(first)?;
-                let atom = || Atom::list(first_id, rest_id);
                 let (cost, len) = (first.len() + rest.len(), first.len());
-                (2, session.make_atom(cost, len, atom)?, len)
+                session.afford_atom(cost, len)?;
+                (2, Atom::list(first_id, rest_id), len)
             }
             Opcode::AtomConcat => {
                 let [.., first, second] = self.stack.as_slice() else {
@@ -486,8 +484,8 @@ impl StackMachine {
                 };
                 let (first, second) = (session.atom(first)?, session.atom(second)?);
                 let len = first.data().len().saturating_add(second.data().len());
-                let atom = || Atom::bytes([first.data(), second.data()].concat());
-                (2, session.make_atom(len, len, atom)?, len)
+                session.afford_atom(len, len)?;
+                (2, Atom::bytes([first.data(), second.data()].concat()), len)
             }
             Opcode::AtomNew => {
                 let [.., kind, data] = self.stack.as_slice() else {
@@ -498,10 +496,10 @@ impl StackMachine {
                     _ => Err(ErrorKind::BadAtomKind),
                 });
                 let kind = kind.map_err(failed)?;
-                let atom = || Atom::new(kind, data.to_shared(), AtomId::ZERO);
+                session.afford_atom(data.len(), data.len())?;
                 (
                     2,
-                    session.make_atom(data.len(), data.len(), atom)?,
+                    Atom::new(kind, data.to_shared(), AtomId::ZERO),
                     data.len(),
                 )
             }
@@ -517,14 +515,22 @@ impl StackMachine {
                 let atom = session.atom(id)?;
                 let data = cut(atom.data(), start, len);
                 session.charge(data.len())?;
-                (3, Word::new(data), 0)
+                let value = Word::new(data);
+                self.replace(3, value);
+                return Ok(0);
             }
             _ => return Err(UNDERFLOW),
         };
-        let rest = self.stack.len().saturating_sub(taken);
+        let id = session.store_atom(atom, len)?;
+        self.replace(taken, id);
+        Ok(len)
+    }
+
+    /// Replaces the topmost `count` values with `value`.
+    fn replace(&mut self, count: usize, value: Word) {
+        let rest = self.stack.len().saturating_sub(count);
         self.stack.truncate(rest);
         self.stack.push(value);
-        Ok(len)
     }
 }
 

@@ -99,14 +99,14 @@ pub(super) struct Scale {
 
 impl Scale {
     /// Marks values that the program did not create, so that they are not counted.
-    pub(super) fn except<'e>(&mut self, exprs: impl Iterator<Item = &'e Expr>) {
+    pub(super) fn except(&mut self, exprs: &mut dyn Iterator<Item = &Expr>) {
         let bytes = self.bytes;
         self.add(exprs);
         self.bytes = bytes;
     }
 
-    /// Counts values.
-    pub(super) fn add<'e>(&mut self, exprs: impl Iterator<Item = &'e Expr>) {
+    /// Counts values. The iterator is dynamic, so that there is one copy of the code.
+    pub(super) fn add(&mut self, exprs: &mut dyn Iterator<Item = &Expr>) {
         let mut pending: Vec<&Expr> = Vec::new();
         for expr in exprs {
             pending.push(expr);

@@ -209,12 +209,13 @@ impl Word {
                 return;
             }
         }
-        self.add_wide(other);
+        self.combine_wide(other, add_bytes);
     }
 
     #[cold]
-    fn add_wide(&mut self, other: &Self) {
-        *self = self.with_bytes(|a| other.with_bytes(|b| Self::new(&add_bytes(a, b))));
+    fn combine_wide(&mut self, other: &Self, combine: fn(&[u8], &[u8]) -> Vec<u8>) {
+        let combined = self.with_bytes(|a| other.with_bytes(|b| combine(a, b)));
+        *self = Self::new(&combined);
     }
 
     /// Computes the bitwise not-and. The shorter operand is extended with zeros; the result is at
@@ -239,13 +240,8 @@ impl Word {
                 mask(limbs, *len);
             }
         } else {
-            self.nand_wide(other);
+            self.combine_wide(other, nand_bytes);
         }
-    }
-
-    #[cold]
-    fn nand_wide(&mut self, other: &Self) {
-        *self = self.with_bytes(|a| other.with_bytes(|b| Self::new(&nand_bytes(a, b))));
     }
 
     /// Returns a number below 64 that is the same for equal words.
@@ -396,9 +392,11 @@ fn mask(limbs: &mut Limbs, len: u8) {
     }
 }
 
-/// Returns `bytes` from the least significant on, followed by infinitely many `fill` bytes.
-fn upwards(bytes: &[u8], fill: u8) -> impl Iterator<Item = u8> {
-    bytes.iter().rev().copied().chain(core::iter::repeat(fill))
+/// Returns the byte at `index`, counted from the least significant one; `fill` after the last.
+fn digit(bytes: &[u8], index: usize, fill: u8) -> u8 {
+    let from_start = bytes.len().checked_sub(index + 1);
+    let byte = from_start.and_then(|at| bytes.get(at));
+    byte.copied().unwrap_or(fill)
 }
 
 fn sign_byte(bytes: &[u8]) -> u8 {
@@ -412,9 +410,10 @@ fn add_bytes(a: &[u8], b: &[u8]) -> Vec<u8> {
     let width = a.len().max(b.len());
     let mut sum = Vec::with_capacity(width + 1);
     let mut carry = false;
-    let digits = upwards(a, sign_byte(a)).zip(upwards(b, sign_byte(b)));
+    let (a_sign, b_sign) = (sign_byte(a), sign_byte(b));
     // One digit more than the wider number has, so that the sum always fits.
-    for (a, b) in digits.take(width + 1) {
+    for index in 0..=width {
+        let (a, b) = (digit(a, index, a_sign), digit(b, index, b_sign));
         let digit = u16::from(a) + u16::from(b) + u16::from(carry);
         carry = digit > 0xff;
         sum.push(digit.to_le_bytes()[0]);
@@ -431,10 +430,10 @@ fn add_bytes(a: &[u8], b: &[u8]) -> Vec<u8> {
 
 fn nand_bytes(a: &[u8], b: &[u8]) -> Vec<u8> {
     let width = a.len().max(b.len());
-    let digits = upwards(a, 0).zip(upwards(b, 0)).take(width);
-    let mut value: Vec<u8> = digits.map(|(a, b)| !(a & b)).collect();
-    value.reverse();
-    value
+    let digits = (0..width).rev();
+    digits
+        .map(|index| !(digit(a, index, 0) & digit(b, index, 0)))
+        .collect()
 }
 
 #[cfg(test)]

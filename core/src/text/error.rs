@@ -77,13 +77,19 @@ impl Position {
     pub fn at(source: &str, offset: usize) -> Self {
         let offset = floor_char_boundary(source, offset);
         let before = source.get(..offset).unwrap_or(source);
-        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        let newlines = before.bytes().filter(|&byte| byte == b'\n').count();
-        let in_line = before.get(line_start..).unwrap_or_default();
+        let (mut line, mut column) = (1, 1);
+        for byte in before.bytes() {
+            match byte {
+                b'\n' => (line, column) = (line + 1, 1),
+                // Continues a character.
+                0x80..=0xbf => {}
+                _ => column += 1,
+            }
+        }
         Self {
             offset,
-            line: newlines + 1,
-            column: in_line.chars().count() + 1,
+            line,
+            column,
         }
     }
 

@@ -156,15 +156,11 @@ impl Evaluator {
         let value = match result {
             Ok(value) => {
                 let bytes = value.outside_bytes() as u64;
-                session
-                    .account
-                    .allocate(bytes, |code| self.live_bytes(code))?;
+                self.allocate(bytes, session.account)?;
                 Expr::Bytes(value.to_bytes())
             }
             Err(Stop::Failed(kind)) => {
-                session
-                    .account
-                    .allocate(ERROR_BYTES, |code| self.live_bytes(code))?;
+                self.allocate(ERROR_BYTES, session.account)?;
                 let place = stack_position(program, &self.stack_machine);
                 session
                     .account
@@ -303,10 +299,8 @@ impl Evaluator {
             return Err(session.account.too_large());
         }
         let mut scale = Scale::default();
-        scale.add(core::iter::once(&value));
-        session
-            .account
-            .allocate(scale.bytes(), |code| self.live_bytes(code))?;
+        scale.add(&mut core::iter::once(&value));
+        self.allocate(scale.bytes(), session.account)?;
         self.replace(count, value);
         Ok(())
     }

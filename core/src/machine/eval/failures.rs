@@ -18,9 +18,7 @@ impl Evaluator {
         kind: ErrorKind,
         session: &mut Session<'_, S>,
     ) -> Result<Expr, Stop> {
-        session
-            .account
-            .allocate(ERROR_BYTES, |code| self.live_bytes(code))?;
+        self.allocate(ERROR_BYTES, session.account)?;
         session
             .account
             .failures
@@ -37,9 +35,7 @@ impl Evaluator {
         session: &mut Session<'_, S>,
     ) -> Result<Expr, Stop> {
         let bytes = ERROR_BYTES.saturating_add((name.len() as u64).saturating_mul(2));
-        session
-            .account
-            .allocate(bytes, |code| self.live_bytes(code))?;
+        self.allocate(bytes, session.account)?;
         let kind = ErrorKind::UnboundSymbol;
         session
             .account
