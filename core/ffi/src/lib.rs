@@ -33,6 +33,8 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(all(feature = "wasm", target_family = "wasm", not(feature = "std")))]
+mod allocator;
 mod buffer;
 mod env;
 mod error;

@@ -8,6 +8,7 @@
     reason = "the functions are exported by name, and are not part of the Rust crate"
 )]
 
+use crate::allocator::Allocator;
 use crate::error::AstreumStatus;
 use crate::host::{AstreumCall, astreum_machine_bind};
 use crate::machine::AstreumMachine;
@@ -18,7 +19,7 @@ use core::ffi::c_void;
 use core::mem::size_of;
 
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: Allocator = Allocator::new();
 
 /// Stops the module: the host gets a `RuntimeError`.
 #[panic_handler]
