@@ -1,10 +1,11 @@
 //! Fuzz target of the cold store, on a disk that fails and loses power: acknowledged atoms are
 //! present, and a wrong atom is never returned.
 
-use super::input::Input;
+use super::input::operations;
 use crate::random::Random;
 use crate::sim::batch;
 use crate::sim::disk::{Fault, SimDisk};
+use arbitrary::{Arbitrary, Unstructured};
 use astreum_core::atom::{Atom, AtomId};
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::cold::{ColdOptions, ColdStore};
@@ -15,6 +16,44 @@ use std::sync::{Arc, OnceLock};
 
 /// Maximum number of operations per run.
 const MAX_OPERATIONS: usize = 48;
+
+/// Operation on the store or its disk. Faults occur after a number of calls.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    /// Puts the batch of atoms with this number.
+    Put(u8),
+    Collate,
+    Maintain,
+    /// Merges a level.
+    Merge(u32),
+    FailChange(u64),
+    FailChangesFrom(u64),
+    FailRead(u64),
+    Check,
+    CutPower(u64),
+    EndFault,
+    LosePower,
+}
+
+impl<'a> Arbitrary<'a> for Operation {
+    fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let (code, argument) = <(u8, u8)>::arbitrary(input)?;
+        let calls = u64::from(argument & 31);
+        Ok(match code & 15 {
+            0..=4 => Self::Put(argument),
+            5 => Self::Collate,
+            6 => Self::Maintain,
+            7 => Self::Merge(1 + u32::from(argument & 1)),
+            8 => Self::FailChange(calls),
+            9 => Self::FailChangesFrom(calls),
+            10 => Self::FailRead(calls),
+            11 => Self::Check,
+            12 => Self::CutPower(calls),
+            13 => Self::EndFault,
+            _ => Self::LosePower,
+        })
+    }
+}
 
 struct Run {
     disk: SimDisk,
@@ -33,20 +72,16 @@ fn known_batch(number: u8) -> &'static [(AtomId, Atom)] {
 
 /// Runs puts, maintenance, faults, power cuts and bit flips in the order of the bytes.
 pub fn run(data: &[u8]) {
-    let mut input = Input(data);
-    let seed = u64::from(input.byte().unwrap_or(0));
+    let mut input = Unstructured::new(data);
+    let seed = input.arbitrary::<u8>().map_or(0, u64::from);
     let mut run = Run {
         disk: SimDisk::new(),
         store: None,
         random: Random::new(seed),
         put: BTreeMap::new(),
     };
-    for _ in 0..MAX_OPERATIONS {
-        let Some(code) = input.byte() else {
-            break;
-        };
-        super::count_operations(1);
-        run.act(code & 15, input.byte().unwrap_or(0));
+    for operation in operations(&mut input, MAX_OPERATIONS) {
+        run.act(operation);
     }
     run.disk.set_fault(None);
     if run.disk.is_off() {
@@ -57,35 +92,37 @@ pub fn run(data: &[u8]) {
 }
 
 impl Run {
-    fn act(&mut self, what: u8, argument: u8) {
-        if self.store.is_none() && what < 12 {
+    fn act(&mut self, operation: Operation) {
+        let is_of_disk = matches!(
+            operation,
+            Operation::CutPower(_) | Operation::EndFault | Operation::LosePower
+        );
+        if self.store.is_none() && !is_of_disk {
             self.open();
         }
-        let at = self.disk.changes() + u64::from(argument & 31);
-        match what {
-            0..=4 => self.put(argument),
-            5 => self.with(|store| store.collate().is_ok()),
-            6 => self.with(|store| store.maintain().is_ok()),
-            7 => self.with(|store| {
-                store
-                    .merge_with(1 + u32::from(argument & 1), &mut |_| ())
-                    .is_ok()
-            }),
-            8 => self
-                .disk
-                .set_fault(Some(Fault::Change(at, ErrorKind::StorageFull))),
-            9 => self
-                .disk
-                .set_fault(Some(Fault::ChangesFrom(at, ErrorKind::Other))),
-            10 => {
-                let at = self.disk.reads() + u64::from(argument & 31);
-                self.disk.set_fault(Some(Fault::Read(at, ErrorKind::Other)));
+        let changes = self.disk.changes();
+        let fault = match operation {
+            Operation::Put(number) => return self.put(number),
+            Operation::Collate => return self.with(|store| store.collate().is_ok()),
+            Operation::Maintain => return self.with(|store| store.maintain().is_ok()),
+            Operation::Merge(level) => {
+                return self.with(|store| store.merge_with(level, &mut |_| ()).is_ok());
             }
-            11 => self.check_some(),
-            12 => self.disk.set_fault(Some(Fault::PowerCut(at))),
-            13 => self.disk.set_fault(None),
-            _ => self.lose_power(),
-        }
+            Operation::Check => return self.check_some(),
+            Operation::LosePower => return self.lose_power(),
+            Operation::EndFault => None,
+            Operation::FailChange(calls) => {
+                Some(Fault::Change(changes + calls, ErrorKind::StorageFull))
+            }
+            Operation::FailChangesFrom(calls) => {
+                Some(Fault::ChangesFrom(changes + calls, ErrorKind::Other))
+            }
+            Operation::FailRead(calls) => {
+                Some(Fault::Read(self.disk.reads() + calls, ErrorKind::Other))
+            }
+            Operation::CutPower(calls) => Some(Fault::PowerCut(changes + calls)),
+        };
+        self.disk.set_fault(fault);
     }
 
     /// Cuts the power, unless it is off already, and restarts.

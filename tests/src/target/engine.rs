@@ -16,7 +16,8 @@ mod session;
 
 pub use session::session;
 
-use super::input::Input;
+use super::input::{bytes, operations};
+use arbitrary::{Arbitrary, Unstructured};
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, bytes_list};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::{
@@ -45,8 +46,118 @@ const MIN_ROUNDS: usize = 4;
 /// Time that exceeds the duration of any fetch without answers.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Runs one input. Each step is a byte (the action in its low half, a peer in its high half) and
-/// operands. A quarter of the inputs, which their bytes select, run twice.
+/// Operation of one peer, or of the host with it. It begins with a byte: the action in its low half,
+/// the peer in its high half.
+#[derive(Clone, Copy, Debug)]
+struct Operation<'a> {
+    peer: u8,
+    action: Action<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Action<'a> {
+    /// Raw bytes from the peer's address.
+    Datagram(&'a [u8]),
+    /// Bytes as a message with the required proof of work.
+    Message(&'a [u8]),
+    Handshake,
+    /// Arbitrary content of any topic, sealed like a peer's.
+    Sealed(Topic, &'a [u8]),
+    Wait(Duration),
+    /// Fetches an object of a kind, whose id has equal bytes.
+    FetchKind(u8, PayloadType),
+    /// Contacts the peer, and advertises an object.
+    Advertise(u8),
+    /// The peer answers its oldest request, correctly or not.
+    Answer {
+        how: u8,
+        other: u8,
+    },
+    Fetch {
+        how: u8,
+        id: u8,
+    },
+    /// Asks the peer too, or cancels the fetch.
+    ChangeFetch(u8),
+    Command {
+        what: u8,
+        id: u8,
+    },
+    /// Datagrams arrive in the queue, and some of them are handled.
+    Queue {
+        arrive: u8,
+        handled: u8,
+    },
+    /// A handshake that names the chain of its sender, or that was altered in transit.
+    Introduce(u8),
+    Restart,
+    Move,
+    /// The peer forgets its oldest request.
+    Forget,
+    /// The host delivers the result of a nonce search.
+    Work {
+        attempts: u64,
+    },
+}
+
+impl<'a> Arbitrary<'a> for Operation<'a> {
+    fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let code = u8::arbitrary(input)?;
+        let peer = code >> 4;
+        // At the end of the input, operands are zero.
+        let mut byte = || u8::arbitrary(input);
+        let action = match code & 0x0f {
+            0 => Action::Datagram(content(input)?),
+            1 => Action::Message(content(input)?),
+            2 => Action::Handshake,
+            3 | 4 => {
+                let topic = Topic::from_code(byte()? % 6).unwrap_or(Topic::Ping);
+                Action::Sealed(topic, content(input)?)
+            }
+            5 => Action::Wait(Duration::from_millis(u64::from(byte()?) * 250)),
+            6 => Action::FetchKind(byte()?, PayloadType::new(1 + peer / 8)),
+            7 => Action::Advertise(byte()?),
+            8 => Action::Answer {
+                how: byte()?,
+                other: byte()?,
+            },
+            9 => Action::Fetch {
+                how: byte()?,
+                id: byte()?,
+            },
+            10 => Action::ChangeFetch(byte()?),
+            11 => Action::Command {
+                what: byte()?,
+                id: byte()?,
+            },
+            12 => {
+                let count = byte()?;
+                Action::Queue {
+                    arrive: count % 16,
+                    handled: count / 16,
+                }
+            }
+            13 => Action::Introduce(byte()?),
+            14 => match byte()? % 3 {
+                0 => Action::Restart,
+                1 => Action::Move,
+                _ => Action::Forget,
+            },
+            _ => Action::Work {
+                attempts: u64::from(byte()?) << 6,
+            },
+        };
+        Ok(Self { peer, action })
+    }
+}
+
+/// Returns up to 255 bytes, behind their number.
+fn content<'a>(input: &mut Unstructured<'a>) -> arbitrary::Result<&'a [u8]> {
+    let len = u8::arbitrary(input)?;
+    Ok(bytes(input, len.into()))
+}
+
+/// Runs one input. A quarter of the inputs, which their bytes select, run twice.
 pub fn run(data: &[u8]) {
     let first = outputs(data);
     if super::selection(data, 4) == 0 {
@@ -54,8 +165,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-struct Run<'a> {
-    input: Input<'a>,
+struct Run {
     engine: Engine,
     peers: Vec<Peer>,
     /// Atoms of the engine's node, with their ids in a fixed order.
@@ -108,7 +218,6 @@ fn objects() -> &'static Objects {
 fn outputs(data: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
     let config = config(data);
     let mut run = Run {
-        input: Input(data),
         peers: (0..PEERS).map(|n| Peer::new(n, &config.secret)).collect(),
         engine: Engine::new(config, [5; 32], Instant::ZERO),
         objects: objects(),
@@ -120,84 +229,62 @@ fn outputs(data: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         providers: 0,
         sent: Vec::new(),
     };
-    for _ in 0..MAX_STEPS {
-        let Some(step) = run.input.byte() else { break };
-        super::count_operations(1);
+    let mut input = Unstructured::new(data);
+    for operation in operations(&mut input, MAX_STEPS) {
         let validated = run.validated();
-        run.step(step);
+        run.act(operation);
         run.drain(&validated);
     }
     run.end();
     run.sent
 }
 
-impl Run<'_> {
-    fn step(&mut self, step: u8) {
-        let peer = step >> 4;
-        match step & 0x0f {
-            // Raw bytes from a peer's address.
-            0 => {
-                let datagram = self.bytes();
+impl Run {
+    fn act(&mut self, Operation { peer, action }: Operation<'_>) {
+        match action {
+            Action::Datagram(datagram) => {
                 let from = self.peer(peer).address();
-                self.receive(from, &datagram);
+                self.receive(from, datagram);
             }
-            // Bytes as a message with the required proof of work.
-            1 => {
-                let bytes = self.bytes();
-                self.send(peer, |_, out| out.extend_from_slice(&bytes));
+            Action::Message(message) => {
+                self.send(peer, |_, out| out.extend_from_slice(message));
             }
-            2 => self.send(peer, |peer, out| {
+            Action::Handshake => self.send(peer, |peer, out| {
                 write_handshake(out, &peer.key, peer.address().port(), &[]);
             }),
-            // Arbitrary content of any topic, sealed like a peer's.
-            3 | 4 => {
-                let topic = Topic::from_code(self.byte() % 6).unwrap_or(Topic::Ping);
-                let content = self.bytes();
-                self.send(peer, |peer, out| peer.seal(out, topic, &content));
+            Action::Sealed(topic, content) => {
+                self.send(peer, |peer, out| peer.seal(out, topic, content));
             }
-            5 => {
-                self.now = self.now + Duration::from_millis(u64::from(self.byte()) * 250);
+            Action::Wait(time) => {
+                self.now = self.now + time;
                 self.engine.handle_timeout(self.now, &self.objects.store);
                 let next = self.engine.poll_timeout();
                 assert!(next > Some(self.now), "no timer remains due");
             }
-            6 => {
-                let id = AtomId::new([self.byte(); 32]);
-                let kind = PayloadType::new(1 + step / 128);
+            Action::FetchKind(id, kind) => {
+                let id = AtomId::new([id; 32]);
                 let fetch = self.engine.fetch(self.now, FetchRequest::new(id, kind));
                 self.fetches.insert(fetch);
             }
-            7 => {
-                let id = AtomId::new([self.byte(); 32]);
+            Action::Advertise(id) => {
+                let id = AtomId::new([id; 32]);
                 self.contact(peer);
                 self.engine.advertise(self.now, id, PayloadType::ATOM, None);
             }
-            8 => self.answer(peer),
-            9 => self.fetch(peer),
-            10 => self.change_fetch(peer),
-            11 => self.command(peer),
-            12 => self.queue(peer),
-            13 => self.block(peer),
-            14 => {
-                let what = self.byte();
+            Action::Answer { how, other } => self.answer(peer, how, other),
+            Action::Fetch { how, id } => self.fetch(peer, how, self.id(id)),
+            Action::ChangeFetch(which) => self.change_fetch(peer, which.into()),
+            Action::Command { what, id } => self.command(peer, what, self.id(id)),
+            Action::Queue { arrive, handled } => self.queue(peer, arrive, handled),
+            Action::Introduce(how) => self.introduce(peer, how),
+            Action::Restart => self.peer(peer).restart(),
+            Action::Move => {
                 let peer = self.peer(peer);
-                match what % 3 {
-                    0 => peer.restart(),
-                    1 => peer.has_moved = !peer.has_moved,
-                    _ => drop(peer.asked.pop_front()),
-                }
+                peer.has_moved = !peer.has_moved;
             }
-            _ => self.deliver_work(),
+            Action::Forget => drop(self.peer(peer).asked.pop_front()),
+            Action::Work { attempts } => self.deliver_work(attempts),
         }
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.input.byte().unwrap_or_default()
-    }
-
-    fn bytes(&mut self) -> Vec<u8> {
-        let len = usize::from(self.byte());
-        self.input.bytes(len).to_vec()
     }
 
     fn peer(&mut self, peer: u8) -> &mut Peer {
@@ -211,8 +298,7 @@ impl Run<'_> {
     }
 
     /// Returns an id: mostly of an atom that the engine or a peer has.
-    fn id(&mut self) -> AtomId {
-        let byte = self.byte();
+    fn id(&self, byte: u8) -> AtomId {
         let known = self.objects.ids.get(usize::from(byte % 16)).copied();
         known.unwrap_or(AtomId::new([byte; 32]))
     }
@@ -224,8 +310,7 @@ impl Run<'_> {
     }
 
     /// Lets a peer answer its oldest request, correctly or not.
-    fn answer(&mut self, peer: u8) {
-        let (how, other) = (self.byte(), self.byte());
+    fn answer(&mut self, peer: u8, how: u8, other: u8) {
         let named = (self.key(other), self.peer(other).address());
         let me = *self.engine.public_key();
         let Some(id) = self.peer(peer).asked.pop_front() else {
@@ -249,8 +334,7 @@ impl Run<'_> {
         self.send(peer, |peer, out| peer.answer(out, id, &answer));
     }
 
-    fn fetch(&mut self, peer: u8) {
-        let (how, id) = (self.byte(), self.id());
+    fn fetch(&mut self, peer: u8, how: u8, id: AtomId) {
         let from = (how & 1 == 1).then(|| self.prefer(peer));
         let limit = match how % 3 {
             0 => ListLimit::MAX,
@@ -284,8 +368,7 @@ impl Run<'_> {
     }
 
     /// Cancels a fetch, or asks another peer for it.
-    fn change_fetch(&mut self, peer: u8) {
-        let which = usize::from(self.byte());
+    fn change_fetch(&mut self, peer: u8, which: usize) {
         let fetch = self.fetches.iter().nth(which / 2).copied();
         let Some(fetch) = fetch else { return };
         if which.is_multiple_of(2) {
@@ -298,8 +381,7 @@ impl Run<'_> {
         }
     }
 
-    fn command(&mut self, peer: u8) {
-        let (what, id) = (self.byte(), self.id());
+    fn command(&mut self, peer: u8, what: u8, id: AtomId) {
         let now = self.now;
         match what % 8 {
             0 => {
@@ -341,9 +423,8 @@ impl Run<'_> {
     }
 
     /// Passes datagrams through the incoming queue.
-    fn queue(&mut self, peer: u8) {
-        let count = self.byte();
-        for n in 0..count % 16 {
+    fn queue(&mut self, peer: u8, arrive: u8, handled: u8) {
+        for n in 0..arrive {
             let from = self.peer(peer).address();
             let packet = if n.is_multiple_of(2) {
                 self.packet(peer, |peer, out| {
@@ -357,7 +438,7 @@ impl Run<'_> {
             self.engine.enqueue_datagram(self.now, from, &packet);
             assert!(self.engine.incoming_bytes() <= limit);
         }
-        for _ in 0..count / 16 {
+        for _ in 0..handled {
             if !self.engine.handle_queued(self.now, &self.objects.store) {
                 assert_eq!(self.engine.incoming_bytes(), 0);
                 break;
@@ -366,8 +447,7 @@ impl Run<'_> {
     }
 
     /// Sends a handshake that names the chain of its sender, or that was altered in transit.
-    fn block(&mut self, peer: u8) {
-        let how = self.byte();
+    fn introduce(&mut self, peer: u8, how: u8) {
         let block = Block {
             identity: (how & 1 == 0).then(|| identity(how)),
             is_question: how & 2 == 0,
@@ -389,8 +469,7 @@ impl Run<'_> {
     }
 
     /// Returns the result of a nonce search to the engine.
-    fn deliver_work(&mut self) {
-        let attempts = u64::from(self.byte()) << 6;
+    fn deliver_work(&mut self, attempts: u64) {
         let Some(mut work) = self.work.pop_front() else {
             return;
         };

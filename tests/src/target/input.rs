@@ -1,6 +1,49 @@
 //! Structured values from raw bytes.
+//!
+//! Operations implement [`Arbitrary`] with a first byte that names the operation, so that a change of
+//! one byte changes one operation. The derived form takes four bytes for that, and the lengths of
+//! slices from the end of the input.
 
+use arbitrary::{Arbitrary, Unstructured};
 use astreum_core::expr::{Builder, Expr};
+
+/// Returns the operations that the bytes encode, at most `max`, and counts them.
+pub(super) fn operations<'i, 'a, T: Arbitrary<'a>>(
+    input: &'i mut Unstructured<'a>,
+    max: usize,
+) -> impl Iterator<Item = T> + use<'i, 'a, T> {
+    let next = move |_| {
+        if input.is_empty() {
+            return None;
+        }
+        let operation = T::arbitrary(input).ok()?;
+        super::count_operations(1);
+        Some(operation)
+    };
+    (0..max).map_while(next)
+}
+
+/// Returns the next byte, or `default` at the end.
+pub(super) fn byte_or(input: &mut Unstructured<'_>, default: u8) -> u8 {
+    bytes(input, 1).first().copied().unwrap_or(default)
+}
+
+/// Returns the next `len` bytes, or the remaining ones.
+pub(super) fn bytes<'a>(input: &mut Unstructured<'a>, len: usize) -> &'a [u8] {
+    let len = len.min(input.len());
+    input.bytes(len).unwrap_or_default()
+}
+
+/// Returns an array of bytes.
+///
+/// # Errors
+/// Fails if there are fewer.
+pub(super) fn array<const N: usize>(input: &mut Unstructured<'_>) -> arbitrary::Result<[u8; N]> {
+    let bytes = input.bytes(N)?;
+    bytes
+        .try_into()
+        .map_err(|_| arbitrary::Error::NotEnoughData)
+}
 
 /// Bytes that are consumed from the front.
 pub(super) struct Input<'a>(pub(super) &'a [u8]);

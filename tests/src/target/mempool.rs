@@ -9,8 +9,9 @@
 
 mod world;
 
-use super::input::Input as Bytes;
+use super::input::{array, operations};
 use super::scene::{group, peer, pick};
+use arbitrary::{Arbitrary, Unstructured};
 use astreum_core::atom::{AtomId, AtomSource as _};
 use astreum_core::chain::write_atoms;
 use astreum_core::consensus::mempool::announcements::{ANSWER_TIME, MAX_FETCHING, MAX_LINGERING};
@@ -68,6 +69,139 @@ pub struct Reached {
     pub returned: u64,
     /// Transactions that were pending after a restart.
     pub restored: usize,
+}
+
+/// Operation of a hostile run. Transactions, blocks and fetches are numbers of those that exist then.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    /// A peer announces a transaction.
+    Announce {
+        transaction: u8,
+        peer: u8,
+    },
+    /// A peer announces some transactions, and all requests are answered.
+    AnnounceSome {
+        first: u8,
+        count: u8,
+        peer: u8,
+    },
+    /// A local user submits some transactions.
+    Submit {
+        first: u8,
+        count: u8,
+    },
+    /// One peer, or many of them, announce unknown ids.
+    Flood {
+        id: u8,
+        peer: u8,
+        is_one_peer: bool,
+    },
+    EndSmall {
+        fetch: u8,
+        how: u8,
+    },
+    EndList {
+        fetch: u8,
+        how: u8,
+        keeps: bool,
+    },
+    /// Atoms arrive that were not requested, or were before.
+    Unsolicited {
+        transaction: u8,
+        how: u8,
+    },
+    Adopt {
+        block: u8,
+        with_state: bool,
+    },
+    /// Time passes, and the mempool comes to rest.
+    Pass(Duration),
+    Settle,
+    ValidatorSeen(u8),
+    PeerGone(u8),
+    Announced {
+        transaction: u8,
+        validators: u8,
+    },
+    Restart {
+        how: u8,
+        at: u8,
+    },
+    Forget,
+    /// The wall clock is set forwards or backwards.
+    Forward(Duration),
+    Backward(Duration),
+    /// Time passes between two calls.
+    Sleep(Duration),
+    AnswerAll,
+    Assembled {
+        transaction: u8,
+        how: u8,
+    },
+}
+
+impl<'a> Arbitrary<'a> for Operation {
+    fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let [code, a, b] = array(input)?;
+        let peer = b % PEERS;
+        let seconds = |unit| Duration::from_secs(u64::from(a) * unit);
+        Ok(match code % 16 {
+            0 => Self::Announce {
+                transaction: a,
+                peer,
+            },
+            1 => Self::AnnounceSome {
+                first: a,
+                count: 1 + b % 8,
+                peer,
+            },
+            2 => Self::Submit {
+                first: a,
+                count: 1 + b % 4,
+            },
+            3 => Self::Flood {
+                id: a,
+                peer: b,
+                is_one_peer: b & 1 == 0,
+            },
+            4..=6 => Self::EndSmall { fetch: a, how: b },
+            7 | 8 => Self::EndList {
+                fetch: a,
+                how: b,
+                keeps: code & 16 == 0,
+            },
+            9 => Self::Unsolicited {
+                transaction: a,
+                how: b,
+            },
+            10 => Self::Adopt {
+                block: a,
+                with_state: b & 1 == 0,
+            },
+            11 => Self::Pass(Duration::from_millis(u64::from(a) * u64::from(b))),
+            12 => Self::Settle,
+            13 => match b % 4 {
+                0 => Self::ValidatorSeen(a % PEERS),
+                1 => Self::PeerGone(a % PEERS),
+                _ => Self::Announced {
+                    transaction: a,
+                    validators: b,
+                },
+            },
+            14 => match b % 8 {
+                0..=2 => Self::Restart { how: a, at: code },
+                3 => Self::Forget,
+                4 => Self::Forward(seconds(50)),
+                5 => Self::Backward(seconds(50)),
+                6 => Self::Sleep(seconds(20)),
+                _ => Self::AnswerAll,
+            },
+            _ => Self::Assembled {
+                transaction: a,
+                how: b,
+            },
+        })
+    }
 }
 
 /// Transactions of the mempool at one time.
@@ -454,91 +588,97 @@ impl Node {
         }
     }
 
-    /// Performs one step of a hostile run; returns `None` at the end of the bytes.
-    fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
-        let (code, a, b) = (bytes.byte()?, bytes.byte()?, bytes.byte()?);
-        let named = pick(&self.world.ids, a).unwrap_or_default();
-        let some = |count: u8| (0..count).map(move |number| a.wrapping_add(number));
-        let some = |count| some(count).filter_map(|at| pick(&self.world.ids, at));
-        match code % 16 {
-            0 => self.announce(named, Some(b % PEERS)),
-            1 => {
-                let ids: Vec<AtomId> = some(1 + b % 8).collect();
-                ids.into_iter()
-                    .for_each(|id| self.announce(id, Some(b % PEERS)));
+    fn transaction(&self, number: u8) -> AtomId {
+        pick(&self.world.ids, number).unwrap_or_default()
+    }
+
+    fn transactions(&self, first: u8, count: u8) -> Vec<AtomId> {
+        let numbers = (0..count).map(|number| first.wrapping_add(number));
+        numbers
+            .filter_map(|number| pick(&self.world.ids, number))
+            .collect()
+    }
+
+    /// Performs one operation of a hostile run.
+    fn act(&mut self, operation: Operation) {
+        match operation {
+            Operation::Announce { transaction, peer } => {
+                self.announce(self.transaction(transaction), Some(peer));
+            }
+            Operation::AnnounceSome { first, count, peer } => {
+                for id in self.transactions(first, count) {
+                    self.announce(id, Some(peer));
+                }
                 self.answer_all();
             }
-            2 => {
-                let ids: Vec<AtomId> = some(1 + b % 4).collect();
-                ids.into_iter().for_each(|id| self.submit(id));
+            Operation::Submit { first, count } => {
+                for id in self.transactions(first, count) {
+                    self.submit(id);
+                }
             }
-            3 => {
+            Operation::Flood {
+                id: code,
+                peer,
+                is_one_peer,
+            } => {
                 for number in 0..FLOOD {
-                    let from = if b & 1 == 0 {
-                        b
-                    } else {
-                        b.wrapping_add(number)
-                    };
-                    let mut id = [a; 32];
-                    (id[0], id[1]) = (b, number);
+                    let from = peer.wrapping_add(if is_one_peer { 0 } else { number });
+                    let mut id = [code; 32];
+                    (id[0], id[1]) = (peer, number);
                     self.announce(AtomId::new(id), Some(from % PEERS));
                 }
             }
-            4..=6 => {
+            Operation::EndSmall { fetch, how } => {
                 let asked: Vec<AtomId> = self.small.keys().copied().collect();
-                if let Some(id) = pick(&asked, a) {
-                    self.end_small(id, b);
+                if let Some(id) = pick(&asked, fetch) {
+                    self.end_small(id, how);
                 }
             }
-            7 | 8 => {
+            Operation::EndList { fetch, how, keeps } => {
                 let asked: Vec<AtomId> = self.lists.keys().copied().collect();
-                if let Some(id) = pick(&asked, a) {
-                    self.end_list(id, b, code & 16 == 0);
+                if let Some(id) = pick(&asked, fetch) {
+                    self.end_list(id, how, keeps);
                 }
             }
-            9 => {
-                // Unsolicited, or repeated.
-                if b & 1 == 0 && !self.small.contains_key(&named) {
-                    self.end_small(named, b);
-                } else if !self.lists.contains_key(&named) {
-                    self.end_list(named, b, true);
+            Operation::Unsolicited { transaction, how } => {
+                let id = self.transaction(transaction);
+                if how & 1 == 0 && !self.small.contains_key(&id) {
+                    self.end_small(id, how);
+                } else if !self.lists.contains_key(&id) {
+                    self.end_list(id, how, true);
                 }
             }
-            10 => {
+            Operation::Adopt { block, with_state } => {
                 let heads: Vec<AtomId> = self.world.blocks.keys().copied().collect();
-                if let Some(id) = pick(&heads, a) {
-                    self.adopt(id, b & 1 == 0);
+                if let Some(id) = pick(&heads, block) {
+                    self.adopt(id, with_state);
                     self.settle();
                 }
             }
-            11 => {
-                self.pass(Duration::from_millis(u64::from(a) * u64::from(b)));
+            Operation::Pass(time) => {
+                self.pass(time);
                 self.settle();
             }
-            12 => self.settle(),
-            13 => match b % 4 {
-                0 => self.input(&Input::ValidatorSeen {
-                    peer: peer(a % PEERS),
-                }),
-                1 => self.input(&Input::PeerGone {
-                    peer: peer(a % PEERS),
-                }),
-                _ => self.input(&Input::Announced {
-                    transaction: named,
-                    validators: b.into(),
-                }),
-            },
-            14 => match b % 8 {
-                0..=2 => self.restart(a, code),
-                3 => self.host.store.forget(),
-                4 => self.host.clock.unix += Duration::from_secs(u64::from(a) * 50),
-                5 => self.host.clock.unix -= Duration::from_secs(u64::from(a) * 50),
-                6 => self.pass(Duration::from_secs(u64::from(a) * 20)),
-                _ => self.answer_all(),
-            },
-            _ => self.assembled(a, b),
+            Operation::Settle => self.settle(),
+            Operation::ValidatorSeen(number) => {
+                self.input(&Input::ValidatorSeen { peer: peer(number) });
+            }
+            Operation::PeerGone(number) => self.input(&Input::PeerGone { peer: peer(number) }),
+            Operation::Announced {
+                transaction,
+                validators,
+            } => self.input(&Input::Announced {
+                transaction: self.transaction(transaction),
+                validators: validators.into(),
+            }),
+            Operation::Restart { how, at } => self.restart(how, at),
+            Operation::Forget => self.host.store.forget(),
+            Operation::Forward(time) => self.host.clock.unix += time,
+            Operation::Backward(time) => self.host.clock.unix -= time,
+            Operation::Sleep(time) => self.pass(time),
+            Operation::AnswerAll => self.answer_all(),
+            Operation::Assembled { transaction, how } => self.assembled(transaction, how),
         }
-        Some(())
     }
 
     /// Reports that a producer has tried to make a block of the ready transactions.
@@ -628,17 +768,14 @@ pub fn run(data: &[u8]) {
 /// Panics if a promise is broken.
 #[must_use]
 pub fn reached(data: &[u8]) -> Reached {
-    let mut bytes = Bytes(data);
-    let code = bytes.byte().unwrap_or(0);
+    let mut input = Unstructured::new(data);
+    let code = input.arbitrary().unwrap_or(0);
     let mut node = Node::new(code);
     if code & 48 != 48 {
         node.adopt(node.world.genesis, true);
     }
-    for _ in 0..MAX_STEPS {
-        if node.step(&mut bytes).is_none() {
-            break;
-        }
-        super::count_operations(1);
+    for operation in operations(&mut input, MAX_STEPS) {
+        node.act(operation);
     }
     node.recover();
     node.reached

@@ -14,8 +14,9 @@ mod judge;
 mod steps;
 mod world;
 
-use super::input::Input as Bytes;
+use super::input::operations;
 use super::scene::{self, extend, group, key, peer};
+use arbitrary::Unstructured;
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::chain::{Block, RecordAtoms, Transaction, write_atoms};
 use astreum_core::consensus::mempool::{Mempool, MempoolConfig};
@@ -611,13 +612,10 @@ pub fn run(data: &[u8]) {
 /// Panics if a promise is broken.
 #[must_use]
 pub fn reached(data: &[u8]) -> Reached {
-    let mut bytes = Bytes(data);
-    let mut node = Node::new(bytes.byte().unwrap_or(0));
-    for _ in 0..MAX_STEPS {
-        if node.step(&mut bytes).is_none() {
-            break;
-        }
-        super::count_operations(1);
+    let mut input = Unstructured::new(data);
+    let mut node = Node::new(input.arbitrary().unwrap_or(0));
+    for operation in operations(&mut input, MAX_STEPS) {
+        node.act(operation);
     }
     node.recover();
     node.reached

@@ -12,8 +12,9 @@
     reason = "blocks of branches with known lengths"
 )]
 
-use super::input::Input as Bytes;
+use super::input::{array, operations};
 use super::scene::{BEGINNING, group, key, peer, pick};
+use arbitrary::{Arbitrary, Unstructured};
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
 use astreum_core::chain::{
     Address, Block, Builder, Election, Genesis, Header, Miner, Unsigned, difficulty, write_atoms,
@@ -51,6 +52,113 @@ const LED_ROUNDS: usize = 4;
 const MAX_CALLS: usize = 4_000;
 /// Honest peer of the final phase.
 const HONEST: u8 = 250;
+
+/// Operation of a hostile run. Blocks, fetches and peers are numbers of those that exist then.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    /// A peer names a head.
+    Announce {
+        block: u8,
+        peer: u8,
+        from: Source,
+    },
+    PeerGone(u8),
+    /// A peer states its rules and chain; some blocks select a wrong one.
+    PeerIdentity {
+        block: u8,
+        peer: u8,
+    },
+    /// A fetch ends with up to this many atoms.
+    Answer {
+        fetch: u8,
+        most: usize,
+        peer: u8,
+    },
+    /// A fetch fails.
+    Fail {
+        fetch: u8,
+        error: u8,
+    },
+    /// Atoms arrive that were not requested, or were before.
+    Unsolicited {
+        atom: u8,
+        most: usize,
+    },
+    EndStore {
+        block: u8,
+        is_stored: bool,
+    },
+    Pass(Duration),
+    Settle,
+    Restart,
+    /// The store has the atoms that were kept, not those that were read.
+    Forget,
+    /// The wall clock is set forwards or backwards.
+    Forward(Duration),
+    Backward(Duration),
+    /// The operator adopts a fork, or avoids a block.
+    Adopt(u8),
+    Avoid(u8),
+    /// All requests are answered.
+    AnswerAll,
+}
+
+/// Kind of a peer that names a head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    Peer,
+    Seed,
+    DefaultSeed,
+}
+
+impl<'a> Arbitrary<'a> for Operation {
+    fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let [code, a, b] = array(input)?;
+        let peer = 1 + b % PEERS;
+        Ok(match code % 16 {
+            0..=3 => Self::Announce {
+                block: a,
+                peer,
+                from: match code {
+                    240 => Source::DefaultSeed,
+                    241 => Source::Seed,
+                    _ => Source::Peer,
+                },
+            },
+            4 => Self::PeerGone(peer),
+            5 => Self::PeerIdentity { block: a, peer },
+            6..=8 => Self::Answer {
+                fetch: a,
+                most: match b & 1 {
+                    0 => usize::MAX,
+                    _ => usize::from(b),
+                },
+                peer,
+            },
+            9 => Self::Fail { fetch: a, error: b },
+            10 => Self::Unsolicited {
+                atom: a,
+                most: usize::from(b),
+            },
+            11 => Self::EndStore {
+                block: a,
+                is_stored: b >= 64,
+            },
+            12 => Self::Pass(Duration::from_millis(u64::from(a) * u64::from(b))),
+            13 => Self::Settle,
+            14 => match b % 8 {
+                0 => Self::Restart,
+                1 => Self::Forget,
+                2 => Self::Forward(Duration::from_secs(u64::from(a) * 50)),
+                3 => Self::Backward(Duration::from_secs(u64::from(a) * 50)),
+                4 => Self::Adopt(a),
+                5 => Self::Avoid(a),
+                _ => Self::AnswerAll,
+            },
+            _ => Self::AnswerAll,
+        })
+    }
+}
 
 /// All existing blocks and their atoms.
 struct World {
@@ -400,15 +508,15 @@ impl Follower {
         self.host.pass(duration);
     }
 
-    fn announce(&mut self, from: u8, id: AtomId, code: u8) {
-        let is_default_seed = code == 240;
+    fn announce(&mut self, from: u8, id: AtomId, source: Source) {
+        let is_default_seed = source == Source::DefaultSeed;
         self.is_led |= is_default_seed;
         self.input(&Input::PeerHead {
             peer: peer(from),
             group: group(from),
             id,
             is_default_seed,
-            is_seed: is_default_seed || code == 241,
+            is_seed: source != Source::Peer,
         });
     }
 
@@ -452,79 +560,75 @@ impl Follower {
         self.input(&Input::BlockStored { block, outcome });
     }
 
-    /// Performs one step of a hostile run; returns `None` at the end of the bytes.
-    fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
-        let (code, a, b) = (bytes.byte()?, bytes.byte()?, bytes.byte()?);
-        let named = pick(&self.world.blocks, a).unwrap_or(AtomId::new([a; 32]));
-        let id = if a >= 240 {
-            AtomId::new([a; 32])
-        } else {
-            named
-        };
-        match code % 16 {
-            0..=3 => self.announce(1 + b % PEERS, id, code),
-            4 => self.input(&Input::PeerGone {
-                peer: peer(1 + b % PEERS),
-            }),
-            5 => self.input(&Input::PeerIdentity {
-                peer: peer(1 + b % PEERS),
-                identity: ChainIdentity {
-                    rules_version: self.host.component.identity().rules_version + u32::from(a == 1),
-                    chain_id: u64::from(a == 2),
-                    genesis: (a == 3).then_some(id),
-                },
-            }),
-            6..=8 => {
-                let asked: Vec<AtomId> = self.fetches.keys().copied().collect();
-                let id = pick(&asked, a).unwrap_or(id);
-                let most = if b & 1 == 0 {
-                    usize::MAX
-                } else {
-                    usize::from(b)
-                };
-                self.end_fetch(id, most, None, Some(1 + b % PEERS));
+    /// Returns the id of the block with this number, or an unknown one.
+    fn block(&self, number: u8) -> AtomId {
+        let known = pick(&self.world.blocks, number).filter(|_| number < 240);
+        known.unwrap_or(AtomId::new([number; 32]))
+    }
+
+    /// Returns the id of the fetch with this number, or of a block if there is none.
+    fn fetch(&self, number: u8) -> AtomId {
+        let asked: Vec<AtomId> = self.fetches.keys().copied().collect();
+        pick(&asked, number).unwrap_or(self.block(number))
+    }
+
+    /// Performs one operation of a hostile run.
+    fn act(&mut self, operation: Operation) {
+        match operation {
+            Operation::Announce { block, peer, from } => {
+                self.announce(peer, self.block(block), from);
             }
-            9 => {
-                let asked: Vec<AtomId> = self.fetches.keys().copied().collect();
-                let id = pick(&asked, a).unwrap_or(id);
-                self.end_fetch(id, 1, Some(b), None);
+            Operation::PeerGone(number) => self.input(&Input::PeerGone { peer: peer(number) }),
+            Operation::PeerIdentity {
+                block,
+                peer: number,
+            } => {
+                let rules_version = self.host.component.identity().rules_version;
+                self.input(&Input::PeerIdentity {
+                    peer: peer(number),
+                    identity: ChainIdentity {
+                        rules_version: rules_version + u32::from(block == 1),
+                        chain_id: u64::from(block == 2),
+                        genesis: (block == 3).then(|| self.block(block)),
+                    },
+                });
             }
-            10 => {
-                // Unsolicited, or repeated.
-                let id = pick(&self.world.atoms, a).unwrap_or(id);
-                let is_asked = self.fetches.contains_key(&id);
-                if !is_asked {
-                    self.end_fetch(id, usize::from(b), None, None);
+            Operation::Answer { fetch, most, peer } => {
+                self.end_fetch(self.fetch(fetch), most, None, Some(peer));
+            }
+            Operation::Fail { fetch, error } => {
+                self.end_fetch(self.fetch(fetch), 1, Some(error), None);
+            }
+            Operation::Unsolicited { atom, most } => {
+                let id = pick(&self.world.atoms, atom).unwrap_or(self.block(atom));
+                if !self.fetches.contains_key(&id) {
+                    self.end_fetch(id, most, None, None);
                 }
             }
-            11 => {
+            Operation::EndStore { block, is_stored } => {
                 let asked: Vec<AtomId> = self.storing.keys().copied().collect();
-                let block = pick(&asked, a).unwrap_or(id);
-                self.end_store(block, b >= 64);
+                let block = pick(&asked, block).unwrap_or(self.block(block));
+                self.end_store(block, is_stored);
             }
-            12 => {
-                self.pass(Duration::from_millis(u64::from(a) * u64::from(b)));
+            Operation::Pass(time) => {
+                self.pass(time);
                 self.settle();
             }
-            13 => self.settle(),
-            14 => match b % 8 {
-                0 => self.restart(),
-                1 => self.host.store.forget(),
-                2 => self.host.clock.unix += Duration::from_secs(u64::from(a) * 50),
-                3 => self.host.clock.unix -= Duration::from_secs(u64::from(a) * 50),
-                4 => {
-                    self.is_led = true;
-                    self.input(&Input::AdoptFork(id));
-                }
-                5 => {
-                    self.is_led = true;
-                    self.input(&Input::AvoidBlock(id));
-                }
-                _ => self.answer_all(),
-            },
-            _ => self.answer_all(),
+            Operation::Settle => self.settle(),
+            Operation::Restart => self.restart(),
+            Operation::Forget => self.host.store.forget(),
+            Operation::Forward(time) => self.host.clock.unix += time,
+            Operation::Backward(time) => self.host.clock.unix -= time,
+            Operation::Adopt(block) => {
+                self.is_led = true;
+                self.input(&Input::AdoptFork(self.block(block)));
+            }
+            Operation::Avoid(block) => {
+                self.is_led = true;
+                self.input(&Input::AvoidBlock(self.block(block)));
+            }
+            Operation::AnswerAll => self.answer_all(),
         }
-        Some(())
     }
 
     /// Answers all requests until none remains.
@@ -553,7 +657,7 @@ impl Follower {
         let best = self.world.best;
         for _ in 0..if self.is_led { LED_ROUNDS } else { MAX_ROUNDS } {
             for from in [HONEST, HONEST - 9] {
-                self.announce(from, best, 0);
+                self.announce(from, best, Source::Peer);
             }
             self.answer_all();
             self.pass(Duration::from_secs(11));
@@ -577,13 +681,10 @@ impl Follower {
 
 /// Drives sync with the inputs that the bytes encode.
 pub fn run(data: &[u8]) {
-    let mut bytes = Bytes(data);
+    let mut input = Unstructured::new(data);
     let mut follower = Follower::new();
-    for _ in 0..MAX_STEPS {
-        if follower.step(&mut bytes).is_none() {
-            break;
-        }
-        super::count_operations(1);
+    for operation in operations(&mut input, MAX_STEPS) {
+        follower.act(operation);
     }
     follower.recover();
 }

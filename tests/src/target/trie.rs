@@ -1,8 +1,9 @@
 //! Fuzz target of the trie, compared with an ordered map, over a source in which every atom is
 //! missing on the first read.
 
-use super::input::Input;
+use super::input::{byte_or, bytes, operations};
 use crate::model::first_miss_store::{self, FirstMissStore};
+use arbitrary::{Arbitrary, Unstructured};
 use astreum_core::atom::AtomId;
 use astreum_core::trie::{Proof, Scalar, Trie, TrieError, diff, entries, get, prefix};
 use core::convert::Infallible;
@@ -12,6 +13,53 @@ use std::collections::{BTreeMap, BTreeSet};
 const MAX_KEY_BYTES: usize = 6;
 /// Maximum number of operations per run.
 const MAX_OPERATIONS: usize = 48;
+
+/// Operation on the trie, with its key.
+#[derive(Clone, Copy, Debug)]
+enum Operation<'a> {
+    /// An empty value removes the key.
+    Put(&'a [u8], &'a [u8]),
+    Remove(&'a [u8]),
+    Get(&'a [u8]),
+    Commit(&'a [u8], Promise),
+    /// Drops the changes since the last commit.
+    Reopen,
+}
+
+/// Promise that is checked after a commit: one, because each costs far more than the commit.
+#[derive(Clone, Copy, Debug)]
+enum Promise {
+    Reads,
+    Encoding,
+    Diff,
+}
+
+impl From<usize> for Promise {
+    fn from(number: usize) -> Self {
+        match number % 3 {
+            0 => Self::Reads,
+            1 => Self::Encoding,
+            _ => Self::Diff,
+        }
+    }
+}
+
+impl<'a> Arbitrary<'a> for Operation<'a> {
+    fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let code = u8::arbitrary(input)?;
+        let key = bytes(input, usize::from(code >> 4) % (MAX_KEY_BYTES + 1));
+        Ok(match code & 7 {
+            0..=2 => {
+                let len = usize::from(byte_or(input, 1)) % 40;
+                Self::Put(key, bytes(input, len))
+            }
+            3 | 4 => Self::Remove(key),
+            5 => Self::Get(key),
+            6 => Self::Commit(key, usize::from(code >> 3).into()),
+            _ => Self::Reopen,
+        })
+    }
+}
 
 /// Repeats the call until no atom is missing any more.
 fn retry_missing<T>(call: impl FnMut() -> Result<T, TrieError<Infallible>>) -> T {
@@ -39,62 +87,61 @@ fn collect_with_missing<T, C: FromIterator<T>>(
 
 /// Runs puts, removals, reads, commits and proofs in the order of the bytes.
 pub fn run(data: &[u8]) {
-    let mut input = Input(data);
+    let mut input = Unstructured::new(data);
     let mut store = FirstMissStore::default();
     let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     let mut committed = (AtomId::ZERO, model.clone());
     let mut trie = Trie::new();
-    for _ in 0..MAX_OPERATIONS {
-        let Some(code) = input.byte() else {
-            break;
-        };
-        super::count_operations(1);
-        let key_len = usize::from(code >> 4) % (MAX_KEY_BYTES + 1);
-        let key = input.bytes(key_len).to_vec();
-        match code & 7 {
-            0..=2 => {
-                let len = usize::from(input.byte().unwrap_or(1)) % 40;
-                let value = input.bytes(len).to_vec();
-                retry_missing(|| trie.put(&store, &key, &value));
+    for operation in operations(&mut input, MAX_OPERATIONS) {
+        match operation {
+            Operation::Put(key, value) => {
+                retry_missing(|| trie.put(&store, key, value));
                 if value.is_empty() {
-                    model.remove(&key);
+                    model.remove(key);
                 } else {
-                    model.insert(key, value);
+                    model.insert(key.to_vec(), value.to_vec());
                 }
             }
-            3 | 4 => {
-                let was_there = retry_missing(|| trie.remove(&store, &key));
-                assert_eq!(was_there, model.remove(&key).is_some(), "removed {key:?}");
+            Operation::Remove(key) => {
+                let was_there = retry_missing(|| trie.remove(&store, key));
+                assert_eq!(was_there, model.remove(key).is_some(), "removed {key:?}");
             }
-            5 => {
-                let value = retry_missing(|| trie.get(&store, &key));
-                assert_eq!(value.as_deref(), model.get(&key).map(Vec::as_slice));
+            Operation::Get(key) => {
+                let value = retry_missing(|| trie.get(&store, key));
+                assert_eq!(value.as_deref(), model.get(key).map(Vec::as_slice));
             }
-            6 => {
+            Operation::Commit(key, promise) => {
                 let Ok(root) = trie.commit(&mut Scalar, &mut store.all);
-                store.forget();
-                // One of them after each commit and one at the end: they cost far more than the commit.
-                match (code >> 3) % 3 {
-                    0 => check_reads(&store, root, &model, &key),
-                    1 => check_encoding(&store, root, &model, &key),
-                    _ => check_diff(&store, &committed, root, &model),
-                }
+                check(promise, &store, &committed, root, &model, key);
                 committed = (root, model.clone());
                 trie = Trie::open(root);
             }
-            _ => trie = Trie::open(committed.0),
-        }
-        if code & 7 == 7 {
-            model.clone_from(&committed.1);
+            Operation::Reopen => {
+                trie = Trie::open(committed.0);
+                model.clone_from(&committed.1);
+            }
         }
     }
     let Ok(root) = trie.commit(&mut Scalar, &mut store.all);
-    store.forget();
     let key = model.keys().next().cloned().unwrap_or_default();
-    match super::selection(data, 3) {
-        0 => check_reads(&store, root, &model, &key),
-        1 => check_encoding(&store, root, &model, &key),
-        _ => check_diff(&store, &committed, root, &model),
+    let promise = super::selection(data, 3).into();
+    check(promise, &store, &committed, root, &model, &key);
+}
+
+/// Checks one promise about a committed trie, with every atom missing once.
+fn check(
+    promise: Promise,
+    store: &FirstMissStore,
+    before: &(AtomId, BTreeMap<Vec<u8>, Vec<u8>>),
+    root: AtomId,
+    model: &BTreeMap<Vec<u8>, Vec<u8>>,
+    key: &[u8],
+) {
+    store.forget();
+    match promise {
+        Promise::Reads => check_reads(store, root, model, key),
+        Promise::Encoding => check_encoding(store, root, model, key),
+        Promise::Diff => check_diff(store, before, root, model),
     }
 }
 
@@ -152,7 +199,6 @@ fn check_diff(
     root: AtomId,
     model: &BTreeMap<Vec<u8>, Vec<u8>>,
 ) {
-    store.forget();
     let changes = diff(store, before.0, root);
     let changed: BTreeSet<Vec<u8>> =
         collect_with_missing(changes.map(|change| change.map(|change| change.key.to_vec())));
