@@ -30,7 +30,7 @@ use astreum_core::wire::object::PayloadType;
 use core::net::SocketAddr;
 use core::time::Duration;
 use ledger::Ledger;
-use peers::{Answer, PEERS, Peer};
+use peers::{Answer, PEERS, Peer, decode};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::OnceLock;
 
@@ -177,7 +177,16 @@ struct Run {
     fetches: BTreeSet<FetchId>,
     ended: BTreeMap<FetchId, usize>,
     providers: usize,
-    sent: Vec<(SocketAddr, Vec<u8>)>,
+    /// Addresses that were validated at the end of the last step.
+    validated: Vec<SocketAddr>,
+    sent: Sent,
+}
+
+/// Packets that the engine has sent: their destinations and sizes, and their bytes.
+#[derive(PartialEq, Eq, Debug, Default)]
+struct Sent {
+    packets: Vec<(SocketAddr, usize)>,
+    bytes: Vec<u8>,
 }
 
 /// Returns a configuration with unlimited queues for most inputs, and with short ones that fill at
@@ -215,7 +224,7 @@ fn objects() -> &'static Objects {
     })
 }
 
-fn outputs(data: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
+fn outputs(data: &[u8]) -> Sent {
     let config = config(data);
     let mut run = Run {
         peers: (0..PEERS).map(|n| Peer::new(n, &config.secret)).collect(),
@@ -227,13 +236,13 @@ fn outputs(data: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         fetches: BTreeSet::new(),
         ended: BTreeMap::new(),
         providers: 0,
-        sent: Vec::new(),
+        validated: Vec::new(),
+        sent: Sent::default(),
     };
     let mut input = Unstructured::new(data);
     for operation in operations(&mut input, MAX_STEPS) {
-        let validated = run.validated();
         run.act(operation);
-        run.drain(&validated);
+        run.drain();
     }
     run.end();
     run.sent
@@ -433,7 +442,7 @@ impl Run {
             } else {
                 self.packet(peer, |peer, out| peer.seal(out, Topic::Ping, &[0; 34]))
             };
-            self.ledger.received(from, &packet);
+            self.record(from, &packet);
             let limit = self.engine.incoming_bytes() + packet.len() as u64 + 6;
             self.engine.enqueue_datagram(self.now, from, &packet);
             assert!(self.engine.incoming_bytes() <= limit);
@@ -491,41 +500,47 @@ impl Run {
     }
 
     fn receive(&mut self, from: SocketAddr, datagram: &[u8]) {
-        self.ledger.received(from, datagram);
-        for peer in &mut self.peers {
-            peer.open(datagram, &mut self.ledger);
+        self.record(from, datagram);
+        if let Some(message) = decode(datagram) {
+            for peer in &self.peers {
+                peer.open(&message, datagram.len(), &mut self.ledger);
+            }
         }
         self.engine
             .handle_datagram(self.now, from, datagram, &self.objects.store);
     }
 
-    /// Returns the addresses that are validated now.
-    fn validated(&self) -> BTreeSet<SocketAddr> {
-        let validated = self.engine.peers().filter(|peer| peer.is_validated);
-        validated.map(|peer| peer.address).collect()
+    /// Records a datagram to the engine.
+    fn record(&mut self, from: SocketAddr, datagram: &[u8]) {
+        if let Some(message) = decode(datagram) {
+            self.ledger.received(from, &message, datagram.len());
+        }
     }
 
-    /// Drains the engine's output. `before` contains the addresses that were validated before the
-    /// step.
-    fn drain(&mut self, before: &BTreeSet<SocketAddr>) {
-        let mut validated = self.validated();
-        validated.extend(before);
-        for address in &validated {
-            // It may be contacted once more after it has lost its validation.
-            self.ledger.contacted(*address);
+    /// Drains the engine's output. Addresses that were validated before the step count too.
+    fn drain(&mut self) {
+        let validated = self.engine.peers().filter(|peer| peer.is_validated);
+        let validated: Vec<SocketAddr> = validated.map(|peer| peer.address).collect();
+        if validated != self.validated {
+            for address in &validated {
+                // It may be contacted once more after it has lost its validation.
+                self.ledger.contacted(*address);
+            }
         }
+        let before = core::mem::replace(&mut self.validated, validated);
         let mut buffer = Vec::new();
-        let first = self.sent.len();
+        let first = self.sent.packets.len();
         while let Some(transmit) = self.engine.poll_transmit(&mut buffer) {
             assert_eq!(transmit.len, buffer.len());
-            if !validated.contains(&transmit.to) {
+            if !self.validated.contains(&transmit.to) && !before.contains(&transmit.to) {
                 self.ledger.sent(self.now, transmit.to, transmit.len);
             }
             for peer in &mut self.peers {
                 peer.take(transmit.to, &buffer);
             }
-            self.sent.push((transmit.to, buffer.clone()));
-            let burst = self.sent.len() - first;
+            self.sent.packets.push((transmit.to, transmit.len));
+            self.sent.bytes.extend_from_slice(&buffer);
+            let burst = self.sent.packets.len() - first;
             assert!(
                 burst <= MAX_BURST,
                 "one step sends a bounded number of packets"
@@ -581,10 +596,9 @@ impl Run {
                 || self.engine.outgoing_bytes() > 0)
         {
             rounds += 1;
-            let validated = self.validated();
             self.now = self.now.max(due);
             self.engine.handle_timeout(self.now, &self.objects.store);
-            self.drain(&validated);
+            self.drain();
         }
         assert_eq!(self.engine.pending_fetches(), 0, "every fetch ends");
         assert!(self.fetches.is_empty(), "every fetch has reported its end");

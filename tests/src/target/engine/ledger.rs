@@ -3,7 +3,6 @@
 use astreum_core::engine::limits::{AMPLIFICATION, CONTACT_INTERVAL};
 use astreum_core::time::Instant;
 use astreum_core::wire::message::Message;
-use astreum_core::wire::packet::Packet;
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,17 +23,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Records a datagram to the engine; answers go to the port in its header.
-    pub(super) fn received(&mut self, from: SocketAddr, datagram: &[u8]) {
-        let packet = Packet::decode(datagram);
-        let message = packet
-            .as_ref()
-            .map(|packet| Message::decode(packet.message()));
-        if let Ok(Ok(message)) = message
-            && let Some(port) = message.port
-        {
+    /// Records a datagram of `len` bytes to the engine; answers go to the port in its header.
+    pub(super) fn received(&mut self, from: SocketAddr, message: &Message<'_>, len: usize) {
+        if let Some(port) = message.port {
             let address = canonical(SocketAddr::new(from.ip(), port.get()));
-            *self.received.entry(address).or_insert(0) += datagram.len() as u64;
+            *self.received.entry(address).or_insert(0) += len as u64;
         }
     }
 
@@ -44,8 +37,8 @@ impl Ledger {
     }
 
     /// Records content that a peer has sent.
-    pub(super) fn named(&mut self, content: &[u8], bytes: usize) {
-        self.contents.push((content.to_vec(), bytes as u64));
+    pub(super) fn named(&mut self, content: Vec<u8>, bytes: usize) {
+        self.contents.push((content, bytes as u64));
     }
 
     /// Returns the number of bytes in packets that name an address.

@@ -177,8 +177,7 @@ impl Peer {
 
     /// Returns the content of a message of `sender`, which is this peer or the engine, that was sealed
     /// for both.
-    fn opened(&self, sender: &PublicKey, datagram: &[u8]) -> Option<Vec<u8>> {
-        let message = Message::decode(Packet::decode(datagram).ok()?.message()).ok()?;
+    fn opened(&self, sender: &PublicKey, message: &Message<'_>) -> Option<Vec<u8>> {
         let Body::Sealed(sealed) = message.body else {
             return None;
         };
@@ -190,10 +189,11 @@ impl Peer {
         Some([&[topic.code()], opened].concat())
     }
 
-    /// Records the addresses that a datagram to the engine names, if it is from this peer.
-    pub(super) fn open(&self, datagram: &[u8], ledger: &mut Ledger) {
-        if let Some(content) = self.opened(&self.key, datagram) {
-            ledger.named(&content, datagram.len());
+    /// Records the addresses that a message to the engine names, if it is from this peer, and the
+    /// size of its datagram.
+    pub(super) fn open(&self, message: &Message<'_>, len: usize, ledger: &mut Ledger) {
+        if let Some(content) = self.opened(&self.key, message) {
+            ledger.named(content, len);
         }
     }
 
@@ -202,7 +202,10 @@ impl Peer {
         if to != canonical(self.address()) {
             return;
         }
-        let content = self.opened(&self.engine, datagram).unwrap_or_default();
+        let Some(message) = decode(datagram) else {
+            return;
+        };
+        let content = self.opened(&self.engine, &message).unwrap_or_default();
         if let [topic, request @ ..] = &*content
             && *topic == Topic::ObjectRequest.code()
             && let Ok(request) = Request::decode(request)
@@ -212,6 +215,11 @@ impl Peer {
             self.asked.push_back(request.atom_id);
         }
     }
+}
+
+/// Returns the message in a datagram.
+pub(super) fn decode(datagram: &[u8]) -> Option<Message<'_>> {
+    Message::decode(Packet::decode(datagram).ok()?.message()).ok()
 }
 
 /// Encodes an address and port like the engine.
