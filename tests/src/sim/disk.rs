@@ -14,6 +14,7 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 use handles::{SimFile, SimLock};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,15 +64,19 @@ enum Node {
     File(usize),
 }
 
+/// Nodes by their absolute paths, without a slash at the end. They are compared as bytes, because
+/// the order of paths splits them into components each time.
+type Names = BTreeMap<OsString, Node>;
+
 #[derive(Clone)]
 enum NameChange {
-    Set(PathBuf, Node),
-    Remove(PathBuf),
-    Rename(PathBuf, PathBuf, Node),
+    Set(OsString, Node),
+    Remove(OsString),
+    Rename(OsString, OsString, Node),
 }
 
 impl NameChange {
-    fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
+    fn apply(&self, names: &mut Names) {
         match self {
             Self::Set(path, node) => drop(names.insert(path.clone(), *node)),
             Self::Remove(path) => drop(names.remove(path)),
@@ -84,15 +89,15 @@ impl NameChange {
 
     fn is_in(&self, dir: &Path) -> bool {
         let (Self::Set(path, _) | Self::Remove(path) | Self::Rename(_, path, _)) = self;
-        path.parent() == Some(dir)
+        name_in(path, dir).is_some()
     }
 }
 
 #[derive(Default)]
 struct State {
     inodes: Vec<Inode>,
-    names: BTreeMap<PathBuf, Node>,
-    durable_names: BTreeMap<PathBuf, Node>,
+    names: Names,
+    durable_names: Names,
     pending_names: Vec<NameChange>,
     locks: BTreeSet<PathBuf>,
     next_dir: u64,
@@ -202,15 +207,16 @@ impl State {
             NameChange::Remove(_) => None,
         });
         let nodes = self.names.values().chain(self.durable_names.values());
-        let named: BTreeSet<usize> = nodes
-            .chain(changed)
-            .filter_map(|node| match node {
-                Node::File(inode) => Some(*inode),
-                Node::Dir(_) => None,
-            })
-            .collect();
-        for (number, inode) in self.inodes.iter_mut().enumerate() {
-            if !named.contains(&number) && inode.opened == 0 {
+        let mut is_named = vec![false; self.inodes.len()];
+        for node in nodes.chain(changed) {
+            if let Node::File(inode) = node
+                && let Some(is_named) = is_named.get_mut(*inode)
+            {
+                *is_named = true;
+            }
+        }
+        for (inode, is_named) in self.inodes.iter_mut().zip(is_named) {
+            if !is_named && inode.opened == 0 {
                 *inode = Inode::default();
             }
         }
@@ -223,7 +229,7 @@ impl State {
 
     /// Returns the identity of a file or directory. Directories have odd numbers, files even ones.
     fn identity(&self, path: &Path) -> Option<FileId> {
-        let inode = match self.names.get(path)? {
+        let inode = match self.names.get(path.as_os_str())? {
             Node::Dir(number) => 2 * number + 1,
             Node::File(inode) => 2 * *inode as u64,
         };
@@ -231,7 +237,7 @@ impl State {
     }
 
     fn file(&self, path: &Path) -> io::Result<usize> {
-        match self.names.get(path) {
+        match self.names.get(path.as_os_str()) {
             Some(Node::File(inode)) => Ok(*inode),
             _ => Err(ErrorKind::NotFound.into()),
         }
@@ -338,7 +344,7 @@ impl SimDisk {
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let state = self.state();
         let files = state.names.iter().filter_map(|(path, node)| match node {
-            Node::File(inode) => Some((path.clone(), state.inodes.get(*inode)?.now.clone())),
+            Node::File(inode) => Some((path.into(), state.inodes.get(*inode)?.now.clone())),
             Node::Dir(_) => None,
         });
         files.collect()
@@ -376,16 +382,16 @@ impl SimDisk {
         state.inodes.push(inode);
         let node = Node::File(state.inodes.len() - 1);
         for dir in path.ancestors().skip(1) {
-            if !state.names.contains_key(dir) {
+            if !state.names.contains_key(dir.as_os_str()) {
                 let node = state.new_dir();
-                state.names.insert(dir.to_owned(), node);
+                state.names.insert(dir.into(), node);
             }
-            if let Some(node) = state.names.get(dir).copied() {
-                state.durable_names.insert(dir.to_owned(), node);
+            if let Some(node) = state.names.get(dir.as_os_str()).copied() {
+                state.durable_names.insert(dir.into(), node);
             }
         }
-        state.names.insert(path.to_owned(), node);
-        state.durable_names.insert(path.to_owned(), node);
+        state.names.insert(path.into(), node);
+        state.durable_names.insert(path.into(), node);
     }
 
     /// Changes the content of a file durably, without the knowledge of its user.
@@ -404,15 +410,14 @@ impl SimDisk {
     /// user.
     pub fn remove_all(&self, path: &Path) {
         let mut state = self.state();
-        state.names.retain(|name, _| !name.starts_with(path));
-        state
-            .durable_names
-            .retain(|name, _| !name.starts_with(path));
+        let is_outside = |name: &OsString| !Path::new(name).starts_with(path);
+        state.names.retain(|name, _| is_outside(name));
+        state.durable_names.retain(|name, _| is_outside(name));
         state.pending_names.retain(|change| {
             let (NameChange::Set(name, _)
             | NameChange::Remove(name)
             | NameChange::Rename(_, name, _)) = change;
-            !name.starts_with(path)
+            is_outside(name)
         });
     }
 
@@ -420,16 +425,41 @@ impl SimDisk {
     pub fn insert_dir(&self, path: &Path) {
         let mut state = self.state();
         let node = state.new_dir();
-        state.names.insert(path.to_owned(), node);
-        state.durable_names.insert(path.to_owned(), node);
+        state.names.insert(path.into(), node);
+        state.durable_names.insert(path.into(), node);
     }
 }
 
-fn has_parents(names: &BTreeMap<PathBuf, Node>, path: &Path) -> bool {
-    path.ancestors()
-        .skip(1)
-        .filter(|dir| dir.parent().is_some())
-        .all(|dir| matches!(names.get(dir), Some(Node::Dir(_))))
+/// Returns whether all directories above a path exist, except the root.
+fn has_parents(names: &Names, path: &OsStr) -> bool {
+    let mut path = path;
+    while let Some(parent) = parent(path).filter(|parent| *parent != "/") {
+        if !matches!(names.get(parent), Some(Node::Dir(_))) {
+            return false;
+        }
+        path = parent;
+    }
+    true
+}
+
+/// Returns the directory of an absolute path without a slash at the end, or `None` for the root.
+fn parent(path: &OsStr) -> Option<&OsStr> {
+    let path = path.to_str()?;
+    match path.rsplit_once('/')? {
+        (_, "") => None,
+        ("", _) => Some("/".as_ref()),
+        (parent, _) => Some(parent.as_ref()),
+    }
+}
+
+/// Returns the name of an entry of a directory, or `None` if the path is not one.
+fn name_in<'n>(path: &'n OsStr, dir: &Path) -> Option<&'n str> {
+    let name = path.to_str()?.strip_prefix(dir.to_str()?)?;
+    let name = match dir.as_os_str() == "/" {
+        true => name,
+        false => name.strip_prefix('/')?,
+    };
+    (!name.is_empty() && !name.contains('/')).then_some(name)
 }
 
 /// Returns the state of a file after a power cut.
@@ -470,8 +500,9 @@ impl Disk for SimDisk {
         let mut state = self.state();
         let mut missing: Vec<_> = path
             .ancestors()
-            .filter(|dir| dir.parent().is_some() && !state.names.contains_key(*dir))
-            .map(Path::to_owned)
+            .map(Path::as_os_str)
+            .filter(|dir| *dir != "/" && !state.names.contains_key(*dir))
+            .map(OsStr::to_owned)
             .collect();
         while let Some(dir) = missing.pop() {
             let node = state.new_dir();
@@ -484,10 +515,7 @@ impl Disk for SimDisk {
         let mut state = self.state();
         state.read()?;
         let inside = state.names.iter().filter_map(|(name, node)| {
-            let name = name.strip_prefix(path).ok()?.to_str()?;
-            if name.is_empty() || name.contains('/') {
-                return None;
-            }
+            let name = name_in(name, path)?;
             let len = match node {
                 Node::Dir(_) => 0,
                 Node::File(inode) => state.inodes.get(*inode)?.now.len() as u64,
@@ -503,12 +531,12 @@ impl Disk for SimDisk {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state();
-        if !has_parents(&state.names, path) {
+        if !has_parents(&state.names, path.as_os_str()) {
             return Err(ErrorKind::NotFound.into());
         }
         state.inodes.push(Inode::default());
         let inode = state.inodes.len() - 1;
-        state.rename(NameChange::Set(path.to_owned(), Node::File(inode)))?;
+        state.rename(NameChange::Set(path.into(), Node::File(inode)))?;
         Ok(self.handle(&mut state, inode))
     }
 
@@ -522,7 +550,7 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         let node = Node::File(state.file(from)?);
-        state.rename(NameChange::Rename(from.to_owned(), to.to_owned(), node))
+        state.rename(NameChange::Rename(from.into(), to.into(), node))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -530,7 +558,7 @@ impl Disk for SimDisk {
         if state.file(path).is_err() && !state.off {
             return Ok(());
         }
-        state.rename(NameChange::Remove(path.to_owned()))
+        state.rename(NameChange::Remove(path.into()))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
