@@ -98,20 +98,47 @@ impl StoredNode {
             children,
             value,
         };
-        let mut canonical = Vec::new();
-        node.key().write_aligned(&mut canonical);
-        let declared = node
-            .key
-            .data()
-            .first_chunk()
-            .map(|len| u16::from_be_bytes(*len));
-        if declared.map(usize::from) != Some(node.key().len())
-            || node.key.data().get(2..) != Some(&canonical)
-        {
+        if !is_canonical(node.key.data()) {
             return Err(malformed(
                 "key length does not match its declared number of bits",
             ));
         }
         Ok(node)
+    }
+}
+
+/// Returns whether the data of a key atom has exactly the bits that it declares, padded with zeros.
+fn is_canonical(data: &[u8]) -> bool {
+    let Some((len, bits)) = data.split_first_chunk() else {
+        return false;
+    };
+    let len = usize::from(u16::from_be_bytes(*len));
+    // The padding of a whole byte is empty: all eight bits are shifted out.
+    let padding = 0xff_u16 >> ((len + 7) % 8 + 1);
+    let last = bits.last().copied().unwrap_or_default();
+    bits.len() == len.div_ceil(8) && u16::from(last) & padding == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn canonical_data_is_what_the_bits_encode_to(
+            len in 0..20_u16, bits in proptest::collection::vec(any::<u8>(), 0..4),
+        ) {
+            let mut data = len.to_be_bytes().to_vec();
+            data.extend(&bits);
+            let bits = Bits::new(&bits, 0, len.into());
+            let is_same = usize::from(len) == bits.len() && bits.to_atom_data() == data;
+            prop_assert_eq!(is_canonical(&data), is_same);
+        }
+    }
+
+    #[test]
+    fn data_without_a_length_is_not_canonical() {
+        assert!(!is_canonical(&[]) && !is_canonical(&[0]));
     }
 }
