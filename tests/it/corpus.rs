@@ -1,6 +1,6 @@
 //! Regression test of fuzzing: every committed input runs through its target.
 
-use astreum_tests::target::{TARGETS, differential, mempool, producer, proofs, transition};
+use astreum_tests::target::{TARGETS, differential, mempool, producer, proofs, stream, transition};
 use std::path::{Path, PathBuf};
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -98,6 +98,23 @@ fn seeds_of_proofs_are_accepted_and_rejected() {
     let runs = over_corpus("proofs", proofs::reached);
     assert!(runs.iter().any(|run| run.accepted > 0));
     assert!(runs.iter().filter(|run| run.rejected > 0).count() >= 10);
+}
+
+#[test]
+fn seeds_of_streams_reach_every_end_of_a_request() {
+    let runs = over_corpus("stream", stream::reached);
+    let sum = |count: fn(&stream::Reached) -> usize| runs.iter().map(count).sum::<usize>();
+    assert!(sum(|run| run.frames) > 0, "frames in bytes");
+    assert!(sum(|run| run.completed) > 0);
+    assert!(sum(|run| run.ended) > 0);
+    assert!(sum(|run| run.grants) > 0, "further credit");
+    assert!(sum(|run| run.lies) > 0, "lying servers");
+    assert!(sum(|run| run.excesses) > 0, "servers without credit");
+    assert!(sum(|run| run.refusals) > 0);
+    assert!(
+        sum(|run| run.violations) > 0,
+        "clients against the protocol"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@
 
 use astreum_tests::random::Random;
 use astreum_tests::target::low_eval::encode;
-use astreum_tests::target::{differential, engine, proofs};
+use astreum_tests::target::{differential, engine, proofs, stream};
 use core::error::Error;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::fs::write(corpus.join("engine").join(file), engine::session(number))?;
         written += 1;
     }
-    for (name, seeds) in [("differential", programs()), ("proofs", proofs())] {
+    let random = [
+        ("differential", programs()),
+        ("proofs", proofs()),
+        ("stream", connections()),
+    ];
+    for (name, seeds) in random {
         let folder = corpus.join(name);
         std::fs::create_dir_all(&folder)?;
         for (number, bytes) in seeds.iter().enumerate() {
@@ -100,6 +105,33 @@ fn proofs() -> Vec<Vec<u8>> {
         (reached.accepted > 0 && accepted <= 4 * PER_KIND)
             || (reached.rejected > 0 && rejected <= 4 * PER_KIND)
     })
+}
+
+/// Returns streams on which each kind of event occurs, several times each.
+fn connections() -> Vec<Vec<u8>> {
+    let mut counts = [0; 8];
+    let chosen = chosen(stream::reached, |reached| {
+        let stream::Reached {
+            frames,
+            completed,
+            ended,
+            grants,
+            lies,
+            excesses,
+            refusals,
+            violations,
+        } = reached;
+        let events = [
+            frames, completed, ended, grants, lies, excesses, refusals, violations,
+        ];
+        let mut adds = false;
+        for (count, here) in counts.iter_mut().zip(events) {
+            adds |= *count < PER_KIND && here > 0;
+            *count += usize::from(here > 0);
+        }
+        adds
+    });
+    [chosen, vec![stream::excess()]].concat()
 }
 
 /// Seed with the id of its case as the name.

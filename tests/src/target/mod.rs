@@ -13,6 +13,7 @@ pub mod mempool;
 pub mod producer;
 pub mod proofs;
 pub mod records;
+pub mod stream;
 pub mod sync;
 pub mod text;
 pub mod transition;
@@ -66,6 +67,7 @@ pub const TARGETS: &[Target] = &[
     ("producer", producer::run),
     ("proofs", proofs::run),
     ("records", records::run),
+    ("stream", stream::run),
     ("sync", sync::run),
     ("text", text::run),
     ("transition", transition::run),
