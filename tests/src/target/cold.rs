@@ -70,6 +70,12 @@ fn known_batch(number: u8) -> &'static [(AtomId, Atom)] {
     known.map_or(&[], |known| known.get_or_init(|| batch(number.into())))
 }
 
+/// Returns the atoms that are put at the end of a run.
+fn last_batch() -> &'static [(AtomId, Atom)] {
+    static BATCH: OnceLock<Vec<(AtomId, Atom)>> = OnceLock::new();
+    BATCH.get_or_init(|| batch(1_000))
+}
+
 /// Runs puts, maintenance, faults, power cuts and bit flips in the order of the bytes.
 pub fn run(data: &[u8]) {
     let mut input = Unstructured::new(data);
@@ -187,7 +193,7 @@ impl Run {
             }
         }
         assert!(
-            store.put(&batch(1_000)).is_ok(),
+            store.put(last_batch()).is_ok(),
             "the store recovers with its disk"
         );
     }
