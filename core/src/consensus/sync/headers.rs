@@ -10,11 +10,10 @@ use super::call::Call;
 use super::config::SyncConfig;
 use super::downloads::Downloads;
 use super::head_selection::HeadSelection;
-use super::header_path::CHECKPOINT_INTERVAL;
 use super::other_chains::OtherChain;
 use super::rejected::{DeadEnd, Rejected};
 use super::step::Step;
-use super::streams::MIN_HEADERS;
+use super::streams::{MIN_HEADERS, Streams};
 use super::waiting::Waiting;
 use crate::arc::Arc;
 use crate::atom::AtomId;
@@ -28,6 +27,8 @@ use core::convert::Infallible;
 pub(super) const HEADERS_PER_CALL: usize = 32;
 /// Number of headers that are requested again at once on the way up.
 const HEADERS_AGAIN: usize = 512;
+/// Number of headers of a stretch that is read again, between two checkpoints.
+const HEADERS_PER_STRETCH: u32 = 1_024;
 /// Number of failed fetches of a header's atom at which the branch counts as stalled.
 const STUCK_FAILURES: u32 = 4;
 
@@ -228,8 +229,8 @@ pub(super) fn unreadable(
     Step::Waits
 }
 
-/// Returns whether a missing header of a branch arrives by stream: it is on its way, or is requested
-/// now with others that are needed next.
+/// Returns whether a missing header of a branch arrives by stream, after requesting it with others
+/// that are needed next.
 pub(super) fn comes_by_stream(
     call: &mut Call<'_, '_>,
     branch: &Branch,
@@ -237,12 +238,14 @@ pub(super) fn comes_by_stream(
     block: AtomId,
 ) -> bool {
     let streams = &mut downloads.streams;
-    if streams.brings_header(&block) {
-        return true;
+    if !streams.awaits_header(&block) && branch.path.len() >= MIN_HEADERS {
+        request_headers(call, branch, streams, block);
     }
-    if branch.path.len() < MIN_HEADERS {
-        return false;
-    }
+    streams.brings_header(&block)
+}
+
+/// Requests by stream a missing header of a branch, and others that are needed next.
+fn request_headers(call: &mut Call<'_, '_>, branch: &Branch, streams: &mut Streams, block: AtomId) {
     let announcers = &branch.announcers;
     if branch.is_reading_headers() {
         let count = u32::try_from(branch.path.len() * 2).unwrap_or(u32::MAX);
@@ -251,16 +254,11 @@ pub(super) fn comes_by_stream(
     // On the way up: the headers above it were dropped too.
     let upcoming = branch.path.upcoming().skip_while(|id| *id != block);
     let above: Vec<AtomId> = upcoming.take(HEADERS_AGAIN).collect();
-    match above.last() {
-        Some(first) => {
-            let count = u32::try_from(above.len()).unwrap_or(u32::MAX);
-            streams.request_headers(call, announcers, (*first, count), above.clone())
-        }
-        None => {
-            let count = u32::try_from(CHECKPOINT_INTERVAL).unwrap_or(u32::MAX);
-            streams.request_headers(call, announcers, (block, count), [])
-        }
-    }
+    let (first, count) = match above.last() {
+        Some(first) => (*first, u32::try_from(above.len()).unwrap_or(u32::MAX)),
+        None => (block, HEADERS_PER_STRETCH),
+    };
+    streams.request_headers(call, announcers, (first, count), above);
 }
 
 /// Reads headers again that the path has dropped, so that its next blocks are known.

@@ -5,6 +5,7 @@ use super::call::Call;
 use super::downloads::Downloads;
 use super::headers::comes_by_stream;
 use super::requests::Purpose;
+use super::streams::MIN_HEADERS;
 use super::working_set::View;
 use crate::arc::Arc;
 use crate::atom::{AtomId, AtomKind, AtomSource};
@@ -88,6 +89,9 @@ impl Downloads {
     /// Requests by stream the transactions of those of the next blocks of a branch of which none
     /// have arrived, as soon as they are enough for the round trip. Returns those that wait for more.
     fn stream_ahead(&mut self, call: &mut Call<'_, '_>, branch: &mut Branch) -> BTreeSet<AtomId> {
+        if branch.path.len() < MIN_HEADERS {
+            return BTreeSet::new();
+        }
         let view = self.over(call.atoms());
         let is_wanted = |ahead: &&AheadBody| {
             let is_new = !ahead.was_streamed && ahead.count == 0 && !ahead.list.is_zero();

@@ -2,8 +2,10 @@
 //!
 //! A peer that announces a branch is asked for the headers below those that are known, twice as many
 //! each time, and for the transactions of the next blocks. What is on its way is not fetched by
-//! datagrams. A stream that makes no progress, or is slower than [`HEADERS_PER_SECOND`], is given
-//! up, and so is its peer for [`PAUSE`]: then everything goes on by datagrams.
+//! datagrams, once the streams of the peer are known to work: until then both go on side by side, so
+//! that a peer whose TCP port does not answer costs no time. A stream that makes no progress, or is
+//! slower than [`HEADERS_PER_SECOND`], is given up, and so is its peer for [`PAUSE`], which doubles
+//! each time: then everything goes on by datagrams.
 //!
 //! Bounds: [`MAX_STREAMS`] streams, of [`MAX_HEADERS`] headers or of the blocks whose transactions
 //! are fetched in advance.
@@ -30,12 +32,17 @@ const MAX_STREAMS: usize = 6;
 const MAX_BODY_STREAMS: usize = 4;
 /// Time without progress after which a stream is given up.
 const STALL: Duration = Duration::from_secs(4);
-/// Rate of headers, or of blocks, below which a stream is given up.
+/// Rate of headers below which a stream is given up.
 const HEADERS_PER_SECOND: u32 = 16;
-/// Time for which a peer whose stream has failed is not asked again.
+/// Maximum time of a stream with transactions.
+const BODIES_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for which a peer whose stream has failed is not asked again, at first.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Maximum number of peers with a pause. If full, the one that ends first is forgotten.
-const MAX_PAUSES: usize = 256;
+/// Maximum number of times that the pause doubles.
+const MAX_DOUBLINGS: u32 = 6;
+/// Maximum number of peers that are remembered. If full, the one whose pause ends first is
+/// forgotten.
+const MAX_PEERS: usize = 256;
 
 #[derive(Debug)]
 struct Open {
@@ -45,9 +52,21 @@ struct Open {
     /// Blocks whose headers or transactions arrive.
     blocks: BTreeSet<AtomId>,
     is_bodies: bool,
+    /// `true` if it is expected to bring what was requested.
+    is_proven: bool,
     progressed: Instant,
     /// Latest end.
     ends: Instant,
+}
+
+/// Experience with the streams of a peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Experience {
+    /// `true` if the last stream brought something.
+    is_proven: bool,
+    /// Number of failures without a success in between.
+    failures: u32,
+    paused_until: Instant,
 }
 
 /// Streams of sync. See the [module](self).
@@ -56,7 +75,7 @@ pub(super) struct Streams {
     is_enabled: bool,
     next_number: u64,
     open: BTreeMap<u64, Open>,
-    pauses: BTreeMap<PublicKey, Instant>,
+    peers: BTreeMap<PublicKey, Experience>,
 }
 
 impl Streams {
@@ -68,31 +87,41 @@ impl Streams {
         }
     }
 
+    /// Returns whether the header of a block was requested by stream and may still arrive.
+    pub(super) fn awaits_header(&self, block: &AtomId) -> bool {
+        self.header_streams(block).next().is_some()
+    }
+
     /// Returns whether the header of a block arrives by stream.
     pub(super) fn brings_header(&self, block: &AtomId) -> bool {
-        let mut headers = self.open.values().filter(|open| !open.is_bodies);
-        headers.any(|open| open.next == Some(*block) || open.blocks.contains(block))
+        self.header_streams(block).any(|open| open.is_proven)
+    }
+
+    fn header_streams(&self, block: &AtomId) -> impl Iterator<Item = &Open> {
+        let headers = self.open.values().filter(|open| !open.is_bodies);
+        headers.filter(|open| open.next == Some(*block) || open.blocks.contains(block))
     }
 
     /// Returns whether the transactions of a block arrive by stream.
     pub(super) fn brings_body(&self, block: &AtomId) -> bool {
         let mut bodies = self.open.values().filter(|open| open.is_bodies);
-        bodies.any(|open| open.blocks.contains(block))
+        bodies.any(|open| open.is_proven && open.blocks.contains(block))
     }
 
     /// Requests `count` headers downwards from `first`, of which the blocks in `known` are known
-    /// already. Returns `false` if they have to be fetched by datagrams.
+    /// already, if a peer can be asked.
     pub(super) fn request_headers(
         &mut self,
         call: &mut Call<'_, '_>,
         announcers: &Announcers,
         (first, count): (AtomId, u32),
         known: impl IntoIterator<Item = AtomId>,
-    ) -> bool {
+    ) {
         let count = count.min(MAX_HEADERS);
         let object = StreamObject::Headers { id: first, count };
         let blocks = known.into_iter().collect();
-        self.request(call, announcers, object, (Some(first), blocks, count))
+        let time = STALL + Duration::from_secs(u64::from(count / HEADERS_PER_SECOND));
+        self.request(call, announcers, object, (Some(first), blocks, time));
     }
 
     /// Requests the transactions of blocks, each given with the first atom of its list. Returns
@@ -109,9 +138,8 @@ impl Streams {
         let bodies = bodies.get(..BODIES_AHEAD).unwrap_or(bodies);
         let lists: Vec<AtomId> = bodies.iter().map(|(_, list)| *list).collect();
         let blocks: BTreeSet<AtomId> = bodies.iter().map(|(block, _)| *block).collect();
-        let count = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
         let object = StreamObject::Bodies { lists };
-        self.request(call, announcers, object, (None, blocks, count))
+        self.request(call, announcers, object, (None, blocks, BODIES_TIMEOUT))
     }
 
     /// Returns whether a request for transactions would be made now.
@@ -130,7 +158,7 @@ impl Streams {
         call: &mut Call<'_, '_>,
         announcers: &Announcers,
         object: StreamObject,
-        (next, blocks, count): (Option<AtomId>, BTreeSet<AtomId>, u32),
+        (next, blocks, time): (Option<AtomId>, BTreeSet<AtomId>, Duration),
     ) -> bool {
         let now = call.now();
         if !self.is_enabled || self.open.len() >= MAX_STREAMS {
@@ -146,8 +174,9 @@ impl Streams {
             next,
             blocks,
             is_bodies: next.is_none(),
+            is_proven: self.peers.get(&from).is_some_and(|peer| peer.is_proven),
             progressed: now,
-            ends: now + STALL + Duration::from_secs(u64::from(count / HEADERS_PER_SECOND)),
+            ends: now + time,
         };
         self.open.insert(number, open);
         call.context.push_effect(Effect::Stream(StreamRequest {
@@ -161,7 +190,11 @@ impl Streams {
     /// Returns the announcer with the fewest streams of those without a pause.
     fn peer(&self, now: Instant, announcers: &Announcers) -> Option<PublicKey> {
         let peers = announcers.iter().map(|announcer| announcer.peer);
-        let willing = peers.filter(|peer| self.pauses.get(peer).is_none_or(|until| *until <= now));
+        let is_paused = |peer: &PublicKey| {
+            let experience = self.peers.get(peer);
+            experience.is_some_and(|experience| experience.paused_until > now)
+        };
+        let willing = peers.filter(|peer| !is_paused(peer));
         willing.min_by_key(|peer| self.open.values().filter(|open| open.peer == *peer).count())
     }
 
@@ -176,12 +209,17 @@ impl Streams {
 
     /// Notes that a part has arrived. Returns whether the stream is open.
     pub(super) fn progressed(&mut self, now: Instant, number: u64) -> bool {
-        let open = self.open.get_mut(&number);
-        let is_open = open.is_some();
-        if let Some(open) = open {
-            open.progressed = now;
+        let Some(open) = self.open.get_mut(&number) else {
+            return false;
+        };
+        open.progressed = now;
+        if !open.is_proven {
+            open.is_proven = true;
+            let peer = open.peer;
+            let experience = self.experience(peer);
+            (experience.is_proven, experience.failures) = (true, 0);
         }
-        is_open
+        true
     }
 
     /// Notes that a stream has ended. Returns whether it was open.
@@ -196,14 +234,24 @@ impl Streams {
     }
 
     fn pause(&mut self, now: Instant, peer: PublicKey) {
-        self.pauses.retain(|_, until| *until > now);
-        if self.pauses.len() >= MAX_PAUSES {
-            let first = self.pauses.iter().min_by_key(|(_, until)| **until);
+        let experience = self.experience(peer);
+        // Streams that end together count once.
+        if experience.paused_until > now {
+            return;
+        }
+        experience.is_proven = false;
+        experience.paused_until = now + PAUSE * (1 << experience.failures.min(MAX_DOUBLINGS));
+        experience.failures = experience.failures.saturating_add(1);
+    }
+
+    fn experience(&mut self, peer: PublicKey) -> &mut Experience {
+        if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer) {
+            let first = self.peers.iter().min_by_key(|(_, it)| it.paused_until);
             if let Some(first) = first.map(|(peer, _)| *peer) {
-                self.pauses.remove(&first);
+                self.peers.remove(&first);
             }
         }
-        self.pauses.insert(peer, now + PAUSE);
+        self.peers.entry(peer).or_default()
     }
 
     /// Gives up the streams that are too slow. Returns whether there were any.
@@ -226,7 +274,7 @@ impl Streams {
             self.open.remove(&number);
             call.context.push_effect(Effect::CancelStream(number));
         }
-        self.pauses.remove(peer);
+        self.peers.remove(peer);
     }
 
     /// Returns when the next stream is too slow.
@@ -238,5 +286,101 @@ impl Streams {
 impl Open {
     fn due(&self) -> Instant {
         (self.progressed + STALL).min(self.ends)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::NoStore;
+    use crate::consensus::Context;
+    use crate::consensus::sync::tests::parts::{announcer, call_at, id};
+
+    /// Requests headers at a time; returns the peer that is asked.
+    fn request(
+        streams: &mut Streams,
+        context: &mut Context,
+        seconds: u64,
+        peers: &[u8],
+    ) -> Option<StreamRequest> {
+        let mut announcers = Announcers::default();
+        peers
+            .iter()
+            .for_each(|peer| announcers.add(announcer(*peer)));
+        call_at(seconds, &NoStore, context, |call| {
+            streams.request_headers(call, &announcers, (id(9), 100), []);
+        });
+        match context.poll_effect() {
+            Some(Effect::Stream(request)) => Some(request),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn announcers_share_the_streams_and_failures_double_the_pause() {
+        let (mut streams, mut context) = (Streams::new(true), Context::new(None));
+        let at = Instant::from_secs;
+        let first = request(&mut streams, &mut context, 0, &[1, 2]).unwrap();
+        let second = request(&mut streams, &mut context, 0, &[1, 2]).unwrap();
+        assert_ne!(first.from, second.from);
+        assert!(streams.ended(at(0), second.number, true));
+        assert!(!streams.ended(at(0), second.number, true), "it has ended");
+        assert!(streams.ended(at(0), first.number, false));
+        let mut failed_at = 0;
+        for pause in [60, 120, 240] {
+            let early = request(&mut streams, &mut context, failed_at + pause - 1, &[1]);
+            assert_eq!(early, None, "{pause}");
+            failed_at += pause;
+            let again = request(&mut streams, &mut context, failed_at, &[1]).unwrap();
+            streams.ended(at(failed_at), again.number, false);
+        }
+        // A success ends the series.
+        failed_at += 480;
+        let again = request(&mut streams, &mut context, failed_at, &[1]).unwrap();
+        assert!(streams.progressed(at(failed_at), again.number));
+        streams.ended(at(failed_at), again.number, false);
+        assert!(request(&mut streams, &mut context, failed_at + 60, &[1]).is_some());
+    }
+
+    #[test]
+    fn header_is_expected_of_a_stream_that_works_and_follows_what_is_read() {
+        let (mut streams, mut context) = (Streams::new(true), Context::new(None));
+        let at = Instant::from_secs;
+        let number = request(&mut streams, &mut context, 0, &[1]).unwrap().number;
+        assert!(streams.awaits_header(&id(9)) && !streams.brings_header(&id(9)));
+        streams.progressed(at(1), number);
+        assert!(streams.brings_header(&id(9)));
+        streams.read_header(id(9), id(8));
+        assert!(streams.brings_header(&id(8)) && !streams.awaits_header(&id(9)));
+        // 100 headers may take ten seconds, but none of them without progress.
+        assert_eq!(streams.deadline(), Some(at(5)));
+        for second in 2..=10 {
+            streams.progressed(at(second), number);
+        }
+        assert_eq!(streams.deadline(), Some(at(10)));
+        call_at(10, &NoStore, &mut context, |call| {
+            assert!(streams.expire(call) && !streams.expire(call));
+        });
+        assert_eq!(context.poll_effect(), Some(Effect::CancelStream(number)));
+        assert!(!streams.progressed(at(11), number));
+    }
+
+    #[test]
+    fn streams_and_remembered_peers_are_bounded() {
+        let (mut streams, mut context) = (Streams::new(true), Context::new(None));
+        let open = (0..20).filter(|_| request(&mut streams, &mut context, 0, &[1]).is_some());
+        assert_eq!(open.count(), MAX_STREAMS);
+        call_at(1, &NoStore, &mut context, |call| {
+            streams.forget(call, &announcer(1).peer);
+        });
+        assert_eq!(streams.open.len(), 0);
+        for number in 0..1_000_u64 {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            streams.pause(Instant::from_secs(number), PublicKey::new(bytes));
+        }
+        assert_eq!(streams.peers.len(), MAX_PEERS);
+        let mut off = Streams::new(false);
+        assert_eq!(request(&mut off, &mut context, 0, &[1]), None);
     }
 }

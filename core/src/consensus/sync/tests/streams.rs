@@ -68,21 +68,29 @@ fn chain_arrives_by_few_streams_and_few_datagrams() {
 }
 
 #[test]
-fn streams_that_fail_or_stall_leave_the_chain_to_datagrams() {
+fn streams_that_fail_leave_the_chain_to_datagrams() {
     let mut maker = Maker::new();
     let blocks = chain(&mut maker, 120);
-    for conduct in [
-        StreamConduct::Refuses,
-        StreamConduct::Stalls,
-        StreamConduct::Breaks,
-    ] {
+    for conduct in [StreamConduct::Refuses, StreamConduct::Breaks] {
         let host = synced(&maker, &blocks, conduct, 20);
         assert_eq!(host.verified_head(), Some(blocks[119].id()), "{conduct:?}");
         // The peer is not asked again for a while.
         assert_eq!(host.stream_requests.len(), 1, "{conduct:?}");
-        let cancelled = usize::from(conduct == StreamConduct::Stalls);
-        assert_eq!(host.cancelled_streams, cancelled, "{conduct:?}");
+        assert_eq!(host.cancelled_streams, 0, "{conduct:?}");
     }
+}
+
+#[test]
+fn peer_whose_port_does_not_answer_costs_no_time() {
+    let mut maker = Maker::new();
+    let blocks = chain(&mut maker, 120);
+    let mut host = synced(&maker, &blocks, StreamConduct::Stalls, 1);
+    assert_eq!(host.verified_head(), Some(blocks[119].id()));
+    // In the end the streams are given up.
+    host.run(&[&maker], 10);
+    let requested = host.stream_requests.len();
+    assert!(requested > 0 && requested <= 6, "{requested}");
+    assert_eq!(host.cancelled_streams, requested);
 }
 
 #[test]
