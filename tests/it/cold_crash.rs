@@ -178,7 +178,7 @@ fn cut_at(seed: u64, cut: u64) {
     while random.below(2) == 0 {
         disk.set_fault(Some(Fault::PowerCut(random.next() % 12)));
         let again = work(&disk, !seed, 2, &mut acknowledged);
-        if again.is_ok() {
+        if again.is_ok() && !disk.is_off() {
             break;
         }
         disk = disk.after_power_cut(&mut random);

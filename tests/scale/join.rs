@@ -14,7 +14,7 @@ use std::time::Instant;
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(crate) fn empty_blocks(large: bool, table: &mut Table) {
-    let blocks = if large { 10_000 } else { 500 };
+    let blocks = if large { 10_000 } else { 200 };
     let chain = Chain::make(blocks, 0);
     for (each_way_ms, most) in [(0, 3.0), (10, 6.0), (25, 6.0)] {
         let took = join(&chain, Duration::from_millis(each_way_ms), Way::Streams);
@@ -109,11 +109,16 @@ fn join(chain: &Chain, each_way: Duration, way: Way) -> Duration {
         std::thread::sleep(Duration::from_millis(5));
     }
     let took = started.elapsed();
-    drop(joining);
+    let streamed = joining.status().network.map(|it| it.streams.received_bytes);
+    assert_eq!(
+        streamed.is_some_and(|bytes| bytes > 0),
+        way == Way::Streams,
+        "{streamed:?} bytes came by stream"
+    );
     took
 }
 
-fn node(dir: &Path, change: impl FnOnce(Config) -> Config) -> Node {
+pub(crate) fn node(dir: &Path, change: impl FnOnce(Config) -> Config) -> Node {
     std::fs::create_dir_all(dir).unwrap();
     let node = Node::new(change(Config {
         incoming_port: 0,

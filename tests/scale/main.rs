@@ -1,4 +1,4 @@
-//! Bars of scale, each measured beside its rival in one run: joining a chain, on loopback and
+//! Bars of scale, each measured beside its rival in one run: long lists and joining a chain, on loopback and
 //! through a proxy that delays every packet.
 //!
 //! `scale [--json] [--large] [CASE…]`: without `--large`, small sizes that continuous integration
@@ -6,12 +6,15 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
     reason = "a harness that cannot continue panics with the place"
 )]
 
 mod chain;
 mod delay;
 mod join;
+mod lists;
 mod table;
 
 use clap::Parser;
@@ -35,6 +38,7 @@ struct Options {
 type Case = (&'static str, fn(bool, &mut Table));
 
 const CASES: &[Case] = &[
+    ("lists", lists::lists),
     ("join-empty", join::empty_blocks),
     ("join-transfers", join::transfers),
 ];
