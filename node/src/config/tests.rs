@@ -323,7 +323,6 @@ fn invalid_values_are_rejected() {
         "bind_address = \"127.0.0.1:1\"",
         "bind_address = \"0.0.0.0\"",
         "bind_address = \"224.0.0.1\"",
-        "bind_address = \"::1\"",
         "default_seed = 1",
         "default_seed = \"bootstrap.astreum.org\"",
         "additional_seeds = \"127.0.0.1:1\"",
@@ -420,6 +419,30 @@ fn unreachable_advertised_addresses_are_rejected_with_a_reason() {
     }
     let config = flags(&[("advertised_address", "192.0.2.1:1")]).load();
     assert!(config.is_ok());
+}
+
+#[test]
+fn bound_address_has_the_family_of_the_socket() {
+    for (address, use_ipv6, is_valid) in [
+        ("127.0.0.1", false, true),
+        ("::1", true, true),
+        ("::1", false, false),
+        ("127.0.0.1", true, false),
+    ] {
+        let loaded = toml(&format!(
+            "bind_address = \"{address}\"\nuse_ipv6 = {use_ipv6}"
+        ));
+        if is_valid {
+            let settings = loaded.unwrap().settings;
+            assert_eq!(settings.bind_address, address.parse().ok());
+        } else {
+            let error = error_text(loaded);
+            assert!(
+                error.contains("bind_address") && error.contains("an IPv6 address needs use_ipv6"),
+                "{error}"
+            );
+        }
+    }
 }
 
 #[test]

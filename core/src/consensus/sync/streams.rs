@@ -12,11 +12,11 @@
 
 use super::announcers::Announcers;
 use super::call::Call;
-use super::prefetch::BODIES_AHEAD;
 use crate::atom::AtomId;
 use crate::consensus::{Effect, StreamObject, StreamRequest};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
+use crate::wire::stream::MAX_BODIES;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -135,7 +135,7 @@ impl Streams {
         if bodies.is_empty() || !self.has_room_for_bodies() {
             return false;
         }
-        let bodies = bodies.get(..BODIES_AHEAD).unwrap_or(bodies);
+        let bodies = bodies.get(..MAX_BODIES).unwrap_or(bodies);
         let lists: Vec<AtomId> = bodies.iter().map(|(_, list)| *list).collect();
         let blocks: BTreeSet<AtomId> = bodies.iter().map(|(block, _)| *block).collect();
         let object = StreamObject::Bodies { lists };

@@ -128,9 +128,16 @@ fn defaults_are_those_of_the_core() {
     let settings = Settings::default();
     let sync = SyncConfig {
         seeds: 1,
+        // The core has no streams of its own.
+        has_streams: true,
         ..SyncConfig::default()
     };
     assert_eq!(SyncConfig::from(&settings), sync);
+    let config = Config {
+        stream_port: Some(0),
+        ..Config::default()
+    };
+    assert!(!SyncConfig::from(&config.resolve().unwrap()).has_streams);
     let producer = ProducerConfig::new(SigningKey::from_seed(&[1; 32]));
     assert_eq!(
         (
