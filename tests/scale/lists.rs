@@ -84,7 +84,9 @@ fn fetch(megabytes: usize, each_way: Duration) -> f64 {
     let count = megabytes * 1_000_000 / VALUE_BYTES;
     assert_eq!(list.map(|atoms| atoms.len()), Some(count));
     let streamed = client.status().network.map(|it| it.streams.received_bytes);
-    assert!(streamed > Some(megabytes as u64 * 800_000), "{streamed:?}");
+    // Datagrams go on until the stream is ready.
+    let least = (megabytes as u64 - 1) * 800_000;
+    assert!(streamed >= Some(least), "{streamed:?}");
     megabytes as f64 / took.as_secs_f64()
 }
 
