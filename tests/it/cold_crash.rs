@@ -426,6 +426,19 @@ fn failed_sync_is_not_trusted_the_second_time() {
     }
 }
 
+#[test]
+fn deferred_writes_survive_the_failed_sync_of_a_later_write() {
+    let disk = SimDisk::new();
+    let store = open(&disk).unwrap();
+    let deferred = batch(13, 0);
+    store.put_deferred(&deferred).unwrap();
+    disk.set_fault(Some(Fault::Sync(0, ErrorKind::Other)));
+    assert!(store.put(&batch(13, 1)).is_err());
+    store.sync().unwrap();
+    let disk = disk.after_power_cut(&mut Random::new(5));
+    assert_holds(&open(&disk).unwrap(), &deferred, "after the cut");
+}
+
 /// A clean shutdown syncs under every policy.
 #[test]
 fn closing_syncs_under_every_policy() {

@@ -9,9 +9,9 @@
 //! process ends.
 //!
 //! Under `cold_storage_sync = interval` and `never`, and after deferred writes, a journal can be left
-//! with content that was written and not synced. Every such journal is remembered until it is synced or collated. A
-//! journal whose sync failed is not synced again, since the system may have dropped the data that
-//! it could not write: its atoms are read back, verified and collated instead.
+//! with content that was written and not synced. Every such journal is remembered until it is
+//! synced or collated. A journal whose sync failed is not synced again, since the system may have
+//! dropped the data that it could not write: its atoms are read back, verified and collated instead.
 
 use super::{ColdError, Inner, Snapshot, lock};
 use crate::config::ColdStorageSync;
@@ -215,8 +215,9 @@ impl Inner {
                 log.has_deferred |= !group.syncs && self.options.sync == ColdStorageSync::Always;
                 log.active = active;
             } else {
-                // The journal is not written to again.
-                let retired = active.and_then(|active| active.retire(false));
+                // The journal is not written to again. If it is the sync that failed, deferred
+                // writes before it are in doubt.
+                let retired = active.and_then(|active| active.retire(group.syncs));
                 log.dirty.extend(retired);
             }
             log.failure = written.clone().err();
