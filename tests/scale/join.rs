@@ -55,7 +55,7 @@ pub(crate) fn transfers(large: bool, table: &mut Table) {
     }
 }
 
-/// Where the blocks come from.
+/// Source of the blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
     Streams,

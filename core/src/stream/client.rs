@@ -2,7 +2,7 @@
 
 #[cfg(feature = "chain")]
 use super::walk::{Unit, Walk};
-use super::{MAX_REQUESTS, WINDOW_BYTES};
+use super::{MAX_REQUESTS, Object, WINDOW_BYTES, spend};
 use crate::atom::{Atom, AtomError, AtomId, HashedAtom};
 #[cfg(feature = "chain")]
 use crate::atom::{AtomSource, SourceError};
@@ -16,15 +16,6 @@ use alloc::vec::Vec;
 #[cfg(feature = "chain")]
 use core::cell::RefCell;
 use core::fmt;
-
-/// Rest of a request.
-#[derive(Debug)]
-enum Object {
-    /// A list, from this atom on.
-    List(AtomId),
-    #[cfg(feature = "chain")]
-    Walk(Walk),
-}
 
 /// A request that is open.
 #[derive(Debug)]
@@ -212,7 +203,7 @@ impl Client {
         if let Frame::Found { atoms, .. } = frame {
             request.take_all(*atoms, found)?;
         }
-        let (is_complete, next) = request.rest();
+        let (is_complete, next) = (request.object.is_complete(), request.object.next());
         if is_complete {
             self.requests.remove(&number);
         }
@@ -248,15 +239,6 @@ impl Client {
 }
 
 impl Request {
-    /// Returns whether the object is complete, and the id that it goes on with.
-    fn rest(&self) -> (bool, AtomId) {
-        match &self.object {
-            Object::List(next) => (next.is_zero(), *next),
-            #[cfg(feature = "chain")]
-            Object::Walk(walk) => (walk.is_complete(), walk.next()),
-        }
-    }
-
     /// Verifies the atoms of a frame, and appends them to `found`.
     fn take_all(
         &mut self,
@@ -266,8 +248,11 @@ impl Request {
         match &mut self.object {
             Object::List(next) => {
                 for stored in atoms {
+                    if self.credit == 0 {
+                        return Err(ClientError::NoCredit);
+                    }
                     let atom = take(stored, *next)?;
-                    self.credit = spend(self.credit, &atom)?;
+                    self.credit = spend(self.credit, atom.atom());
                     *next = atom.atom().next();
                     found.push(atom);
                 }
@@ -281,6 +266,9 @@ impl Request {
                             .err()
                             .unwrap_or(ClientError::Split));
                     }
+                    if self.credit == 0 {
+                        return Err(ClientError::NoCredit);
+                    }
                     let unit = Unit::new(&sent);
                     let link = walk.read(&unit).map_err(|error| match error {
                         RecordError::Source(SourceError::Failed(error)) => error,
@@ -288,11 +276,8 @@ impl Request {
                     })?;
                     walk.advance(link);
                     let atoms = unit.into_atoms();
-                    if self.credit == 0 {
-                        return Err(ClientError::NoCredit);
-                    }
                     for atom in &atoms {
-                        self.credit = self.credit.saturating_sub(stored_bytes(atom));
+                        self.credit = spend(self.credit, atom.atom());
                     }
                     found.extend(atoms);
                 }
@@ -312,18 +297,6 @@ fn take(stored: &[u8], expected: AtomId) -> Result<HashedAtom, ClientError> {
     } else {
         Err(ClientError::WrongAtom { expected, actual })
     }
-}
-
-/// Returns the credit that is left behind an atom.
-fn spend(credit: u32, atom: &HashedAtom) -> Result<u32, ClientError> {
-    if credit == 0 {
-        return Err(ClientError::NoCredit);
-    }
-    Ok(credit.saturating_sub(stored_bytes(atom)))
-}
-
-fn stored_bytes(atom: &HashedAtom) -> u32 {
-    u32::try_from(atom.atom().stored_len()).unwrap_or(u32::MAX)
 }
 
 /// Atoms of a frame as a source that has each only when it is the next one.

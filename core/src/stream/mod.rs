@@ -49,6 +49,7 @@ mod server;
 #[cfg(feature = "chain")]
 mod walk;
 
+use crate::atom::{Atom, AtomId};
 pub use client::{Answer, Client, ClientError};
 pub use hello::{HELLO_BYTES, Hello, secret_key};
 pub use server::{Server, ServerError};
@@ -60,3 +61,37 @@ pub const WINDOW_BYTES: u32 = 8 << 20;
 pub const MAX_REQUESTS: usize = 8;
 /// Size of a frame of atoms in bytes, at which a server begins the next.
 pub const TURN_BYTES: usize = 131_072;
+
+/// Rest of a request, on either side.
+#[derive(Debug)]
+enum Object {
+    /// A list, from this atom on.
+    List(AtomId),
+    #[cfg(feature = "chain")]
+    Walk(walk::Walk),
+}
+
+impl Object {
+    /// Returns the id of the atom with which it goes on.
+    const fn next(&self) -> AtomId {
+        match self {
+            Self::List(next) => *next,
+            #[cfg(feature = "chain")]
+            Self::Walk(walk) => walk.next(),
+        }
+    }
+
+    /// Returns whether nothing is left.
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::List(next) => next.is_zero(),
+            #[cfg(feature = "chain")]
+            Self::Walk(walk) => walk.is_complete(),
+        }
+    }
+}
+
+/// Returns the credit that is left behind an atom.
+fn spend(credit: u32, atom: &Atom) -> u32 {
+    credit.saturating_sub(u32::try_from(atom.stored_len()).unwrap_or(u32::MAX))
+}

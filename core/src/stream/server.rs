@@ -2,7 +2,7 @@
 
 #[cfg(feature = "chain")]
 use super::walk::{Unit, Walk};
-use super::{MAX_REQUESTS, TURN_BYTES};
+use super::{MAX_REQUESTS, Object, TURN_BYTES, spend};
 #[cfg(feature = "chain")]
 use crate::atom::HashedAtom;
 use crate::atom::{AtomId, AtomSource, SourceError};
@@ -12,15 +12,6 @@ use crate::wire::stream::{EndReason, FoundWriter, Frame};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
-
-/// Rest of a request.
-#[derive(Debug)]
-enum Object {
-    /// A list, from this atom on.
-    List(AtomId),
-    #[cfg(feature = "chain")]
-    Walk(Walk),
-}
 
 /// A request that is open.
 #[derive(Debug)]
@@ -177,22 +168,16 @@ impl Request {
     fn write<S: AtomSource + ?Sized>(&mut self, source: &S, out: &mut Vec<u8>) -> bool {
         let number = self.number;
         let mut writer = FoundWriter::new(out, number);
-        let (reason, is_complete) = match &mut self.object {
-            Object::List(next) => {
-                let reason = write_list(next, &mut self.credit, source, &mut writer);
-                (reason, next.is_zero())
-            }
+        let reason = match &mut self.object {
+            Object::List(next) => write_list(next, &mut self.credit, source, &mut writer),
             #[cfg(feature = "chain")]
-            Object::Walk(walk) => {
-                let reason = write_units(walk, &mut self.credit, &source, &mut writer);
-                (reason, walk.is_complete())
-            }
+            Object::Walk(walk) => write_units(walk, &mut self.credit, &source, &mut writer),
         };
         writer.finish();
         if let Some(reason) = reason {
             Frame::End { number, reason }.write(out);
         }
-        reason.is_none() && !is_complete
+        reason.is_none() && !self.object.is_complete()
     }
 }
 
@@ -213,8 +198,7 @@ fn write_list<S: AtomSource + ?Sized>(
             // Fits no frame at all, or not this one.
             return writer.is_empty().then_some(EndReason::Missing);
         }
-        let bytes = u32::try_from(atom.stored_len()).unwrap_or(u32::MAX);
-        *credit = credit.saturating_sub(bytes);
+        *credit = spend(*credit, &atom);
         *next = atom.next();
     }
     None
@@ -242,8 +226,7 @@ fn write_units<S: AtomSource>(
             return writer.is_empty().then_some(EndReason::Missing);
         }
         for atom in atoms {
-            let bytes = u32::try_from(atom.stored_len()).unwrap_or(u32::MAX);
-            *credit = credit.saturating_sub(bytes);
+            *credit = spend(*credit, atom);
         }
         walk.advance(link);
     }

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_lacks_or_cannot_read_ends_the_request_behind_whole_units() {
+    fn missing_or_unreadable_records_end_the_request_behind_whole_units() {
         let mut store = MemoryStore::new();
         let ids = chain(20, &mut store);
         let (found, _) = headers(ids[20], 5, &store).unwrap();

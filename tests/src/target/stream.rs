@@ -337,7 +337,7 @@ struct Run {
     server: ServerSide,
     up: Channel,
     down: Channel,
-    /// Whether neither side of this connection is hostile, nor the channel.
+    /// `true` if both sides of this connection and the channel are honest.
     is_honest: bool,
     /// Number of bytes that servers have sent.
     sent: usize,

@@ -10,6 +10,7 @@ use super::call::Call;
 use super::config::SyncConfig;
 use super::downloads::Downloads;
 use super::head_selection::HeadSelection;
+use super::header_path::CHECKPOINT_INTERVAL;
 use super::other_chains::OtherChain;
 use super::rejected::{DeadEnd, Rejected};
 use super::step::Step;
@@ -27,8 +28,6 @@ use core::convert::Infallible;
 pub(super) const HEADERS_PER_CALL: usize = 32;
 /// Number of headers that are requested again at once on the way up.
 const HEADERS_AGAIN: usize = 512;
-/// Number of headers of a stretch that is read again, between two checkpoints.
-const HEADERS_PER_STRETCH: u32 = 1_024;
 /// Number of failed fetches of a header's atom at which the branch counts as stalled.
 const STUCK_FAILURES: u32 = 4;
 
@@ -256,7 +255,11 @@ fn request_headers(call: &mut Call<'_, '_>, branch: &Branch, streams: &mut Strea
     let above: Vec<AtomId> = upcoming.take(HEADERS_AGAIN).collect();
     let (first, count) = match above.last() {
         Some(first) => (*first, u32::try_from(above.len()).unwrap_or(u32::MAX)),
-        None => (block, HEADERS_PER_STRETCH),
+        // A stretch between two checkpoints.
+        None => (
+            block,
+            u32::try_from(CHECKPOINT_INTERVAL).unwrap_or(u32::MAX),
+        ),
     };
     streams.request_headers(call, announcers, (first, count), above);
 }

@@ -16,7 +16,6 @@ use crate::atom::AtomId;
 use crate::consensus::{Effect, StreamObject, StreamRequest};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
-use crate::wire::stream::MAX_BODIES;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -47,11 +46,10 @@ const MAX_PEERS: usize = 256;
 #[derive(Debug)]
 struct Open {
     peer: PublicKey,
-    /// Header that is read next, of those that arrive downwards.
+    /// Header that is read next, of those that arrive downwards; `None` for transactions.
     next: Option<AtomId>,
     /// Blocks whose headers or transactions arrive.
     blocks: BTreeSet<AtomId>,
-    is_bodies: bool,
     /// `true` if it is expected to bring what was requested.
     is_proven: bool,
     progressed: Instant,
@@ -98,13 +96,13 @@ impl Streams {
     }
 
     fn header_streams(&self, block: &AtomId) -> impl Iterator<Item = &Open> {
-        let headers = self.open.values().filter(|open| !open.is_bodies);
+        let headers = self.open.values().filter(|open| open.next.is_some());
         headers.filter(|open| open.next == Some(*block) || open.blocks.contains(block))
     }
 
     /// Returns whether the transactions of a block arrive by stream.
     pub(super) fn brings_body(&self, block: &AtomId) -> bool {
-        let mut bodies = self.open.values().filter(|open| open.is_bodies);
+        let mut bodies = self.open.values().filter(|open| open.next.is_none());
         bodies.any(|open| open.is_proven && open.blocks.contains(block))
     }
 
@@ -135,7 +133,6 @@ impl Streams {
         if bodies.is_empty() || !self.has_room_for_bodies() {
             return false;
         }
-        let bodies = bodies.get(..MAX_BODIES).unwrap_or(bodies);
         let lists: Vec<AtomId> = bodies.iter().map(|(_, list)| *list).collect();
         let blocks: BTreeSet<AtomId> = bodies.iter().map(|(block, _)| *block).collect();
         let object = StreamObject::Bodies { lists };
@@ -149,7 +146,7 @@ impl Streams {
     }
 
     fn has_room_for_bodies(&self) -> bool {
-        let streams = self.open.values().filter(|open| open.is_bodies);
+        let streams = self.open.values().filter(|open| open.next.is_none());
         streams.count() < MAX_BODY_STREAMS && self.open.len() < MAX_STREAMS
     }
 
@@ -173,7 +170,6 @@ impl Streams {
             peer: from,
             next,
             blocks,
-            is_bodies: next.is_none(),
             is_proven: self.peers.get(&from).is_some_and(|peer| peer.is_proven),
             progressed: now,
             ends: now + time,

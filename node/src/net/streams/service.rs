@@ -645,13 +645,13 @@ impl Service {
                 Role::Client { client, peer, .. } => {
                     let mut found = Vec::new();
                     let answer = client.handle(&frame, &mut found).map_err(invalid)?;
-                    let (number, is_complete, has_ended) = match answer {
+                    let (number, next, is_complete, has_ended) = match answer {
                         Answer::Atoms {
                             number,
+                            next,
                             is_complete,
-                            ..
-                        } => (number, is_complete, false),
-                        Answer::Ended { number, .. } => (number, false, true),
+                        } => (number, next, is_complete, false),
+                        Answer::Ended { number, .. } => (number, AtomId::ZERO, false, true),
                         Answer::Late => continue,
                     };
                     let mut lists = self.lists.iter();
@@ -663,7 +663,6 @@ impl Service {
                     };
                     let peer = *peer;
                     if !found.is_empty() {
-                        let next = found.last().map_or(AtomId::ZERO, |it| it.atom().next());
                         let atoms = found.iter().map(|it| (it.id(), it.atom().clone()));
                         self.writer.push(Job::Store(Part {
                             list,

@@ -23,7 +23,7 @@ pub(super) struct Piece {
     pub(super) atom: Atom,
     id: AtomId,
     stored: Vec<u8>,
-    /// Whether the server has it.
+    /// `true` if the server has it.
     is_served: bool,
 }
 
@@ -159,7 +159,7 @@ pub(super) struct ClientSide {
     client: Client,
     open: BTreeMap<u32, Wanted>,
     next_number: u32,
-    /// Whether one of the largest lists was requested; one is enough for a run.
+    /// `true` if one of the largest lists was requested; one is enough for a run.
     has_large: bool,
 }
 
