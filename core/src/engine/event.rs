@@ -31,6 +31,17 @@ pub struct Transmit {
     pub len: usize,
 }
 
+/// Progress of a fetch that is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FetchProgress {
+    /// Number of atoms that have arrived, in any way.
+    pub atoms: usize,
+    /// Number of their stored bytes.
+    pub bytes: usize,
+    /// Id of the atom that the fetch waits for.
+    pub next: AtomId,
+}
+
 /// Reason why a fetch failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FetchError {

@@ -104,7 +104,9 @@ mod timers;
 
 pub use config::EngineConfig;
 pub use egress::{Work, WorkDone, WorkId};
-pub use event::{Event, FetchError, FetchId, ListId, PeerInfo, Recipient, RemoveReason, Transmit};
+pub use event::{
+    Event, FetchError, FetchId, FetchProgress, ListId, PeerInfo, Recipient, RemoveReason, Transmit,
+};
 pub use fetch::{Extent, FetchRequest, ListLimit};
 pub use providers::Provider;
 pub use queue::ByteQueue;

@@ -5,7 +5,9 @@ use std::io::{IsTerminal as _, Write};
 use astreum_core::atom::{Atom, AtomId, AtomKind, atom_id};
 use astreum_core::expr::Expr;
 
-use crate::rpc::{AtomParts, AtomReader, AtomReply, Client, ClientError, TRANSFER, request};
+use crate::rpc::{
+    AtomParts, AtomReader, AtomReply, Client, ClientError, Download, TRANSFER, request,
+};
 
 use super::args::GetArgs;
 use super::eval_session::get as get_atom;
@@ -22,7 +24,7 @@ pub(super) fn get(args: &GetArgs, out: &mut Output) -> Result<(), Failure> {
     // Lines of the result would break a bar.
     let bar = ByteBar::new("getting", None, args.quiet || is_to_terminal || !args.list);
     let Some(path) = &args.output else {
-        return walk(&client, id, args.list, &mut |parts| {
+        return walk(&client, (id, args.list), &bar, &mut |parts| {
             bar.add(parts.data.len());
             if args.raw {
                 return Ok(out.raw().write_all(parts.data)?);
@@ -37,7 +39,7 @@ pub(super) fn get(args: &GetArgs, out: &mut Output) -> Result<(), Failure> {
     let mut file = Partial::create(path)?;
     let interrupt = file.interrupt();
     let walked = interrupt.scope(|| {
-        walk(&client, id, args.list, &mut |parts| {
+        walk(&client, (id, args.list), &bar, &mut |parts| {
             bar.add(parts.data.len());
             file.write(parts.data)
         })
@@ -49,12 +51,12 @@ pub(super) fn get(args: &GetArgs, out: &mut Output) -> Result<(), Failure> {
 /// Passes every atom to `take`, in order.
 fn walk(
     client: &Client,
-    id: AtomId,
-    list: bool,
+    (id, list): (AtomId, bool),
+    bar: &ByteBar,
     take: &mut dyn FnMut(AtomParts<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     if list {
-        return walk_list(client, id, take);
+        return walk_list(client, id, bar, take);
     }
     let atom = get_atom(client, &id)?;
     take(AtomParts::from(&atom))?;
@@ -68,16 +70,25 @@ fn walk(
 fn walk_list(
     client: &Client,
     id: AtomId,
+    bar: &ByteBar,
     take: &mut dyn FnMut(AtomParts<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let bad = |message: String| Failure::from(ClientError::BadReply { message });
-    let mut expected = id;
+    let (mut expected, mut sent) = (id, 0);
     let mut reader = AtomReader::new(u64::MAX);
     let request = request::GetAtoms {
         id,
         transfer: TRANSFER,
+        progress: true,
     };
-    client.download(&request, &mut |bytes| {
+    client.download(&request, &mut |part| {
+        let bytes = match part {
+            Download::Bytes(bytes) => bytes,
+            Download::Progress(progress) => {
+                bar.fetched(progress.bytes, sent);
+                return Ok(());
+            }
+        };
         reader.read(bytes, &mut |parts| {
             let AtomParts { kind, next, data } = parts;
             if expected.is_zero() {
@@ -87,6 +98,7 @@ fn walk_list(
                 return Err(bad(format!("another atom instead of {expected}")));
             }
             expected = next;
+            sent += data.len() as u64;
             take(parts)
         })
     })?;

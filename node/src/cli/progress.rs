@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Instant;
 
+use core::cell::Cell;
 use core::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -75,12 +76,22 @@ pub(super) fn with_bar_of<T, E: ToString>(
 
 /// Progress of bytes on a terminal: a bar with rate and time left, or without a total a count with
 /// the rate. Removed when dropped; shows nothing without a terminal.
-pub(super) struct ByteBar(Option<ProgressBar>);
+pub(super) struct ByteBar {
+    bar: Option<ProgressBar>,
+    what: &'static str,
+    /// Message on the terminal.
+    shown: Cell<&'static str>,
+    /// Number of bytes that are done.
+    bytes: Cell<u64>,
+}
+
+/// Message while the node fetches what it will send.
+const FETCHING: &str = "fetching from peers";
 
 impl ByteBar {
     pub(super) fn new(what: &'static str, total: Option<u64>, is_quiet: bool) -> Self {
         let is_shown = !is_quiet && std::io::stderr().is_terminal();
-        Self(is_shown.then(|| {
+        let bar = is_shown.then(|| {
             let (bar, template) = match total {
                 Some(total) => (
                     ProgressBar::new(total),
@@ -92,19 +103,45 @@ impl ByteBar {
             bar.set_style(style.unwrap_or(ProgressStyle::default_bar()));
             bar.set_message(what);
             bar
-        }))
+        });
+        Self {
+            bar,
+            what,
+            shown: Cell::new(what),
+            bytes: Cell::new(0),
+        }
     }
 
     pub(super) fn add(&self, bytes: usize) {
-        if let Some(bar) = &self.0 {
-            bar.inc(bytes as u64);
+        if let Some(bar) = &self.bar {
+            let bytes = self.bytes.get() + bytes as u64;
+            self.bytes.set(bytes);
+            self.show(bar, self.what, bytes);
         }
+    }
+
+    /// Shows how much of one list the node has, of which it sends the rest once it is fetched; `sent`
+    /// bytes of the list are done.
+    pub(super) fn fetched(&self, bytes: u64, sent: u64) {
+        if let Some(bar) = &self.bar {
+            let rest = bytes.saturating_sub(sent);
+            self.show(bar, FETCHING, self.bytes.get() + rest);
+        }
+    }
+
+    fn show(&self, bar: &ProgressBar, what: &'static str, bytes: u64) {
+        if self.shown.replace(what) != what {
+            bar.set_message(what);
+            // The rate of the other stage does not count.
+            bar.reset_eta();
+        }
+        bar.set_position(bytes);
     }
 }
 
 impl Drop for ByteBar {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }

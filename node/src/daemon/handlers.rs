@@ -2,7 +2,8 @@
 
 use super::chain_status::chain_reply;
 use super::{
-    StopHandle, atom_transfers, chain_handlers, conditions, fork_handlers, shared_address_warning,
+    StopHandle, atom_transfers, chain_handlers, conditions, fork_handlers, list_sender,
+    shared_address_warning,
 };
 use crate::WaitLimit;
 use crate::chain_service::producer::ValidatorStatus;
@@ -204,7 +205,7 @@ impl Service for NodeHandler {
     }
 
     fn get_atoms(&self, params: request::GetAtoms, caller: &Caller) -> Result<SentReply, RpcError> {
-        atom_transfers::get(&self.node, &params, caller, &|id| self.missing(id))
+        list_sender::get(&self.node, &params, caller, &|id| self.missing(id))
     }
 
     fn put_atoms(

@@ -12,6 +12,7 @@ mod conditions;
 mod dump;
 mod fork_handlers;
 mod handlers;
+mod list_sender;
 mod panics;
 mod stop;
 mod warnings;

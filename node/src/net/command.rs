@@ -8,7 +8,7 @@ use astreum_core::atom::{Atom, AtomId};
 use astreum_core::consensus::StreamRequest;
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::{
-    FetchError, FetchRequest, ListId, PeerInfo, ReadDone, Recipient, Stats, WorkDone,
+    FetchError, FetchProgress, FetchRequest, ListId, PeerInfo, ReadDone, Recipient, Stats, WorkDone,
 };
 use astreum_core::time::Instant;
 use astreum_core::wire::handshake::ChainIdentity;
@@ -57,9 +57,14 @@ pub(super) enum Command {
         request: FetchRequest,
         reply: FetchReply,
     },
-    /// Ends a fetch whose caller has stopped waiting.
+    /// Ends a fetch whose caller has stopped waiting. The atoms that have arrived are kept.
     Cancel {
         ticket: u64,
+    },
+    /// Progress of a fetch; the reply is `None` once it has ended.
+    FetchProgress {
+        ticket: u64,
+        reply: SyncSender<Option<FetchProgress>>,
     },
     /// Request by stream of the chain thread.
     ChainStream {

@@ -31,7 +31,7 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use crate::log;
 use crate::store::Store;
-use astreum_core::atom::{Atom, AtomId};
+use astreum_core::atom::{Atom, AtomId, LinkedAtoms};
 use astreum_core::consensus::Input;
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::{Engine, Event, FetchError, FetchId, Recipient, Transmit};
@@ -311,8 +311,18 @@ impl EventLoop {
                 // It may have been answered in the meantime.
                 if let Some(fetch) = self.tickets.remove(&ticket) {
                     self.fetches.remove(&fetch);
+                    let arrived = self.engine.arrived_atoms(fetch);
+                    for (id, atom) in arrived.into_iter().flat_map(LinkedAtoms::with_ids) {
+                        // Another try goes on behind them.
+                        let _ = self.store.keep(id, atom.clone());
+                    }
                     self.engine.cancel(fetch);
                 }
+            }
+            Command::FetchProgress { ticket, reply } => {
+                let fetch = self.tickets.get(&ticket);
+                let progress = fetch.and_then(|fetch| self.engine.fetch_progress(*fetch));
+                let _ = reply.send(progress);
             }
             Command::AdvertiseAll(advertisements) => {
                 for Advertisement { id, kind, lifetime } in advertisements {

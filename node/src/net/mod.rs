@@ -32,7 +32,7 @@ use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::consensus::StreamRequest;
 use astreum_core::crypto::{PublicKey, SecretKey};
-use astreum_core::engine::{EngineConfig, Extent, FetchRequest, Recipient};
+use astreum_core::engine::{EngineConfig, Extent, FetchProgress, FetchRequest, Recipient};
 use astreum_core::wire::handshake::ChainIdentity;
 use astreum_core::wire::object::PayloadType;
 use command::{Command, CommandSender, FetchReply};
@@ -46,7 +46,10 @@ use socket::BindError;
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
+/// Interval at which the progress of a fetch is looked up for a caller that wants it.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// Time that peers have to deliver an object without a waiting caller.
 const UNWATCHED_FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -197,7 +200,7 @@ impl NetworkHandle {
     /// Fails if no peer delivers it, the caller's [`WaitLimit`] is reached, or the network has been
     /// stopped.
     pub fn fetch(&self, id: AtomId, kind: PayloadType) -> Result<Vec<Atom>, FetchFailure> {
-        match self.fetch_object(FetchRequest::new(id, kind))? {
+        match self.fetch_object(FetchRequest::new(id, kind), None)? {
             FetchedObject::Atoms(atoms) => Ok(atoms),
             // Only for requests that permit it.
             FetchedObject::Stored => Ok(Vec::new()),
@@ -210,10 +213,27 @@ impl NetworkHandle {
     /// # Errors
     /// Same as [`Self::fetch`].
     pub fn fetch_list(&self, head: AtomId) -> Result<FetchedObject, FetchFailure> {
-        self.fetch_object(FetchRequest::list(head).or_by_stream())
+        self.fetch_object(FetchRequest::list(head).or_by_stream(), None)
     }
 
-    fn fetch_object(&self, request: FetchRequest) -> Result<FetchedObject, FetchFailure> {
+    /// Fetches an object like [`Self::fetch_list`], and calls `report` every
+    /// half a second with the progress.
+    ///
+    /// # Errors
+    /// Same as [`Self::fetch`].
+    pub fn fetch_with_progress(
+        &self,
+        request: FetchRequest,
+        report: &mut dyn FnMut(FetchProgress),
+    ) -> Result<FetchedObject, FetchFailure> {
+        self.fetch_object(request, Some(report))
+    }
+
+    fn fetch_object(
+        &self,
+        request: FetchRequest,
+        mut report: Option<&mut dyn FnMut(FetchProgress)>,
+    ) -> Result<FetchedObject, FetchFailure> {
         /// Next ticket. Tickets are unique within the process, across networks.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let wait_limit = WaitLimit::in_force();
@@ -228,11 +248,26 @@ impl NetworkHandle {
         };
         let sent = self.commands.send(command);
         sent.map_err(|Stopped| FetchFailure::Stopped)?;
+        let mut report_at = Instant::now() + PROGRESS_INTERVAL;
         loop {
-            let answer = match wait_limit.next_check() {
+            let is_reported = report.is_some();
+            let next_report =
+                is_reported.then(|| report_at.saturating_duration_since(Instant::now()));
+            let next = wait_limit.next_check().into_iter().chain(next_report).min();
+            let answer = match next {
                 None => answer.recv().map_err(RecvTimeoutError::from),
                 Some(time) => answer.recv_timeout(time),
             };
+            if let Some(report) = &mut report
+                && answer.is_err()
+                && Instant::now() >= report_at
+            {
+                report_at = Instant::now() + PROGRESS_INTERVAL;
+                let progress = self.call(|reply| Command::FetchProgress { ticket, reply });
+                if let Ok(Some(progress)) = progress {
+                    report(progress);
+                }
+            }
             match answer {
                 Ok(outcome) => return outcome,
                 Err(RecvTimeoutError::Disconnected) => return Err(FetchFailure::Stopped),

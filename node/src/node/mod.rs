@@ -38,7 +38,7 @@ use crate::store::{Durability, Store};
 use astreum_core::atom::{Atom, AtomId, ListError, SourceError, bytes_list, collect_list};
 use astreum_core::chain::{ElectionCache, StakeTable};
 use astreum_core::crypto::{PublicKey, SecretKey};
-use astreum_core::engine::FetchError;
+use astreum_core::engine::{FetchError, FetchProgress, FetchRequest};
 use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Evaluation, Machine};
 use astreum_core::wire::object::PayloadType;
@@ -534,6 +534,23 @@ impl Node {
             return Ok(None);
         }
         fetched(handle.fetch_list(head))
+    }
+
+    /// Fetches a list or its beginning from the network, without querying the store; `report` gets
+    /// the progress. Like [`Self::fetch`], fails softly with `None`.
+    pub(crate) fn fetch_with_progress(
+        &self,
+        request: FetchRequest,
+        report: &mut dyn FnMut(FetchProgress),
+    ) -> Result<Option<FetchedObject>, NodeError> {
+        let Ok(handle) = self.handle() else {
+            return Ok(None);
+        };
+        if !self.waits() {
+            let _ = handle.request(request.id, request.kind);
+            return Ok(None);
+        }
+        fetched(handle.fetch_with_progress(request, report))
     }
 
     pub(crate) fn waits(&self) -> bool {

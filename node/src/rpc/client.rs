@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use super::codec::{Frame, FrameError, MAX_MESSAGE_BYTES, encode_message, encode_transfer};
 use super::error::RpcError;
 use super::link::{FrameInput, InputError};
-use super::message::{parse_reply, request_message};
+use super::message::{parse_progress, parse_reply, request_message};
+use super::protocol::TransferProgress;
 use super::server::{is_locked, too_long};
 use super::service::Method;
 use super::transfer::Incoming;
@@ -50,6 +51,15 @@ pub enum ClientError {
         /// Path of the socket.
         socket: PathBuf,
     },
+    /// A download made no progress in time, while the node fetched atoms from peers.
+    Stalled {
+        /// Path of the socket.
+        socket: PathBuf,
+        /// Time without progress.
+        timeout: Duration,
+        /// Last progress.
+        progress: TransferProgress,
+    },
     /// The reply is malformed.
     BadReply {
         /// Description of the error.
@@ -82,6 +92,21 @@ impl fmt::Display for ClientError {
                     socket.display()
                 )
             }
+            Self::Stalled {
+                socket,
+                timeout,
+                progress,
+            } => write!(
+                f,
+                "no progress for {} s: the node at {} is waiting for atom {} from its peers, after \
+                 {} atoms with {} bytes; the node keeps what has arrived, so try again, or set a \
+                 longer --timeout",
+                timeout.as_secs(),
+                socket.display(),
+                progress.next,
+                progress.atoms,
+                progress.bytes
+            ),
             Self::Io { socket, error } => {
                 write!(f, "control socket {}: {error}", socket.display())
             }
@@ -114,6 +139,15 @@ fn is_closed(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
     )
+}
+
+/// Part of a download.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Download<'d> {
+    /// Bytes of the transfer.
+    Bytes(&'d [u8]),
+    /// Progress of the node while it fetches what it will send.
+    Progress(&'d TransferProgress),
 }
 
 /// Client of the node behind one control socket; each request uses a new connection.
@@ -182,27 +216,48 @@ impl Client {
         }
     }
 
-    /// Sends a request, passes the bytes of transfer [`TRANSFER`] to `take`, and returns the result
-    /// that follows. The timeout applies to each frame.
+    /// Sends a request, passes the bytes of transfer [`TRANSFER`] and the progress of the node's
+    /// fetches to `take`, and returns the result that follows. The timeout counts from the last
+    /// progress: it applies to each frame, and a node that fetches reports only what has changed.
     ///
     /// # Errors
     /// Same as [`Client::request`]. Fails if `take` fails; the node then ends its work as well.
     pub fn download<M: Method, E: From<ClientError>>(
         &self,
         request: &M,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+        take: &mut dyn FnMut(Download<'_>) -> Result<(), E>,
     ) -> Result<M::Reply, E> {
         let message = message(request)?;
         let mut connection = self.send(&message)?;
         let mut incoming = Incoming::new(TRANSFER);
+        // Last progress, unless bytes have arrived since.
+        let mut fetching = None;
         while !incoming.has_ended() {
-            let frame = connection.next()?;
+            let frame = connection
+                .next()
+                .map_err(|error| match (error, fetching.take()) {
+                    (ClientError::Io { socket, error }, Some(progress)) if is_timeout(&error) => {
+                        let timeout = self.timeout;
+                        ClientError::Stalled {
+                            socket,
+                            timeout,
+                            progress,
+                        }
+                    }
+                    (error, _) => error,
+                })?;
             if let Frame::Message(message) = &frame {
+                if let Some(progress) = parse_progress(message) {
+                    take(Download::Progress(&progress))?;
+                    fetching = Some(progress);
+                    continue;
+                }
                 // Instead of the transfer, or of its end, only an error is expected.
                 parse::<M::Reply>(message)?;
             }
+            fetching = None;
             let bytes = incoming.take(frame).map_err(|error| bad_reply(&error))?;
-            take(&bytes)?;
+            take(Download::Bytes(&bytes))?;
         }
         Ok(connection.reply()?)
     }

@@ -2,6 +2,8 @@
 
 use super::codec::{Frame, FrameError, FrameReader, encode_message, encode_transfer};
 use super::error::{ErrorKind, RpcError};
+use super::message::progress_message;
+use super::protocol::TransferProgress;
 use super::transfer::{Incoming, TransferError, Transfers};
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -211,5 +213,13 @@ impl Transfers for Link {
         })?;
         self.write(&frame, || self.is_gone())
             .map_err(|_| self.ended(number))
+    }
+
+    fn report(&self, progress: &TransferProgress) -> Result<(), RpcError> {
+        let frame = progress_message(progress).and_then(|message| encode_message(&message));
+        let frame = frame
+            .ok_or_else(|| RpcError::new(ErrorKind::Internal, "the progress has no encoding"))?;
+        self.write(&frame, || self.is_gone())
+            .map_err(|_| self.ended(progress.transfer))
     }
 }

@@ -11,6 +11,7 @@
 
 use super::codec::MAX_MESSAGE_BYTES;
 use super::error::{ErrorKind, RpcError};
+use super::protocol::TransferProgress;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -187,6 +188,44 @@ pub(super) fn reply_message(id: &CallId, reply: &Result<impl Serialize, RpcError
     serde_json::to_vec(&Failure { jsonrpc, id, error }).unwrap_or_default()
 }
 
+/// Method of the notifications of a transfer's progress.
+const PROGRESS: &str = "progress";
+
+/// Returns the notification of a transfer's progress.
+pub(super) fn progress_message(progress: &TransferProgress) -> Option<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Notification<'p> {
+        jsonrpc: &'static str,
+        method: &'static str,
+        params: &'p TransferProgress,
+    }
+    let notification = Notification {
+        jsonrpc: VERSION,
+        method: PROGRESS,
+        params: progress,
+    };
+    serde_json::to_vec(&notification).ok()
+}
+
+/// Returns the progress if a message is its notification.
+pub(super) fn parse_progress(message: &[u8]) -> Option<TransferProgress> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Notification<'m> {
+        #[serde(borrow)]
+        jsonrpc: Cow<'m, str>,
+        #[serde(borrow)]
+        method: Cow<'m, str>,
+        params: TransferProgress,
+    }
+    let Notification {
+        jsonrpc,
+        method,
+        params,
+    } = serde_json::from_slice(message).ok()?;
+    (jsonrpc == VERSION && method == PROGRESS).then_some(params)
+}
+
 #[derive(Deserialize)]
 struct ReplyObject<'m> {
     #[serde(borrow)]
@@ -343,6 +382,26 @@ mod tests {
         assert_eq!(error, "busy".into());
         let both = br#"{"jsonrpc":"2.0","id":1,"result":1,"error":{"code":1,"message":""}}"#;
         assert!(parse_reply::<Value>(1, both).is_err());
+    }
+
+    #[test]
+    fn progress_is_a_notification_and_not_a_reply() {
+        let progress = TransferProgress {
+            transfer: 3,
+            atoms: 2,
+            bytes: 80,
+            next: astreum_core::atom::AtomId::new([7; 32]),
+        };
+        let message = progress_message(&progress).unwrap();
+        let text = String::from_utf8(message.clone()).unwrap();
+        let begin = r#"{"jsonrpc":"2.0","method":"progress","params":{"transfer":3,"atoms":2,"#;
+        assert!(text.starts_with(begin), "{text}");
+        assert_eq!(parse_progress(&message), Some(progress));
+        assert!(parse_reply::<Value>(1, &message).is_err());
+        let reply = reply_message(&CallId(json!(1)), &Ok(json!(null)));
+        assert_eq!(parse_progress(&reply), None);
+        let other = text.replace("progress", "regress").into_bytes();
+        assert_eq!(parse_progress(&other), None);
     }
 
     proptest! {

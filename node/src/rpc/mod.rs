@@ -38,7 +38,7 @@ pub use chain::{
     TransactionStatusReply, ValidatorReply, ValidatorsReply,
 };
 pub use chain_status::{BadBlockReply, ChainReply};
-pub use client::{Client, ClientError, DEFAULT_TIMEOUT, TRANSFER};
+pub use client::{Client, ClientError, DEFAULT_TIMEOUT, Download, TRANSFER};
 pub use codec::{MAX_MESSAGE_BYTES, MAX_TRANSFER_BYTES};
 pub use connections::{MAX_CONNECTIONS, RESERVED_CONNECTIONS};
 pub use error::{ErrorKind, RpcError};
@@ -48,7 +48,7 @@ pub use number::{Number, number};
 pub use protocol::{
     AdvertisementReply, AtomReply, BackupReply, EVAL_FETCH_SECONDS, EvalReply, ListReply,
     MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply,
-    SentReply, StatusReply, StoredReply,
+    SentReply, StatusReply, StoredReply, TransferProgress,
 };
 pub use server::{Server, ServerError};
 pub use service::{Caller, Method, PartialService, Request, Service, answer, request, schema};

@@ -309,6 +309,21 @@ record! {
 }
 
 record! {
+    /// Progress of a transfer whose atoms are being fetched from peers.
+    pub struct TransferProgress {
+        /// Number of the transfer.
+        pub transfer: u32,
+        /// Number of atoms that were sent or have arrived at the node.
+        pub atoms: u64,
+        /// Number of bytes of their data.
+        pub bytes: u64,
+        /// Id of the atom that the node waits for.
+        #[serde(with = "text")]
+        pub next: AtomId,
+    }
+}
+
+record! {
     /// Atoms of a transfer that the node has sent.
     pub struct SentReply {
         /// Number of atoms.

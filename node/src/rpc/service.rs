@@ -260,6 +260,9 @@ methods! {
         id: AtomId,
         /// Number that the transfer will have.
         transfer: u32,
+        /// `true` to be notified of progress while atoms are fetched.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        progress: bool,
     } -> SentReply;
 
     /// Stores the atoms of a transfer that follows the request.

@@ -10,6 +10,7 @@
 
 use super::codec::{Frame, FrameError};
 use super::error::{ErrorKind, RpcError};
+use super::protocol::TransferProgress;
 use crate::store::MAX_ATOM_DATA_BYTES;
 use astreum_core::atom::{Atom, AtomError, AtomId, AtomKind, HEADER_BYTES, split_stored};
 use core::fmt;
@@ -33,6 +34,12 @@ pub trait Transfers: fmt::Debug + Send + Sync {
     /// # Errors
     /// Fails if the caller is gone or does not read for too long, or if the node stops.
     fn send(&self, number: u32, bytes: &[u8]) -> Result<(), RpcError>;
+
+    /// Notifies the caller of the progress of a transfer that is sent to it.
+    ///
+    /// # Errors
+    /// Same as [`Transfers::send`].
+    fn report(&self, progress: &TransferProgress) -> Result<(), RpcError>;
 }
 
 /// Reason the frames or bytes of a transfer are invalid.

@@ -32,7 +32,7 @@ use super::limits::{
     MAX_FETCH_WAITERS, MAX_FETCHES,
 };
 use super::output::Output;
-use super::{Engine, Event, FetchError, FetchId};
+use super::{Engine, Event, FetchError, FetchId, FetchProgress};
 use crate::atom::{AtomId, LinkedAtoms};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -200,6 +200,11 @@ impl Fetches {
         self.by_handle.is_empty()
     }
 
+    /// Returns the fetch of a caller.
+    fn of(&self, fetch_id: FetchId) -> Option<&Fetch> {
+        self.by_handle.get(self.by_waiter.get(&fetch_id)?)
+    }
+
     /// Returns the state of a peer that a fetch has asked.
     fn asked(&self, handle: Handle, key: &PublicKey) -> Option<&AskedPeer> {
         self.by_handle.get(&handle)?.asked.get(key)
@@ -359,6 +364,24 @@ impl Engine {
     /// Ends a fetch without an event; returns `false` if it is not under way.
     pub fn cancel(&mut self, fetch_id: FetchId) -> bool {
         self.fetches.cancel(fetch_id)
+    }
+
+    /// Returns the progress of a fetch, or `None` if it is not under way.
+    #[must_use]
+    pub fn fetch_progress(&self, fetch_id: FetchId) -> Option<FetchProgress> {
+        let fetch = self.fetches.of(fetch_id)?;
+        Some(FetchProgress {
+            atoms: fetch.atoms_in_all(),
+            bytes: fetch.bytes,
+            next: fetch.atoms.next(),
+        })
+    }
+
+    /// Returns the atoms that have arrived for a fetch and that the host does not have from a
+    /// stream: a host that cancels the fetch can keep them. `None` if it is not under way.
+    #[must_use]
+    pub fn arrived_atoms(&self, fetch_id: FetchId) -> Option<&LinkedAtoms> {
+        self.fetches.of(fetch_id).map(|fetch| &fetch.atoms)
     }
 
     /// Returns the number of fetches under way; a shared fetch counts once.

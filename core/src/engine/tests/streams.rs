@@ -108,6 +108,32 @@ fn long_list_goes_on_by_stream_and_is_not_held() {
 }
 
 #[test]
+fn progress_counts_atoms_of_datagrams_and_streams() {
+    let (mut net, head, atoms) = net(&[1, 2]);
+    let request = FetchRequest::list(head).or_by_stream();
+    let id = net.with(1, |engine, now| engine.fetch(now, request));
+    let stored = |atoms: &[Atom]| atoms.iter().map(Atom::stored_len).sum();
+    let of = |net: &mut Net| net.engine(1).fetch_progress(id);
+    let first = of(&mut net).unwrap();
+    assert_eq!((first.atoms, first.bytes, first.next), (0, 0, head));
+    net.run(20 * MILLISECOND);
+    let by_datagram = of(&mut net).unwrap();
+    let held = net.engine(1).arrived_atoms(id).unwrap().len();
+    assert_eq!(by_datagram.atoms, held);
+    assert_eq!(by_datagram.bytes, stored(&atoms[..held]));
+    let (list, _) = wanted(&mut net).unwrap();
+    let arrived = begin(&mut net, list);
+    assert_eq!(net.engine(1).arrived_atoms(id).unwrap().len(), 0);
+    assert!(progress(&mut net, list, &atoms[arrived..100]));
+    let by_stream = of(&mut net).unwrap();
+    assert_eq!(by_stream.atoms, 100);
+    assert_eq!(by_stream.bytes, stored(&atoms[..100]));
+    assert_eq!(by_stream.next, atoms[100].id());
+    assert!(!progress(&mut net, list, &atoms[100..]), "complete");
+    assert_eq!(of(&mut net), None);
+}
+
+#[test]
 fn stalled_or_broken_stream_returns_to_datagrams_behind_the_last_stored_atom() {
     for breaks in [false, true] {
         let (mut net, head, atoms) = net(&[1, 2]);

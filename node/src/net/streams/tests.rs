@@ -366,3 +366,20 @@ fn connections_of_one_address_are_limited() {
     });
     assert!(closed.is_some_and(|count| count < 32), "{closed:?}");
 }
+
+#[test]
+fn progress_of_a_fetch_is_reported_while_its_caller_waits() {
+    use crate::WaitLimit;
+    use astreum_core::engine::FetchRequest;
+    let node = Node::new(1, |_| {});
+    let head = AtomId::new([7; 32]);
+    let (mut reports, request) = (Vec::new(), FetchRequest::list(head));
+    let limit = WaitLimit::NONE.within(Duration::from_millis(1_300));
+    let fetched = limit.scope(|| {
+        let handle = node.network.handle();
+        handle.fetch_with_progress(request, &mut |progress| reports.push(progress))
+    });
+    assert_eq!(fetched, Err(FetchFailure::Abandoned));
+    assert!((1..=2).contains(&reports.len()), "{reports:?}");
+    assert!(reports.iter().all(|it| it.atoms == 0 && it.next == head));
+}

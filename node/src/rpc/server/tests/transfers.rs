@@ -2,7 +2,8 @@
 
 use super::super::super::codec::MAX_TRANSFER_BYTES;
 use super::super::super::{
-    AtomParts, AtomReader, ErrorKind, SentReply, StoredReply, TRANSFER, push_atom,
+    AtomParts, AtomReader, Download, ErrorKind, SentReply, StoredReply, TRANSFER, TransferProgress,
+    push_atom,
 };
 use super::*;
 use astreum_core::atom::{AtomId, AtomKind};
@@ -48,11 +49,26 @@ impl Counter {
         })
     }
 
-    /// Sends as many frames as the first byte of the id states; fails after 255.
+    /// Sends as many frames as the first byte of the id states; fails after 255. If progress is
+    /// wanted, reports one atom more every 50 ms instead, and stalls after as many.
     fn send(&self, params: &request::GetAtoms, caller: &Caller) -> Result<SentReply, RpcError> {
         let transfers = caller.transfers()?;
         let [count, ..] = *params.id.as_bytes();
         let part = vec![7; MAX_TRANSFER_BYTES];
+        if params.progress {
+            for atoms in 1..=u64::from(count) {
+                thread::sleep(Duration::from_millis(50));
+                transfers.report(&TransferProgress {
+                    transfer: params.transfer,
+                    atoms,
+                    bytes: 40 * atoms,
+                    next: params.id,
+                })?;
+            }
+            while !caller.is_gone() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
         for _ in 0..count {
             transfers.send(params.transfer, &part)?;
             self.sent.fetch_add(part.len() as u64, Ordering::SeqCst);
@@ -227,10 +243,13 @@ fn download_ends_with_a_result_or_an_error() {
         let request = request::GetAtoms {
             id: AtomId::new([count; 32]),
             transfer: TRANSFER,
+            progress: false,
         };
         let mut bytes = 0;
         let reply = client.download::<_, ClientError>(&request, &mut |part| {
-            bytes += part.len();
+            if let Download::Bytes(part) = part {
+                bytes += part.len();
+            }
             Ok(())
         });
         (reply, bytes)
@@ -245,6 +264,36 @@ fn download_ends_with_a_result_or_an_error() {
         panic!("{reply:?}");
     };
     assert!(error.is_missing() && bytes == 255 * MAX_TRANSFER_BYTES);
+}
+
+#[test]
+fn timeout_of_a_download_counts_from_the_last_progress() {
+    let (_directory, socket, counter, _server) = serve(0);
+    let timeout = Duration::from_millis(800);
+    let client = Client::new(&socket, timeout);
+    let request = request::GetAtoms {
+        id: AtomId::new([30; 32]),
+        transfer: TRANSFER,
+        progress: true,
+    };
+    let (began, mut reports) = (Instant::now(), 0);
+    let reply = client.download::<_, ClientError>(&request, &mut |part| {
+        reports += u64::from(matches!(part, Download::Progress(_)));
+        Ok(())
+    });
+    // The reports alone take longer than the timeout.
+    assert!(began.elapsed() > 30 * Duration::from_millis(50) + timeout);
+    assert_eq!(reports, 30);
+    let error = reply.unwrap_err();
+    let ClientError::Stalled { progress, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!((progress.atoms, progress.next), (30, request.id));
+    let text = error.to_string();
+    assert!(text.contains("after 30 atoms with 1200 bytes"), "{text}");
+    wait_for("the request ends with its client", || {
+        !counter.failures.lock().unwrap().is_empty()
+    });
 }
 
 #[test]
