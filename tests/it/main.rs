@@ -9,6 +9,7 @@ mod block_atom;
 mod block_nonce;
 mod cli;
 mod cold;
+mod cold_backup;
 mod cold_crash;
 mod cold_damage;
 mod cold_hostile;

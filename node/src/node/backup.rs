@@ -5,7 +5,8 @@
 //!   that the copy has every atom of each of its heads. Signing records are read after: a later one
 //!   only keeps a key silent for longer.
 //! - The directory gets its name once everything in it is on the disk: a directory under that name
-//!   is complete.
+//!   is complete. One under another name that was interrupted, or a copy of it, is marked as
+//!   incomplete until then, and no node starts on it.
 
 use super::{Node, NodeError};
 use crate::chain_service::dir::{copy_head_journal, copy_other_files, location};
@@ -108,14 +109,15 @@ impl Node {
         let chain_to = partial.path.join("chain");
         let chain_to = chain_to.join(self.settings().chain_id.to_string());
         let heads = chain.as_deref().map(copy_head_journal).transpose()?;
-        let mut done = cold
-            .back_up(&partial.path, goes_on)
-            .map_err(BackupError::Cold)?;
+        let unfinished = cold.begin_backup(&partial.path, goes_on);
+        let unfinished = unfinished.map_err(BackupError::Cold)?;
+        let mut beside = BackedUp::default();
         if let (Some(from), Some(heads)) = (chain, heads.flatten()) {
-            let copied = copy_other_files(&from, &chain_to, &heads)?;
-            done.files += copied.files;
-            done.bytes += copied.bytes;
+            beside = copy_other_files(&from, &chain_to, &heads)?;
         }
+        let mut done = unfinished.finish().map_err(BackupError::Cold)?;
+        done.files += beside.files;
+        done.bytes += beside.bytes;
         partial.finish(&to)?;
         Ok(done)
     }

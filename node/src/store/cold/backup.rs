@@ -5,9 +5,11 @@
 //!   implementation opens as after an interruption; later atoms may be in it.
 //! - Readers and writers go on. Collations and merges wait while level 0 is copied; sealed pairs are
 //!   copied from their open files, so that a merge may remove them meanwhile.
-//! - `FORMAT` is written last: a directory without it is incomplete.
+//! - `INCOMPLETE` is written first and removed last, each durably: a directory in which it stands is
+//!   the rest of a backup that was interrupted, and is refused as a store. Without the mark it would
+//!   open as a store that lacks atoms.
 
-use super::open::FORMAT;
+use super::open::{FORMAT, INCOMPLETE};
 use super::set_aside::DIRECTORY;
 use super::{ColdError, ColdStore, Snapshot, lock};
 use crate::store::disk::{Disk, DiskFile};
@@ -29,6 +31,32 @@ pub struct BackedUp {
     pub bytes: u64,
 }
 
+/// Content of the mark of an incomplete backup, for a person who finds it.
+const MARK: &[u8] = b"This backup is being written, or was interrupted. Remove the directory.\n";
+
+/// Copy of a store that counts once it is finished, so that other files can be added before.
+#[derive(Debug)]
+pub struct UnfinishedBackup {
+    disk: Arc<dyn Disk>,
+    to: PathBuf,
+    done: BackedUp,
+}
+
+impl UnfinishedBackup {
+    /// Marks the copy as complete.
+    ///
+    /// # Errors
+    /// Fails if the disk fails. The directory may be marked as incomplete then.
+    pub fn finish(self) -> Result<BackedUp, ColdError> {
+        let path = self.to.join(INCOMPLETE);
+        let removed = self.disk.remove(&path);
+        removed.map_err(|error| ColdError::io("remove", &path, &error))?;
+        let synced = self.disk.sync_dir(&self.to);
+        synced.map_err(|error| ColdError::io("sync", &self.to, &error))?;
+        Ok(self.done)
+    }
+}
+
 /// File to copy, with its path below the root.
 struct Source {
     name: PathBuf,
@@ -44,6 +72,19 @@ impl ColdStore {
     /// # Errors
     /// Fails if the directory is not empty, a disk fails, or the copy is cancelled.
     pub fn back_up(&self, to: &Path, goes_on: &dyn Fn() -> bool) -> Result<BackedUp, ColdError> {
+        self.begin_backup(to, goes_on)?.finish()
+    }
+
+    /// Like [`Self::back_up`], up to the mark that makes the copy a store: the caller can add other
+    /// files first.
+    ///
+    /// # Errors
+    /// Same as [`Self::back_up`].
+    pub fn begin_backup(
+        &self,
+        to: &Path,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<UnfinishedBackup, ColdError> {
         let inner = &self.inner;
         let disk = &*inner.disk;
         let listed = disk.list(to);
@@ -62,6 +103,11 @@ impl ColdStore {
             done: BackedUp::default(),
             buffer: Vec::new(),
         };
+        copy.dir(Path::new(""))?;
+        for dir in to.ancestors().skip(1) {
+            inner.settle(dir)?;
+        }
+        copy.mark()?;
         let sealed = {
             let _maintenance = lock(&inner.maintenance);
             let snapshot = inner.snapshot.load_full();
@@ -72,7 +118,12 @@ impl ColdStore {
             copy.file(source)?;
         }
         copy.finish()?;
-        Ok(copy.done)
+        let done = copy.done;
+        Ok(UnfinishedBackup {
+            disk: Arc::clone(&inner.disk),
+            to: to.to_owned(),
+            done,
+        })
     }
 }
 
@@ -169,15 +220,23 @@ impl Copy<'_> {
     /// Creates a directory of the copy once.
     fn dir(&mut self, name: &Path) -> Result<(), ColdError> {
         if self.dirs.insert(name.to_owned()) {
-            let path = self.to.join(name);
+            let path = self.path_of(name);
             let made = self.disk.create_dir(&path);
             made.map_err(|error| ColdError::io("create", &path, &error))?;
         }
         Ok(())
     }
 
+    /// Returns the path of a directory of the copy; an empty name is the root.
+    fn path_of(&self, name: &Path) -> PathBuf {
+        match name.as_os_str().is_empty() {
+            true => self.to.to_owned(),
+            false => self.to.join(name),
+        }
+    }
+
     fn sync_dir(&self, name: &Path) -> Result<(), ColdError> {
-        let path = self.to.join(name);
+        let path = self.path_of(name);
         let synced = self.disk.sync_dir(&path);
         synced.map_err(|error| ColdError::io("sync", &path, &error))
     }
@@ -208,7 +267,18 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// Makes all names durable, and marks the copy as complete.
+    /// Writes the mark of an incomplete backup, durably, before anything else.
+    fn mark(&self) -> Result<(), ColdError> {
+        let path = self.to.join(INCOMPLETE);
+        let written = self.disk.create(&path).and_then(|file| {
+            file.write_all_at(MARK, 0)?;
+            file.sync()
+        });
+        written.map_err(|error| ColdError::io("write", &path, &error))?;
+        self.sync_dir(Path::new(""))
+    }
+
+    /// Writes `FORMAT`, and makes all names durable.
     fn finish(&self) -> Result<(), ColdError> {
         for dir in &self.dirs {
             self.sync_dir(dir)?;
@@ -325,7 +395,7 @@ mod tests {
             fs::remove_file(root.join("level_1").join(lost)).unwrap();
             let done = store.back_up(&to, &|| true);
             assert_eq!(done.is_ok(), may_lack, "{lost}: {done:?}");
-            assert_eq!(to.join("FORMAT").exists(), may_lack);
+            assert_eq!(ColdStore::open(&to, options()).is_ok(), may_lack);
         }
     }
 
@@ -339,7 +409,8 @@ mod tests {
         let calls = Cell::new(0);
         let goes_on = || calls.replace(calls.get() + 1) < 2;
         assert_eq!(store.back_up(&to, &goes_on), Err(ColdError::Cancelled));
-        assert!(!to.join("FORMAT").exists());
+        let error = ColdStore::open(&to, options()).unwrap_err();
+        assert!(matches!(error, ColdError::Incomplete { .. }), "{error}");
         let error = store.back_up(&to, &|| true).unwrap_err();
         assert!(matches!(error, ColdError::NotEmpty { .. }), "{error}");
     }

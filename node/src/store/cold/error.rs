@@ -28,6 +28,11 @@ pub enum ColdError {
         /// Content of the file.
         found: String,
     },
+    /// The directory is a backup that was interrupted.
+    Incomplete {
+        /// Path of the directory.
+        path: PathBuf,
+    },
     /// The directory or a file in it was removed or replaced while it was open.
     Displaced(Displaced),
     /// An operation on the disk failed.
@@ -132,6 +137,12 @@ impl fmt::Display for ColdError {
             Self::FormatDamaged { path, found } => write!(
                 f,
                 "{} is damaged: it contains {found:?}; remove it: the next start creates it again",
+                path.display()
+            ),
+            Self::Incomplete { path } => write!(
+                f,
+                "{} is an incomplete backup, which was interrupted or is still being written: \
+                 remove it, and use or make another one",
                 path.display()
             ),
             Self::Displaced(displaced) => write!(

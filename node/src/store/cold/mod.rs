@@ -8,6 +8,7 @@
 //! | `level_<n>/<m>_lengths` | boundaries of the atoms in the data; see `sorted_pair::lengths` |
 //! | `damaged/<i>_*` | damaged files that were set aside, with a report; see `set_aside.rs` |
 //! | `FORMAT`, `LOCK` | version of the format; lock of the node that has the directory open |
+//! | `INCOMPLETE` | mark of a backup that was interrupted, which is refused |
 //!
 //! When level 0 (the journals and the leftovers) exceeds `cold_storage_level_size` it is collated
 //! into a new pair of level 1. A level that exceeds `cold_storage_level_size` × 10^level is merged
@@ -47,7 +48,7 @@ mod transfer;
 mod watch;
 mod worker;
 
-pub use backup::BackedUp;
+pub use backup::{BackedUp, UnfinishedBackup};
 pub use error::ColdError;
 pub use progress::Progress;
 pub use set_aside::SetAside;

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// Content of `FORMAT`.
 pub(super) const FORMAT: &[u8] = b"astreum cold storage 1\n";
+/// Mark of a backup that is not complete.
+pub(super) const INCOMPLETE: &str = "INCOMPLETE";
 /// Fixed text of `FORMAT` in any version, before and after the version number.
 const FORMAT_PARTS: (&str, &str) = ("astreum cold storage ", "\n");
 const MAX_FORMAT_BYTES: u64 = 64;
@@ -80,6 +82,15 @@ fn unless_read_only(result: io::Result<()>) -> io::Result<()> {
 
 impl Inner {
     fn check_format(&self) -> Result<(), ColdError> {
+        let mark = self.root.join(INCOMPLETE);
+        match self.disk.identity(&mark) {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                let path = self.root.clone();
+                return Err(ColdError::Incomplete { path });
+            }
+            Err(error) => return Err(ColdError::io("look for", &mark, &error)),
+        }
         let path = self.root.join("FORMAT");
         let failed = |error| ColdError::io("read", &path, &error);
         match self.disk.open(&path) {
@@ -124,7 +135,7 @@ impl Inner {
     }
 
     /// Makes the names in a parent directory durable, if permissions allow opening it.
-    fn settle(&self, dir: &Path) -> Result<(), ColdError> {
+    pub(super) fn settle(&self, dir: &Path) -> Result<(), ColdError> {
         let relative = dir.as_os_str().is_empty();
         let dir = if relative { Path::new(".") } else { dir };
         match self.disk.sync_dir(dir) {
