@@ -22,6 +22,7 @@
 //! | [`expr`] | | expression trees and their atom form |
 //! | [`text`] | | tokenizer, parser and printer |
 //! | [`trie`] | | authenticated map: puts, ranges, differences, proofs |
+//! | [`manifest`] | | large files and folders as atoms |
 //! | [`machine`] | | environment, meter, limits, evaluator and stack machine |
 //! | [`chain`] | `chain` | records, rules, validators, blocks |
 //! | `serde_text` | `serde` | ids, addresses and amounts as the text that they display |
@@ -57,6 +58,7 @@ mod hex;
 #[cfg(feature = "chain")]
 pub mod integer;
 pub mod machine;
+pub mod manifest;
 #[cfg(feature = "serde")]
 mod serde_text;
 mod sorted_map;
