@@ -72,19 +72,31 @@ Exit codes: 0 done, 1 no node answers or a check failed, 2 wrong usage or config
   astreum peers --connect 192.0.2.7:52780  connect to an address first
   astreum peers --ban KEY                  ban a peer until the node stops")]
     Peers(PeersArgs),
-    /// Get an atom or a list from the running node, which fetches it from its peers if necessary.
+    /// Get an atom, a list, a file or a folder from the running node, which fetches it from its peers
+    /// if necessary.
     #[command(after_help = "Examples:
   astreum get ID
-  astreum get ID --list -o picture.png     restore a file of `astreum put`")]
+  astreum get ID -o picture.png            restore a file of `astreum put`
+  astreum get ID -o photos                 restore a folder of `astreum put`
+  astreum get ID --files                   list the files of a folder
+
+With --output the whole object is written: the data of a list, a file of several lists, or a folder.
+Existing files of that name are replaced when the new one is complete; a folder needs a new or an
+empty directory. Everything is verified as it arrives.")]
     Get(GetArgs),
-    /// Store a file with the running node and print its id.
+    /// Store a file or a folder with the running node and print its id.
     #[command(after_help = "Examples:
   astreum put picture.png --advertise
+  astreum put photos
   echo hello | astreum put -
   echo '(a (b 1))' | astreum put - --kind expr
 
 A file is split into a list of atoms of 3,900 bytes, which reference nodes can receive;
-`astreum get ID --list` joins them.")]
+`astreum get ID -o FILE` joins them. A file of more than 1,022,361,600 bytes is several lists, and a
+folder a list or more for each file; a manifest names them, and its id is printed. Of a folder, names,
+permissions and contents are stored, with hidden files and empty directories, up to 262,144 entries;
+symbolic links, devices, pipes and sockets are errors. A put that was interrupted is repeated: what is
+stored already is not written again.")]
     Put(PutArgs),
     /// Advertise atoms or lists of the running node to other nodes.
     #[command(after_help = "Examples:
@@ -271,12 +283,18 @@ pub(super) struct GetArgs {
     /// Print the raw data.
     #[arg(long, conflicts_with = "json")]
     pub(super) raw: bool,
-    /// Print one JSON object per atom.
+    /// Print one JSON object per atom, or per entry with --files.
     #[arg(long)]
     pub(super) json: bool,
-    /// Write the raw data to this file.
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["raw", "json"])]
+    /// Write the raw data to this file, or a folder to this directory.
+    #[arg(short, long, value_name = "PATH", conflicts_with_all = ["raw", "json"])]
     pub(super) output: Option<PathArg>,
+    /// With --output: keep what was written if the command is interrupted, and go on from there.
+    #[arg(long, requires = "output")]
+    pub(super) resume: bool,
+    /// List the entries of a manifest: mode, size and path.
+    #[arg(long, conflicts_with_all = ["raw", "list", "output"])]
+    pub(super) files: bool,
     /// Do not show progress.
     #[arg(short, long)]
     pub(super) quiet: bool,
@@ -328,7 +346,7 @@ pub(super) enum AdvertiseCommand {
 /// Stored form of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(super) enum PutKind {
-    /// List of bytes atoms.
+    /// List of bytes atoms; a file over 1,022,361,600 bytes and a folder have a manifest.
     Bytes,
     /// Single symbol.
     Symbol,
@@ -338,13 +356,12 @@ pub(super) enum PutKind {
 
 #[derive(Debug, Args)]
 pub(super) struct PutArgs {
-    /// File, or - for stdin; at most 4,089,446,400 bytes, 1 GiB as an expression, or 65,368 bytes as
-    /// a symbol.
+    /// File or folder, or - for stdin; at most 1 GiB as an expression, or 65,368 bytes as a symbol.
     pub(super) file: PathArg,
     /// Stored form.
     #[arg(long, value_enum, default_value = "bytes")]
     pub(super) kind: PutKind,
-    /// Let the node advertise the object.
+    /// Let the node advertise the object, with all lists of a manifest.
     #[arg(long)]
     pub(super) advertise: bool,
     /// Do not show progress.

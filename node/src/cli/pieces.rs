@@ -1,25 +1,21 @@
-//! Input of `put` as a list of atoms, in constant memory.
+//! Input of `put` as lists of atoms, in constant memory.
 //!
 //! The id of an atom depends on the id of the next one, so a file is read from its end, in blocks of
 //! [`BLOCK_PIECES`] pieces. A pipe is first copied to an unnamed temporary file.
 
+use core::ops::Range;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use astreum_core::atom::{AtomId, AtomKind, HEADER_BYTES, MAX_LIST_ATOMS, atom_id};
+use astreum_core::atom::{AtomId, AtomKind, atom_id};
+use astreum_core::manifest::{MAX_FILE_BYTES, PIECE_BYTES};
 
-use crate::rpc::{AtomParts, MAX_TRANSFER_BYTES, push_atom};
+use crate::rpc::AtomParts;
 
-/// Number of data bytes per atom of a file, which a reference node can receive.
-pub(super) const PIECE_BYTES: usize = 3_900;
-/// Maximum size in bytes of a file: what one list holds. `--help` states the number.
-pub(super) const MAX_FILE_BYTES: u64 = MAX_LIST_ATOMS as u64 * PIECE_BYTES as u64;
 /// Number of pieces that are read at once.
 const BLOCK_PIECES: usize = 512;
-/// Maximum size in bytes of an atom in a transfer.
-const MAX_RECORD_BYTES: usize = 4 + HEADER_BYTES + crate::store::MAX_ATOM_DATA_BYTES;
 
 /// State of a file by which a change is noticed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,13 +73,42 @@ impl Input {
         })
     }
 
+    /// Opens a file of a folder, which must still be a regular file of this size.
+    pub(super) fn open_regular(path: &Path, size: u64) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        // A link, or a pipe, could have taken its place.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let flags = i32::try_from(flags.bits()).unwrap_or_default();
+        let file = options.read(true).custom_flags(flags).open(path)?;
+        let stamp = Stamp::of(&file)?;
+        if !file.metadata()?.is_file() || stamp.len != size {
+            return Err(changed());
+        }
+        Ok(Self {
+            file,
+            start: 0,
+            len: size,
+            stamp,
+        })
+    }
+
+    /// Reads a file that this command writes.
+    pub(super) fn of_file(file: &File) -> io::Result<Self> {
+        let file = file.try_clone()?;
+        let stamp = Stamp::of(&file)?;
+        Ok(Self {
+            start: 0,
+            len: stamp.len,
+            stamp,
+            file,
+        })
+    }
+
     fn spool(from: impl Read, directory: Option<&Path>) -> io::Result<Self> {
         let mut file = temporary(directory)?;
         let len = io::copy(&mut from.take(MAX_FILE_BYTES + 1), &mut file)?;
         if len > MAX_FILE_BYTES {
-            return Err(io::Error::other(format!(
-                "longer than {MAX_FILE_BYTES} bytes, the maximum for one put; put the data in parts"
-            )));
+            return Err(too_long());
         }
         Ok(Self {
             start: 0,
@@ -106,7 +131,8 @@ impl Input {
         })
     }
 
-    fn check_unchanged(&self) -> io::Result<()> {
+    /// Checks that the file is the same as when it was opened.
+    pub(super) fn check_unchanged(&self) -> io::Result<()> {
         match Stamp::of(&self.file)? == self.stamp {
             true => Ok(()),
             false => Err(changed()),
@@ -118,12 +144,15 @@ fn changed() -> io::Error {
     io::Error::other("the file changed while it was read; put it again")
 }
 
+fn too_long() -> io::Error {
+    io::Error::other(format!(
+        "longer than {MAX_FILE_BYTES} bytes, the maximum of a file; put the data in parts"
+    ))
+}
+
 fn check_len(len: u64) -> io::Result<()> {
     if len > MAX_FILE_BYTES {
-        return Err(io::Error::other(format!(
-            "{len} bytes exceed the maximum of {MAX_FILE_BYTES} bytes for one put ({MAX_LIST_ATOMS} \
-             atoms); put the data in parts"
-        )));
+        return Err(too_long());
     }
     Ok(())
 }
@@ -155,72 +184,26 @@ fn temporary(directory: Option<&Path>) -> io::Result<File> {
     Ok(file)
 }
 
-/// Collects atoms to parts of a transfer.
-#[derive(Debug, Default)]
-pub(super) struct Parts {
-    part: Vec<u8>,
-    /// Id of the first atom.
-    first: Option<AtomId>,
-    atoms: u64,
-}
-
-impl Parts {
-    /// Adds an atom; returns the part before it if the atom does not fit into that.
-    pub(super) fn push(&mut self, id: AtomId, parts: AtomParts<'_>) -> Option<Vec<u8>> {
-        self.first.get_or_insert(id);
-        self.atoms += 1;
-        let is_full = self.part.len() + MAX_RECORD_BYTES > MAX_TRANSFER_BYTES;
-        let full = is_full.then(|| {
-            let empty = Vec::with_capacity(MAX_TRANSFER_BYTES);
-            core::mem::replace(&mut self.part, empty)
-        });
-        push_atom(parts, &mut self.part);
-        full
-    }
-
-    /// Returns the last part, and the summary of all.
-    pub(super) fn finish(self, head: AtomId) -> (Vec<u8>, Sent) {
-        let sent = Sent {
-            head,
-            end: self.first.unwrap_or(head),
-            atoms: self.atoms,
-        };
-        (self.part, sent)
-    }
-}
-
-/// Summary of a list that was sent, its last atom first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Sent {
-    /// Id of the first atom of the list.
-    pub(super) head: AtomId,
-    /// Id of the last atom.
-    pub(super) end: AtomId,
-    /// Number of atoms.
-    pub(super) atoms: u64,
-}
-
-/// Returns the number of a file's bytes in so many bytes of a transfer, rounded to whole pieces.
-pub(super) const fn data_bytes(part_bytes: usize) -> usize {
-    part_bytes.div_ceil(PIECE_BYTES + 4 + HEADER_BYTES) * PIECE_BYTES
-}
-
-/// Splits an input into a list of pieces, from its end, and passes the parts of a transfer to
-/// `take` until that returns `false`. Empty input is one empty piece, so that it has an id that can
-/// be fetched. The part with the head is passed on only if the input is still the same.
-pub(super) fn split(
+/// Splits a range of an input, which is one list, into pieces, from its end, and passes their atoms to
+/// `take`. An empty range is one empty piece, so that it has an id that can be fetched. Returns the id
+/// of the list. Its first atom is passed on only if the input is still the same.
+pub(super) fn split<E>(
     input: &Input,
-    take: &mut dyn FnMut(Vec<u8>) -> bool,
-) -> io::Result<Option<Sent>> {
-    let mut parts = Parts::default();
+    range: Range<u64>,
+    take: &mut dyn FnMut(AtomId, AtomParts<'_>) -> Result<(), E>,
+    failed: &dyn Fn(io::Error) -> E,
+) -> Result<AtomId, E> {
+    let Range { start, mut end } = range;
     let mut next = AtomId::ZERO;
-    let mut block = vec![0; BLOCK_PIECES * PIECE_BYTES];
-    let block_bytes = block.len() as u64;
-    let (mut end, mut is_first) = (input.len, true);
-    while end > 0 || is_first {
+    let block_bytes = (BLOCK_PIECES * PIECE_BYTES) as u64;
+    // A small file needs a small block.
+    let capacity = usize::try_from((end - start).min(block_bytes)).unwrap_or_default();
+    let mut block = vec![0; capacity];
+    let mut is_first = true;
+    while end > start || is_first {
         // All blocks but the last end between two blocks.
-        let len = match end % block_bytes {
-            0 => block_bytes.min(end),
+        let len = match (end - start) % block_bytes {
+            0 => block_bytes.min(end - start),
             rest => rest,
         };
         end -= len;
@@ -228,26 +211,24 @@ pub(super) fn split(
         let bytes = block
             .get_mut(..usize::try_from(len).unwrap_or_default())
             .unwrap_or_default();
-        input.read_at(bytes, end)?;
+        input.read_at(bytes, end).map_err(failed)?;
         let mut pieces: Vec<&[u8]> = bytes.chunks(PIECE_BYTES).collect();
         if is_first && pieces.is_empty() {
             pieces.push(&[]);
         }
         is_first = false;
-        for data in pieces.into_iter().rev() {
+        let head = pieces.len() - 1;
+        for (at, data) in pieces.into_iter().rev().enumerate() {
             let kind = AtomKind::Bytes;
             let id = atom_id(kind, data, next);
-            if let Some(part) = parts.push(id, AtomParts { kind, next, data })
-                && !take(part)
-            {
-                return Ok(None);
+            if end == start && at == head {
+                input.check_unchanged().map_err(failed)?;
             }
+            take(id, AtomParts { kind, next, data })?;
             next = id;
         }
     }
-    input.check_unchanged()?;
-    let (part, sent) = parts.finish(next);
-    Ok(take(part).then_some(sent))
+    Ok(next)
 }
 
 const _: () = assert!(PIECE_BYTES < crate::store::MAX_ATOM_DATA_BYTES);
@@ -255,7 +236,6 @@ const _: () = assert!(PIECE_BYTES < crate::store::MAX_ATOM_DATA_BYTES);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::{AtomReader, TransferError};
     use astreum_core::atom::{Atom, bytes_list};
     use std::io::Write as _;
 
@@ -263,19 +243,18 @@ mod tests {
         Input::spool(bytes, None).unwrap()
     }
 
-    /// Returns the list, its first atom first, and its summary.
-    fn list(input: &Input) -> (Vec<Atom>, Sent) {
-        let (mut reader, mut atoms) = (AtomReader::new(1 << 20), Vec::new());
-        let sent = split(input, &mut |part| {
-            assert!(part.len() <= MAX_TRANSFER_BYTES);
-            let read = reader.read(&part, &mut |parts| {
-                atoms.push(parts.to_atom());
-                Ok::<_, TransferError>(())
-            });
-            read.is_ok()
-        });
+    /// Returns the list, its first atom first, and its id.
+    fn list(input: &Input, range: Range<u64>) -> (Vec<Atom>, AtomId) {
+        let mut atoms = Vec::new();
+        let mut take = |id: AtomId, parts: AtomParts<'_>| {
+            let atom = parts.to_atom();
+            assert_eq!(atom.id(), id);
+            atoms.push(atom);
+            Ok(())
+        };
+        let id = split::<io::Error>(input, range, &mut take, &|error| error);
         atoms.reverse();
-        (atoms, sent.unwrap().unwrap())
+        (atoms, id.unwrap())
     }
 
     #[test]
@@ -296,18 +275,17 @@ mod tests {
             blake3::Hasher::new().finalize_xof().fill(&mut bytes);
             let pieces: Vec<&[u8]> = bytes.chunks(PIECE_BYTES).collect();
             let (head, atoms) = bytes_list(&pieces);
-            let (split, sent) = list(&input(&bytes));
-            assert!(split == atoms, "{len}");
-            let end = atoms.last().unwrap().id();
-            let atoms = atoms.len() as u64;
-            assert_eq!(sent, Sent { head, end, atoms }, "{len}");
+            let input = input(&bytes);
+            let (split, id) = list(&input, 0..len as u64);
+            assert!(split == atoms && id == head, "{len}");
+            // A range is split like a file of its own.
+            let start = len / 2;
+            let (split, _) = list(&input, start as u64..len as u64);
+            let pieces: Vec<&[u8]> = bytes[start..].chunks(PIECE_BYTES).collect();
+            assert!(split == bytes_list(&pieces).1, "{len}");
         }
-        let (empty, sent) = list(&input(b""));
-        assert_eq!(empty, [Atom::bytes([])]);
-        assert_eq!(
-            (sent.head, sent.end, sent.atoms),
-            (empty[0].id(), empty[0].id(), 1)
-        );
+        let (empty, id) = list(&input(b""), 0..0);
+        assert_eq!((&empty[..], id), (&[Atom::bytes([])][..], empty[0].id()));
     }
 
     #[test]
@@ -320,7 +298,7 @@ mod tests {
             let opened = Input::open(Some(&path), None).unwrap();
             assert_eq!(opened.len(), size as u64);
             let mut bytes = 0;
-            let result = split(&opened, &mut |part| {
+            let mut take = |_: AtomId, parts: AtomParts<'_>| {
                 if bytes == 0 {
                     let mut file = OpenOptions::new().write(true).open(&path).unwrap();
                     match change {
@@ -333,17 +311,17 @@ mod tests {
                         }
                     }
                 }
-                bytes += part.len();
-                true
-            });
+                bytes += parts.data.len();
+                Ok(())
+            };
+            let result = split::<io::Error>(&opened, 0..size as u64, &mut take, &|error| error);
             let error = result.unwrap_err().to_string();
             assert!(
                 error.contains("changed while it was read"),
                 "{change}: {error}"
             );
-            // The first piece of the file is in no part.
-            let all = size / PIECE_BYTES * (PIECE_BYTES + 4 + HEADER_BYTES);
-            assert!(0 < bytes && bytes < all, "{change}: {bytes}");
+            // The first piece of the file is not passed on.
+            assert!(0 < bytes && bytes < size, "{change}: {bytes}");
         }
     }
 
@@ -354,12 +332,21 @@ mod tests {
             let opened = Input::open(Some(path), None).unwrap();
             assert!(opened.len() > 0);
         }
-        assert_eq!(data_bytes(2 * 3_937), 7_800);
         let error = check_len(MAX_FILE_BYTES + 1).unwrap_err().to_string();
-        assert!(
-            error.contains("4089446401 bytes") && error.contains("1048576 atoms"),
-            "{error}"
-        );
+        assert!(error.contains("268005959270400 bytes"), "{error}");
         assert!(check_len(MAX_FILE_BYTES).is_ok());
+    }
+
+    #[test]
+    fn file_of_a_folder_must_still_be_what_was_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in");
+        fs::write(&path, b"12345").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(Input::open_regular(&path, 5).unwrap().len(), 5);
+        assert!(Input::open_regular(&path, 4).is_err());
+        assert!(Input::open_regular(&link, 5).is_err());
+        assert!(Input::open_regular(folder.path(), 5).is_err());
     }
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::WaitLimit;
 use crate::chain_service::producer::ValidatorStatus;
 use crate::clock;
-use crate::net::{FetchedObject, NetworkStatus, own_key_warning};
+use crate::net::{Advertisement, FetchedObject, NetworkStatus, own_key_warning};
 use crate::node::{Node, NodeError, Peer, Status};
 use crate::query::AccountProof;
 use crate::rpc::{
@@ -224,6 +224,16 @@ impl Service for NodeHandler {
         let lifetime = params.expires_seconds.map(Duration::from_secs);
         let advertised = self.node.advertise(params.id, kind, lifetime);
         Ok(advertised.map(drop)?)
+    }
+
+    fn advertise_lists(&self, params: request::AdvertiseLists, _: &Caller) -> Result<(), RpcError> {
+        let advertise = |id| Advertisement {
+            id,
+            kind: PayloadType::LIST,
+            lifetime: None,
+        };
+        let all: Vec<Advertisement> = params.ids.into_iter().map(advertise).collect();
+        Ok(self.node.advertise_all(&all)?)
     }
 
     fn advertised(

@@ -201,7 +201,7 @@ mod tests {
 
     /// Sends a list; peers have the first `known` atoms.
     fn sent(way: Way, known: usize) -> Outcome {
-        let (head, atoms) = bytes_list(&core::array::from_fn::<_, 9, _>(|n| [n as u8; 10]));
+        let (head, atoms) = bytes_list(&[1, 2, 3, 4, 5, 6, 7, 8, 9].map(|n: u8| [n; 10]));
         let local = RefCell::new(MemoryStore::from_iter(atoms[..2].iter().cloned()));
         let peers: MemoryStore = atoms[..known].iter().cloned().collect();
         let (frames, fetches) = (RefCell::new(Vec::new()), RefCell::new(0));

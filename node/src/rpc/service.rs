@@ -284,6 +284,13 @@ methods! {
         expires_seconds: Option<u64>,
     } -> ();
 
+    /// Advertises lists to the closest peers periodically, indefinitely.
+    advertise_lists: AdvertiseLists {
+        /// Ids of the first atoms.
+        #[serde(with = "text")]
+        ids: Vec<AtomId>,
+    } -> ();
+
     /// Lists the objects that users advertise.
     advertised: Advertised {} -> Vec<AdvertisementReply>;
 

@@ -17,19 +17,19 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 /// Number of bytes per atom of a file.
 const PIECE_BYTES: usize = 3_900;
 
-fn noise(len: usize) -> Vec<u8> {
+pub(super) fn noise(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);
     bytes
 }
 
-fn signal(child: &Child, signal: Signal) {
+pub(super) fn signal(child: &Child, signal: Signal) {
     let id = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(id, signal).unwrap();
 }
 
 /// Returns the names of the entries that an interrupted command could leave in a home.
-fn outputs(home: &Home) -> Vec<String> {
+pub(super) fn outputs(home: &Home) -> Vec<String> {
     let names = fs::read_dir(home.path()).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let is_output = |name: &String| name.starts_with("out");
@@ -141,7 +141,7 @@ fn put_and_get_run_in_constant_memory() {
 }
 
 /// Starts a command whose node is suspended once `is_begun`; the command cannot end by itself.
-fn suspended(
+pub(super) fn suspended(
     home: &Home,
     node: &NodeProcess,
     arguments: &[&str],
