@@ -10,6 +10,8 @@ mod chain_files;
 mod configuration;
 mod damage;
 mod fixtures;
+mod folders;
+mod formats;
 mod language;
 mod node;
 mod operations;
