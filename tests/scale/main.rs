@@ -1,5 +1,5 @@
-//! Bars of scale, each measured beside its rival in one run: long lists and joining a chain, on loopback and
-//! through a proxy that delays every packet.
+//! Bars of scale, each measured beside its rival in one run: files through the control socket; long
+//! lists and joining a chain, on loopback and through a proxy that delays every packet.
 //!
 //! `scale [--json] [--large] [CASE…]`: without `--large`, small sizes that continuous integration
 //! can run. The exit code is 1 if a bar is missed; small sizes have no bars of time.
@@ -13,6 +13,7 @@
 
 mod chain;
 mod delay;
+mod files;
 mod join;
 mod lists;
 mod table;
@@ -38,6 +39,9 @@ struct Options {
 type Case = (&'static str, fn(bool, &mut Table));
 
 const CASES: &[Case] = &[
+    ("files", files::files),
+    ("folders", files::folders),
+    ("long-journal", files::long_journal),
     ("lists", lists::lists),
     ("join-empty", join::empty_blocks),
     ("join-transfers", join::transfers),
