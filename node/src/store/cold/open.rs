@@ -3,7 +3,7 @@
 use super::watch::PROBE;
 use super::{Broken, ColdError, ColdOptions, Inner, Level, MAX_LEVEL, Snapshot, lock};
 use crate::store::disk::{DirEntry, Disk, is_read_only};
-use crate::store::journal::{self, Journal, Segment};
+use crate::store::journal::{self, Journal, Recovery, Segment};
 use crate::store::sorted_pair::{
     Damage, Pair, data_name, index_name, lengths_name, temporary_name,
 };
@@ -293,14 +293,16 @@ impl Inner {
         &self,
         paths: impl Iterator<Item = PathBuf>,
     ) -> Result<Option<Segment>, ColdError> {
+        let leftovers = self.list_leftovers()?;
         let mut journals: Vec<Journal> = Vec::new();
-        let mut found = Vec::new();
+        let (mut found, mut file_bytes) = (Recovery::new(&leftovers), 0);
         for path in paths {
             let failed = |error| ColdError::io("read", &path, &error);
             let file = self.disk.open(&path).map_err(failed)?;
-            let mut records = Vec::new();
-            let scanned = journal::scan(&path, &*file, |record| records.push(record));
             let len = file.len().map_err(failed)?;
+            // One without records is not added.
+            let number = u32::try_from(journals.len()).unwrap_or(u32::MAX);
+            let scanned = found.scan(number, len, |each| journal::scan(&path, &*file, each));
             let scanned = scanned.map_err(failed)?;
             for damage in &scanned.damages {
                 self.damages.note(damage.clone());
@@ -315,19 +317,14 @@ impl Inner {
             }
             let journal = Journal::new(path.clone(), file).map_err(failed)?;
             journals.push(journal.recovered(&scanned));
-            found.push((records, len));
+            file_bytes += len;
         }
-        let leftovers = self.list_leftovers()?;
         if journals.is_empty() && leftovers.is_empty() {
             return Ok(None);
         }
-        let segment = Segment::new(journals, self.level_dir(0));
-        segment.add_leftovers(&leftovers);
-        segment.add_file_bytes(leftovers.iter().map(|&(_, len)| u64::from(len)).sum());
-        for (journal, (records, len)) in (0..).zip(found) {
-            segment.add(journal, 0, &records);
-            segment.add_file_bytes(len);
-        }
+        let segment = Segment::recovered(journals, self.level_dir(0), found);
+        let leftover_bytes = leftovers.iter().map(|&(_, len)| u64::from(len));
+        segment.add_file_bytes(file_bytes + leftover_bytes.sum::<u64>());
         Ok(Some(segment))
     }
 

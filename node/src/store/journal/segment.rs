@@ -7,16 +7,25 @@
 use super::{Record, Scanned, leftover_name};
 use crate::store::disk::{DiskFile, FileId};
 use crate::store::sorted_pair::ReadError;
-use astreum_core::atom::{Atom, AtomId};
+use astreum_core::atom::{Atom, AtomId, HEADER_BYTES};
 use core::hash::BuildHasher as _;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hashbrown::hash_table::{Entry, HashTable};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
 
 /// Records added under one lock, so that readers do not wait long.
 const RECORDS_PER_LOCK: usize = 256;
+/// Size of a journal from which on it is indexed by a thread of its own.
+const PARALLEL_BYTES: u64 = 4 << 20;
+/// Number of records that are passed to it at once, and number of such chunks that may wait.
+const CHUNK_RECORDS: usize = 4_096;
+const WAITING_CHUNKS: usize = 4;
+/// Minimum size of a record in bytes.
+const MIN_RECORD_BYTES: u64 = (super::RECORD_HEAD_BYTES + HEADER_BYTES) as u64;
 /// Bits of a slot that hold the number of the record; more records than memory has room for.
 const AT_BITS: u32 = 36;
 
@@ -64,6 +73,14 @@ impl Index {
     /// it grows.
     const fn hash(tag: u64) -> u64 {
         tag.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// Makes room for so many records in all, so that the index does not grow in steps.
+    fn reserve(&mut self, records: usize) {
+        let more = records.saturating_sub(self.records.len());
+        self.records.reserve_exact(more);
+        self.slots
+            .reserve(more, |&slot| Self::hash(slot >> AT_BITS));
     }
 
     fn record(&self, slot: u64) -> Option<&(AtomId, Location)> {
@@ -115,6 +132,105 @@ impl Index {
     fn memory_bytes(&self) -> usize {
         self.records.capacity() * size_of::<(AtomId, Location)>()
             + self.slots.capacity() * (size_of::<u64>() + 1)
+    }
+}
+
+/// Index of the journals that a recovery finds, older ones first.
+///
+/// A long journal is read and indexed on two threads: reading it with its checksums takes about as
+/// long as filling the hash table.
+pub(in crate::store) struct Recovery {
+    index: Index,
+    atoms: u64,
+    stored_bytes: u64,
+}
+
+impl Recovery {
+    /// Creates the index of the files of `level_0` that a reference node left, each with its length
+    /// in bytes. Records of journals take their place.
+    pub(in crate::store) fn new(leftovers: &[(AtomId, u32)]) -> Self {
+        let mut recovery = Self {
+            index: Index::new(),
+            atoms: 0,
+            stored_bytes: 0,
+        };
+        for &(id, len) in leftovers {
+            let location = Location {
+                file: LEFTOVER,
+                len,
+                offset: 0,
+            };
+            recovery.insert(id, location);
+        }
+        recovery
+    }
+
+    fn insert(&mut self, id: AtomId, location: Location) {
+        if self.index.insert(id, location) {
+            self.atoms += 1;
+            self.stored_bytes += u64::from(location.len);
+        }
+    }
+
+    fn add(&mut self, journal: u32, records: &[Record]) {
+        for record in records {
+            let location = Location {
+                file: journal,
+                len: record.len,
+                offset: record.offset,
+            };
+            self.insert(record.id, location);
+        }
+    }
+
+    /// Adds the records of a journal with so many bytes, which `scan` passes on.
+    pub(in crate::store) fn scan(
+        &mut self,
+        journal: u32,
+        bytes: u64,
+        scan: impl FnOnce(&mut dyn FnMut(Record)) -> io::Result<Scanned>,
+    ) -> io::Result<Scanned> {
+        if bytes < PARALLEL_BYTES {
+            return scan(&mut |record| self.add(journal, &[record]));
+        }
+        thread::scope(|scope| {
+            let (sender, chunks) = sync_channel::<Vec<Record>>(WAITING_CHUNKS);
+            let inserter = thread::Builder::new()
+                .name("journal-index".to_owned())
+                .spawn_scoped(scope, || self.add_chunks(journal, bytes, chunks))?;
+            let mut chunk = Vec::with_capacity(CHUNK_RECORDS);
+            let scanned = scan(&mut |record| {
+                chunk.push(record);
+                if chunk.len() == CHUNK_RECORDS {
+                    let empty = Vec::with_capacity(CHUNK_RECORDS);
+                    // Fails only if the thread has panicked.
+                    let _ = sender.send(core::mem::replace(&mut chunk, empty));
+                }
+            });
+            let _ = sender.send(chunk);
+            drop(sender);
+            let panicked = |_| io::Error::other("the thread that indexes a journal has panicked");
+            inserter.join().map_err(panicked)?;
+            scanned
+        })
+    }
+
+    fn add_chunks(&mut self, journal: u32, bytes: u64, chunks: Receiver<Vec<Record>>) {
+        for (number, chunk) in chunks.into_iter().enumerate() {
+            if number == 0
+                && let Some(last) = chunk.last()
+            {
+                // As many as there are if the others are as long.
+                let seen = (last.offset + u64::from(last.len)).max(1);
+                let expected = (chunk.len() as u64).saturating_mul(bytes) / seen;
+                let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+                let most = bytes / MIN_RECORD_BYTES;
+                let most = usize::try_from(most).unwrap_or(usize::MAX);
+                let known = self.index.records.len();
+                self.index.reserve(known.saturating_add(expected.min(most)));
+            }
+            self.add(journal, &chunk);
+        }
     }
 }
 
@@ -205,6 +321,20 @@ impl Segment {
         }
     }
 
+    /// Creates a segment of the journals that a recovery has scanned.
+    pub(in crate::store) fn recovered(
+        journals: Vec<Journal>,
+        level_0: PathBuf,
+        found: Recovery,
+    ) -> Self {
+        Self {
+            index: RwLock::new(found.index),
+            atoms: AtomicU64::new(found.atoms),
+            stored_bytes: AtomicU64::new(found.stored_bytes),
+            ..Self::new(journals, level_0)
+        }
+    }
+
     /// Adds records of the journal with this index; their offsets count from `base`.
     pub(in crate::store) fn add(&self, journal: u32, base: u64, records: &[Record]) {
         for records in records.chunks(RECORDS_PER_LOCK) {
@@ -218,18 +348,6 @@ impl Segment {
             });
             self.extend(locations);
         }
-    }
-
-    /// Adds files of `level_0` that a reference node left, each with its length in bytes.
-    pub(in crate::store) fn add_leftovers(&self, leftovers: &[(AtomId, u32)]) {
-        self.extend(leftovers.iter().map(|&(id, len)| {
-            let location = Location {
-                file: LEFTOVER,
-                len,
-                offset: 0,
-            };
-            (id, location)
-        }));
     }
 
     fn extend(&self, locations: impl Iterator<Item = (AtomId, Location)>) {
@@ -463,5 +581,45 @@ mod tests {
             assert_eq!(location.offset, u64::from(number));
         }
         assert!(!segment.contains(&alike(100)));
+    }
+
+    #[test]
+    fn long_journal_is_indexed_like_a_short_one() {
+        let id = |n: u32| Atom::bytes(n.to_be_bytes()).id();
+        let scan = |each: &mut dyn FnMut(Record)| {
+            for n in 0..10_000_u32 {
+                // The last thousand replace earlier ones.
+                let (id, offset) = (id(n % 9_000), u64::from(n) * 100);
+                each(Record {
+                    id,
+                    offset,
+                    len: 50,
+                });
+            }
+            Ok(Scanned::default())
+        };
+        let leftovers = [(id(5), 40), (id(20_000), 40)];
+        let found = [10, PARALLEL_BYTES].map(|bytes| {
+            let mut recovery = Recovery::new(&leftovers);
+            recovery.scan(3, bytes, scan).unwrap();
+            recovery
+        });
+        for n in (0..9_000).chain([20_000, 20_001]) {
+            let [short, long] = found.each_ref().map(|it| {
+                let found = it.index.get(&id(n));
+                found.map(|place| (place.file, place.offset, place.len))
+            });
+            assert_eq!(short, long);
+            let expected = match n {
+                20_000 => Some((LEFTOVER, 0, 40)),
+                0..1_000 => Some((3, u64::from(n + 9_000) * 100, 50)),
+                1_000..9_000 => Some((3, u64::from(n) * 100, 50)),
+                _ => None,
+            };
+            assert_eq!(long, expected, "{n}");
+        }
+        assert!(found.iter().all(|it| it.atoms == 9_001));
+        let failed = Recovery::new(&[]).scan(0, PARALLEL_BYTES, |_| Err(ErrorKind::Other.into()));
+        assert!(failed.is_err());
     }
 }
