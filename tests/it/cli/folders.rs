@@ -326,3 +326,53 @@ fn interrupted_restore_leaves_nothing_or_is_resumed_after_a_check() {
     assert_eq!(tree(&home.path().join("out")), expected);
     stop(&home, node);
 }
+
+#[test]
+fn folder_is_fetched_from_a_peer() {
+    let (one, two) = (Home::new("peer-one"), Home::new("peer-two"));
+    let first = run(&one, &COLD);
+    let second = run(&two, &COLD);
+    make_folder(&one.path().join("in"), false);
+    // Long enough for a stream.
+    one.file("in/zz", noise(3 << 20));
+    let id = put(&one, "in");
+    let address = one.run(&["status", "--json"]).json()["listen_address"].clone();
+    let address = address.as_str().unwrap().replace("0.0.0.0", "127.0.0.1");
+    two.run(&["peers", "--connect", &address]).lines();
+    two.run(&["get", &id, "-o", "out"]).lines();
+    let expected = tree(&one.path().join("in"));
+    assert_eq!(tree(&two.path().join("out")), expected);
+    // The other node has it all now: the first one is not needed.
+    stop(&one, first);
+    two.run(&["get", &id, "-o", "again"]).lines();
+    assert_eq!(tree(&two.path().join("again")), expected);
+    stop(&two, second);
+}
+
+#[test]
+fn put_that_is_repeated_writes_only_what_is_missing() {
+    let home = Home::new("repeat-put");
+    let node = run(&home, &COLD);
+    let journals = || -> u64 {
+        let files = fs::read_dir(home.path().join("cold")).unwrap().flatten();
+        let journals = files.filter(|it| it.file_name().to_string_lossy().starts_with("journal"));
+        journals.map(|it| it.metadata().unwrap().len()).sum()
+    };
+    let bytes = noise(6 << 20);
+    // The end of the file is what an interrupted put has stored.
+    home.file("end", &bytes[3_900 * 800..]);
+    home.file("in", &bytes);
+    put(&home, "end");
+    stop(&home, node);
+    let node = run(&home, &COLD);
+    let before = journals();
+    let id = put(&home, "in");
+    let grown = journals() - before;
+    let missing = 3_900 * 800;
+    assert!((missing..missing * 11 / 10).contains(&grown), "{grown}");
+    put(&home, "in");
+    assert_eq!(journals() - before, grown, "nothing is written again");
+    home.run(&["get", &id, "-o", "out"]).lines();
+    assert!(fs::read(home.path().join("out")).unwrap() == bytes);
+    stop(&home, node);
+}
