@@ -4,12 +4,14 @@
 use astreum_core::atom::{Atom, AtomId, HashedAtom, MemoryStore};
 use astreum_core::crypto::SharedKey;
 use astreum_core::expr::Expr;
+use astreum_core::manifest::{EntryKind, Table, TableWriter};
 use astreum_core::wire::message::{Body, Message};
 use astreum_core::wire::object::{Contact, Found, Request, Response};
 use astreum_core::wire::object::{write_found_atom, write_found_list};
 use astreum_core::wire::packet::Packet;
 use astreum_core::wire::ping::Ping;
 use astreum_core::wire::route_message::{AddressFamily, RouteTable, decode_entries, write_entry};
+use std::collections::BTreeSet;
 
 /// Maximum number of atoms that an expression is read from.
 const MAX_ATOMS: usize = 1_000;
@@ -23,9 +25,39 @@ pub fn run(data: &[u8]) {
     packet(data);
     objects(data);
     routes(data);
+    manifest(data);
     if let Ok(ping) = Ping::decode(data) {
         assert_eq!(ping.encode(), data, "a ping");
     }
+}
+
+/// Reads `data` as the table of a manifest, whose paths are then safe to write.
+fn manifest(data: &[u8]) {
+    let Ok(table) = Table::parse(data.to_vec()) else {
+        return;
+    };
+    let mut writer = TableWriter::default();
+    let mut directories = BTreeSet::new();
+    for entry in table.entries() {
+        assert_eq!(writer.push(&entry), Ok(()), "an entry that was read");
+        assert!(entry.mode <= 0o777, "permissions only");
+        if !entry.path.is_empty() {
+            let mut names = entry.path.split('/');
+            assert!(
+                names.all(|name| !matches!(name, "" | "." | "..")),
+                "a safe path"
+            );
+            let parent = entry.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            assert!(directories.contains(parent), "the directory comes first");
+        }
+        if entry.kind == EntryKind::Directory {
+            assert!(directories.insert(entry.path), "each path once");
+        }
+    }
+    let written = writer
+        .finish()
+        .map(|it| it == table && it.as_bytes() == data);
+    assert_eq!(written, Ok(true), "a table has one form");
 }
 
 fn atom(data: &[u8]) {
