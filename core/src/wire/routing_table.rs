@@ -19,11 +19,14 @@
 //! - Each entry is in the bucket of its key, in the order of insertion.
 //! - No network and no group exceeds its limits, unless it is exempt.
 
+mod bucket_set;
+
 use super::network_group::{NetworkGroup, Scope, effective_address};
 use crate::crypto::{KEY_BYTES, PublicKey};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use bucket_set::BucketSet;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::Deref;
@@ -219,6 +222,8 @@ pub struct PeerTable<V> {
     own: PublicKey,
     /// Entries of each bucket; an empty bucket has no allocation.
     buckets: Box<[Vec<Entry<V>>]>,
+    /// Buckets that are not empty.
+    occupied: BucketSet,
     /// Number of peers in the table by network.
     networks: BTreeMap<Network, usize>,
     /// Number of peers in the table by network group.
@@ -233,6 +238,7 @@ impl<V> PeerTable<V> {
         Self {
             own,
             buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            occupied: BucketSet::default(),
             networks: BTreeMap::new(),
             groups: BTreeMap::new(),
             len: 0,
@@ -263,9 +269,11 @@ impl<V> PeerTable<V> {
     }
 
     fn bucket(&self, key: &PublicKey) -> &[Entry<V>] {
-        self.buckets
-            .get(self.bucket_index(key))
-            .map_or(&[], Vec::as_slice)
+        self.bucket_at(self.bucket_index(key))
+    }
+
+    fn bucket_at(&self, index: usize) -> &[Entry<V>] {
+        self.buckets.get(index).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the peer with this key.
@@ -404,6 +412,7 @@ impl<V> PeerTable<V> {
             address,
             value,
         });
+        self.occupied.insert(index);
         self.count_in(&address);
         self.len += 1;
         Ok(replaced)
@@ -443,6 +452,9 @@ impl<V> PeerTable<V> {
         let bucket = self.buckets.get_mut(index)?;
         let position = bucket.iter().position(|entry| entry.key == *key)?;
         let entry = bucket.remove(position);
+        if bucket.is_empty() {
+            self.occupied.remove(index);
+        }
         self.count_out(&entry.address);
         self.len -= 1;
         Some(entry)
@@ -460,7 +472,8 @@ impl<V> PeerTable<V> {
 
     /// Returns all peers, farthest bucket first, in order of insertion within a bucket.
     pub fn iter(&self) -> impl Iterator<Item = &Entry<V>> + Clone {
-        self.buckets.iter().flatten()
+        let buckets = self.occupied.ascending();
+        buckets.flat_map(|index| self.bucket_at(index))
     }
 
     /// Returns all peers, with mutable values.
@@ -471,10 +484,8 @@ impl<V> PeerTable<V> {
     /// Returns the buckets that are not empty: the number of leading bits that their peers share
     /// with us, and the peers.
     pub fn buckets(&self) -> impl Iterator<Item = (usize, &[Entry<V>])> {
-        let indexed = self.buckets.iter().enumerate();
-        indexed.filter_map(|(index, bucket)| {
-            (!bucket.is_empty()).then_some((index, bucket.as_slice()))
-        })
+        let indexes = self.occupied.ascending();
+        indexes.map(|index| (index, self.bucket_at(index)))
     }
 
     /// Returns the peer that is closest to `target`.
@@ -559,14 +570,13 @@ impl<V> PeerTable<V> {
     ) -> impl Iterator<Item = &'t [Entry<V>]> + use<'t, V> {
         let distance = Distance::between(self.own.as_bytes(), target);
         let shared = (distance.shared_bits() as usize).min(BUCKETS);
-        let bit = move |index: &usize| distance.bit(*index);
-        let nearer = (shared..BUCKETS).filter(bit);
-        let farther = (shared..BUCKETS).rev().filter(move |index| !bit(index));
-        let outer = (0..shared).rev();
+        let (nearer, farther) = self.occupied.split(shared, distance);
+        let outer = self.occupied.below(shared);
         nearer
-            .chain(farther)
-            .chain(outer)
-            .filter_map(|index| self.buckets.get(index).map(Vec::as_slice))
+            .ascending()
+            .chain(farther.descending())
+            .chain(outer.descending())
+            .map(|index| self.bucket_at(index))
     }
 
     /// Returns the entries of a route response: for each bucket, the peer that is closest to
@@ -592,25 +602,12 @@ impl<V> PeerTable<V> {
         keep: impl Fn(&Entry<V>) -> bool + 't,
     ) -> impl Iterator<Item = &'t Entry<V>> {
         let asker = *asker;
-        self.buckets.iter().filter_map(move |bucket| {
-            bucket
+        self.occupied.ascending().filter_map(move |index| {
+            self.bucket_at(index)
                 .iter()
                 .filter(|entry| keep(entry))
                 .min_by_key(|entry| Distance::between(asker.as_bytes(), entry.key.as_bytes()))
         })
-    }
-}
-
-impl Distance {
-    /// Returns whether bit `index` is set, counted from the most significant.
-    fn bit(&self, index: usize) -> bool {
-        let [high, low] = self.0;
-        let (half, index) = if index < 128 {
-            (high, index)
-        } else {
-            (low, index - 128)
-        };
-        index < 128 && half >> (127 - index) & 1 == 1
     }
 }
 
