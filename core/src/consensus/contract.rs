@@ -329,7 +329,7 @@ pub enum StreamObject {
     /// The transactions of blocks.
     Bodies {
         /// First atoms of their transaction lists, at least one and at most
-        /// [`MAX_BODIES`](crate::wire::stream::MAX_BODIES), none of them zero.
+        /// [`MAX_IDS`](crate::wire::stream::MAX_IDS), none of them zero.
         lists: Vec<AtomId>,
     },
 }

@@ -142,7 +142,7 @@ impl Client {
 
     /// Requests the transactions of the lists that start with these atoms, as
     /// [`Self::request_list`] requests a list. Returns `None` also if there are no lists or more
-    /// than [`MAX_BODIES`](crate::wire::stream::MAX_BODIES), or an id is zero.
+    /// than [`MAX_IDS`](crate::wire::stream::MAX_IDS), or an id is zero.
     #[cfg(feature = "chain")]
     pub fn request_bodies(&mut self, lists: &[AtomId], out: &mut Vec<u8>) -> Option<u32> {
         let bytes: Vec<u8> = lists.iter().flat_map(|id| *id.as_bytes()).collect();
@@ -150,6 +150,24 @@ impl Client {
         let number = self.insert(Object::Walk(Walk::bodies(ids)))?;
         Frame::Bodies {
             number,
+            credit: WINDOW_BYTES,
+            lists: ids,
+        }
+        .write(out);
+        Some(number)
+    }
+
+    /// Requests the lists that start with these atoms, at most `most` atoms of each, as
+    /// [`Self::request_list`] requests a list. Returns `None` also if there are no lists or more
+    /// than [`MAX_IDS`](crate::wire::stream::MAX_IDS), or an id or `most` is zero.
+    #[cfg(feature = "chain")]
+    pub fn request_lists(&mut self, lists: &[AtomId], most: u32, out: &mut Vec<u8>) -> Option<u32> {
+        let bytes: Vec<u8> = lists.iter().flat_map(|id| *id.as_bytes()).collect();
+        let ids = Ids::from_bytes(&bytes).filter(|_| most > 0)?;
+        let number = self.insert(Object::Walk(Walk::lists(most, ids)))?;
+        Frame::Lists {
+            number,
+            most,
             credit: WINDOW_BYTES,
             lists: ids,
         }
@@ -261,13 +279,13 @@ impl Request {
             Object::Walk(walk) => {
                 let sent = SentAtoms(RefCell::new(atoms));
                 while let Some(stored) = sent.peek() {
+                    if self.credit == 0 {
+                        return Err(ClientError::NoCredit);
+                    }
                     if walk.is_complete() {
                         return Err(take(stored, AtomId::ZERO)
                             .err()
                             .unwrap_or(ClientError::Split));
-                    }
-                    if self.credit == 0 {
-                        return Err(ClientError::NoCredit);
                     }
                     let unit = Unit::new(&sent);
                     let link = walk.read(&unit).map_err(|error| match error {

@@ -87,10 +87,17 @@ impl Server {
                 credit,
                 lists,
             } => self.open(number, Object::Walk(Walk::bodies(lists)), credit),
+            #[cfg(feature = "chain")]
+            Frame::Lists {
+                number,
+                most,
+                credit,
+                lists,
+            } => self.open(number, Object::Walk(Walk::lists(most, lists)), credit),
             #[cfg(not(feature = "chain"))]
-            Frame::Headers { number, .. } | Frame::Bodies { number, .. } => {
-                self.refuse(number, EndReason::Unsupported)
-            }
+            Frame::Headers { number, .. }
+            | Frame::Bodies { number, .. }
+            | Frame::Lists { number, .. } => self.refuse(number, EndReason::Unsupported),
             Frame::Credit { number, bytes } => {
                 // The request may have ended in the meantime.
                 let mut requests = self.requests.iter_mut();

@@ -1,4 +1,4 @@
-//! Objects that are sent in units: headers of blocks, and the transactions of blocks.
+//! Objects that are sent in units: headers of blocks, the transactions of blocks, and several lists.
 //!
 //! Server and client read the same units with the same code: the server over its store, the client
 //! over the atoms that arrive, each of which has to be the one that is read next. So nothing is sent
@@ -27,6 +27,16 @@ pub(super) enum Walk {
         /// First atoms of the lists behind it.
         lists: VecDeque<AtomId>,
     },
+    /// Lists, or their beginnings. A unit is an atom.
+    Lists {
+        next: AtomId,
+        /// Number of further atoms of this list.
+        left: u32,
+        /// Maximum number of atoms of each list.
+        most: u32,
+        /// First atoms of the lists behind it.
+        lists: VecDeque<AtomId>,
+    },
 }
 
 impl Walk {
@@ -48,10 +58,21 @@ impl Walk {
         }
     }
 
+    /// Creates a walk over lists that start with these atoms, at most `most` atoms of each.
+    pub(super) fn lists(most: u32, lists: impl IntoIterator<Item = AtomId>) -> Self {
+        let mut lists: VecDeque<AtomId> = lists.into_iter().collect();
+        Self::Lists {
+            next: lists.pop_front().unwrap_or(AtomId::ZERO),
+            left: most,
+            most,
+            lists,
+        }
+    }
+
     /// Returns the id of the atom with which the next unit starts.
     pub(super) const fn next(&self) -> AtomId {
         match self {
-            Self::Headers { next, .. } => *next,
+            Self::Headers { next, .. } | Self::Lists { next, .. } => *next,
             Self::Bodies { list, .. } => *list,
         }
     }
@@ -61,6 +82,7 @@ impl Walk {
         match self {
             Self::Headers { next, left } => next.is_zero() || *left == 0,
             Self::Bodies { list, .. } => list.is_zero(),
+            Self::Lists { next, .. } => next.is_zero(),
         }
     }
 
@@ -71,6 +93,7 @@ impl Walk {
     pub(super) fn read<S: AtomSource>(&self, source: &S) -> Result<AtomId, RecordError<S::Error>> {
         match self {
             Self::Headers { next, .. } => Ok(Block::read(source, *next)?.previous),
+            Self::Lists { next, .. } => Ok(source.atom(next)?.next()),
             Self::Bodies { list, count, .. } => {
                 let malformed = |problem| RecordError::Malformed {
                     record: *list,
@@ -100,6 +123,17 @@ impl Walk {
                 (*list, *count) = (link, count.saturating_add(1));
                 if list.is_zero() {
                     (*list, *count) = (lists.pop_front().unwrap_or(AtomId::ZERO), 0);
+                }
+            }
+            Self::Lists {
+                next,
+                left,
+                most,
+                lists,
+            } => {
+                (*next, *left) = (link, left.saturating_sub(1));
+                if next.is_zero() || *left == 0 {
+                    (*next, *left) = (lists.pop_front().unwrap_or(AtomId::ZERO), *most);
                 }
             }
         }
@@ -271,6 +305,44 @@ mod tests {
         for ids in [&[][..], &[AtomId::ZERO], &[lists[0]; 257]] {
             assert_eq!(Client::new().request_bodies(ids, &mut vec![]), None);
         }
+    }
+
+    #[test]
+    fn lists_arrive_one_behind_the_other_as_far_as_requested() {
+        let mut store = MemoryStore::new();
+        let lists: Vec<Vec<Atom>> = [3_usize, 1, 900]
+            .iter()
+            .map(|len| {
+                let items: Vec<_> = (0..*len)
+                    .map(|at| [len.to_be_bytes(), at.to_be_bytes()].concat())
+                    .collect();
+                let (_, atoms) = bytes_list(&items);
+                store.extend(atoms.clone());
+                atoms
+            })
+            .collect();
+        let heads: Vec<AtomId> = lists.iter().map(|list| list[0].id()).collect();
+        let fetch = |most: u32, heads: &[AtomId], store: &MemoryStore| {
+            carry_out(|client, out| client.request_lists(heads, most, out), store)
+        };
+        for most in [1, 2, 3, u32::MAX] {
+            let parts = lists
+                .iter()
+                .flat_map(|list| list.iter().take(usize::try_from(most).unwrap()));
+            let expected: Vec<AtomId> = parts.map(Atom::id).collect();
+            assert_eq!(fetch(most, &heads, &store), Ok((expected, None)), "{most}");
+        }
+        // A list that is not there ends the request behind the ones before it.
+        let unknown = [heads[1], AtomId::new([9; 32]), heads[0]];
+        assert_eq!(
+            fetch(9, &unknown, &store),
+            Ok((vec![heads[1]], Some(EndReason::Missing)))
+        );
+        let (mut client, mut out) = (Client::new(), vec![]);
+        assert_eq!(client.request_lists(&heads, 0, &mut out), None);
+        assert_eq!(client.request_lists(&[], 1, &mut out), None);
+        assert_eq!(client.request_lists(&[heads[0]; 257], 1, &mut out), None);
+        assert!(out.is_empty() && client.open_requests() == 0);
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! | 3 | client | nothing | [`Frame::Cancel`]: send no more |
 //! | 4 | client | id (32) ‖ count (4, BE) ‖ credit (4, BE) | [`Frame::Headers`]: send the headers of the block and of the blocks below it |
 //! | 5 | client | credit (4, BE) ‖ (id (32))* | [`Frame::Bodies`]: send the transactions of the lists |
+//! | 6 | client | most (4, BE) ‖ credit (4, BE) ‖ (id (32))* | [`Frame::Lists`]: send the lists, at most so many atoms of each |
 //! | 64 | server | (length (4, BE) ‖ stored atom)* | [`Frame::Found`]: the next atoms, at least one |
 //! | 65 | server | reason (1) | [`Frame::End`]: the request ends before its object is complete |
 //!
@@ -31,8 +32,8 @@ use core::fmt;
 pub const MAX_FRAME_BYTES: usize = 262_144;
 /// Size of the length in front of a frame, in bytes.
 pub const LENGTH_BYTES: usize = 4;
-/// Maximum number of transaction lists in a request.
-pub const MAX_BODIES: usize = 256;
+/// Maximum number of ids in a request.
+pub const MAX_IDS: usize = 256;
 /// Size of the kind and the number of a frame, in bytes.
 pub const HEAD_BYTES: usize = 1 + 4;
 
@@ -41,6 +42,7 @@ const CREDIT: u8 = 2;
 const CANCEL: u8 = 3;
 const HEADERS: u8 = 4;
 const BODIES: u8 = 5;
+const LISTS: u8 = 6;
 const FOUND: u8 = 64;
 const END: u8 = 65;
 
@@ -137,6 +139,17 @@ pub enum Frame<'b> {
         /// Ids of the first atoms of the transaction lists.
         lists: Ids<'b>,
     },
+    /// Requests lists, one behind the other: with a maximum of one atom each, single atoms.
+    Lists {
+        /// Number of the request.
+        number: u32,
+        /// Maximum number of atoms of each list, not zero. The rest of a longer one is left out.
+        most: u32,
+        /// Number of stored bytes that the server may send.
+        credit: u32,
+        /// Ids of the first atoms of the lists.
+        lists: Ids<'b>,
+    },
     /// Adds to the bytes that the server may send.
     Credit {
         /// Number of the request.
@@ -184,7 +197,7 @@ impl<'b> Iterator for StoredAtoms<'b> {
     }
 }
 
-/// Ids in a frame: at least one and at most [`MAX_BODIES`], none of them zero.
+/// Ids in a frame: at least one and at most [`MAX_IDS`], none of them zero.
 ///
 /// ```
 /// use astreum_core::atom::AtomId;
@@ -205,7 +218,7 @@ impl<'b> Ids<'b> {
     pub fn from_bytes(bytes: &'b [u8]) -> Option<Self> {
         let (ids, rest) = bytes.as_chunks::<32>();
         let is_valid = rest.is_empty()
-            && (1..=MAX_BODIES).contains(&ids.len())
+            && (1..=MAX_IDS).contains(&ids.len())
             && ids.iter().all(|id| *id != [0; 32]);
         is_valid.then_some(Self(bytes))
     }
@@ -278,6 +291,16 @@ impl<'b> Frame<'b> {
                 out.extend_from_slice(&credit.to_be_bytes());
                 out.extend_from_slice(lists.0);
             }
+            Self::Lists {
+                most,
+                credit,
+                lists,
+                ..
+            } => {
+                out.extend_from_slice(&most.to_be_bytes());
+                out.extend_from_slice(&credit.to_be_bytes());
+                out.extend_from_slice(lists.0);
+            }
             Self::Credit { bytes, .. } => out.extend_from_slice(&bytes.to_be_bytes()),
             Self::Cancel { .. } | Self::Unknown { .. } => {}
             Self::Found { atoms, .. } => out.extend_from_slice(atoms.0),
@@ -293,6 +316,7 @@ impl<'b> Frame<'b> {
             Self::List { number, .. }
             | Self::Headers { number, .. }
             | Self::Bodies { number, .. }
+            | Self::Lists { number, .. }
             | Self::Credit { number, .. }
             | Self::Cancel { number }
             | Self::Found { number, .. }
@@ -306,6 +330,7 @@ impl<'b> Frame<'b> {
             Self::List { .. } => LIST,
             Self::Headers { .. } => HEADERS,
             Self::Bodies { .. } => BODIES,
+            Self::Lists { .. } => LISTS,
             Self::Credit { .. } => CREDIT,
             Self::Cancel { .. } => CANCEL,
             Self::Found { .. } => FOUND,
@@ -344,6 +369,17 @@ impl<'b> Frame<'b> {
                     number,
                     credit,
                     lists: Ids::from_bytes(rest).ok_or(malformed)?,
+                })
+            }
+            LISTS => {
+                let most = u32::from_be_bytes(*take(&mut rest).ok_or(malformed)?);
+                let credit = u32::from_be_bytes(*take(&mut rest).ok_or(malformed)?);
+                let lists = Ids::from_bytes(rest).filter(|_| most > 0);
+                Ok(Self::Lists {
+                    number,
+                    most,
+                    credit,
+                    lists: lists.ok_or(malformed)?,
                 })
             }
             CREDIT => {
@@ -575,6 +611,10 @@ mod tests {
                 number,
                 kind: BODIES,
             },
+            Frame::Lists { number, .. } => Frame::Unknown {
+                number,
+                kind: LISTS,
+            },
             Frame::List { number, id, credit } => Frame::List { number, id, credit },
             Frame::Headers {
                 number,
@@ -634,6 +674,21 @@ mod tests {
         let mut decoder = Decoder::new();
         decoder.push(&golden);
         assert_eq!(decoder.next_frame(), Ok(Some(bodies)));
+        let lists = Frame::Lists {
+            number,
+            most: 6,
+            credit: 5,
+            lists: Ids::from_bytes(&ids).unwrap(),
+        };
+        let golden = [
+            &b"\0\0\0\x4d\x06\x01\x02\x03\x04\0\0\0\x06\0\0\0\x05"[..],
+            &ids,
+        ]
+        .concat();
+        assert_eq!(encoded(&lists), golden);
+        let mut decoder = Decoder::new();
+        decoder.push(&golden);
+        assert_eq!(decoder.next_frame(), Ok(Some(lists)));
         let credit = Frame::Credit { number, bytes: 9 };
         assert_eq!(
             encoded(&credit),
@@ -683,7 +738,11 @@ mod tests {
             (BODIES, &[1; 35]),
             (BODIES, &[1; 37]),
             (BODIES, &[0; 36]),
-            (BODIES, &[1; 4 + 32 * (MAX_BODIES + 1)]),
+            (BODIES, &[1; 4 + 32 * (MAX_IDS + 1)]),
+            (LISTS, &[1; 8]),
+            (LISTS, &[1; 39]),
+            (LISTS, &[[0; 4], [1; 4]].concat().repeat(5)),
+            (LISTS, &[1; 8 + 32 * (MAX_IDS + 1)]),
             (CREDIT, &[0; 3]),
             (CREDIT, &[0; 5]),
             (CANCEL, &[0]),
@@ -700,8 +759,8 @@ mod tests {
                 "{body:?}"
             );
         }
-        let unknown = Frame::Unknown { number: 1, kind: 6 };
-        assert_eq!(frame(6, b"whatever"), Ok(Some(unknown)));
+        let unknown = Frame::Unknown { number: 1, kind: 7 };
+        assert_eq!(frame(7, b"whatever"), Ok(Some(unknown)));
         assert_eq!(
             frame(FOUND, &[0, 0, 0, 1, 1]).map(|it| it.is_some()),
             Ok(true)

@@ -11,7 +11,7 @@ use crate::arc::Arc;
 use crate::atom::{AtomId, AtomKind, AtomSource};
 use crate::chain::{BURN, Block, MAX_BLOCK_TRANSACTIONS, TREASURY, Transaction};
 use crate::trie;
-use crate::wire::stream::MAX_BODIES;
+use crate::wire::stream::MAX_IDS;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
@@ -20,7 +20,7 @@ pub const BODIES_AHEAD: usize = 32;
 /// Number of blocks whose transactions are requested by one stream, unless they are the last ones of
 /// a branch.
 const BODIES_PER_STREAM: usize = BODIES_AHEAD / 4;
-const _: () = assert!(BODIES_AHEAD <= MAX_BODIES, "one request may bring all");
+const _: () = assert!(BODIES_AHEAD <= MAX_IDS, "one request may bring all");
 /// Maximum number of transaction ids held in advance, of all blocks.
 pub const MAX_IDS_AHEAD: usize = 1 << 17;
 /// Maximum number of transactions looked up in advance in one call.

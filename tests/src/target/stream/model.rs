@@ -38,6 +38,8 @@ struct World {
     store: MemoryStore,
 }
 
+/// Lowest code of a request that names several lists.
+const SEVERAL: u8 = 192;
 /// Numbers of the lists that take most time: larger than a quarter of the window, and than all of it.
 const LARGE: usize = 5;
 const HUGE: usize = 6;
@@ -103,6 +105,65 @@ pub(super) fn place(code: u8, start: u8) -> (AtomId, Pieces) {
     (id.unwrap_or_default(), pieces)
 }
 
+/// Rest of a request, in the model of either side.
+struct Rest {
+    /// Rest of the list that is sent now: empty if its next atom is unknown, `None` at the end.
+    now: Option<Pieces>,
+    /// Number of its atoms that are still requested.
+    left: usize,
+    /// Maximum number of atoms of each list.
+    most: usize,
+    /// Lists behind it.
+    lists: VecDeque<Pieces>,
+}
+
+impl Rest {
+    /// The rest of one list; an unknown one is empty.
+    const fn of(pieces: Pieces) -> Self {
+        Self {
+            now: Some(pieces),
+            left: usize::MAX,
+            most: usize::MAX,
+            lists: VecDeque::new(),
+        }
+    }
+
+    /// Several lists, at most `most` atoms of each.
+    fn of_lists(most: u32, lists: impl IntoIterator<Item = Pieces>) -> Self {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut lists: VecDeque<Pieces> = lists.into_iter().collect();
+        Self {
+            now: lists.pop_front(),
+            left: most,
+            most,
+            lists,
+        }
+    }
+
+    const fn is_complete(&self) -> bool {
+        self.now.is_none()
+    }
+
+    /// Returns the next atom, if it is known.
+    fn first(&self) -> Option<&'static Piece> {
+        self.now?.first()
+    }
+
+    /// Takes the next atom if it has these bytes.
+    fn take(&mut self, stored: &[u8]) -> Option<&'static Piece> {
+        let (piece, rest) = self.now?.split_first()?;
+        if piece.stored != stored {
+            return None;
+        }
+        self.now = Some(rest);
+        self.left -= 1;
+        if rest.is_empty() || self.left == 0 {
+            (self.now, self.left) = (self.lists.pop_front(), self.most);
+        }
+        Some(piece)
+    }
+}
+
 /// Returns the list that starts with an atom, or nothing.
 fn pieces(id: &AtomId) -> Pieces {
     let world = world();
@@ -111,15 +172,6 @@ fn pieces(id: &AtomId) -> Pieces {
         pieces.get(*at..)
     });
     place.unwrap_or_default()
-}
-
-/// Takes the next atom off the list if it has these bytes.
-fn take(pieces: &mut Pieces, stored: &[u8]) -> Option<&'static Piece> {
-    let (piece, rest) = pieces.split_first()?;
-    (piece.stored == stored).then(|| {
-        *pieces = rest;
-        piece
-    })
 }
 
 fn size(stored: &[u8]) -> u32 {
@@ -144,7 +196,7 @@ fn only_frame<T>(bytes: &[u8], check: impl FnOnce(&Frame<'_>) -> T) -> Option<T>
 /// Request of the client.
 struct Wanted {
     /// Atoms that have not arrived.
-    rest: Pieces,
+    rest: Rest,
     /// Number of bytes that the server may send.
     credit: u32,
     /// Number of bytes that have arrived, and that the host has not stored.
@@ -189,29 +241,66 @@ impl ClientSide {
         self.open.is_empty()
     }
 
-    /// Requests a list.
+    /// Requests a list. Some codes request several: the one that is named and the small ones behind
+    /// it, or their beginnings.
     pub(super) fn request(&mut self, list: u8, start: u8, up: &mut Vec<u8>) {
+        if list >= SEVERAL {
+            return self.request_several(list, start, up);
+        }
         let list = match list % 16 {
             14 | 15 if self.has_large => 0,
             _ => list,
         };
-        let (id, rest) = place(list, start);
+        let (id, pieces) = place(list, start);
         let before = up.len();
         let number = self.client.request_list(id, up);
         let is_possible = self.open.len() < MAX_REQUESTS && !id.is_zero();
-        assert_eq!(number, is_possible.then_some(self.next_number));
         let credit = WINDOW_BYTES;
         let written = only_frame(up.get(before..).unwrap_or_default(), |frame| {
             let number = self.next_number;
             assert_eq!(*frame, Frame::List { number, id, credit });
         });
         assert_eq!(written.is_some(), is_possible);
+        self.has_large |= number.is_some() && list % 16 >= 14;
+        self.opened(number, is_possible, Rest::of(pieces));
+    }
+
+    fn request_several(&mut self, code: u8, start: u8, up: &mut Vec<u8>) {
+        let most = match code % 4 {
+            3 => u32::MAX,
+            most => u32::from(most) + 1,
+        };
+        let places = (0..=code / 4 % 4).map(|at| place((code / 16 + at) % 5, start));
+        let (ids, pieces): (Vec<AtomId>, Vec<Pieces>) = places.unzip();
+        let before = up.len();
+        let number = self.client.request_lists(&ids, most, up);
+        let is_possible = self.open.len() < MAX_REQUESTS;
+        let written = only_frame(up.get(before..).unwrap_or_default(), |frame| {
+            let Frame::Lists {
+                number,
+                most: stated,
+                credit,
+                lists,
+            } = *frame
+            else {
+                panic!("{frame:?} was written");
+            };
+            let stated = (number, stated, credit);
+            assert_eq!(stated, (self.next_number, most, WINDOW_BYTES));
+            assert!(lists.eq(ids.iter().copied()));
+        });
+        assert_eq!(written.is_some(), is_possible);
+        self.opened(number, is_possible, Rest::of_lists(most, pieces));
+    }
+
+    /// Notes a request, which must have been made if it was possible.
+    fn opened(&mut self, number: Option<u32>, is_possible: bool, rest: Rest) {
+        assert_eq!(number, is_possible.then_some(self.next_number));
         if let Some(number) = number {
-            self.has_large |= list % 16 >= 14;
             self.next_number += 1;
             let wanted = Wanted {
                 rest,
-                credit,
+                credit: WINDOW_BYTES,
                 held: 0,
                 claimed: 0,
             };
@@ -300,6 +389,7 @@ impl ClientSide {
             Frame::List { .. }
             | Frame::Headers { .. }
             | Frame::Bodies { .. }
+            | Frame::Lists { .. }
             | Frame::Credit { .. }
             | Frame::Cancel { .. }
             | Frame::Unknown { .. } => Err(Lie::Unexpected),
@@ -319,13 +409,13 @@ impl ClientSide {
             if wanted.credit == 0 {
                 return Err(Lie::NoCredit);
             }
-            accepted.push(take(&mut wanted.rest, stored).ok_or(Lie::Atom)?);
+            accepted.push(wanted.rest.take(stored).ok_or(Lie::Atom)?);
             wanted.credit = wanted.credit.saturating_sub(size(stored));
             wanted.held += size(stored);
         }
         let next = wanted.rest.first();
         let next = next.map_or(AtomId::ZERO, |piece| piece.id);
-        let is_complete = next.is_zero();
+        let is_complete = wanted.rest.is_complete();
         if is_complete {
             self.open.remove(&number);
         }
@@ -343,8 +433,8 @@ const MAX_RECORD_READS: usize = 32;
 /// Request that a server has accepted.
 struct Served {
     number: u32,
-    /// Atoms that were not sent; empty also if the server does not know the id.
-    rest: Pieces,
+    /// Atoms that were not sent.
+    rest: Rest,
     credit: u32,
     /// Maximum number of atoms that are read and not sent.
     max_reads: usize,
@@ -401,10 +491,21 @@ impl ServerSide {
 
     fn judge(&mut self, frame: &Frame<'_>) -> Result<(), ServerError> {
         match *frame {
-            Frame::List { number, id, credit } => return self.open(number, pieces(&id), credit, 1),
+            Frame::List { number, id, credit } => {
+                return self.open(number, Rest::of(pieces(&id)), credit, 1);
+            }
+            Frame::Lists {
+                number,
+                most,
+                credit,
+                lists,
+            } => {
+                let rest = Rest::of_lists(most, lists.map(|id| pieces(&id)));
+                return self.open(number, rest, credit, 1);
+            }
             // The store has no record of a chain: nothing of it is sent.
             Frame::Headers { number, credit, .. } | Frame::Bodies { number, credit, .. } => {
-                return self.open(number, &[], credit, MAX_RECORD_READS);
+                return self.open(number, Rest::of(&[]), credit, MAX_RECORD_READS);
             }
             Frame::Credit { number, bytes } => {
                 for open in self.open.iter_mut().filter(|open| open.number == number) {
@@ -423,7 +524,7 @@ impl ServerSide {
     fn open(
         &mut self,
         number: u32,
-        rest: Pieces,
+        rest: Rest,
         credit: u32,
         max_reads: usize,
     ) -> Result<(), ServerError> {
@@ -497,7 +598,7 @@ impl ServerSide {
                     for stored in atoms {
                         assert!(served.credit > 0, "no atom is begun without credit");
                         assert!(bytes < TURN_BYTES, "others wait for their turns");
-                        let piece = take(&mut served.rest, stored);
+                        let piece = served.rest.take(stored);
                         assert!(piece.is_some_and(|piece| piece.is_served));
                         served.credit = served.credit.saturating_sub(size(stored));
                         bytes += LENGTH_BYTES + stored.len();
@@ -516,7 +617,7 @@ impl ServerSide {
         let next = served.rest.first();
         let Some(reason) = end else {
             assert!(sent > 0 && !self.source.fails, "the turn was used");
-            return next.is_some();
+            return !served.rest.is_complete();
         };
         let is_missing =
             next.is_none_or(|piece| !piece.is_served || piece.stored.len() > MAX_STORED_BYTES);
