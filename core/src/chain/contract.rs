@@ -8,7 +8,7 @@
 
 use super::fields::Fields;
 use super::journal::{Journal, Key, Map, StateError};
-use super::{Address, BURN, Block, MAX_LIST_ATOMS, MAX_WALK_BYTES, RecordError};
+use super::{Address, BURN, Block, MAX_LIST_ATOMS, MAX_WALK_BYTES, RecordError, Transaction};
 use crate::atom::{Atom, AtomId, AtomSource, ListStretch};
 use crate::crypto::leading_zero_bits;
 use crate::integer::Natural;
@@ -17,6 +17,32 @@ use crate::integer::Natural;
 pub const OPEN: u8 = 0;
 /// First byte of the data that claims a payment with a proof that the list is stored.
 pub const PAY: u8 = 1;
+
+/// Returns the list that a transaction opens a storage contract on, if it does: verification of its
+/// block reads all of the list.
+///
+/// ```
+/// use astreum_core::chain::{BURN, Unsigned, opened_list};
+/// use astreum_core::atom::AtomId;
+/// # use astreum_core::crypto::SigningKey;
+///
+/// let list = AtomId::new([7; 32]);
+/// let data = [&[0], list.as_bytes().as_slice()].concat();
+/// let open = Unsigned {
+///     chain_id: 0_u64.into(),
+///     amount: 0_u64.into(),
+///     counter: 1_u64.into(),
+///     data: data.into(),
+///     recipient: BURN,
+/// };
+/// assert_eq!(opened_list(&open.sign(&SigningKey::from_seed(&[1; 32]))), Some(list));
+/// ```
+#[must_use]
+pub fn opened_list(transaction: &Transaction) -> Option<AtomId> {
+    let (operation, list) = transaction.data.split_first()?;
+    let opens = transaction.recipient == BURN && *operation == OPEN;
+    AtomId::from_slice(list).filter(|_| opens)
+}
 
 /// Number of fields of a contract record.
 const FIELDS: usize = 6;

@@ -26,6 +26,7 @@ mod growth;
 mod header_verifier;
 mod journal;
 mod leader_election;
+mod links;
 mod pow;
 mod receipt;
 mod record;
@@ -38,6 +39,7 @@ pub use crate::atom::MAX_LIST_ATOMS;
 pub use account::{Account, Address};
 pub use account_proof::{AccountProof, AccountProofError, ProvenAccount};
 pub use block::{Block, Header};
+pub use contract::opened_list;
 pub use execution::{Body, Builder, REWARD};
 pub use genesis::{
     Contract as GenesisContract, DEFAULT_BALANCE, DEFAULT_STAKE, DEFAULT_TOTAL_FEES,
@@ -52,6 +54,7 @@ pub use leader_election::{
     PARTICIPATION_BLOCKS, Participation, ProposerSchedule, SeedRun, StakeLoader, StakeTable,
     Stakes, slot_of, validator_at,
 };
+pub use links::push_links;
 pub use pow::{Miner, difficulty, has_work, unsigned_nonce};
 pub use receipt::{Receipt, Status};
 pub use record::{RecordAtoms, RecordError, SignedAtoms, signed_atoms, write_atoms};

@@ -332,6 +332,13 @@ pub enum StreamObject {
         /// [`MAX_IDS`](crate::wire::stream::MAX_IDS), none of them zero.
         lists: Vec<AtomId>,
     },
+    /// Lists, or their beginnings.
+    Lists {
+        /// Their first atoms, as many as in [`Self::Bodies`].
+        lists: Vec<AtomId>,
+        /// Maximum number of atoms of each, not zero.
+        most: u32,
+    },
 }
 
 /// Fork decisions of the operator.

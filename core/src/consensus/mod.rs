@@ -15,6 +15,7 @@
 //! | [`signing_record`] | blocks a validator has signed (slashing protection) |
 //! | [`mempool`] | transactions waiting for inclusion in a block |
 //! | [`producer`] | block producer of a validator |
+//! | [`snapshot`] | fetch of a whole state |
 //! | [`sync`] | headers-first sync and choice of the head |
 //!
 //! Invariants:
@@ -31,6 +32,7 @@ pub mod head_journal;
 pub mod mempool;
 pub mod producer;
 pub mod signing_record;
+pub mod snapshot;
 pub mod sync;
 
 pub use clock_watch::{ClockEvent, ClockOffset, ClockWatch};

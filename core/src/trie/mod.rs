@@ -52,6 +52,8 @@ pub use hash::{
 };
 pub use iter::{Entries, entries, get, prefix, range};
 pub use mutate::Trie;
+#[cfg(feature = "chain")]
+pub(crate) use node::TYPE_NAME;
 pub use proof::{Proof, ProofError};
 
 use crate::atom::{AtomId, SourceError};

@@ -12,7 +12,7 @@ use crate::atom::{Atom, AtomId, AtomKind, AtomSource};
 use alloc::vec::Vec;
 
 /// Data of the first atom of a node.
-pub(super) const TYPE_NAME: &[u8] = b"trie";
+pub(crate) const TYPE_NAME: &[u8] = b"trie";
 
 /// Node in its stored form.
 #[derive(Clone, Debug)]

@@ -188,8 +188,15 @@ impl<H: BatchHasher> ChainSync<H> {
             self.seed.drop_head();
             return;
         }
-        match Head::new(block, HeadState::Trusted) {
+        let state = match self.config.joins_at_seed {
+            true => HeadState::Verified,
+            false => HeadState::Trusted,
+        };
+        match Head::new(block, state) {
             Some(head) => {
+                if state == HeadState::Verified {
+                    call.context.set_root(head.id());
+                }
                 self.adopt(call, head);
                 self.selection.competition.request();
             }

@@ -23,6 +23,10 @@ pub struct SyncConfig {
     pub latest_block: Option<AtomId>,
     /// Block up to which the chain counts as verified.
     pub verified_up_to: Option<AtomId>,
+    /// `true` if the default seed is trusted for the first block alone: a node without a chain, and
+    /// without [`Self::verified_up_to`], takes the head of the seed as that block; everything above
+    /// it is verified.
+    pub joins_at_seed: bool,
     /// Block that every adopted chain must contain.
     pub checkpoint: Option<AtomId>,
     /// Maximum number of blocks that are undone without the operator.
@@ -48,6 +52,7 @@ impl Default for SyncConfig {
             interval: Duration::from_secs(10),
             latest_block: None,
             verified_up_to: None,
+            joins_at_seed: false,
             checkpoint: None,
             max_reorg_depth: MAX_REORG_DEPTH,
             seeds: 0,

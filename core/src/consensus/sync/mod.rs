@@ -180,6 +180,12 @@ impl<H: BatchHasher> ChainSync<H> {
         self.other_chains.ours()
     }
 
+    /// Returns whether a head of the default seed is trusted, and not only announced.
+    fn trusts_seed(&self, call: &Call<'_, '_>) -> bool {
+        let is_settled = self.config.verified_up_to.is_some() || call.context.has_chain();
+        !(self.config.joins_at_seed && is_settled)
+    }
+
     fn peer_head(&mut self, call: &mut Call<'_, '_>, announcer: Announcer, id: AtomId) {
         if let Some(reason) = self.rejected.check_announcement(announcer.peer, id) {
             let event = SyncEvent::BadHead {
@@ -347,7 +353,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
                     group: *group,
                     is_seed: *is_seed || *is_default_seed,
                 };
-                match is_default_seed {
+                match *is_default_seed && self.trusts_seed(call) {
                     true => self.seed_announced(call, announcer, *id),
                     false => self.peer_head(call, announcer, *id),
                 }

@@ -283,6 +283,9 @@ impl Transfer {
                 client.request_headers(*id, *count, &mut to_server)
             }
             StreamObject::Bodies { lists } => client.request_bodies(lists, &mut to_server),
+            StreamObject::Lists { lists, most } => {
+                client.request_lists(lists, *most, &mut to_server)
+            }
         };
         number.unwrap();
         Self {

@@ -39,7 +39,7 @@ fn headers(host: &Host) -> Vec<u32> {
     let requests = host.stream_requests.iter();
     let counts = requests.filter_map(|request| match request.object {
         StreamObject::Headers { count, .. } => Some(count),
-        StreamObject::Bodies { .. } => None,
+        StreamObject::Bodies { .. } | StreamObject::Lists { .. } => None,
     });
     counts.collect()
 }
@@ -56,7 +56,7 @@ fn chain_arrives_by_few_streams_and_few_datagrams() {
         .stream_requests
         .iter()
         .filter_map(|request| match &request.object {
-            StreamObject::Headers { .. } => None,
+            StreamObject::Headers { .. } | StreamObject::Lists { .. } => None,
             StreamObject::Bodies { lists } => Some(lists.len()),
         })
         .collect();

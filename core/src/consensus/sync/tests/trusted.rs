@@ -35,6 +35,54 @@ fn default_seed_is_trusted_until_a_verified_block_extends_its_head() {
 }
 
 #[test]
+fn node_that_joins_at_the_default_seed_verifies_from_its_head_on() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let mut blocks = maker.extend(&genesis, 4, 2);
+    blocks.push(maker.next(&blocks[3], 2, &[Maker::transfer(7)]));
+    blocks.extend(maker.extend(&blocks[4], 2, 2));
+    let config = SyncConfig {
+        joins_at_seed: true,
+        ..SyncConfig::default()
+    };
+    let mut host = Host::with(time(&blocks[6]), config.clone(), None);
+    host.announce_of_seed(blocks[2].id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.head(), Some((blocks[2].id(), HeadState::Verified)));
+    assert_eq!(host.context.root(), Some(blocks[2].id()));
+    // Later heads of the seed are verified, as those of any peer.
+    host.announce_of_seed(blocks[5].id());
+    host.run(&[&maker], 11);
+    assert_eq!(host.verified_head(), Some(blocks[5].id()));
+    assert_eq!(host.context.root(), Some(blocks[2].id()));
+    // So are those after a restart.
+    let saved = host.files.head.clone();
+    let mut later = Host::with(time(&blocks[6]), config, saved);
+    later.announce_of_seed(blocks[6].id());
+    later.run(&[&maker], 11);
+    assert_eq!(later.verified_head(), Some(blocks[6].id()));
+    assert_eq!(later.context.root(), Some(blocks[2].id()));
+}
+
+#[test]
+fn checkpoint_of_the_operator_comes_before_the_head_of_the_default_seed() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 6, 2);
+    let config = SyncConfig {
+        joins_at_seed: true,
+        verified_up_to: Some(blocks[1].id()),
+        checkpoint: Some(blocks[1].id()),
+        ..SyncConfig::default()
+    };
+    let mut host = Host::with(time(&blocks[5]), config, None);
+    host.announce_of_seed(blocks[5].id());
+    host.run(&[&maker], 11);
+    assert_eq!(host.verified_head(), Some(blocks[5].id()));
+    assert_eq!(host.context.root(), Some(blocks[1].id()));
+}
+
+#[test]
 fn heads_of_the_default_seed_are_linked_by_headers_and_obey_the_fork_choice() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
