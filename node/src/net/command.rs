@@ -2,6 +2,7 @@
 
 use super::Stopped;
 use super::resolve::{SeedAddresses, SeedState};
+use super::stream_request::Receiver;
 use super::stream_status::StreamStatus;
 use crate::runtime::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
@@ -66,13 +67,18 @@ pub(super) enum Command {
         ticket: u64,
         reply: SyncSender<Option<FetchProgress>>,
     },
-    /// Request by stream of the chain thread.
-    ChainStream {
+    /// Request by stream of the chain thread, or of a caller that stores what it brings.
+    RequestByStream {
         request: StreamRequest,
-        inbox: Inbox,
+        receiver: Receiver,
     },
-    CancelChainStream {
+    CancelStreamRequest {
         number: u64,
+    },
+    /// The caller of a request by stream has stored so many bytes.
+    NoteStored {
+        number: u64,
+        bytes: usize,
     },
     Advertise {
         advertisement: Advertisement,
@@ -195,6 +201,8 @@ pub struct Peer {
     pub difficulty: u8,
     /// Head that it announced last.
     pub head: Option<AtomId>,
+    /// `true` if it offers a stream.
+    pub offers_stream: bool,
     /// Time since its last sign of life that cannot be a replay.
     pub last_heard: Duration,
 }
@@ -212,6 +220,7 @@ impl Peer {
             identity: info.identity,
             difficulty: info.difficulty,
             head: info.head,
+            offers_stream: info.stream.is_some(),
             last_heard: now.since(info.last_heard),
         }
     }

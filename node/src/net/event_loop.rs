@@ -273,9 +273,14 @@ impl EventLoop {
                     self.fetches.insert(fetch, reply);
                 }
             }
-            Command::ChainStream { request, inbox } => self.stream_for_chain(request, &inbox),
-            Command::CancelChainStream { number } => {
+            Command::RequestByStream { request, receiver } => {
+                self.request_by_stream(request, receiver);
+            }
+            Command::CancelStreamRequest { number } => {
                 self.control_streams(Control::CancelRequest { number });
+            }
+            Command::NoteStored { number, bytes } => {
+                self.control_streams(Control::Kept { number, bytes });
             }
             Command::Remember(addresses) => {
                 self.remembered = addresses;

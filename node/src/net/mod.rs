@@ -15,6 +15,7 @@ mod readers;
 pub mod resolve;
 mod seeds;
 pub mod socket;
+mod stream_request;
 mod stream_status;
 mod streams;
 
@@ -22,6 +23,7 @@ pub use own_key::own_key_warning;
 pub use resolve::SeedState;
 
 pub use command::{Advertisement, FetchFailure, FetchedObject, NetworkStatus, Peer, Provider};
+pub use stream_request::{RequestEnd, StreamAnswer, StreamPart};
 pub use stream_status::StreamStatus;
 
 use crate::WaitLimit;
@@ -44,9 +46,14 @@ use event_loop::EventLoop;
 use resolve::SeedNames;
 use socket::BindError;
 use std::io;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
+use stream_request::Receiver;
+
+/// Lowest number of a [request by stream](NetworkHandle::request_by_stream) that is not one of the
+/// chain thread.
+pub const CALLER_REQUESTS: u64 = 1 << 63;
 
 /// Interval at which the progress of a fetch is looked up for a caller that wants it.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -369,7 +376,9 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn stream_for_chain(&self, request: StreamRequest, inbox: Inbox) -> Result<(), Stopped> {
-        self.commands.send(Command::ChainStream { request, inbox })
+        let receiver = Receiver::Chain(inbox);
+        self.commands
+            .send(Command::RequestByStream { request, receiver })
     }
 
     /// Ends a stream for the chain thread by the number of its request.
@@ -377,7 +386,31 @@ impl NetworkHandle {
     /// # Errors
     /// Fails if the network has been stopped.
     pub fn cancel_stream_for_chain(&self, number: u64) -> Result<(), Stopped> {
-        self.commands.send(Command::CancelChainStream { number })
+        self.commands.send(Command::CancelStreamRequest { number })
+    }
+
+    /// Requests objects by stream. `answers` receives the verified atoms as they arrive, and the end;
+    /// more arrive as far as the caller has [stored](Self::note_stored) them. The numbers of requests
+    /// from [`CALLER_REQUESTS`] on are those of callers.
+    ///
+    /// # Errors
+    /// Fails if the network has been stopped.
+    pub fn request_by_stream(
+        &self,
+        request: StreamRequest,
+        answers: Sender<StreamAnswer>,
+    ) -> Result<(), Stopped> {
+        let receiver = Receiver::Caller(answers);
+        self.commands
+            .send(Command::RequestByStream { request, receiver })
+    }
+
+    /// Reports that `bytes` of what a request has brought are stored.
+    ///
+    /// # Errors
+    /// Fails if the network has been stopped.
+    pub fn note_stored(&self, number: u64, bytes: usize) -> Result<(), Stopped> {
+        self.commands.send(Command::NoteStored { number, bytes })
     }
 
     /// Starts delivery of peers' statements about the chain to the chain thread.

@@ -5,9 +5,9 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use crate::log;
 use crate::net::command::{FetchReply, FetchedObject, StreamEvent};
+use crate::net::stream_request::{Receiver, RequestEnd, StreamAnswer, StreamPart};
 use crate::net::stream_status::StreamStatus;
 use crate::net::streams::{Control, Environment, Streams};
-use crate::runtime::inbox::Inbox;
 use astreum_core::atom::{AtomId, LinkedAtoms};
 use astreum_core::consensus::{Input, StreamRequest};
 use astreum_core::crypto::PublicKey;
@@ -102,22 +102,29 @@ impl EventLoop {
         });
     }
 
-    /// Passes a request of the chain thread to the streams, or ends it if the peer has none.
-    pub(super) fn stream_for_chain(&self, request: StreamRequest, inbox: &Inbox) {
+    /// Passes a request of another thread to the streams, or ends it if the peer has none.
+    pub(super) fn request_by_stream(&self, request: StreamRequest, receiver: Receiver) {
         let peer = self.engine.peer(&request.from).filter(|it| it.is_validated);
         let offer = peer.and_then(|it| Some((it.address.ip(), it.stream?)));
         let Some(((ip, offer), streams)) = offer.zip(self.streams.as_ref()) else {
-            inbox.answer(Input::StreamEnded {
-                number: request.number,
-                is_complete: false,
-            });
+            let number = request.number;
+            match receiver {
+                Receiver::Chain(inbox) => inbox.answer(Input::StreamEnded {
+                    number,
+                    is_complete: false,
+                }),
+                Receiver::Caller(sender) => {
+                    let part = StreamPart::End(RequestEnd::Failed);
+                    let _ = sender.send(StreamAnswer { number, part });
+                }
+            }
             return;
         };
         streams.send(Control::Request {
             request,
             address: SocketAddr::new(ip, offer.port),
             offer,
-            inbox: inbox.clone(),
+            receiver,
         });
     }
 

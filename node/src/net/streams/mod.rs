@@ -19,6 +19,8 @@ mod channel;
 mod connection;
 mod listener;
 mod noise;
+mod open_requests;
+mod requests;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -26,11 +28,11 @@ mod writer;
 
 use super::command::CommandSender;
 use super::socket::Interface;
+use super::stream_request::Receiver;
 use super::stream_status::StreamStatus;
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::log;
-use crate::runtime::inbox::Inbox;
 use crate::store::Store;
 use astreum_core::atom::LinkedAtoms;
 use astreum_core::consensus::StreamRequest;
@@ -44,7 +46,7 @@ use mio::{Poll, Token, Waker};
 use service::Service;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{self, Sender, channel};
 use std::thread::JoinHandle;
 use writer::Writer;
 
@@ -67,14 +69,14 @@ pub(super) enum Control {
         peer: PublicKey,
         atoms: LinkedAtoms,
     },
-    /// The chain thread requests objects from a peer.
+    /// Another thread requests objects from a peer.
     Request {
         request: StreamRequest,
         address: SocketAddr,
         offer: StreamOffer,
-        inbox: Inbox,
+        receiver: Receiver,
     },
-    /// The chain thread no longer needs what it requested.
+    /// What was requested is no longer needed.
     CancelRequest { number: u64 },
     /// The fetch of a list has ended or been cancelled.
     Cancel { list: ListId },
@@ -85,7 +87,7 @@ pub(super) enum Control {
     },
     /// Bytes of a list are stored.
     Stored { list: ListId, bytes: usize },
-    /// Bytes that the chain thread has requested are in memory.
+    /// The receiver of a request no longer holds bytes.
     Kept { number: u64, bytes: usize },
 }
 
@@ -139,7 +141,7 @@ impl Streams {
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        let (queue, controls): (_, Receiver<Control>) = channel();
+        let (queue, controls): (_, mpsc::Receiver<Control>) = channel();
         let control = ControlSender { queue, waker };
         let listener = listener::Listener::bind(port, interface, poll.registry())?;
         let offer = StreamOffer {

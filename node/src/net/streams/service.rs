@@ -1,15 +1,15 @@
-//! Thread of the streams: sockets, lists, requests of the chain thread, and their limits.
+//! Thread of the streams: sockets, lists, and their limits.
 
 use super::channel::{Channel, Moved, violation};
 use super::connection::{Connection, Phase, Role};
 use super::listener::Listener;
+use super::open_requests::Requests;
 use super::writer::{Job, Part, Writer};
 use super::{Control, Counters, Environment, LISTENER, WAKER, noise};
 use crate::log;
 use crate::net::command::{Command, StreamEvent};
-use crate::runtime::inbox::Inbox;
-use astreum_core::atom::{AtomId, HashedAtom, LinkedAtoms};
-use astreum_core::consensus::{StreamObject, StreamRequest};
+use crate::net::stream_request::RequestEnd;
+use astreum_core::atom::{AtomId, LinkedAtoms};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::ListId;
 use astreum_core::stream::{self, Answer, Client, HELLO_BYTES, Hello, Server};
@@ -50,16 +50,6 @@ const UNSENT_BYTES: usize = 512 << 10;
 /// Maximum number of connections that are accepted in one turn.
 const ACCEPTED_PER_TURN: usize = 16;
 
-/// A request of the chain thread.
-#[derive(Debug)]
-struct ChainRequest {
-    token: usize,
-    /// Number on the connection; `None` until that is open.
-    number: Option<u32>,
-    object: StreamObject,
-    inbox: Inbox,
-}
-
 /// A list that is fetched by stream.
 #[derive(Debug)]
 struct List {
@@ -73,7 +63,7 @@ pub(super) struct Service {
     poll: Poll,
     listener: Listener,
     controls: Receiver<Control>,
-    writer: Writer,
+    pub(super) writer: Writer,
     environment: Environment,
     secret: SecretKey,
     hello: Hello,
@@ -81,10 +71,9 @@ pub(super) struct Service {
     stopping: Arc<AtomicBool>,
     counters: Arc<Counters>,
     next_token: usize,
-    connections: BTreeMap<usize, Connection>,
+    pub(super) connections: BTreeMap<usize, Connection>,
     lists: BTreeMap<ListId, List>,
-    /// Requests of the chain thread by their numbers.
-    requests: BTreeMap<u64, ChainRequest>,
+    pub(super) requests: Requests,
     /// Peers that are not tried again before a time.
     pauses: BTreeMap<PublicKey, Instant>,
     has_accepts: bool,
@@ -115,7 +104,7 @@ impl Service {
             next_token: WAKER.0 + 1,
             connections: BTreeMap::new(),
             lists: BTreeMap::new(),
-            requests: BTreeMap::new(),
+            requests: Requests::default(),
             pauses: BTreeMap::new(),
             has_accepts: true,
         }
@@ -180,13 +169,11 @@ impl Service {
                 request,
                 address,
                 offer,
-                inbox,
-            } => self.request(request, address, &offer, inbox),
+                receiver,
+            } => self.request(request, address, &offer, receiver),
             Control::CancelRequest { number } => self.cancel_request(number),
             Control::Kept { number, bytes } => {
-                let known = self.requests.get(&number);
-                let known = known.and_then(|known| Some((known.token, known.number?)));
-                self.renew_credit(known, bytes);
+                self.renew_credit(self.requests.place(number), bytes);
             }
             Control::Client { token, key } => self.note_client(token, key),
             Control::Stored { list, bytes } => self.note_stored(list, bytes),
@@ -223,7 +210,7 @@ impl Service {
     }
 
     /// Finds or opens the connection to a peer. Returns its token, and whether it is open.
-    fn connection_to(
+    pub(super) fn connection_to(
         &mut self,
         peer: PublicKey,
         address: SocketAddr,
@@ -246,84 +233,6 @@ impl Service {
                 }
                 None
             }
-        }
-    }
-
-    /// Sends a request of the chain thread as soon as the connection is open.
-    fn request(
-        &mut self,
-        request: StreamRequest,
-        address: SocketAddr,
-        offer: &StreamOffer,
-        inbox: Inbox,
-    ) {
-        let StreamRequest {
-            number,
-            from: peer,
-            object,
-        } = request;
-        let Some((token, is_open)) = self.connection_to(peer, address, offer) else {
-            self.finish(number, false, inbox);
-            return;
-        };
-        self.requests.insert(
-            number,
-            ChainRequest {
-                token,
-                number: None,
-                object,
-                inbox,
-            },
-        );
-        if is_open {
-            self.send_requests(token);
-        }
-    }
-
-    /// Sends the requests of the chain thread that wait for a connection, which is open.
-    fn send_requests(&mut self, token: usize) {
-        let Some(mut connection) = self.connections.remove(&token) else {
-            return;
-        };
-        self.write_requests(token, &mut connection);
-        self.connections.insert(token, connection);
-    }
-
-    fn write_requests(&mut self, token: usize, connection: &mut Connection) {
-        let Role::Client { client, frames, .. } = &mut connection.role else {
-            return;
-        };
-        let mut refused = Vec::new();
-        let waiting = self.requests.iter_mut();
-        let waiting = waiting.filter(|(_, it)| it.token == token && it.number.is_none());
-        for (number, request) in waiting {
-            request.number = match &request.object {
-                StreamObject::Headers { id, count } => client.request_headers(*id, *count, frames),
-                StreamObject::Bodies { lists } => client.request_bodies(lists, frames),
-            };
-            if request.number.is_none() {
-                refused.push(*number);
-            }
-        }
-        connection.has_more = true;
-        for number in refused {
-            if let Some(request) = self.requests.remove(&number) {
-                self.finish(number, false, request.inbox);
-            }
-        }
-    }
-
-    fn finish(&self, number: u64, is_complete: bool, inbox: Inbox) {
-        self.writer.push(Job::Finished {
-            number,
-            is_complete,
-            inbox,
-        });
-    }
-
-    fn cancel_request(&mut self, number: u64) {
-        if let Some(request) = self.requests.remove(&number) {
-            self.cancel_on(request.token, request.number);
         }
     }
 
@@ -397,7 +306,7 @@ impl Service {
     }
 
     /// Closes a request of a connection, if it was sent.
-    fn cancel_on(&mut self, token: usize, number: Option<u32>) {
+    pub(super) fn cancel_on(&mut self, token: usize, number: Option<u32>) {
         if let Some(connection) = self.connections.get_mut(&token)
             && let Role::Client { client, frames, .. } = &mut connection.role
             && let Some(number) = number
@@ -645,20 +554,26 @@ impl Service {
                 Role::Client { client, peer, .. } => {
                     let mut found = Vec::new();
                     let answer = client.handle(&frame, &mut found).map_err(invalid)?;
-                    let (number, next, is_complete, has_ended) = match answer {
+                    let (number, next, is_complete, ended) = match answer {
                         Answer::Atoms {
                             number,
                             next,
                             is_complete,
-                        } => (number, next, is_complete, false),
-                        Answer::Ended { number, .. } => (number, AtomId::ZERO, false, true),
+                        } => (number, next, is_complete, None),
+                        Answer::Ended { number, reason } => {
+                            (number, AtomId::ZERO, false, Some(reason))
+                        }
                         Answer::Late => continue,
                     };
                     let mut lists = self.lists.iter();
                     let list =
                         lists.find(|(_, list)| list.token == token && list.number == Some(number));
                     let Some(list) = list.map(|(list, _)| *list) else {
-                        self.read_requested(token, number, found, is_complete, has_ended);
+                        let end = match ended {
+                            Some(reason) => Some(RequestEnd::from(reason)),
+                            None => is_complete.then_some(RequestEnd::Complete),
+                        };
+                        self.read_requested((token, number), found, end);
                         continue;
                     };
                     let peer = *peer;
@@ -672,43 +587,16 @@ impl Service {
                             counts: true,
                         }));
                     }
-                    if is_complete || has_ended {
+                    if is_complete || ended.is_some() {
                         self.lists.remove(&list);
                     }
-                    if has_ended {
+                    if ended.is_some() {
                         self.writer.push(Job::Ended { list, peer });
                     }
                 }
             }
         }
         Ok(())
-    }
-
-    /// Passes on what has arrived of a request of the chain thread.
-    fn read_requested(
-        &mut self,
-        token: usize,
-        on_connection: u32,
-        atoms: Vec<HashedAtom>,
-        is_complete: bool,
-        has_ended: bool,
-    ) {
-        let mut requests = self.requests.iter();
-        let known = requests.find(|(_, it)| it.token == token && it.number == Some(on_connection));
-        let Some((number, inbox)) = known.map(|(number, it)| (*number, it.inbox.clone())) else {
-            return;
-        };
-        if !atoms.is_empty() {
-            self.writer.push(Job::Keep {
-                number,
-                atoms,
-                inbox: inbox.clone(),
-            });
-        }
-        if is_complete || has_ended {
-            self.requests.remove(&number);
-            self.finish(number, is_complete, inbox);
-        }
     }
 
     fn report(&self, event: StreamEvent) {
@@ -731,21 +619,13 @@ impl Service {
             let (list, peer) = (*list, *peer);
             self.writer.push(Job::Ended { list, peer });
         }
-        let requests = self.requests.iter().filter(|(_, it)| it.token == token);
-        let requests: Vec<u64> = requests.map(|(number, _)| *number).collect();
-        for number in &requests {
-            if let Some(request) = self.requests.remove(number) {
-                self.finish(*number, false, request.inbox);
-            }
-        }
+        let had_requests = self.end_requests_of(token);
         let Role::Client { peer, .. } = &connection.role else {
             return;
         };
         let is_violation = error.is_some_and(|it| it.kind() == io::ErrorKind::InvalidData);
-        let is_failure = error.is_some()
-            || !connection.channel.is_open()
-            || !lists.is_empty()
-            || !requests.is_empty();
+        let is_failure =
+            error.is_some() || !connection.channel.is_open() || !lists.is_empty() || had_requests;
         if is_failure {
             let pause = if is_violation {
                 VIOLATION_PAUSE

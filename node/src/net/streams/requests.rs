@@ -1,0 +1,148 @@
+//! Requests of other threads: headers, transactions and lists from one peer.
+//!
+//! What the chain thread requests is kept in memory, and it learns the progress; another caller
+//! receives the atoms, and stores them itself. Either way, a request has credit again only for what
+//! its receiver no longer holds.
+
+use super::connection::{Connection, Role};
+use super::open_requests::Request;
+use super::service::Service;
+use super::writer::Job;
+use crate::net::stream_request::{Receiver, RequestEnd, StreamAnswer, StreamPart};
+use astreum_core::atom::HashedAtom;
+use astreum_core::consensus::{StreamObject, StreamRequest};
+use astreum_core::wire::handshake::StreamOffer;
+use core::net::SocketAddr;
+
+impl Service {
+    /// Sends a request as soon as the connection is open.
+    pub(super) fn request(
+        &mut self,
+        request: StreamRequest,
+        address: SocketAddr,
+        offer: &StreamOffer,
+        receiver: Receiver,
+    ) {
+        let StreamRequest {
+            number,
+            from: peer,
+            object,
+        } = request;
+        let Some((token, is_open)) = self.connection_to(peer, address, offer) else {
+            self.finish(number, RequestEnd::Failed, receiver);
+            return;
+        };
+        self.requests.0.insert(
+            number,
+            Request {
+                token,
+                number: None,
+                object,
+                receiver,
+            },
+        );
+        if is_open {
+            self.send_requests(token);
+        }
+    }
+
+    /// Sends the requests that wait for a connection, which is open.
+    fn send_requests(&mut self, token: usize) {
+        let Some(mut connection) = self.connections.remove(&token) else {
+            return;
+        };
+        self.write_requests(token, &mut connection);
+        self.connections.insert(token, connection);
+    }
+
+    pub(super) fn write_requests(&mut self, token: usize, connection: &mut Connection) {
+        let Role::Client { client, frames, .. } = &mut connection.role else {
+            return;
+        };
+        let mut refused = Vec::new();
+        let waiting = self.requests.0.iter_mut();
+        let waiting = waiting.filter(|(_, it)| it.token == token && it.number.is_none());
+        for (number, request) in waiting {
+            request.number = match &request.object {
+                StreamObject::Headers { id, count } => client.request_headers(*id, *count, frames),
+                StreamObject::Bodies { lists } => client.request_bodies(lists, frames),
+                StreamObject::Lists { lists, most } => client.request_lists(lists, *most, frames),
+            };
+            if request.number.is_none() {
+                refused.push(*number);
+            }
+        }
+        connection.has_more = true;
+        for number in refused {
+            if let Some(request) = self.requests.0.remove(&number) {
+                self.finish(number, RequestEnd::Failed, request.receiver);
+            }
+        }
+    }
+
+    fn finish(&self, number: u64, end: RequestEnd, receiver: Receiver) {
+        match receiver {
+            // Reported after all that it has brought is kept.
+            Receiver::Chain(inbox) => self.writer.push(Job::Finished {
+                number,
+                is_complete: end == RequestEnd::Complete,
+                inbox,
+            }),
+            Receiver::Caller(sender) => {
+                let part = StreamPart::End(end);
+                // The caller may have gone.
+                let _ = sender.send(StreamAnswer { number, part });
+            }
+        }
+    }
+
+    pub(super) fn cancel_request(&mut self, number: u64) {
+        if let Some(request) = self.requests.0.remove(&number) {
+            self.cancel_on(request.token, request.number);
+        }
+    }
+
+    /// Passes on what has arrived of a request, by its place.
+    pub(super) fn read_requested(
+        &mut self,
+        (token, on_connection): (usize, u32),
+        atoms: Vec<HashedAtom>,
+        end: Option<RequestEnd>,
+    ) {
+        let mut requests = self.requests.0.iter();
+        let known = requests.find(|(_, it)| it.token == token && it.number == Some(on_connection));
+        let Some((number, receiver)) = known.map(|(number, it)| (*number, it.receiver.clone()))
+        else {
+            return;
+        };
+        if !atoms.is_empty() {
+            match receiver.clone() {
+                Receiver::Chain(inbox) => self.writer.push(Job::Keep {
+                    number,
+                    atoms,
+                    inbox,
+                }),
+                Receiver::Caller(sender) => {
+                    let part = StreamPart::Atoms(atoms);
+                    let _ = sender.send(StreamAnswer { number, part });
+                }
+            }
+        }
+        if let Some(end) = end {
+            self.requests.0.remove(&number);
+            self.finish(number, end, receiver);
+        }
+    }
+
+    /// Ends the requests of a connection that was lost; returns whether there were any.
+    pub(super) fn end_requests_of(&mut self, token: usize) -> bool {
+        let requests = self.requests.0.iter().filter(|(_, it)| it.token == token);
+        let requests: Vec<u64> = requests.map(|(number, _)| *number).collect();
+        for number in &requests {
+            if let Some(request) = self.requests.0.remove(number) {
+                self.finish(*number, RequestEnd::Failed, request.receiver);
+            }
+        }
+        !requests.is_empty()
+    }
+}
