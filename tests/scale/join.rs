@@ -1,10 +1,10 @@
 //! Joining a chain: a node that serves it, and a node that verifies and stores it.
 
-use super::chain::Chain;
 use super::delay::{Delay, SEEN_AT};
 use super::table::{Bar, Table};
 use astreum_node::Node;
 use astreum_node::config::Config;
+use astreum_tests::quick_chain::QuickChain;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::path::Path;
@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(crate) fn empty_blocks(large: bool, table: &mut Table) {
     let blocks = if large { 10_000 } else { 200 };
-    let chain = Chain::make(blocks, 0);
+    let chain = QuickChain::make(blocks, 0);
     for (each_way_ms, most) in [(0, 3.0), (10, 6.0), (25, 6.0)] {
         let took = join(&chain, Duration::from_millis(each_way_ms), Way::Streams);
         let name = format!(
@@ -34,7 +34,7 @@ pub(crate) fn empty_blocks(large: bool, table: &mut Table) {
 
 pub(crate) fn transfers(large: bool, table: &mut Table) {
     let blocks = if large { 1_000 } else { 50 };
-    let chain = Chain::make(blocks, 50);
+    let chain = QuickChain::make(blocks, 50);
     let local = join(&chain, Duration::ZERO, Way::Local);
     let what = format!("join {blocks} blocks with 50 transfers");
     table.add(
@@ -65,11 +65,11 @@ enum Way {
 }
 
 /// Returns the time from the start of the chain until the head is verified and stored.
-fn join(chain: &Chain, each_way: Duration, way: Way) -> Duration {
+fn join(chain: &QuickChain, each_way: Duration, way: Way) -> Duration {
     let scratch = tempfile::tempdir().unwrap();
     let stream_port = (way != Way::Streams).then_some(0);
     let server = node(&scratch.path().join("server"), |config| Config {
-        latest_block_hash: Some(chain.head),
+        latest_block_hash: Some(chain.head()),
         stream_port,
         ..config
     });
@@ -101,7 +101,7 @@ fn join(chain: &Chain, each_way: Duration, way: Way) -> Duration {
         if status
             .head
             .as_ref()
-            .is_some_and(|head| head.id() == chain.head)
+            .is_some_and(|head| head.id() == chain.head())
         {
             break;
         }

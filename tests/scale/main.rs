@@ -1,5 +1,6 @@
 //! Bars of scale, each measured beside its rival in one run: files through the control socket; long
-//! lists and joining a chain, on loopback and through a proxy that delays every packet.
+//! lists, joining a chain and fetching a state, on loopback and through a proxy that delays every
+//! packet.
 //!
 //! `scale [--json] [--large] [CASE…]`: without `--large`, small sizes that continuous integration
 //! can run. The exit code is 1 if a bar is missed; small sizes have no bars of time.
@@ -11,11 +12,11 @@
     reason = "a harness that cannot continue panics with the place"
 )]
 
-mod chain;
 mod delay;
 mod files;
 mod join;
 mod lists;
+mod snapshot;
 mod table;
 
 use clap::Parser;
@@ -45,6 +46,7 @@ const CASES: &[Case] = &[
     ("lists", lists::lists),
     ("join-empty", join::empty_blocks),
     ("join-transfers", join::transfers),
+    ("snapshot", snapshot::snapshot),
 ];
 
 fn main() -> ExitCode {

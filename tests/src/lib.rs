@@ -9,6 +9,7 @@ pub mod election;
 pub mod follower_chain;
 pub mod heap;
 pub mod model;
+pub mod quick_chain;
 pub mod random;
 pub mod reference;
 pub mod sim;

@@ -8,10 +8,12 @@
 //! | --- | --- |
 //! | [`mempool_file`] | file that saves the mempool across restarts |
 //! | [`producer`] | block producer of a validator (core's, with this machine's hasher) |
+//! | [`archive`] | a chain, or its state, as one file |
 //! | [`dir`] | identity, head journal and signing records on disk |
 //! | [`signing_record`] | file of a signing record |
 //! | [`sync`] | sync with the heads of peers (core's, with this machine's hasher) |
 //! | [`search`], [`replay`], [`recover`] | recovery of a chain from the blocks in cold storage |
+//! | [`snapshot`] | thread that fetches the state of the block at which a chain was joined |
 //! | [`thread`] | thread that drives the components and executes their effects |
 //! | [`view`] | shared snapshot of the chain status |
 //!
@@ -22,6 +24,7 @@
 //!   an instant in the past.
 //! - The head changes only in [`Context::set_head`].
 
+pub mod archive;
 pub mod dir;
 mod files;
 pub mod mempool_file;
@@ -31,6 +34,7 @@ pub mod recover;
 pub mod replay;
 pub mod search;
 pub mod signing_record;
+pub mod snapshot;
 pub mod sync;
 pub mod thread;
 pub mod view;

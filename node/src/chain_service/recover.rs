@@ -301,7 +301,7 @@ pub fn adopt(
 }
 
 /// Rebuilds the signing record of a key from the last blocks of its chain.
-fn record_from_chain<'h>(
+pub(super) fn record_from_chain<'h>(
     store: &Store,
     heads: impl IntoIterator<Item = &'h SavedHead>,
     key: &[u8; 32],

@@ -4,7 +4,7 @@
 //! kept, to bound the memory. Then each section is verified upwards.
 
 use crate::simd::Lanes;
-use astreum_core::atom::{AtomId, AtomSource};
+use astreum_core::atom::{Atom, AtomId, AtomSource};
 use astreum_core::chain::{
     Block, Election, VerifyError, check_signatures, read_transactions, verify_body, verify_genesis,
     verify_header,
@@ -64,46 +64,44 @@ pub fn replay<S: AtomSource<Error = Infallible>>(
     latest_unix_seconds: u64,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Replay {
-    let mut replay = Replay {
-        genesis: None,
-        heads: VecDeque::new(),
-        problem: None,
-    };
-    let marks = match walk_down(source, head) {
-        Ok(marks) => marks,
-        Err(problem) => {
-            replay.problem = Some(problem);
-            return replay;
+    let mut verifier = Verifier::new(source, chain_id, latest_unix_seconds);
+    let mut found = None;
+    let walked = each_upwards(source, head, &mut |id, total| {
+        found = verifier.verify(id).err();
+        if found.is_none() {
+            progress(verifier.blocks(), total);
         }
-    };
-    let mut run = Run {
-        source,
-        chain_id: chain_id.into(),
-        latest: latest_unix_seconds.into(),
-        hasher: Lanes::new(),
-        total: marks.count,
-        replay,
-        parent: None,
-    };
+        found.is_none()
+    });
+    Replay {
+        problem: found.or(walked.err()),
+        ..verifier.finish()
+    }
+}
+
+/// Calls `visit` with the id of every block from the genesis up to `head`, and with their number,
+/// until it returns `false`.
+///
+/// # Errors
+/// Fails if a header is missing or does not follow the one below it.
+pub(super) fn each_upwards<S: AtomSource<Error = Infallible>>(
+    source: &S,
+    head: AtomId,
+    visit: &mut dyn FnMut(AtomId, u64) -> bool,
+) -> Result<(), ReplayProblem> {
+    let marks = walk_down(source, head)?;
     // The lowest section first; each ends above the mark below it.
     let mut below = AtomId::ZERO;
     for mark in marks.ids.iter().rev() {
-        match stretch(source, *mark, below) {
-            Ok(ids) => {
-                for id in ids.iter().rev() {
-                    if !run.verify(*id, progress) {
-                        return run.replay;
-                    }
-                }
-            }
-            Err(problem) => {
-                run.replay.problem = Some(problem);
-                return run.replay;
+        let ids = stretch(source, *mark, below)?;
+        for id in ids.iter().rev() {
+            if !visit(*id, marks.count) {
+                return Ok(());
             }
         }
         below = *mark;
     }
-    run.replay
+    Ok(())
 }
 
 /// Ids kept on the way down, the head first.
@@ -177,35 +175,60 @@ fn read<S: AtomSource<Error = Infallible>>(
     })
 }
 
-struct Run<'s, S> {
+/// Election after a block, and the atoms that its execution created.
+type Checked = (Election, Vec<(AtomId, Atom)>);
+
+/// Verification of one block after the other, from the genesis on.
+pub(super) struct Verifier<'s, S> {
     source: &'s S,
     chain_id: Natural,
     latest: Natural,
     hasher: Lanes,
-    total: u64,
     replay: Replay,
     parent: Option<(Arc<Block>, Election)>,
 }
 
-impl<S: AtomSource<Error = Infallible>> Run<'_, S> {
-    /// Verifies the next block. Returns `false` if the replay ends here.
-    fn verify(&mut self, id: AtomId, progress: &mut dyn FnMut(u64, u64)) -> bool {
-        let done = self
-            .parent
-            .as_ref()
-            .map(|(_, election)| election.seeds.height());
-        let height = done.map_or(0, |done| done + 1);
-        if let Err(problem) = self.try_verify(id, height) {
-            self.replay.problem = Some(problem);
-            return false;
+impl<'s, S: AtomSource<Error = Infallible>> Verifier<'s, S> {
+    /// Creates a verifier that has seen no block.
+    pub(super) fn new(source: &'s S, chain_id: u64, latest_unix_seconds: u64) -> Self {
+        Self {
+            source,
+            chain_id: chain_id.into(),
+            latest: latest_unix_seconds.into(),
+            hasher: Lanes::new(),
+            replay: Replay {
+                genesis: None,
+                heads: VecDeque::new(),
+                problem: None,
+            },
+            parent: None,
         }
-        progress(height.saturating_add(1), self.total);
-        true
     }
 
-    fn try_verify(&mut self, id: AtomId, height: u64) -> Result<(), ReplayProblem> {
+    /// Returns the number of verified blocks.
+    fn blocks(&self) -> u64 {
+        let parent = self.parent.as_ref();
+        parent.map_or(0, |(_, election)| election.seeds.height() + 1)
+    }
+
+    /// Returns the genesis, and the last verified blocks.
+    pub(super) fn finish(self) -> Replay {
+        self.replay
+    }
+
+    /// Verifies the next block. Returns the atoms of the state after it, of its receipts and its
+    /// transaction list, which the next block needs.
+    pub(super) fn verify(&mut self, id: AtomId) -> Result<Vec<(AtomId, Atom)>, ReplayProblem> {
+        self.try_verify(id, self.blocks())
+    }
+
+    fn try_verify(
+        &mut self,
+        id: AtomId,
+        height: u64,
+    ) -> Result<Vec<(AtomId, Atom)>, ReplayProblem> {
         let block = Arc::new(read(self.source, id, Some(height))?);
-        let election = self.check(&block).map_err(|error| ReplayProblem {
+        let (election, atoms) = self.check(&block).map_err(|error| ReplayProblem {
             block: id,
             height: Some(height),
             is_invalid: error.invalid().is_some(),
@@ -226,14 +249,14 @@ impl<S: AtomSource<Error = Infallible>> Run<'_, S> {
             });
         }
         self.parent = Some((block, election));
-        Ok(())
+        Ok(atoms)
     }
 
-    /// Verifies the block; returns the election after it.
-    fn check(&mut self, block: &Block) -> Result<Election, VerifyError<Infallible>> {
+    /// Verifies the block; returns the election after it, and what its execution created.
+    fn check(&mut self, block: &Block) -> Result<Checked, VerifyError<Infallible>> {
         let Some((parent, election)) = &self.parent else {
             verify_genesis(self.source, block, &self.chain_id)?;
-            return Ok(Election::read(self.source, block)?);
+            return Ok((Election::read(self.source, block)?, Vec::new()));
         };
         let Election { seeds, stakes } = election;
         verify_header(block, parent, seeds, stakes, &self.chain_id, &self.latest)?;
@@ -248,6 +271,6 @@ impl<S: AtomSource<Error = Infallible>> Run<'_, S> {
             &signed,
             &mut self.hasher,
         )?;
-        Ok(election.child(block.id(), body.stakes))
+        Ok((election.child(block.id(), body.stakes), body.atoms))
     }
 }

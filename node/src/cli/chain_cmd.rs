@@ -6,21 +6,20 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::chain_service::SigningRecord;
-use crate::chain_service::dir::{ChainDir, candidates};
+use crate::chain_service::dir::ChainDir;
 use crate::chain_service::recover::{Condition, NothingToAdopt, Survey, adopt, survey};
 use crate::chain_service::replay::Replay;
 use crate::clock;
-use crate::config::Settings;
-use crate::key_file::{KeyKind, NodeKeys};
 use crate::rpc::hex;
 use crate::store::cold::{ColdOptions, ColdStore};
 use astreum_core::atom::AtomId;
-use astreum_core::crypto::SigningKey;
 
+use super::chain_archive::{ExportArgs, ImportArgs, export_chain, import_chain};
+use super::chain_dir::{directory, validation_key};
 use super::forks::{self, DecisionArgs, ForksArgs};
 use super::genesis::{check_not_running, refused};
 use super::node_args::RunArgs;
-use super::output::{Failure, Output, complain, json_line};
+use super::output::{Failure, Output, json_line};
 use super::parse;
 use super::progress::with_bar_of;
 use super::table::{table, time};
@@ -50,6 +49,26 @@ records are kept; lost ones are rebuilt from the key's blocks on the chain. Dama
 kept with the suffix .damaged.
 The exit code is 1 if there is nothing to adopt.")]
     Recover(RecoverArgs),
+    /// Write the chain, or the state after a block, to one file.
+    #[command(after_help = "Examples:
+  astreum chain export chain.bin --config node.toml
+  astreum chain export snapshot.bin --snapshot --config node.toml
+  astreum chain export - --config node.toml | zstd > chain.bin.zst
+
+The node must not be running; export a copy of a running one: `astreum backup DIR`, and then
+`--cold-storage-path DIR`. A chain has every block from the genesis on, and the reader verifies all of
+them; a snapshot has the state after one block, which the reader has to trust.")]
+    Export(ExportArgs),
+    /// Read a chain, or the state after a block, from a file that `export` wrote.
+    #[command(after_help = "Examples:
+  astreum chain import chain.bin --config node.toml
+  zstd -dc chain.bin.zst | astreum chain import - --config node.toml
+  astreum chain import snapshot.bin --trust ID --config node.toml
+
+The node must not be running. Every block of a chain is verified; a damaged file is read up to the
+damage. ID is the block of the snapshot, from a source that you trust.
+The exit code is 1 if the file was not read to its end.")]
+    Import(ImportArgs),
     /// List the forks that the running node knows, and the decisions on them.
     #[command(after_help = "Examples:
   astreum chain forks
@@ -99,21 +118,12 @@ pub(super) fn chain(args: ChainArgs, out: &mut Output) -> Result<(), Failure> {
     match args.command {
         ChainCommand::Show(args) => show(args, out),
         ChainCommand::Recover(args) => recover(args, out),
+        ChainCommand::Export(args) => export_chain(args, out),
+        ChainCommand::Import(args) => import_chain(args, out),
         ChainCommand::Forks(args) => forks::forks(&args, out),
         ChainCommand::Adopt(args) => forks::adopt(&args, out),
         ChainCommand::Avoid(args) => forks::avoid(&args, out),
     }
-}
-
-/// Returns the chain directory that the configuration names.
-fn directory(settings: &Settings) -> Result<std::path::PathBuf, Failure> {
-    candidates(settings).into_iter().next().ok_or_else(|| {
-        Failure::Usage(
-            "neither chain_dir nor cold_storage_path is set; give --config FILE or \
-             --cold-storage-path DIR"
-                .to_owned(),
-        )
-    })
 }
 
 fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
@@ -249,21 +259,6 @@ fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
         Ok(_) | Err(NothingToAdopt::Intact) => Ok(()),
         Err(_) => Err(Failure::Reported),
     }
-}
-
-/// Returns the public key of the configured validator, if its file can be read.
-fn validation_key(settings: &Settings) -> Vec<[u8; 32]> {
-    let secret = match NodeKeys::read_one(settings, KeyKind::Validation) {
-        Ok(secret) => secret,
-        Err(error) => {
-            complain(&format!(
-                "warning: no signing record for the configured key: {error}"
-            ));
-            return Vec::new();
-        }
-    };
-    let key = secret.map(|secret| SigningKey::from_seed(secret.expose()).verifying_key());
-    key.map(|key| *key.as_bytes()).into_iter().collect()
 }
 
 fn last_of(replay: &Replay) -> Option<(u64, AtomId)> {

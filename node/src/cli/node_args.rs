@@ -94,7 +94,7 @@ fn flag(key: &'static Key, defaults: &Config) -> Arg {
         Allowed::Seed => arg.value_name("HOST:PORT"),
         Allowed::IpAddress => arg.value_name("IP"),
         Allowed::Address => arg.value_name("IP:PORT"),
-        Allowed::Sync | Allowed::Chain => arg.value_name("WORD"),
+        Allowed::Sync | Allowed::SyncMode | Allowed::Chain => arg.value_name("WORD"),
     }
 }
 

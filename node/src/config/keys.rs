@@ -10,7 +10,7 @@ use astreum_core::atom::AtomId;
 use astreum_core::machine::Limits;
 
 use super::secret::Secret;
-use super::value::{Allowed, Chain, ColdStorageSync, DisplayValue, Raw, Seed, Setting};
+use super::value::{Allowed, Chain, ColdStorageSync, DisplayValue, Raw, Seed, Setting, SyncMode};
 
 /// Default seed of a node.
 pub const DEFAULT_SEED: &str = "bootstrap.astreum.org:52780";
@@ -331,6 +331,11 @@ keys! {
         latest_block_hash: Option<AtomId> = None, Allowed::Id;
         /// Id of the block up to which the chain counts as verified.
         verified_up_to: Option<AtomId> = None, Allowed::Id;
+        /// Way to join a chain: full (every block is verified, from the genesis on) or snapshot
+        /// (the state after checkpoint, or without one after the head of default_seed, is fetched
+        /// from peers, and the blocks above it are verified). Without effect on a node that has a
+        /// chain.
+        sync: SyncMode = SyncMode::Full, Allowed::SyncMode;
         /// Id of a block that every chain followed by this node must contain.
         checkpoint: Option<AtomId> = None, Allowed::Id;
         /// Maximum blocks undone without the operator's decision (`astreum chain forks`).

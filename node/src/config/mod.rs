@@ -33,7 +33,9 @@ pub use paths::{Paths, instance_id};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use source::Source;
-pub use value::{Allowed, Chain, ColdStorageSync, DisplayValue, Mismatch, ParseSeedError, Seed};
+pub use value::{
+    Allowed, Chain, ColdStorageSync, DisplayValue, Mismatch, ParseSeedError, Seed, SyncMode,
+};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::error::{ConfigError, ConfigErrors};
 use super::keys::{Config, KEYS, Key};
 use super::settings::Settings;
 use super::source::Source;
-use super::value::{Chain, Mismatch};
+use super::value::{Chain, Mismatch, SyncMode};
 
 impl Config {
     /// Checks all values, and derives those that are not set from the final values of other keys.
@@ -64,7 +64,33 @@ pub(super) fn conflicts(config: &Config, source: impl Fn(&str) -> Source) -> Vec
     let chain = chain.is_some_and(|(chain, id)| (chain == Chain::Main) != (id == 1));
     let bind = config.bind_address;
     let family = bind.is_some_and(|address| address.is_ipv6() != config.use_ipv6);
+    let is_snapshot = config.sync == SyncMode::Snapshot;
+    let is_trusted = config.checkpoint.is_some() || config.default_seed.is_some();
+    let starts_elsewhere = config.verified_up_to.is_some() || config.latest_block_hash.is_some();
     let relations = [
+        (
+            is_snapshot && !is_trusted,
+            "sync",
+            "checkpoint",
+            "a snapshot needs a trusted block: set checkpoint to the id of a recent block, from a \
+             source that you trust",
+        ),
+        (
+            is_snapshot && config.cold_storage_path.is_none(),
+            "sync",
+            "cold_storage_path",
+            "a snapshot is stored in cold storage: set cold_storage_path",
+        ),
+        (
+            is_snapshot && starts_elsewhere,
+            "sync",
+            if config.verified_up_to.is_some() {
+                "verified_up_to"
+            } else {
+                "latest_block_hash"
+            },
+            "a snapshot starts at checkpoint",
+        ),
         (
             family,
             "bind_address",

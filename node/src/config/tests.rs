@@ -104,6 +104,7 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("verification_max_future_skew", "int", "2"),
     ("latest_block_hash", "hex string", "\"\""),
     ("verified_up_to", "hex string", "\"\""),
+    ("sync", "string", "\"full\""),
     ("checkpoint", "hex string", "\"\""),
     ("max_reorg_depth", "int", "1024"),
 ];

@@ -147,6 +147,8 @@ pub enum Allowed {
     Id,
     /// Sync mode of cold storage.
     Sync,
+    /// Way to join a chain.
+    SyncMode,
     /// Name of a chain.
     Chain,
 }
@@ -184,6 +186,7 @@ impl fmt::Display for Allowed {
             Self::Address => f.write_str("ip:port or [ipv6]:port"),
             Self::Id => f.write_str("64 hex digits (an atom id)"),
             Self::Sync => f.write_str("always, interval or never"),
+            Self::SyncMode => f.write_str("full or snapshot"),
             Self::Chain => f.write_str("main or test"),
         }
     }
@@ -247,6 +250,7 @@ impl Allowed {
             | Self::IpAddress
             | Self::Address
             | Self::Sync
+            | Self::SyncMode
             | Self::Chain => "string",
         }
     }
@@ -593,6 +597,35 @@ impl Setting for ColdStorageSync {
             Self::Always => "always",
             Self::Interval => "interval",
             Self::Never => "never",
+        };
+        DisplayValue::Text(name.to_owned())
+    }
+}
+
+/// Way in which a node without a chain joins one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SyncMode {
+    /// Every block is verified, from the genesis on.
+    #[default]
+    Full,
+    /// The state after a trusted block is fetched, and the blocks above it are verified.
+    Snapshot,
+}
+
+impl Setting for SyncMode {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let value = match raw.text() {
+            Some("full") => Some(Self::Full),
+            Some("snapshot") => Some(Self::Snapshot),
+            _ => None,
+        };
+        parsed(raw, value)
+    }
+
+    fn show(&self) -> DisplayValue {
+        let name = match self {
+            Self::Full => "full",
+            Self::Snapshot => "snapshot",
         };
         DisplayValue::Text(name.to_owned())
     }

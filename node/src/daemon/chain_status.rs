@@ -1,10 +1,11 @@
 //! Chain part of the `status` reply.
 
+use crate::chain_service::snapshot::SnapshotStatus;
 use crate::chain_service::{ChainStatus, Head};
-use crate::rpc::{BadBlockReply, ChainReply};
+use crate::rpc::{BadBlockReply, ChainReply, SnapshotReply};
 
 /// Converts the status of the chain to its reply.
-pub(super) fn chain_reply(status: &ChainStatus) -> ChainReply {
+pub(super) fn chain_reply(status: &ChainStatus, snapshot: Option<&SnapshotStatus>) -> ChainReply {
     let head = status.head.as_ref();
     let sync = &status.sync;
     let dropped = sync.dropped.as_ref();
@@ -28,5 +29,11 @@ pub(super) fn chain_reply(status: &ChainStatus) -> ChainReply {
                 reason: reason.clone(),
             })
             .collect(),
+        snapshot: snapshot.map(|status| SnapshotReply {
+            block: status.block,
+            stage: status.stage,
+            atoms: status.atoms,
+            bytes: status.bytes,
+        }),
     }
 }

@@ -442,6 +442,9 @@ fn status_reply(node: &Node) -> StatusReply {
     let now = clock::unix_time().as_secs();
     let (mut problems, halted) = conditions::problems(&chain, cold.as_ref(), now);
     problems.extend(network.and_then(|network| network.streams.failure.clone()));
+    let snapshot = node.snapshot();
+    let incomplete = snapshot.as_ref().and_then(|it| it.problem.as_ref());
+    problems.extend(incomplete.map(|why| format!("the state of this chain is incomplete: {why}")));
     StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         public_key,
@@ -463,7 +466,7 @@ fn status_reply(node: &Node) -> StatusReply {
             .head
             .as_ref()
             .map(|head| now.saturating_sub(head.timestamp())),
-        chain: chain_reply(&chain),
+        chain: chain_reply(&chain, snapshot.as_ref()),
         warnings: conditions::warnings(settings, &chain)
             .into_iter()
             .chain(shared.map(shared_address_warning))

@@ -5,16 +5,18 @@ use super::{Node, NodeError};
 use crate::chain_service::dir::ChainDir;
 use crate::chain_service::mempool_file::MempoolFile;
 use crate::chain_service::producer::{Producer, ProducerConfig};
+use crate::chain_service::snapshot::{SnapshotParts, SnapshotStatus, SnapshotThread};
 use crate::chain_service::thread::{ChainParts, ChainThread};
 use crate::chain_service::{ChainStatus, Input, SyncConfig};
-use crate::config::{Secret, Settings};
+use crate::config::{Secret, Settings, SyncMode};
 use crate::log;
+use crate::net::NetworkHandle;
 use crate::simd::Lanes;
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::mempool::{Mempool, MempoolConfig};
 use astreum_core::crypto::SigningKey;
 use core::time::Duration;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 
 /// Maximum time that a decision on a fork waits for the chain thread.
@@ -49,6 +51,7 @@ impl Node {
         let key = key.map(|producer| *producer.key.verifying_key().as_bytes());
         let Start { dir, saved, signed } =
             chain_start::open(settings, key, state_dir, &self.store)?;
+        let chain_path = dir.as_ref().map(|dir| dir.path().to_owned());
         let decisions = dir.as_ref().map(ChainDir::decisions).transpose()?;
         let decisions = decisions.unwrap_or_default();
         let producer = producer.map(|producer| Producer::new(producer, signed, Lanes::new()));
@@ -70,6 +73,9 @@ impl Node {
         });
         let thread = thread.map_err(NodeError::ChainThread)?;
         network.attach_chain(thread.inbox().clone())?;
+        if settings.sync == SyncMode::Snapshot {
+            *self.snapshot_thread() = Some(self.start_snapshot(network, chain_path)?);
+        }
         *chain_thread = Some(thread);
         *self
             .state_dir
@@ -168,7 +174,35 @@ impl Node {
         taken.ok_or(NodeError::ChainBusy)
     }
 
+    /// Fetches the state of the block at which the chain is joined.
+    fn start_snapshot(
+        &self,
+        network: NetworkHandle,
+        dir: Option<PathBuf>,
+    ) -> Result<SnapshotThread, NodeError> {
+        let thread = SnapshotThread::start(SnapshotParts {
+            store: self.store.clone(),
+            network,
+            view: self.chain.clone(),
+            block: self.settings.checkpoint,
+            dir,
+            failure: self.failure.clone(),
+        });
+        thread.map_err(NodeError::ChainThread)
+    }
+
+    /// Returns the progress of the snapshot, if the node joins a chain by one.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<SnapshotStatus> {
+        self.snapshot_thread().as_ref().map(SnapshotThread::status)
+    }
+
+    fn snapshot_thread(&self) -> MutexGuard<'_, Option<SnapshotThread>> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn stop_chain(&self) {
+        drop(self.snapshot_thread().take());
         // Taken out first, so that the lock is not held while the thread stops.
         let thread = self.chain_thread().take();
         drop(thread);

@@ -200,6 +200,7 @@ mod tests {
             identity: None,
             difficulty: 1,
             head: None,
+            offers_stream: false,
             last_heard: Duration::ZERO,
         }
     }

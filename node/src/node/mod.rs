@@ -25,6 +25,7 @@ pub(crate) use state_dir::create_state_dir;
 pub use view::NodeStore;
 
 use crate::chain_service::ChainView;
+use crate::chain_service::snapshot::SnapshotThread;
 use crate::chain_service::thread::ChainThread;
 use crate::clock;
 use crate::config::{self, Config, Paths, Settings};
@@ -110,6 +111,7 @@ pub struct Node {
     store: Store,
     // Declared before the network, which it uses, so that it is dropped first.
     chain_thread: Mutex<Option<ChainThread>>,
+    snapshot: Mutex<Option<SnapshotThread>>,
     network: Mutex<Option<Network>>,
     refetch: Mutex<Option<Refetch>>,
     known_peers: Mutex<Option<KnownPeers>>,
@@ -176,6 +178,7 @@ impl Node {
             secret: Secret(secret),
             store,
             chain_thread: Mutex::new(None),
+            snapshot: Mutex::new(None),
             network: Mutex::new(None),
             elections: Mutex::default(),
             refetch: Mutex::new(None),

@@ -2,6 +2,7 @@
 
 use super::schema::{record, schema_of};
 use super::text;
+use crate::chain_service::snapshot::SnapshotStage;
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::HeadState;
 use astreum_core::consensus::sync::SyncProgress;
@@ -21,7 +22,8 @@ record! {
         /// or `own`.
         #[serde(with = "text")]
         pub state: Option<HeadState>,
-        /// Id of the block that verification started from: the genesis, or `verified_up_to`.
+        /// Id of the block that verification started from: the genesis, `verified_up_to`, or the
+        /// block of a snapshot.
         #[serde(with = "text")]
         pub root: Option<AtomId>,
         /// `true` if the node syncs to a longer chain.
@@ -38,6 +40,24 @@ record! {
         pub dropped: Option<String>,
         /// Bad blocks found most recently.
         pub bad_blocks: Vec<BadBlockReply>,
+        /// Fetch of the state, if the node joins its chain by a snapshot.
+        pub snapshot: Option<SnapshotReply>,
+    }
+}
+
+record! {
+    /// Fetch of the state after the block at which a chain is joined.
+    pub struct SnapshotReply {
+        /// Id of the block, once it is known.
+        #[serde(with = "text")]
+        pub block: Option<AtomId>,
+        /// `waiting` (for the block), `headers`, `state` or `complete`.
+        #[serde(with = "text")]
+        pub stage: SnapshotStage,
+        /// Number of atoms that have arrived since the start of the node.
+        pub atoms: u64,
+        /// Stored bytes of these atoms.
+        pub bytes: u64,
     }
 }
 
@@ -89,6 +109,22 @@ impl ChainReply {
         }
         if let Some(root) = &self.root {
             lines.push(("verified from", root.to_string()));
+        }
+        if let Some(SnapshotReply {
+            block,
+            stage,
+            atoms,
+            bytes,
+        }) = &self.snapshot
+        {
+            let of = block.map(|block| format!(" of block {block}"));
+            let of = of.unwrap_or_default();
+            let text = match stage {
+                SnapshotStage::Waiting => "waiting for a trusted block".to_owned(),
+                SnapshotStage::Complete => format!("complete: the state{of} is stored"),
+                stage => format!("fetching the {stage}{of}: {atoms} atoms, {bytes} bytes"),
+            };
+            lines.push(("snapshot", text));
         }
         for sync in &self.syncs {
             let SyncProgress {

@@ -37,7 +37,7 @@ pub use chain::{
     MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS, SendReply, TransactionReply,
     TransactionStatusReply, ValidatorReply, ValidatorsReply,
 };
-pub use chain_status::{BadBlockReply, ChainReply};
+pub use chain_status::{BadBlockReply, ChainReply, SnapshotReply};
 pub use client::{Client, ClientError, DEFAULT_TIMEOUT, Download, TRANSFER};
 pub use codec::{MAX_MESSAGE_BYTES, MAX_TRANSFER_BYTES};
 pub use connections::{MAX_CONNECTIONS, RESERVED_CONNECTIONS};

@@ -4,6 +4,7 @@
 //! amounts decimal digits, bytes hex digits in pairs.
 
 use super::schema::{Schema, Types};
+use crate::chain_service::snapshot::SnapshotStage;
 use crate::query::BlockAt;
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_core::chain::fork_choice::Cause;
@@ -222,6 +223,8 @@ words! {
         Abandoned = "abandoned",
         Stored = "stored",
         Unknown = "unknown";
+    SnapshotStage, "stage of a snapshot":
+        Waiting = "waiting", Headers = "headers", State = "state", Complete = "complete";
     ConfirmationLevel, "confirmation":
         Included = "included", Safe = "safe", Settled = "settled";
 }

@@ -287,6 +287,20 @@ impl Store {
         Ok(self.durability())
     }
 
+    /// Like [`Self::put_streamed`], without a sync, as [`Self::put_deferred`].
+    ///
+    /// # Errors
+    /// Same as [`Self::put_all`].
+    pub fn put_streamed_deferred(&self, atoms: Vec<(AtomId, Atom)>) -> Result<(), StoreError> {
+        let Some(cold) = self.cold() else {
+            return self.keep_all(atoms);
+        };
+        for (_, atom) in &atoms {
+            check_len(atom)?;
+        }
+        cold.put_deferred(&atoms).map_err(StoreError::Cold)
+    }
+
     /// Checks atoms and writes them to cold storage, if there is one.
     fn put_cold(&self, atoms: &[(AtomId, Atom)]) -> Result<(), StoreError> {
         for (_, atom) in atoms {

@@ -4,6 +4,7 @@
     reason = "a failed unwrap fails the test with its location"
 )]
 
+mod archive;
 mod backup;
 mod chain;
 mod chain_files;

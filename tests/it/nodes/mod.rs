@@ -17,4 +17,5 @@ mod quickstart;
 mod repl;
 mod rpc;
 mod running;
+mod snapshot;
 mod support;

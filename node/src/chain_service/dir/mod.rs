@@ -6,6 +6,7 @@
 //! | `heads` | journal of the last 1,024 heads; see [`head_journal`] |
 //! | `signed_<chain id>_<key>.json` | signing record of a key; see [`signed`](super::signing_record) |
 //! | `decisions.json` | the operator's decisions on forks |
+//! | `snapshot` | block whose whole state is stored; see [`snapshot`](super::snapshot) |
 //! | `LOCK` | lock of the process that uses the directory |
 //!
 //! The directory is `<chain id>` in `chain_dir`, or else in `chain` of `cold_storage_path`. Cold

@@ -1,0 +1,608 @@
+//! Thread that fetches the state after the block at which this node joined its chain.
+//!
+//! Blocks above it are verified meanwhile: the state that they touch is fetched as verification meets
+//! it. This thread fetches the headers that the leader election needs, and then everything that the
+//! state leads to, by stream, from several peers at once.
+//!
+//! Invariants:
+//! - Only verified atoms are stored: the clients of the streams check each against the id that leads
+//!   to it.
+//! - What was stored before a restart is not fetched again, but it is followed again, until the file
+//!   [`COMPLETE`] names the block: it is written after everything is on the disk.
+
+use super::ChainView;
+use super::files::{read_file, replace_file};
+use crate::failure::Failure;
+use crate::log;
+use crate::net::{CALLER_REQUESTS, NetworkHandle, RequestEnd, StreamAnswer, StreamPart};
+use crate::store::Store;
+use astreum_core::atom::{Atom, AtomId, HashedAtom};
+use astreum_core::chain::{Block, SeedRun};
+use astreum_core::consensus::snapshot::{LIST_ATOMS, ListsWanted, StateFetch, StatePoll};
+use astreum_core::consensus::{StreamObject, StreamRequest};
+use astreum_core::crypto::PublicKey;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// File in the chain directory that names the block whose state is complete.
+pub const COMPLETE: &str = "snapshot";
+/// Maximum size of that file, in bytes.
+const MAX_FILE_BYTES: u64 = 1_024;
+/// Maximum number of requests that are open with one peer. The chain thread has the others.
+const REQUESTS_PER_PEER: usize = 5;
+/// Maximum number of open requests.
+const MAX_REQUESTS: usize = 20;
+/// Number of ids that are followed in the store before answers are looked at.
+const STEPS: u32 = 4_096;
+/// Stored bytes of atoms that are written at once.
+const BATCH_BYTES: usize = 4 << 20;
+/// Time for which a peer that has failed is not asked.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Interval between looks at the peers, and between attempts to find what was refused.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Time that a wait lasts before the end of the node is looked for.
+const TICK: Duration = Duration::from_millis(100);
+/// Time without progress after which status reports a problem.
+const PROBLEM_AFTER: Duration = Duration::from_secs(30);
+
+/// Stage of a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SnapshotStage {
+    /// The block at which the chain is joined is not known yet.
+    #[default]
+    Waiting,
+    /// Headers are fetched.
+    Headers,
+    /// The state is fetched.
+    State,
+    /// The whole state is stored.
+    Complete,
+}
+
+impl SnapshotStage {
+    /// Returns the name of the stage in output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Headers => "headers",
+            Self::State => "state",
+            Self::Complete => "complete",
+        }
+    }
+}
+
+impl core::fmt::Display for SnapshotStage {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Progress of a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SnapshotStatus {
+    /// Block whose state is fetched, once it is known.
+    pub block: Option<AtomId>,
+    /// Stage.
+    pub stage: SnapshotStage,
+    /// Number of atoms that have arrived in this run.
+    pub atoms: u64,
+    /// Stored bytes of these atoms.
+    pub bytes: u64,
+    /// Reason that there is no progress.
+    pub problem: Option<String>,
+}
+
+/// Parts that the thread works with.
+#[derive(Debug)]
+pub struct SnapshotParts {
+    /// Atom store of the node.
+    pub store: Store,
+    /// Network of the node.
+    pub network: NetworkHandle,
+    /// Status of the chain.
+    pub view: ChainView,
+    /// Block whose state is fetched; `None` for the one that the chain is verified from.
+    pub block: Option<AtomId>,
+    /// Directory of the chain's files, if there is one.
+    pub dir: Option<PathBuf>,
+    /// Record of a panic.
+    pub failure: Failure,
+}
+
+/// Running thread. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct SnapshotThread {
+    stopping: Arc<AtomicBool>,
+    status: Arc<Mutex<SnapshotStatus>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SnapshotThread {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Fails if the system refuses a thread.
+    pub fn start(parts: SnapshotParts) -> io::Result<Self> {
+        let (stopping, status) = (Arc::<AtomicBool>::default(), Arc::default());
+        let failure = parts.failure.clone();
+        let worker = Worker::new(parts, Arc::clone(&stopping), Arc::clone(&status));
+        let thread = std::thread::Builder::new()
+            .name("snapshot".to_owned())
+            .spawn(move || {
+                let _ = failure.watch(|| worker.run());
+            })?;
+        Ok(Self {
+            stopping,
+            status,
+            thread: Some(thread),
+        })
+    }
+
+    /// Returns the progress.
+    #[must_use]
+    pub fn status(&self) -> SnapshotStatus {
+        let status = self.status.lock();
+        status.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for SnapshotThread {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been recorded already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Peer with a stream.
+#[derive(Debug, Default)]
+struct Source {
+    open: usize,
+    /// Number of requests that it could not answer completely.
+    refused: u64,
+    paused_until: Option<Instant>,
+}
+
+/// Attempts to find what was refused: at once with each peer, and then at intervals.
+struct Attempts {
+    /// Number of attempts without an atom that arrived.
+    vain: usize,
+    /// Number of atoms that had arrived at the last attempt.
+    atoms: u64,
+    last: Instant,
+}
+
+impl Attempts {
+    fn new() -> Self {
+        Self {
+            vain: 0,
+            atoms: 0,
+            last: Instant::now(),
+        }
+    }
+
+    /// Returns whether another attempt may begin.
+    fn is_due(&mut self, fetch: &StateFetch, peers: usize) -> bool {
+        if self.atoms != fetch.atoms() {
+            self.atoms = fetch.atoms();
+            self.vain = 0;
+        }
+        let is_due = self.vain < peers || self.last.elapsed() >= INTERVAL;
+        if is_due {
+            self.vain += 1;
+            self.last = Instant::now();
+        }
+        is_due
+    }
+}
+
+/// End of the work of the thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stopped;
+
+struct Worker {
+    parts: SnapshotParts,
+    stopping: Arc<AtomicBool>,
+    status: Arc<Mutex<SnapshotStatus>>,
+    answers: Receiver<StreamAnswer>,
+    sender: Sender<StreamAnswer>,
+    next_number: u64,
+    sources: BTreeMap<PublicKey, Source>,
+    looked_at: Option<Instant>,
+    progressed_at: Instant,
+}
+
+impl Worker {
+    fn new(
+        parts: SnapshotParts,
+        stopping: Arc<AtomicBool>,
+        status: Arc<Mutex<SnapshotStatus>>,
+    ) -> Self {
+        let (sender, answers) = channel();
+        Self {
+            parts,
+            stopping,
+            status,
+            answers,
+            sender,
+            next_number: CALLER_REQUESTS,
+            sources: BTreeMap::new(),
+            looked_at: None,
+            progressed_at: Instant::now(),
+        }
+    }
+
+    fn run(mut self) {
+        let Ok(block) = self.block() else { return };
+        self.update(|status| status.block = Some(block));
+        if self.is_complete(&block) {
+            self.update(|status| status.stage = SnapshotStage::Complete);
+            return;
+        }
+        log::info!("fetching the state after block {block}");
+        // Stopped: the next start goes on.
+        let _ = self.fetch(block);
+    }
+
+    fn fetch(&mut self, id: AtomId) -> Result<(), Stopped> {
+        self.update(|status| status.stage = SnapshotStage::Headers);
+        let block = self.fetch_headers(id)?;
+        self.update(|status| status.stage = SnapshotStage::State);
+        self.fetch_state(&block)?;
+        let complete = self.parts.store.sync().map_err(|error| error.to_string());
+        let complete = complete.and_then(|()| match &self.parts.dir {
+            Some(dir) => note_complete(dir, &id).map_err(|error| error.to_string()),
+            None => Ok(()),
+        });
+        if let Err(error) = complete {
+            log::error!("failed to record that the state is complete: {error}");
+        }
+        let status = self.update(|status| {
+            status.stage = SnapshotStage::Complete;
+            status.problem = None;
+        });
+        log::info!(
+            "the state after block {id} is complete: atoms={} bytes={}",
+            status.atoms,
+            status.bytes
+        );
+        Ok(())
+    }
+
+    /// Waits until the block is known.
+    fn block(&self) -> Result<AtomId, Stopped> {
+        loop {
+            let root = self.parts.view.status().root;
+            if let Some(block) = self.parts.block.or(root) {
+                return Ok(block);
+            }
+            self.check()?;
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn check(&self) -> Result<(), Stopped> {
+        match self.stopping.load(Ordering::Acquire) {
+            true => Err(Stopped),
+            false => Ok(()),
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut SnapshotStatus)) -> SnapshotStatus {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut status);
+        status.clone()
+    }
+
+    fn complete_path(&self) -> Option<PathBuf> {
+        self.parts.dir.as_ref().map(|dir| dir.join(COMPLETE))
+    }
+
+    fn is_complete(&self, block: &AtomId) -> bool {
+        let Some(path) = self.complete_path() else {
+            return false;
+        };
+        match read_file(&path, MAX_FILE_BYTES) {
+            Ok(text) => text.is_some_and(|text| text == complete_text(block).as_bytes()),
+            Err(error) => {
+                log::warn!("cannot read {}: {error}", path.display());
+                false
+            }
+        }
+    }
+
+    /// Fetches the block, and the headers below it that the leader election after it needs.
+    fn fetch_headers(&mut self, id: AtomId) -> Result<Block, Stopped> {
+        let (mut next, mut left) = (id, 1);
+        let mut first = None;
+        loop {
+            match Block::read(&self.parts.store.served(), next) {
+                Ok(block) => {
+                    if first.is_none() {
+                        let height = block.height.to_u64().unwrap_or_default();
+                        left = height - SeedRun::first_height(height) + 1;
+                    }
+                    left -= 1;
+                    next = block.previous;
+                    let is_last = left == 0 || block.is_genesis();
+                    let block = first.get_or_insert(block);
+                    if is_last {
+                        return Ok(block.clone());
+                    }
+                }
+                Err(error) if error.missing().is_some() => {
+                    let count = u32::try_from(left).unwrap_or(u32::MAX);
+                    self.fetch_object(StreamObject::Headers { id: next, count })?;
+                }
+                Err(error) => {
+                    self.note_problem(format!("block {next} is malformed: {error}"));
+                    self.pause(INTERVAL)?;
+                }
+            }
+        }
+    }
+
+    /// Requests an object of one peer, and stores what it has of it.
+    fn fetch_object(&mut self, object: StreamObject) -> Result<(), Stopped> {
+        let Some(peer) = self.best_source()? else {
+            self.note_stall("no peer offers a stream");
+            return self.pause(TICK);
+        };
+        let number = self.send(peer, object)?;
+        loop {
+            self.check()?;
+            let answer = match self.answers.recv_timeout(TICK) {
+                Ok(answer) => answer,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return Err(Stopped),
+            };
+            match answer.part {
+                StreamPart::Atoms(atoms) => {
+                    let bytes = self.store_all(&atoms)?;
+                    self.note_progress(atoms.len(), bytes);
+                    let noted = self.parts.network.note_stored(answer.number, bytes);
+                    noted.map_err(|_| Stopped)?;
+                }
+                StreamPart::End(end) => {
+                    self.note_end(&peer, end);
+                    if answer.number == number {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn fetch_state(&mut self, block: &Block) -> Result<(), Stopped> {
+        let mut fetch = StateFetch::new([block.accounts]);
+        // Numbers of the fetch and peers, by the number of the request.
+        let mut open: BTreeMap<u64, (u64, PublicKey)> = BTreeMap::new();
+        let mut unsent: Option<ListsWanted> = None;
+        let mut attempts = Attempts::new();
+        loop {
+            self.check()?;
+            let mut is_busy = false;
+            while open.len() < MAX_REQUESTS {
+                let wanted = match unsent.take() {
+                    Some(wanted) => wanted,
+                    None => match fetch.poll(&self.parts.store.served(), STEPS) {
+                        Ok(StatePoll::Request(wanted)) => wanted,
+                        Ok(StatePoll::Busy) => {
+                            is_busy = true;
+                            break;
+                        }
+                        Ok(StatePoll::Complete) => return Ok(()),
+                        Ok(StatePoll::Refused) if attempts.is_due(&fetch, self.sources.len()) => {
+                            let refused = fetch.refused();
+                            self.note_stall(&format!("no peer has {refused} parts of the state"));
+                            fetch.retry();
+                            continue;
+                        }
+                        Ok(StatePoll::Waiting | StatePoll::Refused) => break,
+                        Err(never) => match never {},
+                    },
+                };
+                let Some(peer) = self.best_source()? else {
+                    unsent = Some(wanted);
+                    break;
+                };
+                let ListsWanted { number, lists } = wanted;
+                let most = LIST_ATOMS;
+                let request = self.send(peer, StreamObject::Lists { lists, most })?;
+                open.insert(request, (number, peer));
+            }
+            if unsent.is_some() && open.is_empty() {
+                self.note_stall("no peer offers a stream");
+            }
+            self.receive(&mut fetch, &mut open, is_busy)?;
+        }
+    }
+
+    /// Stores what has arrived, and follows it.
+    fn receive(
+        &mut self,
+        fetch: &mut StateFetch,
+        open: &mut BTreeMap<u64, (u64, PublicKey)>,
+        is_busy: bool,
+    ) -> Result<(), Stopped> {
+        let wait = if is_busy { Duration::ZERO } else { TICK };
+        let mut answers: Vec<StreamAnswer> = self.answers.recv_timeout(wait).into_iter().collect();
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES && !answers.is_empty() {
+            let Ok(answer) = self.answers.try_recv() else {
+                break;
+            };
+            if let StreamPart::Atoms(atoms) = &answer.part {
+                bytes += stored_bytes(atoms);
+            }
+            answers.push(answer);
+        }
+        let parts = answers.iter().filter_map(|answer| match &answer.part {
+            StreamPart::Atoms(atoms) => Some(atoms),
+            StreamPart::End(_) => None,
+        });
+        let atoms: Vec<HashedAtom> = parts.flatten().cloned().collect();
+        if !atoms.is_empty() {
+            self.store_all(&atoms)?;
+        }
+        for StreamAnswer { number, part } in answers {
+            let Some((of_fetch, peer)) = open.get(&number).copied() else {
+                continue;
+            };
+            match part {
+                StreamPart::Atoms(atoms) => {
+                    let (count, bytes) = (atoms.len(), stored_bytes(&atoms));
+                    let source = self.parts.store.served();
+                    match fetch.arrived(of_fetch, atoms, &source) {
+                        Ok(()) => {}
+                        Err(never) => match never {},
+                    }
+                    self.note_progress(count, bytes);
+                    let noted = self.parts.network.note_stored(number, bytes);
+                    noted.map_err(|_| Stopped)?;
+                }
+                StreamPart::End(end) => {
+                    open.remove(&number);
+                    self.note_end(&peer, end);
+                    fetch.ended(of_fetch, end == RequestEnd::Missing);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores atoms; waits as long as the store refuses them.
+    fn store_all(&self, atoms: &[HashedAtom]) -> Result<usize, Stopped> {
+        loop {
+            let copies: Vec<(AtomId, Atom)> = atoms
+                .iter()
+                .map(|atom| (atom.id(), atom.atom().clone()))
+                .collect();
+            match self.parts.store.put_streamed_deferred(copies) {
+                Ok(()) => return Ok(stored_bytes(atoms)),
+                Err(error) => {
+                    self.note_problem(format!("the store refuses atoms of the state: {error}"));
+                    self.pause(INTERVAL)?;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, peer: PublicKey, object: StreamObject) -> Result<u64, Stopped> {
+        let number = self.next_number;
+        self.next_number += 1;
+        let request = StreamRequest {
+            number,
+            from: peer,
+            object,
+        };
+        self.sources.entry(peer).or_default().open += 1;
+        let sent = self
+            .parts
+            .network
+            .request_by_stream(request, self.sender.clone());
+        sent.map_err(|_| Stopped)?;
+        Ok(number)
+    }
+
+    /// Returns the peer to ask next: one that has refused little, and then one with few requests.
+    fn best_source(&mut self) -> Result<Option<PublicKey>, Stopped> {
+        let now = Instant::now();
+        let is_due = self
+            .looked_at
+            .is_none_or(|at| now.duration_since(at) >= INTERVAL);
+        if is_due || self.sources.is_empty() {
+            self.looked_at = Some(now);
+            let peers = self.parts.network.peers().map_err(|_| Stopped)?;
+            let peers = peers.into_iter().filter(|it| it.offers_stream);
+            let keys: Vec<PublicKey> = peers.map(|it| it.public_key).collect();
+            self.sources
+                .retain(|key, source| source.open > 0 || keys.contains(key));
+            for key in keys {
+                self.sources.entry(key).or_default();
+            }
+        }
+        let free = self.sources.iter().filter(|(_, source)| {
+            source.open < REQUESTS_PER_PEER && source.paused_until.is_none_or(|until| until <= now)
+        });
+        let best = free.min_by_key(|(_, source)| (source.refused, source.open));
+        Ok(best.map(|(key, _)| *key))
+    }
+
+    fn note_end(&mut self, peer: &PublicKey, end: RequestEnd) {
+        let Some(source) = self.sources.get_mut(peer) else {
+            return;
+        };
+        source.open = source.open.saturating_sub(1);
+        match end {
+            RequestEnd::Complete => {}
+            RequestEnd::Missing => source.refused += 1,
+            RequestEnd::Failed => source.paused_until = Some(Instant::now() + PAUSE),
+        }
+    }
+
+    fn note_progress(&mut self, atoms: usize, bytes: usize) {
+        self.progressed_at = Instant::now();
+        self.update(|status| {
+            status.atoms += atoms as u64;
+            status.bytes += bytes as u64;
+            status.problem = None;
+        });
+    }
+
+    /// Reports a reason that there is no progress, if that lasts.
+    fn note_stall(&self, reason: &str) {
+        if self.progressed_at.elapsed() >= PROBLEM_AFTER {
+            self.note_problem(reason.to_owned());
+        }
+    }
+
+    fn note_problem(&self, problem: String) {
+        let before = self.update(|_| ()).problem;
+        if before.as_ref() != Some(&problem) {
+            log::warn!("the state of this chain is incomplete: {problem}");
+            self.update(|status| status.problem = Some(problem));
+        }
+    }
+
+    /// Waits, or ends if the node stops.
+    fn pause(&self, time: Duration) -> Result<(), Stopped> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.check()?;
+            std::thread::sleep(TICK.min(time));
+        }
+        self.check()
+    }
+}
+
+/// Records in a chain directory that the whole state after a block is stored.
+///
+/// # Errors
+/// Fails if the file cannot be replaced.
+pub fn note_complete(dir: &Path, block: &AtomId) -> io::Result<()> {
+    let path = dir.join(COMPLETE);
+    let replaced = replace_file(&path, complete_text(block).as_bytes());
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    replaced.map(drop).map_err(named)
+}
+
+fn stored_bytes(atoms: &[HashedAtom]) -> usize {
+    atoms.iter().map(|atom| atom.atom().stored_len()).sum()
+}
+
+/// Returns the content of the file [`COMPLETE`].
+fn complete_text(block: &AtomId) -> String {
+    format!("astreum snapshot 1\n{block}\n")
+}
