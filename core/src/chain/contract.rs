@@ -32,7 +32,7 @@ pub const PAY: u8 = 1;
 ///     chain_id: 0_u64.into(),
 ///     amount: 0_u64.into(),
 ///     counter: 1_u64.into(),
-///     data: data.into(),
+///     data: data.as_slice().into(),
 ///     recipient: BURN,
 /// };
 /// assert_eq!(opened_list(&open.sign(&SigningKey::from_seed(&[1; 32]))), Some(list));
