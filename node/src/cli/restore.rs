@@ -44,9 +44,7 @@ pub(super) fn restore(
     let interrupt = Interrupt::watch().map_err(Failure::failed)?;
     let part = part_path(path, resumes.then_some(&id));
     let mut tree = Tree::create(&part, resumes)?;
-    if !resumes {
-        check_room(&part, &manifest.table)?;
-    }
+    check_room(&part, &manifest.table, resumes)?;
     let written = interrupt.limit().scope(|| {
         tree.write(client, manifest, &interrupt, bar)?;
         tree.set_modes(&manifest.table)
@@ -88,18 +86,27 @@ fn check_place(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Checks that the files fit on the disk.
-fn check_room(part: &Path, table: &Table) -> Result<(), Failure> {
+/// Checks that what is to be written fits on the disk.
+fn check_room(part: &Path, table: &Table, resumes: bool) -> Result<(), Failure> {
     let Ok(disk) = rustix::fs::statvfs(part) else {
         return Ok(());
     };
-    let (needed, free) = (
-        table.file_bytes(),
-        disk.f_bavail.saturating_mul(disk.f_frsize),
-    );
+    // Bytes of a file that an earlier command has written.
+    let written = |entry: Entry<'_>| {
+        let found = fs::symlink_metadata(part.join(entry.path)).ok();
+        let len = found.filter(fs::Metadata::is_file).map(|it| it.len());
+        len.unwrap_or(0).min(entry.size().unwrap_or(0))
+    };
+    let present: u64 = match resumes {
+        true => table.entries().map(written).sum(),
+        false => 0,
+    };
+    let needed = table.file_bytes().saturating_sub(present);
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if needed > free {
         return Err(Failure::Failed(format!(
-            "the folder has {needed} bytes, and the disk has room for {free}; nothing was written"
+            "the folder has {needed} bytes to write, and the disk has room for {free}; nothing was \
+             written"
         )));
     }
     Ok(())

@@ -270,6 +270,19 @@ fn hostile_manifest_writes_nothing_outside_and_leaves_nothing_behind() {
         assert!(ran.stderr.contains(problem), "{manifest}: {}", ran.stderr);
         assert!(outputs(&home).is_empty(), "{manifest}");
     }
+    // The room is also checked where files of an earlier try are there.
+    let huge = put(format!(
+        "(manifest 1 {} \"hello\")",
+        file(200_000_000_000_000, "a")
+    ));
+    let part = home.path().join(format!("out.{}.part", &huge[..16]));
+    fs::create_dir(&part).unwrap();
+    fs::write(part.join("a"), "hello").unwrap();
+    home.run(&["get", &huge, "-o", "out", "--resume"]).fails(
+        1,
+        &["199999999999995 bytes to write, and the disk has room"],
+    );
+    fs::remove_dir_all(&part).unwrap();
     // A single file of one list needs no manifest, but may have one.
     let single = put(format!(
         "(manifest 1 {} \"hello\")",
