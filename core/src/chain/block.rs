@@ -3,6 +3,8 @@
 //! A [`Block`] is immutable: its id and the id that its signature covers are computed when it is
 //! created and always match its content. The signature and the proof of work may be invalid.
 
+mod compact;
+
 use super::account::Address;
 use super::record::{Reader, RecordAtoms, RecordError, SignedAtoms, signed_atoms, write_atoms};
 use crate::atom::{Atom, AtomId, AtomSink, AtomSource};

@@ -6,9 +6,11 @@
 mod chain_host;
 mod fixtures;
 mod local_store;
+mod state_chain;
 
 pub use chain_host::{ChainHost, Files, Validator};
 pub use fixtures::{
     BEGINNING, InterruptAfter, address, header, key, mark, part, peer, transaction,
 };
 pub use local_store::{HostStore, LocalStore};
+pub use state_chain::StateChain;
