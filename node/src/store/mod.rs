@@ -28,7 +28,7 @@ use crate::config::ColdStorageSync;
 use crate::log;
 use astreum_core::atom::{Atom, AtomId, AtomSink, AtomSource, SourceError};
 use astreum_core::consensus::StoreFailure;
-use cold::{ColdError, ColdStore};
+use cold::{ColdError, ColdStore, PinKinds, roots_of};
 use core::convert::Infallible;
 use core::fmt;
 use core::hash::BuildHasher;
@@ -299,6 +299,29 @@ impl Store {
             check_len(atom)?;
         }
         cold.put_deferred(&atoms).map_err(StoreError::Cold)
+    }
+
+    /// Like [`Self::put_all`], for atoms that a user stores: pruning keeps them, and what they lead
+    /// to, until they are unpinned.
+    ///
+    /// # Errors
+    /// Same as [`Self::put_all`].
+    pub fn put_pinned(&self, atoms: Vec<(AtomId, Atom)>) -> Result<Durability, StoreError> {
+        let Some(cold) = self.cold() else {
+            return self.put_all(atoms);
+        };
+        for (_, atom) in &atoms {
+            check_len(atom)?;
+        }
+        // Pinned first, so that nothing is pruned in between.
+        let pinned = cold.add_pins(&roots_of(&atoms), PinKinds::STORED);
+        let new = pinned.map_err(StoreError::Cold)?;
+        let stored = self.put_all(atoms);
+        if stored.is_err() {
+            let _ = cold.remove_pins(&new);
+        }
+        cold.sync_pins().map_err(StoreError::Cold)?;
+        stored
     }
 
     /// Checks atoms and writes them to cold storage, if there is one.

@@ -203,6 +203,11 @@ impl Pair {
         self.bytes() + self.lengths_len
     }
 
+    /// Returns whether the pair has a lengths file, as every pair that this implementation wrote.
+    pub(super) const fn has_lengths(&self) -> bool {
+        self.lengths_len > 0
+    }
+
     /// Returns the memory used by lookups in bytes, without the page cache.
     pub(super) const fn memory_bytes(&self) -> u64 {
         self.fingerprints.memory_bytes()
@@ -269,6 +274,32 @@ impl Pair {
     /// Fails if the index cannot be read.
     pub(super) fn contains(&self, id: &AtomId) -> io::Result<bool> {
         self.locate(id).map(|found| found.is_some())
+    }
+
+    /// Returns the number of the atom's entry, if it is in the index; its data is not read.
+    ///
+    /// # Errors
+    /// Fails if the index cannot be read.
+    pub(super) fn position(&self, id: &AtomId) -> io::Result<Option<u32>> {
+        self.locate(id).map(|found| found.map(|(at, _)| at))
+    }
+
+    /// Like [`Self::find`]; the atom is read if `is_wanted` returns `true` for the number of its
+    /// entry.
+    ///
+    /// # Errors
+    /// Same as [`Self::find`].
+    pub(super) fn find_if(
+        &self,
+        id: &AtomId,
+        is_wanted: impl FnOnce(u32) -> bool,
+    ) -> Result<Option<Option<Atom>>, ReadError> {
+        match self.locate(id) {
+            Ok(None) => Ok(None),
+            Ok(Some((at, _))) if !is_wanted(at) => Ok(Some(None)),
+            Ok(Some((at, entry))) => self.atom(at, &entry).map(|atom| Some(Some(atom))),
+            Err(error) => Err(self.failed_index(error)),
+        }
     }
 
     fn locate(&self, id: &AtomId) -> io::Result<Option<(u32, Entry)>> {
@@ -365,6 +396,11 @@ impl Cursor<'_> {
         let entry = self.entry()?;
         let id = entry.map(|(_, entry)| entry.id);
         Some(id.map_err(|error| self.pair.failed_index(error)))
+    }
+
+    /// Returns the number of the current entry, or `None` at the end.
+    pub(super) fn position(&self) -> Option<u32> {
+        self.pair.fingerprints.nth(self.next)
     }
 
     /// Returns the stored bytes of the current entry's atom according to the index. Returns `None`

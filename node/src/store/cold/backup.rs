@@ -193,6 +193,15 @@ impl Copy<'_> {
                 len: len.map_err(|error| ColdError::io("read", &journal.path, &error))?,
             })?;
         }
+        // The newest file of pins has all of those that count.
+        let root = self.disk.list(self.from);
+        let root = root.map_err(|error| ColdError::io("read", self.from, &error))?;
+        let is_own = |name: &str| name.starts_with("pins-") || name.starts_with("headers-");
+        for entry in root.into_iter().filter(|entry| is_own(&entry.name)) {
+            if let Some(source) = open_if_any(self.disk, self.from, PathBuf::from(entry.name))? {
+                self.file(&source)?;
+            }
+        }
         let level_0 = Path::new("level_0");
         // Also without files: a reference node expects it.
         self.dir(level_0)?;

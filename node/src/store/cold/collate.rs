@@ -21,6 +21,7 @@ impl Inner {
     pub(super) fn collate(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
         let mut obsolete = lock(&self.maintenance);
         self.check_place()?;
+        self.settle_pins()?;
         self.remove_obsolete(&mut obsolete)?;
         let segments = self.seal();
         let total = segments.iter().map(|segment| segment.atoms()).sum();

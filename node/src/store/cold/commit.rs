@@ -13,6 +13,7 @@
 //! synced or collated. A journal whose sync failed is not synced again, since the system may have
 //! dropped the data that it could not write: its atoms are read back, verified and collated instead.
 
+use super::marking::Hold;
 use super::{ColdError, Inner, Snapshot, lock};
 use crate::config::ColdStorageSync;
 use crate::store::disk::{DiskFile, Displaced, FileId};
@@ -160,12 +161,8 @@ impl Inner {
         atoms: &[(AtomId, Atom)],
         skipped: Option<&Arc<Pair>>,
     ) -> Result<(), ColdError> {
-        let mut group = self.encode(atoms, skipped)?;
-        group.syncs = self.options.sync == ColdStorageSync::Always;
-        let syncs = group.syncs;
-        if !group.records.is_empty() {
-            self.commit(group)?;
-        }
+        let syncs = self.options.sync == ColdStorageSync::Always;
+        self.put_group(atoms, skipped, syncs)?;
         // The atoms that were skipped may be in a deferred write.
         if syncs && lock(&self.log).has_deferred {
             return self.sync();
@@ -176,11 +173,24 @@ impl Inner {
     /// Like [`Self::put`], without a sync, whatever `cold_storage_sync` is: the atoms are durable
     /// after the next sync, or the next write that is not deferred.
     pub(super) fn put_deferred(&self, atoms: &[(AtomId, Atom)]) -> Result<(), ColdError> {
-        let group = self.encode(atoms, None)?;
-        if group.records.is_empty() {
-            return Ok(());
+        self.put_group(atoms, None, false)
+    }
+
+    /// Writes the atoms of which there is no copy outside of `skipped`.
+    pub(super) fn put_group(
+        &self,
+        atoms: &[(AtomId, Atom)],
+        skipped: Option<&Arc<Pair>>,
+        syncs: bool,
+    ) -> Result<(), ColdError> {
+        // Held until the end: a collection that begins later finds everything written.
+        let hold = self.collecting.hold();
+        let mut group = self.encode(atoms, skipped, &hold)?;
+        group.syncs = syncs;
+        match group.records.is_empty() {
+            true => Ok(()),
+            false => self.commit(group),
         }
-        self.commit(group)
     }
 
     fn commit(&self, group: Group) -> Result<(), ColdError> {
@@ -233,6 +243,7 @@ impl Inner {
         &self,
         atoms: &[(AtomId, Atom)],
         skipped: Option<&Arc<Pair>>,
+        hold: &Hold<'_>,
     ) -> Result<Group, ColdError> {
         let (bytes, records) = core::mem::take(&mut lock(&self.log).spare);
         let mut group = Group {
@@ -253,6 +264,7 @@ impl Inner {
         for ((id, atom), may_be_here) in lookups {
             // A damaged copy does not count: writing the atom again repairs it.
             if may_be_here && self.is_kept(&snapshot, id, skipped) {
+                hold.protect(id);
                 continue;
             }
             if !journal::encode(id, atom, &mut group.bytes, &mut group.records) {

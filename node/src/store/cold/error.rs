@@ -1,6 +1,7 @@
 //! Errors of cold storage.
 
 use crate::store::disk::Displaced;
+use astreum_core::atom::AtomId;
 use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -75,8 +76,15 @@ pub enum ColdError {
         /// Maximum bytes.
         limit_bytes: u64,
     },
-    /// The caller of a backup is gone.
+    /// The caller of a backup is gone, or a garbage collection was stopped.
     Cancelled,
+    /// A garbage collection is under way already.
+    Collecting,
+    /// An atom that a garbage collection has to keep is damaged.
+    Unreadable {
+        /// Id of the atom.
+        id: AtomId,
+    },
     /// A level was damaged again right after its repair.
     DamagedAgain {
         /// Path of the level's directory.
@@ -189,7 +197,15 @@ impl fmt::Display for ColdError {
                  ones are not repaired; inspect them with `astreum store damaged` and remove them \
                  with `astreum store damaged --clear`"
             ),
-            Self::Cancelled => f.write_str("the backup was cancelled"),
+            Self::Cancelled => f.write_str("the operation was cancelled"),
+            Self::Collecting => f.write_str(
+                "a garbage collection is under way already; try again once it has ended",
+            ),
+            Self::Unreadable { id } => write!(
+                f,
+                "cannot collect garbage: atom {id}, which has to be kept, is damaged; see \
+                 `astreum store verify`"
+            ),
             Self::DamagedAgain { path } => write!(
                 f,
                 "{} was damaged again during its merge; check the disk",

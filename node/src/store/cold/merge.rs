@@ -37,6 +37,10 @@ impl Inner {
         if self.is_collation_due() {
             self.collate(progress)?;
         }
+        // A merge would replace pairs that are being collected; it follows when that has ended.
+        if self.collecting.is_active() {
+            return repaired;
+        }
         // Each merge can make the next level exceed its size; the list of levels grows meanwhile.
         let mut level = 1;
         loop {
@@ -73,6 +77,7 @@ impl Inner {
     pub(super) fn repair_all(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
         let mut obsolete = lock(&self.maintenance);
         self.check_place()?;
+        self.settle_pins()?;
         let snapshot = self.snapshot.load_full();
         let mut any = false;
         for level in &snapshot.levels {
@@ -94,8 +99,9 @@ impl Inner {
     ) -> Result<bool, ColdError> {
         let mut obsolete = lock(&self.maintenance);
         self.check_place()?;
+        self.settle_pins()?;
         self.remove_obsolete(&mut obsolete)?;
-        if level >= MAX_LEVEL {
+        if level >= MAX_LEVEL || self.collecting.is_active() {
             return Ok(false);
         }
         // Damaged pairs that cannot be set aside stay, and do not prevent the merging of intact

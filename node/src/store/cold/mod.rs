@@ -6,6 +6,8 @@
 //! | `level_0/<ID>.bin` | atoms left by a reference node; read, and collated with the journals |
 //! | `level_<n>/<m>_index`, `<m>_data` | sealed pairs in the reference's format; see `sorted_pair` |
 //! | `level_<n>/<m>_lengths` | boundaries of the atoms in the data; see `sorted_pair::lengths` |
+//! | `pins-<n>` | pinned objects; see `pins.rs` |
+//! | `headers-<chain>-<first>-<last>` | headers of pruned blocks; see `headers.rs` |
 //! | `damaged/<i>_*` | damaged files that were set aside, with a report; see `set_aside.rs` |
 //! | `FORMAT`, `LOCK` | version of the format; lock of the node that has the directory open |
 //! | `INCOMPLETE` | mark of a backup that was interrupted, which is refused |
@@ -31,28 +33,36 @@
 //!   reads continue, and the next write tries a new file, so that the store recovers when space is
 //!   available again.
 //!
-//! Lock order: maintenance, incidents, log, edit of the snapshot.
+//! Lock order: maintenance, incidents, collection, log, edit of the snapshot.
 
 mod backup;
 mod collate;
 mod commit;
 mod error;
+mod headers;
+mod marking;
 mod merge;
 mod open;
+mod pins;
 mod progress;
 mod remove;
 mod repair;
 mod set_aside;
 mod stats;
+mod sweep;
 mod transfer;
 mod watch;
 mod worker;
 
 pub use backup::{BackedUp, UnfinishedBackup};
 pub use error::ColdError;
+pub use headers::MAX_HEADERS;
+pub use marking::{Collection, Extent, Visit};
+pub use pins::{PinKinds, roots_of};
 pub use progress::Progress;
 pub use set_aside::SetAside;
 pub use stats::{ColdStats, LevelStats};
+pub use sweep::Swept;
 pub use transfer::{Transferred, Verified};
 
 use super::disk::{DirLock, Disk, SystemDisk};
@@ -242,6 +252,8 @@ struct Inner {
     is_prepared: AtomicBool,
     /// Held while the snapshot is replaced.
     edit: Mutex<()>,
+    /// Garbage collection that is under way.
+    collecting: marking::Collecting,
     log: Mutex<Log>,
     /// Notified when a group of writes is done.
     committed: Condvar,
@@ -250,6 +262,8 @@ struct Inner {
     /// Bytes of the files in `maintenance`.
     obsolete_bytes: AtomicU64,
     damages: Damages,
+    pins: pins::Pins,
+    headers: headers::Headers,
     /// Damaged files that were set aside.
     incidents: Mutex<Incidents>,
     hits: AtomicU64,
@@ -261,7 +275,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         // Whatever `cold_storage_sync` says, an orderly shutdown makes everything durable.
-        if let Err(error) = self.sync() {
+        if let Err(error) = self.sync().and_then(|()| self.sync_pins()) {
             crate::log::error!("cold storage: {error}");
         }
     }
@@ -326,7 +340,7 @@ impl ColdStore {
     /// Returns whether the atom may be stored; `false` is certain. No file is touched.
     #[must_use]
     pub fn may_have(&self, id: &AtomId) -> bool {
-        self.inner.snapshot.load().may_have(id)
+        self.inner.snapshot.load().may_have(id) || self.inner.headers.may_have(id)
     }
 
     /// Stores atoms, each under its own id. They are durable on return, as far as
@@ -484,16 +498,34 @@ impl Inner {
     /// Returns the bytes that count against the limit.
     fn used_bytes(&self) -> u64 {
         let obsolete_bytes = self.obsolete_bytes.load(Ordering::Relaxed);
-        self.snapshot.load().used_bytes() + obsolete_bytes
+        self.snapshot.load().used_bytes() + obsolete_bytes + self.headers.bytes()
     }
 
     fn get(&self, id: &AtomId) -> Result<Option<Atom>, ColdError> {
         let snapshot = self.snapshot.load();
-        if !snapshot.may_have(id) {
-            self.misses.fetch_add(1, Ordering::Relaxed);
-            return Ok(None);
+        let found = match snapshot.may_have(id) {
+            true => self.look_up(snapshot, id),
+            false => Ok(None),
+        };
+        match found {
+            Ok(None) if self.headers.may_have(id) => self.look_up_header(id),
+            Ok(None) => {
+                self.misses.fetch_add(1, Ordering::Relaxed);
+                Ok(None)
+            }
+            found => found,
         }
-        self.look_up(snapshot, id)
+    }
+
+    #[inline(never)]
+    fn look_up_header(&self, id: &AtomId) -> Result<Option<Atom>, ColdError> {
+        let found = self.header_atom(id)?;
+        let counter = match found {
+            Some(_) => &self.hits,
+            None => &self.misses,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok(found)
     }
 
     /// Looks up an atom in the files; separate from [`Self::get`], so that a lookup of an absent
@@ -514,18 +546,19 @@ impl Inner {
                     continue;
                 }
             }
-            let counter = if atom.is_some() {
-                &self.hits
-            } else {
-                &self.misses
-            };
-            counter.fetch_add(1, Ordering::Relaxed);
             let failed = problems
                 .into_iter()
                 .filter_map(|problem| self.note(problem));
             let failed = failed.last();
+            if atom.is_some() {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                self.collecting.has_read(id);
+            }
             return match (atom, failed) {
-                (None, Some(error)) => Err(error),
+                (None, Some(error)) => {
+                    self.misses.fetch_add(1, Ordering::Relaxed);
+                    Err(error)
+                }
                 (atom, _) => Ok(atom),
             };
         }
@@ -534,12 +567,12 @@ impl Inner {
     fn contains(&self, id: &AtomId) -> bool {
         let snapshot = self.snapshot.load();
         if !snapshot.may_have(id) {
-            return false;
+            return self.has_header(id);
         }
         let waiting = |segment: &Arc<Segment>| segment.contains(id);
         // An index that cannot be read counts as empty.
         let sealed = |pair: &Arc<Pair>| pair.contains(id).unwrap_or(false);
-        snapshot.segments.iter().any(waiting) || snapshot.pairs().any(sealed)
+        snapshot.segments.iter().any(waiting) || snapshot.pairs().any(sealed) || self.has_header(id)
     }
 
     /// Searches from the newest to the oldest copy, past damaged ones.

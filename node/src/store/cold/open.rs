@@ -48,7 +48,10 @@ pub(super) fn open(
         committed: Default::default(),
         maintenance: Default::default(),
         obsolete_bytes: Default::default(),
+        collecting: Default::default(),
         damages: Default::default(),
+        pins: Default::default(),
+        headers: Default::default(),
         incidents: Default::default(),
         hits: Default::default(),
         misses: Default::default(),
@@ -63,12 +66,14 @@ pub(super) fn open(
         prepared => Ok(prepared?),
     };
     inner.recover(&entries)?;
+    inner.load_headers(&entries);
     // The ability to write is determined at the start, not at the first write.
     inner.add_recovered();
     match is_prepared.and_then(|()| inner.probe()) {
         Ok(()) => inner.sync_recovered(),
         Err(error) => lock(&inner.log).failure = Some(error),
     }
+    inner.load_pins(&entries)?;
     Ok(inner)
 }
 

@@ -30,9 +30,13 @@ pub struct ColdStats {
     pub levels: Vec<LevelStats>,
     /// Number of atoms in all levels; an atom in two files counts twice.
     pub atoms: u64,
-    /// Bytes that count against the limit: all pairs, level 0 at its size after collation, and
-    /// files that the disk has refused to remove.
+    /// Bytes that count against the limit: all pairs, level 0 at its size after collation, the
+    /// header file, and files that the disk has refused to remove.
     pub used_bytes: u64,
+    /// Number of headers of pruned blocks.
+    pub headers: u64,
+    /// Bytes of their files, which count as used.
+    pub header_bytes: u64,
     /// Maximum bytes; 0 for no limit.
     pub limit_bytes: u64,
     /// Bytes of memory for lookups, without the page cache.
@@ -134,7 +138,9 @@ pub(super) fn of(inner: &Inner) -> ColdStats {
         levels,
         used_bytes: inner.used_bytes(),
         limit_bytes: inner.options.limit_bytes,
-        memory_bytes: side + sum(|segment| segment.memory_bytes()),
+        memory_bytes: side + sum(|segment| segment.memory_bytes()) + inner.headers.memory_bytes(),
+        headers: inner.headers.count(),
+        header_bytes: inner.headers.bytes(),
         hits: inner.hits.load(Ordering::Relaxed),
         misses: inner.misses.load(Ordering::Relaxed),
         set_aside: lock(&inner.incidents).list(),

@@ -1,13 +1,14 @@
 //! Operations on all atoms: verification, import and export.
 
 use super::progress::{Pending, Progress};
-use super::{ColdError, ColdOptions, ColdStore, Snapshot};
+use super::{ColdError, ColdOptions, ColdStore, MAX_HEADERS, Snapshot};
 use crate::config::ColdStorageSync;
 use crate::store::disk::{DirEntry, Disk, ReadOnlyDisk, SystemDisk};
 use crate::store::sorted_pair::{Files, Item, PairWriter, Salvage};
 use astreum_core::atom::{Atom, AtomId};
+use astreum_core::chain::Block;
 use core::ops::ControlFlow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,6 +47,11 @@ impl ColdStore {
         self.each_atom(&snapshot, progress, |_, atom| {
             verified.atoms += 1;
             verified.damaged += u64::from(atom.is_none());
+            Ok(())
+        })?;
+        self.inner.headers.each(|block| {
+            verified.atoms += 1;
+            verified.damaged += u64::from(block.is_none());
             Ok(())
         })?;
         Ok(verified)
@@ -123,7 +129,43 @@ impl ColdStore {
         if writer.count() > 0 {
             writer.finish().map_err(failed)?;
         }
+        self.export_headers(&level_1, &mut transferred)?;
         Ok(transferred)
+    }
+
+    /// Writes the atoms of the header file to pairs of their own, a bounded number at a time.
+    fn export_headers(
+        &self,
+        level_1: &Path,
+        transferred: &mut Transferred,
+    ) -> Result<(), ColdError> {
+        let failed = |error| ColdError::io("write to", level_1, &error);
+        let (mut atoms, mut number) = (BTreeMap::new(), 1);
+        let mut write = |atoms: &mut BTreeMap<AtomId, Atom>| {
+            let mut writer =
+                PairWriter::create_plain(&SystemDisk, level_1, number).map_err(failed)?;
+            for (id, atom) in &*atoms {
+                writer.push(id, atom).map_err(failed)?;
+            }
+            number += 1;
+            transferred.atoms += atoms.len() as u64;
+            atoms.clear();
+            writer.finish().map_err(failed)
+        };
+        let mut damaged = 0;
+        self.inner.headers.each(|block| {
+            damaged += u64::from(block.is_none());
+            atoms.extend(block.iter().flat_map(Block::to_atoms));
+            match atoms.len() >= MAX_HEADERS {
+                true => write(&mut atoms),
+                false => Ok(()),
+            }
+        })?;
+        if !atoms.is_empty() {
+            write(&mut atoms)?;
+        }
+        transferred.damaged += damaged;
+        Ok(())
     }
 
     /// Opens an existing directory for reading only; nothing in it is changed.
@@ -224,7 +266,42 @@ impl ColdStore {
             Ok(())
         })?;
         target.put(&batch)?;
+        batch.clear();
+        self.inner.headers.each(|block| {
+            let Some(block) = block else {
+                transferred.damaged += 1;
+                return Ok(());
+            };
+            batch.extend(block.to_atoms());
+            transferred.atoms += 1;
+            if batch.len() >= BATCH_ATOMS {
+                target.put(&batch)?;
+                batch.clear();
+            }
+            Ok(())
+        })?;
+        target.put(&batch)?;
+        self.copy_pins(target)?;
         Ok(transferred)
+    }
+
+    /// Adds the pins to those of another store.
+    fn copy_pins(&self, target: &Self) -> Result<(), ColdError> {
+        let mut after = None;
+        loop {
+            let pins = self.pins(after, BATCH_ATOMS);
+            let Some((last, _)) = pins.last() else {
+                break;
+            };
+            after = Some(*last);
+            for (id, kinds) in pins {
+                target.add_pins(&[id], kinds)?;
+            }
+        }
+        if !self.are_pins_complete() {
+            target.set_pins_complete(false)?;
+        }
+        target.sync_pins()
     }
 
     /// Calls `each` for every place of an atom, with the atom if it is intact there.
