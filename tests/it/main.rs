@@ -30,6 +30,7 @@ mod models;
 mod nodes;
 mod parse;
 mod patricia;
+mod prune_crash;
 mod simulation;
 mod stack;
 mod structure;

@@ -3,8 +3,6 @@
 use core::num::NonZeroU64;
 use std::io::Write as _;
 
-use astreum_core::atom::AtomId;
-
 use crate::rpc::{AdvertisementReply, request};
 
 use super::args::{AdvertiseArgs, AdvertiseCommand};
@@ -21,7 +19,7 @@ pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Fa
             expires,
             at,
         } => {
-            let ids = checked(ids)?;
+            let ids = parse::ids("the object", ids)?;
             let client = client(at)?;
             for id in ids {
                 let request = request::Advertise {
@@ -55,7 +53,7 @@ pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Fa
             Ok(())
         }
         AdvertiseCommand::Withdraw { ids, at } => {
-            let ids = checked(ids)?;
+            let ids = parse::ids("the object", ids)?;
             let client = client(at)?;
             let mut missing = Vec::new();
             for id in ids {
@@ -73,10 +71,4 @@ pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Fa
             )))
         }
     }
-}
-
-/// Parses all ids before any request is sent.
-fn checked(ids: &[String]) -> Result<Vec<AtomId>, Failure> {
-    let id = |text: &String| parse::id("the object", text);
-    ids.iter().map(id).collect()
 }

@@ -107,6 +107,27 @@ stored already is not written again.")]
 
 Without --expires an advertisement does not expire, and it survives restarts.")]
     Advertise(AdvertiseArgs),
+    /// Pin objects of the running node, so that pruning keeps them.
+    #[command(after_help = "Example:
+  astreum pin ID
+
+An object is pinned with all that it leads to: a list with its atoms, an expression with its items,
+a root of accounts with the whole state. Atoms that are not in cold storage are copied there, from
+memory or from peers. Objects that are stored with `astreum put` are pinned already.")]
+    Pin(PinArgs),
+    /// End the pins of objects, those of `astreum put` included. Pruning removes them later.
+    #[command(after_help = "Example:
+  astreum unpin ID")]
+    Unpin(UnpinArgs),
+    /// List the objects that pruning keeps.
+    #[command(after_help = "Examples:
+  astreum pins
+  astreum pins --json | jq -r 'select(.stored) | .id'
+
+The kinds are: stored with `put`, pinned with `pin`, and contract for a list on which a transaction
+sent through this node has opened a storage contract or claimed a payment. `astreum unpin` ends all of
+them.")]
+    Pins(PinsArgs),
     /// Send transactions and show their state.
     #[command(after_help = "Examples:
   astreum tx send RECIPIENT 1_000 --key-file wallet.key --wait
@@ -375,6 +396,36 @@ pub(super) struct PutArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct PinArgs {
+    /// Ids: 64 hex digits each.
+    #[arg(required = true)]
+    pub(super) ids: Vec<String>,
+    /// Print one JSON object per pin.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UnpinArgs {
+    /// Ids: 64 hex digits each.
+    #[arg(required = true)]
+    pub(super) ids: Vec<String>,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PinsArgs {
+    /// Print one JSON object per pin.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct BackupArgs {
     /// Directory for the copy, on the node's machine: it is created, or is empty.
     pub(super) directory: PathArg,
@@ -481,6 +532,14 @@ pub(super) enum StoreCommand {
     /// Rewrite the intact atoms of damaged files, and set the damaged files aside. A running node
     /// repairs automatically.
     Repair(StoreOptions),
+    /// Remove what is neither needed by the chain nor pinned.
+    #[command(
+        after_help = "Kept are all headers of the chain, transactions and state of the last \
+prune_blocks blocks, and everything that users have stored, pinned or advertise. Blocks that were \
+pruned cannot be restored from this directory; `--dry-run` says what would go. A running node \
+prunes automatically; if it has the directory open, the command asks it to prune now."
+    )]
+    Gc(StoreGcArgs),
     /// List the damaged files that were set aside, and how many of their atoms are still missing.
     #[command(
         after_help = "Each incident has a report in the subdirectory `damaged`, with the ids of \
@@ -512,6 +571,19 @@ the lost atoms. A running node fetches them again from its peers. `astreum store
         #[command(flatten)]
         options: StoreOptions,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StoreGcArgs {
+    /// Only count what would be removed.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Record that everything that users want to keep is pinned; needed once in a directory that is
+    /// older than pins, or that another program has written to.
+    #[arg(long)]
+    pub(super) accept_unpinned: bool,
+    #[command(flatten)]
+    pub(super) options: StoreOptions,
 }
 
 #[derive(Debug, Args)]

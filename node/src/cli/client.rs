@@ -8,8 +8,9 @@ use std::time::Instant;
 use astreum_core::crypto::PublicKey;
 
 use crate::config::Seed;
+use crate::log::utc_text;
 use crate::net::SeedState;
-use crate::rpc::{Client, PeerReply, ProducerReply, StatusReply, request};
+use crate::rpc::{Client, PeerReply, ProducerReply, PruningReply, StatusReply, request};
 
 use super::args::{PeersArgs, StatusArgs};
 use super::node_args::client;
@@ -81,6 +82,9 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
     ];
     for (name, value) in rows.into_iter().chain(status.chain.lines()) {
         writeln!(out, "{name:<15} {value}")?;
+    }
+    if let Some(pruning) = &status.pruning {
+        writeln!(out, "{:<15} {}", "pruning", pruning_line(pruning))?;
     }
     for seed in &status.seeds {
         writeln!(out, "{:<15} {}", "seed", seed_line(seed))?;
@@ -248,6 +252,23 @@ fn list(peers: &[PeerReply], json: bool, out: &mut Output) -> Result<(), Failure
 }
 
 /// Returns the state of a seed as text.
+/// Describes the state of pruning in one line.
+fn pruning_line(pruning: &PruningReply) -> String {
+    let mut line = match pruning.horizon {
+        0 => "nothing is pruned".to_owned(),
+        horizon => format!("only headers are kept below height {horizon}"),
+    };
+    line += &format!("; {} pins", pruning.pins);
+    if let Some(at) = pruning.last_run_unix {
+        let (at, bytes) = (utc_text(at), pruning.removed_bytes);
+        line += &format!("; last run {at}, {bytes} bytes freed since the start");
+    }
+    if pruning.running {
+        line += "; running";
+    }
+    line
+}
+
 fn seed_line(seed: &SeedState) -> String {
     let addresses: Vec<String> = seed.addresses.iter().map(ToString::to_string).collect();
     let is_address = addresses == [seed.name.as_str()];

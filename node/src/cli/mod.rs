@@ -41,6 +41,7 @@ mod parse;
 mod partial;
 mod path_arg;
 mod pieces;
+mod pins;
 mod progress;
 mod proof;
 mod put;
@@ -49,6 +50,8 @@ mod report;
 mod restore;
 mod run;
 mod store;
+mod store_dir;
+mod store_gc;
 mod table;
 mod tx;
 mod upload;
@@ -126,6 +129,9 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Some(Command::Get(get)) => get::get(&get, out),
         Some(Command::Put(put)) => put::put(&put, out),
         Some(Command::Advertise(args)) => advertise::advertise(&args, out),
+        Some(Command::Pin(args)) => pins::pin(&args, out),
+        Some(Command::Unpin(args)) => pins::unpin(&args, out),
+        Some(Command::Pins(args)) => pins::pins(&args, out),
         Some(Command::Backup(args)) => backup::backup(&args, out),
         Some(Command::Tx(args)) => tx::tx(args, out),
         Some(Command::Block(args)) => block::block(args, out),

@@ -55,6 +55,14 @@ pub(super) fn id(what: &str, text: &str) -> Result<astreum_core::atom::AtomId, F
     text.parse().map_err(wrong)
 }
 
+/// Parses all ids, before any of them is used.
+pub(super) fn ids(
+    what: &str,
+    texts: &[String],
+) -> Result<Vec<astreum_core::atom::AtomId>, Failure> {
+    texts.iter().map(|text| id(what, text)).collect()
+}
+
 /// Parses a non-negative integer of any size; underscores may group its digits.
 pub(super) fn natural(what: &str, text: &str) -> Result<Natural, Failure> {
     let shown: String = text.chars().take(40).collect();

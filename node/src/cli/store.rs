@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::config::Settings;
 use crate::rpc::{Client, ClientError, DEFAULT_TIMEOUT, request};
 use crate::store::cold::{
-    ColdError, ColdOptions, ColdStats, ColdStore, Progress, SetAside, Transferred, Verified,
+    ColdError, ColdStats, ColdStore, Progress, SetAside, Transferred, Verified,
 };
 use crate::store::disk::real_path;
 use crate::store::sorted_pair::Damage;
@@ -16,6 +16,8 @@ use crate::store::sorted_pair::Damage;
 use super::args::{StoreArgs, StoreCommand, StoreOptions};
 use super::output::{Failure, Output, complain, json_line};
 use super::progress::with_bar_of;
+use super::store_dir::{check_path, open, open_existing, open_to_read};
+use super::store_gc;
 
 pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
     match args.command {
@@ -33,6 +35,7 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
             }
             stat(&store.stats(), json, out)
         }
+        StoreCommand::Gc(args) => store_gc::gc(args, out),
         StoreCommand::Damaged { clear, options } => damaged(options, clear, out),
         StoreCommand::Verify(options) => {
             let (json, settings) = read(options)?;
@@ -96,15 +99,6 @@ fn read(options: StoreOptions) -> Result<(bool, Settings), Failure> {
     let settings = options.run.load()?.settings;
     check_path(&settings)?;
     Ok((options.json, settings))
-}
-
-fn check_path(settings: &Settings) -> Result<(), Failure> {
-    if settings.cold_storage_path.is_none() {
-        return Err(Failure::Usage(
-            "cold_storage_path is not set; give --cold-storage-path DIR or --config FILE".into(),
-        ));
-    }
-    Ok(())
 }
 
 /// Lists or clears the incidents of a directory, or of the node that has it open.
@@ -172,21 +166,6 @@ fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), F
     Ok(())
 }
 
-fn open(settings: &Settings) -> Result<ColdStore, Failure> {
-    let path = settings.cold_storage_path.clone().unwrap_or_default();
-    let options = ColdOptions {
-        background: false,
-        ..ColdOptions::from(settings)
-    };
-    ColdStore::open(&path, options).map_err(Failure::failed)
-}
-
-/// Opens the store if it exists.
-fn open_existing(settings: &Settings) -> Result<ColdStore, Failure> {
-    drop(open_to_read(settings)?);
-    open(settings)
-}
-
 fn refuse_itself(directory: &Path, settings: &Settings) -> Result<(), Failure> {
     let path = settings.cold_storage_path.clone().unwrap_or_default();
     let real = |path: &Path| path.canonicalize().ok();
@@ -197,12 +176,6 @@ fn refuse_itself(directory: &Path, settings: &Settings) -> Result<(), Failure> {
         )));
     }
     Ok(())
-}
-
-fn open_to_read(settings: &Settings) -> Result<ColdStore, Failure> {
-    let path = settings.cold_storage_path.clone().unwrap_or_default();
-    let mapped = settings.cold_storage_mmap;
-    ColdStore::open_to_read(&path, mapped).map_err(Failure::failed)
 }
 
 fn stat(stats: &ColdStats, json: bool, out: &mut Output) -> Result<(), Failure> {

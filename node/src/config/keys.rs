@@ -303,6 +303,10 @@ keys! {
         /// Sync mode of cold storage writes: always (before a write is acknowledged), interval, or
         /// never.
         cold_storage_sync: ColdStorageSync = ColdStorageSync::Always, Allowed::Sync;
+        /// Blocks of the chain, from the head down, whose transactions and state are kept: as many
+        /// as fit into half of cold_storage_limit, but at least twice max_reorg_depth. Headers, and
+        /// what users have stored or pinned, are always kept. 0 keeps everything.
+        prune_blocks: u64 = 50_000, ANY;
     }
     "Validation and Verification" {
         /// Name of the chain, main or test: sets chain_id to 1 or 0 if that is not given.

@@ -32,6 +32,12 @@ impl Settings {
         self.0.validation_secret_key.is_some() || self.0.validation_secret_key_file.is_some()
     }
 
+    /// Returns all values.
+    #[must_use]
+    pub const fn values(&self) -> &SettingValues {
+        &self.0
+    }
+
     /// Returns whether any seed is configured.
     #[must_use]
     pub const fn has_seeds(&self) -> bool {

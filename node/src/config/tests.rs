@@ -94,6 +94,7 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("validation_secret_key_file", "string", "\"\""),
     ("cold_storage_mmap", "bool", "true"),
     ("cold_storage_sync", "string", "\"always\""),
+    ("prune_blocks", "int", "50000"),
     ("chain", "string", "\"\""),
     ("claim_reward", "bool", "true"),
     ("reference_followers", "bool", "false"),

@@ -5,8 +5,10 @@
 
 use crate::node::{Node, NodeError};
 use crate::rpc::{AtomReader, Caller, RpcError, StoredReply, request};
-use crate::store::{Durability, StoreError};
-use astreum_core::atom::{Atom, AtomId, MAX_LIST_ATOMS};
+use crate::store::cold::{PinKinds, roots_of};
+use crate::store::{Durability, Store, StoreError};
+use astreum_core::atom::{Atom, AtomId, AtomKind, MAX_LIST_ATOMS};
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
@@ -52,11 +54,44 @@ pub(super) fn put(
 /// Stores batches until there are no more or one fails.
 fn write(node: &Node, batches: Receiver<Batch>) -> Result<Durability, StoreError> {
     node.logged(|| {
+        let mut pins = TransferPins::default();
         for batch in batches {
+            pins.add(node.store(), &batch)?;
             node.store().put_streamed(batch)?;
+        }
+        if let Some(cold) = node.store().cold() {
+            cold.sync_pins().map_err(StoreError::Cold)?;
         }
         Ok(node.store().durability())
     })
+}
+
+/// Pins of a transfer: the atoms received so far that none of the others leads to. Once the first
+/// atom of the object has come, which is the last one of the transfer, only that one is pinned.
+#[derive(Default)]
+struct TransferPins {
+    /// Those that were not pinned before.
+    new: BTreeSet<AtomId>,
+}
+
+impl TransferPins {
+    fn add(&mut self, store: &Store, batch: &Batch) -> Result<(), StoreError> {
+        let Some(cold) = store.cold() else {
+            return Ok(());
+        };
+        let roots = roots_of(batch);
+        let pinned = cold.add_pins(&roots, PinKinds::STORED);
+        let new = pinned.map_err(StoreError::Cold)?;
+        let mut covered = Vec::new();
+        for (_, atom) in batch {
+            let item = AtomId::from_slice(atom.data()).filter(|_| atom.kind() == AtomKind::List);
+            let links = [Some(atom.next()), item].into_iter().flatten();
+            covered.extend(links.filter(|id| self.new.remove(id)));
+        }
+        self.new.extend(new);
+        cold.remove_pins(&covered).map_err(StoreError::Cold)?;
+        Ok(())
+    }
 }
 
 /// Receives atoms in batches, up to the end of the transfer or until `store` returns `false`.

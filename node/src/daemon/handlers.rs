@@ -9,17 +9,17 @@ use crate::WaitLimit;
 use crate::chain_service::producer::ValidatorStatus;
 use crate::clock;
 use crate::net::{Advertisement, FetchedObject, NetworkStatus, own_key_warning};
-use crate::node::{Node, NodeError, Peer, Status};
+use crate::node::{Node, NodeError, Peer, PruneStatus, Status};
 use crate::query::AccountProof;
 use crate::rpc::{
     AccountReply, AdvertisementReply, AtomReply, BackupReply, BlockReply, Caller,
     EVAL_FETCH_SECONDS, ErrorKind, EvalReply, ForksReply, ListReply, MAX_LIST_REPLY_BYTES,
-    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, RpcError, SendReply,
-    SentReply, Service, StatusReply, StoredReply, TransactionReply, TransactionStatusReply,
-    ValidatorsReply, hex, request,
+    MAX_PINS_REPLY, PeerReply, PinReply, PinnedReply, ProducerReply, ProviderReply, PruneReply,
+    PruningReply, PutReply, RefusalReply, RpcError, SendReply, SentReply, Service, StatusReply,
+    StoredReply, TransactionReply, TransactionStatusReply, ValidatorsReply, hex, request,
 };
 use crate::store::Durability;
-use crate::store::cold::{BackedUp, ColdStats, SetAside};
+use crate::store::cold::{BackedUp, ColdStats, ColdStore, SetAside};
 use crate::store::disk::real_path;
 use crate::store::hot::HotStats;
 use astreum_core::atom::{Atom, AtomId};
@@ -160,11 +160,12 @@ impl NodeHandler {
         }
     }
 
-    fn set_aside(&self, directory: &str, clear: bool) -> Result<Vec<SetAside>, RpcError> {
+    /// Checks that this node has cold storage, in the directory with this real path: the socket may
+    /// belong to another node than the one that has the directory open.
+    fn check_directory(&self, directory: &str) -> Result<&ColdStore, RpcError> {
         let Some(cold) = self.node.store().cold() else {
             return Err("this node has no cold storage".into());
         };
-        // The socket may belong to another node than the one that has the directory open.
         let own = real_path(cold.path());
         if own.to_string_lossy() != directory {
             let own = own.display();
@@ -174,6 +175,11 @@ impl NodeHandler {
             );
             return Err(refusal.into());
         }
+        Ok(cold)
+    }
+
+    fn set_aside(&self, directory: &str, clear: bool) -> Result<Vec<SetAside>, RpcError> {
+        let cold = self.check_directory(directory)?;
         let incidents = if clear {
             cold.clear_set_aside().map_err(|error| error.to_string())?
         } else {
@@ -364,6 +370,31 @@ impl Service for NodeHandler {
         self.set_aside(&params.directory, params.clear)
     }
 
+    fn pin(&self, params: request::Pin, _: &Caller) -> Result<PinnedReply, RpcError> {
+        Ok(self.node.pin(params.id)?.into())
+    }
+
+    fn unpin(&self, params: request::Unpin, _: &Caller) -> Result<bool, RpcError> {
+        Ok(self.node.unpin(params.id)?)
+    }
+
+    fn pins(&self, params: request::Pins, _: &Caller) -> Result<Vec<PinReply>, RpcError> {
+        let max = params.max.unwrap_or(MAX_PINS_REPLY).min(MAX_PINS_REPLY);
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let pins = self.node.pins(params.after, max)?;
+        let replies = pins.into_iter().map(|(id, kinds)| PinReply::new(id, kinds));
+        Ok(replies.collect())
+    }
+
+    fn prune(&self, params: request::Prune, caller: &Caller) -> Result<PruneReply, RpcError> {
+        self.check_directory(&params.directory)?;
+        if params.accept_unpinned {
+            self.node.accept_unpinned()?;
+        }
+        let goes_on = || !caller.is_gone();
+        Ok(self.node.prune(params.dry_run, &goes_on)?.into())
+    }
+
     fn back_up(&self, params: request::BackUp, caller: &Caller) -> Result<BackupReply, RpcError> {
         let directory = Path::new(&params.directory);
         // The client's working directory is not known here.
@@ -440,6 +471,7 @@ fn status_reply(node: &Node) -> StatusReply {
     let chain = node.chain().status();
     let validator = chain.validator.as_ref();
     let now = clock::unix_time().as_secs();
+    let pruning = node.prune_status();
     let (mut problems, halted) = conditions::problems(&chain, cold.as_ref(), now);
     problems.extend(network.and_then(|network| network.streams.failure.clone()));
     let snapshot = node.snapshot();
@@ -473,10 +505,27 @@ fn status_reply(node: &Node) -> StatusReply {
             .chain(own_key.map(own_key_warning))
             .collect(),
         counters: counters(&hot, cold.as_ref(), network),
-        problems: problems.into_iter().chain(log_problem).collect(),
+        problems: problems
+            .into_iter()
+            .chain(pruning_problems(&pruning))
+            .chain(log_problem)
+            .collect(),
         halted,
         validator: validator.map(|status| validator_reply(status, &chain.mempool, halted, now)),
+        pruning: node
+            .store()
+            .cold()
+            .map(|cold| PruningReply::new(&pruning, node.pruned_below(), cold.pin_count() as u64)),
     }
+}
+
+/// Returns the problems of pruning.
+fn pruning_problems(pruning: &PruneStatus) -> impl Iterator<Item = String> {
+    let failure = pruning.failure.clone().filter(|_| !pruning.is_running);
+    let failure = failure.map(|why| format!("pruning failed: {why}"));
+    let obstacle = pruning.obstacle.clone();
+    let obstacle = obstacle.map(|why| format!("cold storage is not pruned as configured: {why}"));
+    failure.into_iter().chain(obstacle)
 }
 
 fn validator_reply(

@@ -28,7 +28,7 @@ pub(super) struct Advertised {
 
 impl Advertised {
     /// Returns the advertisements that have not expired, with their remaining time.
-    fn list(&mut self) -> Vec<Advertisement> {
+    pub(super) fn list(&mut self) -> Vec<Advertisement> {
         let now = Instant::now();
         self.by_id
             .retain(|_, (_, expires)| expires.is_none_or(|at| at > now));
@@ -59,6 +59,15 @@ impl Advertised {
         });
         line_file::replace(path, &line_file::encode(FORMAT, lines))
     }
+}
+
+/// Returns the indefinite advertisements in the file in `directory`.
+///
+/// # Errors
+/// Fails if the file is damaged or cannot be read.
+pub(crate) fn saved(directory: &Path) -> io::Result<Vec<AtomId>> {
+    let entries = load(&directory.join(FILE_NAME))?;
+    Ok(entries.into_iter().map(|(id, _)| id).collect())
 }
 
 fn load(path: &Path) -> io::Result<Vec<(AtomId, PayloadType)>> {

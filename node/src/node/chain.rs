@@ -79,7 +79,15 @@ impl Node {
         match at {
             BlockAt::Id(id) => Ok(Block::read(&source, id)?),
             BlockAt::Head => Ok(Block::clone(self.head()?.block())),
-            at => query::block(&source, self.head()?.id(), at),
+            BlockAt::Height(height) => {
+                let (head, chain_id) = (self.head()?, self.settings().chain_id);
+                let cold = self.store().cold().filter(|_| height <= head.height());
+                let pruned = cold.and_then(|cold| cold.header_at(chain_id, height).ok()?);
+                match pruned {
+                    Some(block) => Ok(block),
+                    None => query::block(&source, head.id(), at),
+                }
+            }
         }
     }
 
@@ -97,8 +105,9 @@ impl Node {
         let source = self.chain_source();
         let blocks = query::blocks(&source, first, count)?;
         let with_count = |block: Block| {
-            let count = query::transactions(&source, &block).ok();
-            (block, count.map(|ids| ids.len()))
+            let is_kept = self.check_kept(&block).is_ok();
+            let count = is_kept.then(|| query::transactions(&source, &block).ok());
+            (block, count.flatten().map(|ids| ids.len()))
         };
         Ok(blocks.into_iter().map(with_count).collect())
     }
@@ -113,7 +122,31 @@ impl Node {
         skip: usize,
         count: usize,
     ) -> Result<(usize, Vec<Included>), QueryError> {
+        self.check_kept(block)?;
         query::included(&self.chain_source(), block, skip, count)
+    }
+
+    /// Returns the height below which blocks are pruned: of those, only the headers are kept.
+    #[must_use]
+    pub fn pruned_below(&self) -> u64 {
+        let cold = self.store().cold();
+        cold.map_or(0, |cold| cold.pruned_below(self.settings().chain_id))
+    }
+
+    /// Passes what is known of pruned blocks.
+    fn with_pruned<T>(&self, query: impl FnOnce(&query::Pruned<'_>) -> T) -> T {
+        let (chain_id, cold) = (self.settings().chain_id, self.store().cold());
+        query(&query::Pruned {
+            below: self.pruned_below(),
+            header_at: &|height| cold?.header_at(chain_id, height).ok()?,
+            is_stored: &|id| self.store().contains(id),
+        })
+    }
+
+    /// Checks that the transactions of a block are kept.
+    fn check_kept(&self, block: &Block) -> Result<(), QueryError> {
+        let what = || format!("the transactions of block {} are", block.height);
+        self.with_pruned(|pruned| pruned.check(block, what))
     }
 
     /// Returns the account with this address.
@@ -225,7 +258,8 @@ impl Node {
         let source = self.chain_source();
         let head = self.chain().head();
         if let Some(head) = &head
-            && let Some(place) = query::find(&source, head.block(), id)?
+            && let Some(place) =
+                self.with_pruned(|pruned| query::find(&source, head.block(), id, pruned))?
         {
             return Ok((
                 TransactionState::Included(Box::new(place)),
@@ -246,6 +280,11 @@ impl Node {
     /// # Errors
     /// Fails if there is no head, or if an atom was not found.
     pub fn confirmation(&self, block: &Block) -> Result<Confirmation, QueryError> {
+        let below = self.pruned_below();
+        if block.height <= below && below > 0 {
+            let what = format!("the stakes before block {} are", block.height);
+            return Err(QueryError::NotKept { what, below });
+        }
         let (source, head) = (self.chain_source(), self.head()?);
         let parent = match block.is_genesis() {
             true => block.clone(),
@@ -390,6 +429,7 @@ impl Node {
             let peers = peers.len();
             return Err(SendError::NoValidator { peers });
         }
+        self.pin_contract(transaction).map_err(SendError::Node)?;
         let stored = self.store.put_all(transaction.to_atoms());
         let durability = stored.map_err(|error| SendError::Node(error.into()))?;
         for id in [transaction.id(), transaction.body_hash()] {

@@ -7,8 +7,10 @@ use crate::failure::ThreadPanic;
 use crate::key_file::KeyError;
 use crate::log::LogError;
 use crate::net::{NetworkError, Stopped};
+use crate::prune::PruneError;
 use crate::store::StoreError;
 use crate::store::cold::ColdError;
+use astreum_core::atom::AtomId;
 use astreum_core::engine::FetchError;
 use core::fmt;
 use core::net::SocketAddr;
@@ -60,6 +62,17 @@ pub enum NodeError {
     Fetch(FetchError),
     /// The limit of advertisements is reached.
     TooManyAdvertisements,
+    /// The node has no cold storage.
+    NoColdStorage,
+    /// The system could not create the prune thread.
+    PruneThread(io::Error),
+    /// Pruning failed.
+    Prune(PruneError),
+    /// No peer delivered an atom.
+    NotFound {
+        /// Id of the atom.
+        id: AtomId,
+    },
     /// A backup failed.
     Backup(BackupError),
     /// A list of atoms is too long.
@@ -113,6 +126,14 @@ impl fmt::Display for NodeError {
             Self::TooManyAdvertisements => {
                 f.write_str("too many objects are advertised; withdraw some first")
             }
+            Self::NoColdStorage => {
+                f.write_str("this node has no cold storage; set cold_storage_path")
+            }
+            Self::PruneThread(error) => write!(f, "cannot start the prune thread: {error}"),
+            Self::Prune(error) => error.fmt(f),
+            Self::NotFound { id } => {
+                write!(f, "atom {id} was found neither here nor at any peer")
+            }
             Self::Backup(error) => error.fmt(f),
             Self::ListTooLong { max } => write!(f, "list exceeds the maximum of {max} atoms"),
         }
@@ -127,6 +148,7 @@ impl core::error::Error for NodeError {
             | Self::ChainThread(error)
             | Self::PeersThread(error)
             | Self::Advertisements(error)
+            | Self::PruneThread(error)
             | Self::RefetchThread(error) => Some(error),
             Self::ChainDir(error) => Some(error),
             Self::Log(error) => Some(error),
@@ -137,8 +159,11 @@ impl core::error::Error for NodeError {
             Self::KeyFile(error) => Some(error),
             Self::Panicked(panic) => Some(panic),
             Self::Backup(error) => Some(error),
+            Self::Prune(error) => Some(error),
             Self::Config(_)
             | Self::ChainBusy
+            | Self::NoColdStorage
+            | Self::NotFound { .. }
             | Self::ChainNotStarted
             | Self::NotConnected
             | Self::NoUsableAddress

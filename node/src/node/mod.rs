@@ -1,6 +1,6 @@
 //! Node as a library: one [`Node`] holds a store and, once connected, a network.
 
-mod advertisements;
+pub(crate) mod advertisements;
 mod backup;
 mod builder;
 mod chain;
@@ -10,6 +10,8 @@ mod environments;
 mod error;
 mod known_peers;
 mod line_file;
+mod pins;
+mod pruning;
 mod refetch;
 mod state_dir;
 mod view;
@@ -21,6 +23,9 @@ pub use chain::{
     TransactionState, Until, Validators,
 };
 pub use error::NodeError;
+pub use pins::Pinned;
+pub(crate) use pruning::Limits as PruneLimits;
+pub use pruning::PruneStatus;
 pub(crate) use state_dir::create_state_dir;
 pub use view::NodeStore;
 
@@ -45,10 +50,11 @@ use astreum_core::machine::{Env, Evaluation, Machine};
 use astreum_core::wire::object::PayloadType;
 use core::net::{IpAddr, SocketAddr};
 use known_peers::KnownPeers;
+use pruning::{PruneThread, Pruner};
 use refetch::Refetch;
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use astreum_core::atom::MAX_LIST_ATOMS;
 
@@ -122,7 +128,9 @@ pub struct Node {
     /// Stakes that the last query about a confirmation has read.
     stakes: Mutex<StakeTable>,
     environments: environments::Environments,
-    advertised: Mutex<advertisements::Advertised>,
+    advertised: Arc<Mutex<advertisements::Advertised>>,
+    pruner: Arc<Pruner>,
+    prune_thread: Mutex<Option<PruneThread>>,
     /// Validation key that the node was created with; its account is the node's own.
     own_key: Option<config::Secret>,
     /// Key that the node validates with.
@@ -173,6 +181,14 @@ impl Node {
             ColdStore::open(path, ColdOptions::from(&settings)).map_err(NodeError::ColdStorage)
         });
         let store = Store::with_cold(settings.hot_storage_limit, cold.transpose()?);
+        let (chain, advertised) = (ChainView::default(), Arc::default());
+        let pruner = Pruner::new(
+            &settings,
+            store.clone(),
+            chain.clone(),
+            Arc::clone(&advertised),
+        );
+        let pruner = Arc::new(pruner);
         Ok(Self {
             public_key: secret.public_key(),
             secret: Secret(secret),
@@ -184,10 +200,12 @@ impl Node {
             refetch: Mutex::new(None),
             known_peers: Mutex::new(None),
             stakes: Mutex::default(),
-            chain: ChainView::default(),
+            chain,
             failure: Failure::default(),
             environments: environments::Environments::default(),
-            advertised: Mutex::default(),
+            advertised,
+            pruner,
+            prune_thread: Mutex::default(),
             validation_key: Mutex::new(keys.validation.clone()),
             state_dir: Mutex::new(None),
             own_log: None,
@@ -237,6 +255,8 @@ impl Node {
                 let (store, handle) = (self.store.clone(), started.handle());
                 let refetch = Refetch::start(store, handle, &self.failure);
                 *self.refetch() = Some(refetch.map_err(NodeError::RefetchThread)?);
+                let thread = PruneThread::start(Arc::clone(&self.pruner), &self.failure);
+                *self.prune_thread() = Some(thread.map_err(NodeError::PruneThread)?);
             }
             // Advertisements from before the connection start now; there is room for them.
             started.handle().advertise_all(self.advertised())?;
@@ -271,6 +291,9 @@ impl Node {
         // Updates its file once more.
         let known_peers = self.known_peers().take();
         drop(known_peers);
+        // Ends the run that is under way.
+        let prune_thread = self.prune_thread().take();
+        drop(prune_thread);
         // Taken out first, so that the locks are not held while the threads stop.
         let refetch = self.refetch().take();
         if let Some(refetch) = &refetch {
@@ -336,23 +359,26 @@ impl Node {
         }
     }
 
-    /// Stores an atom, which this node then serves to its peers.
+    /// Stores an atom, which this node then serves to its peers, and pins it: pruning keeps it until
+    /// [`Node::unpin`].
     ///
     /// # Errors
     /// Fails if the atom is too large to be sent or stored.
     pub fn put(&self, atom: Atom) -> Result<Stored, NodeError> {
-        let (id, durability) = self.logged(|| self.store.put(atom))?;
+        let id = atom.id();
+        let durability = self.logged(|| self.store.put_pinned(vec![(id, atom)]))?;
         Ok(Stored { id, durability })
     }
 
-    /// Stores atoms with a single write to the disk; returns their ids.
+    /// Stores atoms with a single write to the disk; returns their ids. Those that no other one
+    /// leads to are pinned.
     ///
     /// # Errors
     /// Same as [`Node::put`]. Some atoms may have been stored.
     pub fn put_atoms(&self, atoms: Vec<Atom>) -> Result<(Vec<AtomId>, Durability), NodeError> {
         let atoms: Vec<_> = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
         let ids = atoms.iter().map(|(id, _)| *id).collect();
-        Ok((ids, self.logged(|| self.store.put_all(atoms))?))
+        Ok((ids, self.logged(|| self.store.put_pinned(atoms))?))
     }
 
     /// Stores `values` as a list of bytes atoms. The id of an empty list is [`AtomId::ZERO`].
@@ -375,7 +401,7 @@ impl Node {
 
     fn put_all(&self, id: AtomId, atoms: Vec<Atom>) -> Result<Stored, NodeError> {
         let atoms = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
-        let durability = self.logged(|| self.store.put_all(atoms))?;
+        let durability = self.logged(|| self.store.put_pinned(atoms))?;
         Ok(Stored { id, durability })
     }
 
@@ -580,6 +606,11 @@ impl Node {
     fn known_peers(&self) -> MutexGuard<'_, Option<KnownPeers>> {
         let known = self.known_peers.lock();
         known.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prune_thread(&self) -> MutexGuard<'_, Option<PruneThread>> {
+        let thread = self.prune_thread.lock();
+        thread.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refetch(&self) -> MutexGuard<'_, Option<Refetch>> {

@@ -24,7 +24,7 @@ pub use stakes::{Slot, Stake, schedule, stake};
 pub use status::{TransactionLocation, find};
 
 use astreum_core::atom::{AtomId, ListError, SourceError};
-use astreum_core::chain::{Address, RecordError};
+use astreum_core::chain::{Address, Block, RecordError};
 use astreum_core::integer::Natural;
 use astreum_core::trie::TrieError;
 use core::convert::Infallible;
@@ -54,6 +54,13 @@ pub enum QueryError {
         /// Height of the queried block.
         height: Natural,
     },
+    /// A block was pruned, so that a part of it is not kept.
+    NotKept {
+        /// What is not kept.
+        what: String,
+        /// Height below which blocks are pruned.
+        below: u64,
+    },
     /// The transaction is not known.
     UnknownTransaction(AtomId),
     /// The query was about the node's own account, and the node has no validation key.
@@ -82,6 +89,11 @@ impl fmt::Display for QueryError {
                 "account {account} does not exist at block {height}; the first transaction to an \
                  account creates it"
             ),
+            Self::NotKept { what, below } => write!(
+                f,
+                "{what} not kept here: pruned below height {below}; ask a node that keeps \
+                 everything (prune_blocks = 0)"
+            ),
             Self::UnknownTransaction(id) => {
                 write!(f, "transaction {id} was not found locally or at any peer")
             }
@@ -95,6 +107,49 @@ impl fmt::Display for QueryError {
 }
 
 impl core::error::Error for QueryError {}
+
+/// What is known of the blocks that were pruned from a store.
+#[derive(Clone, Copy)]
+pub struct Pruned<'p> {
+    /// Height below which blocks are pruned.
+    pub below: u64,
+    /// Returns the header of a pruned block of the chain.
+    pub header_at: &'p dyn Fn(u64) -> Option<Block>,
+    /// Returns whether an atom is stored.
+    pub is_stored: &'p dyn Fn(&AtomId) -> bool,
+}
+
+impl fmt::Debug for Pruned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pruned")
+            .field("below", &self.below)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pruned<'_> {
+    /// No block was pruned.
+    pub const NONE: Self = Self {
+        below: 0,
+        header_at: &|_| None,
+        is_stored: &|_| false,
+    };
+
+    /// Checks that the transactions of a block may be read; otherwise they would be searched for in
+    /// vain. `what` describes what is read.
+    ///
+    /// # Errors
+    /// Fails if the block was pruned and its transactions are not stored.
+    pub fn check(&self, block: &Block, what: impl FnOnce() -> String) -> Result<(), QueryError> {
+        let is_pruned = block.height < self.below;
+        let list = block.transactions;
+        if is_pruned && !list.is_zero() && !(self.is_stored)(&list) {
+            let (what, below) = (what(), self.below);
+            return Err(QueryError::NotKept { what, below });
+        }
+        Ok(())
+    }
+}
 
 impl QueryError {
     /// Returns the id of the missing atom, if that is the reason.

@@ -4,7 +4,7 @@
 //! transaction's id. The contract names the block before the one that applied the transaction, so a
 //! lookup only has to follow the chain down to that height.
 
-use super::{Included, QueryError, account, included, previous_at};
+use super::{Included, Pruned, QueryError, account, included, previous_at};
 use astreum_core::atom::{AtomId, AtomSource, collect_list};
 use astreum_core::chain::{BURN, Block};
 use astreum_core::integer::Natural;
@@ -34,11 +34,12 @@ pub struct TransactionLocation {
 /// included.
 ///
 /// # Errors
-/// Fails if an atom is missing, or a stored record is malformed.
+/// Fails if an atom is missing, the block was pruned, or a stored record is malformed.
 pub fn find<S>(
     source: &S,
     head: &Block,
     id: AtomId,
+    pruned: &Pruned<'_>,
 ) -> Result<Option<TransactionLocation>, QueryError>
 where
     S: AtomSource<Error = Infallible> + ?Sized,
@@ -48,7 +49,14 @@ where
     };
     let previous = Block::read(source, previous)?;
     let height = previous.height.clone() + Natural::ONE;
-    let block = previous_at(source, head.clone(), &height)?;
+    let header = height.to_u64().and_then(pruned.header_at);
+    let block = match header.filter(|block| block.previous == previous.id()) {
+        Some(block) => block,
+        None => previous_at(source, head.clone(), &height)?,
+    };
+    pruned.check(&block, || {
+        format!("the result of transaction {id}, which is in block {height}, is")
+    })?;
     let (total, _) = included(source, &block, 0, 0)?;
     let place = super::transactions(source, &block)?
         .iter()

@@ -185,7 +185,9 @@ fn transaction_is_found_only_in_the_block_that_applied_it() {
     let (chain, sent) = chain(&mut store);
     for head in &chain[3..] {
         for (at, transaction) in sent.iter().enumerate() {
-            let place = find(&store, head, transaction.id()).unwrap().unwrap();
+            let place = find(&store, head, transaction.id(), &Pruned::NONE)
+                .unwrap()
+                .unwrap();
             assert_eq!(
                 (place.block.id(), place.included.index),
                 (chain[3].id(), at)
@@ -193,13 +195,22 @@ fn transaction_is_found_only_in_the_block_that_applied_it() {
         }
     }
     for head in &chain[..3] {
-        assert_eq!(find(&store, head, sent[0].id()).unwrap(), None);
+        assert_eq!(
+            find(&store, head, sent[0].id(), &Pruned::NONE).unwrap(),
+            None
+        );
     }
-    assert_eq!(find(&store, &chain[5], transaction(9).id()).unwrap(), None);
+    assert_eq!(
+        find(&store, &chain[5], transaction(9).id(), &Pruned::NONE).unwrap(),
+        None
+    );
     // Another account opens a storage contract on a waiting transaction, which stays in no block.
     let waiting = transaction(10);
     let head = block_on(&mut store, &chain[5], core::slice::from_ref(&waiting), 4);
-    assert_eq!(find(&store, &head, waiting.id()).unwrap(), None);
+    assert_eq!(
+        find(&store, &head, waiting.id(), &Pruned::NONE).unwrap(),
+        None
+    );
 }
 
 #[test]
@@ -413,4 +424,37 @@ fn proof_with_a_changed_digit_is_rejected() {
         }
         assert!(changed > 1_000, "{changed}");
     }
+}
+
+#[test]
+fn result_in_a_pruned_block_is_said_not_to_be_kept() {
+    let mut store = MemoryStore::new();
+    let (chain, sent) = chain(&mut store);
+    let head = chain.last().unwrap();
+    let header_at = |height: u64| chain.get(usize::try_from(height).ok()?).cloned();
+    let mut pruned = Pruned {
+        below: 4,
+        header_at: &header_at,
+        is_stored: &|_| false,
+    };
+    let error = find(&store, head, sent[0].id(), &pruned).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        matches!(error, QueryError::NotKept { below: 4, .. }),
+        "{text}"
+    );
+    assert!(
+        text.contains("in block 3, is not kept here: pruned below height 4"),
+        "{text}"
+    );
+    // A block that is kept, or whose transactions a user has pinned, is read.
+    pruned.is_stored = &|_| true;
+    let place = find(&store, head, sent[0].id(), &pruned).unwrap().unwrap();
+    assert_eq!(place.block.height, 3);
+    let kept = Pruned {
+        below: 3,
+        is_stored: &|_| false,
+        ..pruned
+    };
+    assert!(find(&store, head, sent[0].id(), &kept).unwrap().is_some());
 }

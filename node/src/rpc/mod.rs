@@ -26,6 +26,7 @@ mod link;
 mod message;
 mod number;
 mod protocol;
+mod pruning;
 mod schema;
 mod server;
 mod service;
@@ -50,6 +51,7 @@ pub use protocol::{
     MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply,
     SentReply, StatusReply, StoredReply, TransferProgress,
 };
+pub use pruning::{MAX_PINS_REPLY, PinReply, PinnedReply, PruneReply, PruningReply};
 pub use server::{Server, ServerError};
 pub use service::{Caller, Method, PartialService, Request, Service, answer, request, schema};
 pub use text::{AccountName, ConfirmationLevel, Hex, TransactionStanding, hex, unhex};

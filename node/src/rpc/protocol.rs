@@ -1,6 +1,7 @@
 //! Replies of the control socket about the node, its peers and its atoms.
 
 use super::chain_status::ChainReply;
+use super::pruning::PruningReply;
 use super::schema::{record, schema_of};
 use super::text::{self, Hex};
 use crate::net::SeedState;
@@ -94,6 +95,9 @@ record! {
         /// Status of the validator, if this node is one.
         #[serde(default)]
         pub validator: Option<ProducerReply>,
+        /// State of pruning, if there is cold storage.
+        #[serde(default)]
+        pub pruning: Option<PruningReply>,
         /// Configuration that is valid but possibly unintended, one sentence each.
         #[serde(default)]
         pub warnings: Vec<String>,
@@ -132,6 +136,7 @@ impl Default for StatusReply {
             head_age_seconds: None,
             chain: ChainReply::default(),
             validator: None,
+            pruning: None,
             warnings: Vec::new(),
             counters: BTreeMap::new(),
             problems: Vec::new(),

@@ -11,6 +11,7 @@ use super::protocol::{
     AdvertisementReply, AtomReply, BackupReply, EvalReply, ListReply, PeerReply, ProviderReply,
     PutReply, SentReply, StatusReply, StoredReply,
 };
+use super::pruning::{PinReply, PinnedReply, PruneReply};
 use super::schema::{Field, MethodSchema, Schema, Types, document};
 use super::text::{self, AccountName};
 use super::transfer::Transfers;
@@ -453,6 +454,42 @@ methods! {
         #[serde(default)]
         clear: bool,
     } -> Vec<SetAside>;
+
+    /// Pins an object, so that pruning keeps it and all that it leads to.
+    pin: Pin {
+        /// Id of its first atom.
+        #[serde(with = "text")]
+        id: AtomId,
+    } -> PinnedReply;
+
+    /// Ends the pin of an object: `true` if there was one.
+    unpin: Unpin {
+        /// Id of its first atom.
+        #[serde(with = "text")]
+        id: AtomId,
+    } -> bool;
+
+    /// Lists pinned objects, in the order of their ids.
+    pins: Pins {
+        /// Id after which the list begins; from the first one if absent.
+        #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
+        after: Option<AtomId>,
+        /// Maximum number of pins; at most 4,096 are listed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max: Option<u64>,
+    } -> Vec<PinReply>;
+
+    /// Removes from cold storage what is neither needed by the chain nor pinned.
+    prune: Prune {
+        /// Real path of the directory, to be sure that it is the one of this node.
+        directory: String,
+        /// `true` to count only.
+        #[serde(default)]
+        dry_run: bool,
+        /// `true` to record first that everything that users want to keep is pinned.
+        #[serde(default)]
+        accept_unpinned: bool,
+    } -> PruneReply;
 
     /// Copies cold storage and the files of the chain to a directory of the node's machine.
     back_up: BackUp {

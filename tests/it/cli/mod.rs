@@ -19,6 +19,7 @@ mod operations;
 mod pages;
 mod places;
 mod private;
+mod pruning;
 mod storage;
 mod store;
 mod transfers;

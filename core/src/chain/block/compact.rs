@@ -199,9 +199,28 @@ impl Input<'_> {
 mod tests {
     use super::*;
     use crate::crypto::SigningKey;
-    use crate::testkit::header;
     use alloc::vec;
     use proptest::prelude::*;
+
+    fn header(height: u64, previous: AtomId, timestamp: u64) -> Header {
+        Header {
+            chain_id: Natural::ZERO,
+            height: height.into(),
+            previous,
+            timestamp: timestamp.into(),
+            difficulty: Natural::ONE,
+            cumulative_stake: Natural::ZERO,
+            cumulative_burn: Natural::ZERO,
+            cumulative_mint: Natural::ZERO,
+            cumulative_total_fees: Natural::ONE,
+            total_fees: Natural::ZERO,
+            accounts: AtomId::ZERO,
+            transactions: AtomId::ZERO,
+            receipts: AtomId::ZERO,
+            validator: Address::new([0; 32]),
+            nonce: Natural::ZERO,
+        }
+    }
 
     proptest! {
         #[test]

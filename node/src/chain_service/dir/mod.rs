@@ -170,6 +170,12 @@ impl ChainDir {
         self.path.join(HEADS)
     }
 
+    /// Returns the path of the head journal in a chain directory.
+    #[must_use]
+    pub fn journal_in(directory: &Path) -> PathBuf {
+        directory.join(HEADS)
+    }
+
     /// Reads the identity, independent of the other files.
     ///
     /// # Errors
