@@ -31,12 +31,23 @@ pub const LIST_ATOMS: u32 = 64;
 /// Number of atoms behind the symbol of a trie's node.
 const NODE_FIELDS: usize = 4;
 
-/// Ids that were visited lately: each replaces one that shares its place.
+/// Ids that were visited lately, in constant memory: each replaces one that shares its place. A walk
+/// that skips them visits shared parts once as long as few others lie between.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::consensus::snapshot::Seen;
+///
+/// let mut seen = Seen::new(16);
+/// assert!(seen.visit(AtomId::new([1; 32])) && !seen.visit(AtomId::new([1; 32])));
+/// ```
 #[derive(Debug)]
-struct Seen(Box<[AtomId]>);
+pub struct Seen(Box<[AtomId]>);
 
 impl Seen {
-    fn new(len: usize) -> Self {
+    /// Creates the memory of at most `len` ids; at least one.
+    #[must_use]
+    pub fn new(len: usize) -> Self {
         Self(vec![AtomId::ZERO; len.max(1)].into())
     }
 
@@ -50,7 +61,7 @@ impl Seen {
     }
 
     /// Records a visit; returns whether the id was not known to be visited.
-    fn visit(&mut self, id: AtomId) -> bool {
+    pub fn visit(&mut self, id: AtomId) -> bool {
         let place = self.place(&id);
         place.is_none_or(|place| core::mem::replace(place, id) != id)
     }

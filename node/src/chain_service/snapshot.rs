@@ -49,6 +49,10 @@ const PAUSE: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Time that a wait lasts before the end of the node is looked for.
 const TICK: Duration = Duration::from_millis(100);
+/// Time that a request may take before its rate is looked at.
+const GRACE: Duration = Duration::from_secs(30);
+/// Number of bytes a second that a request has to bring on average after that.
+const MIN_RATE: u64 = 16 << 10;
 /// Time without progress after which status reports a problem.
 const PROBLEM_AFTER: Duration = Duration::from_secs(30);
 
@@ -64,6 +68,8 @@ pub enum SnapshotStage {
     State,
     /// The whole state is stored.
     Complete,
+    /// The node had a chain that was verified from its genesis.
+    Unused,
 }
 
 impl SnapshotStage {
@@ -75,6 +81,7 @@ impl SnapshotStage {
             Self::Headers => "headers",
             Self::State => "state",
             Self::Complete => "complete",
+            Self::Unused => "unused",
         }
     }
 }
@@ -146,11 +153,12 @@ impl SnapshotThread {
         })
     }
 
-    /// Returns the progress.
+    /// Returns the progress; `None` if the node has a chain that was not joined by a snapshot.
     #[must_use]
-    pub fn status(&self) -> SnapshotStatus {
+    pub fn status(&self) -> Option<SnapshotStatus> {
         let status = self.status.lock();
-        status.unwrap_or_else(PoisonError::into_inner).clone()
+        let status = status.unwrap_or_else(PoisonError::into_inner).clone();
+        (status.stage != SnapshotStage::Unused).then_some(status)
     }
 }
 
@@ -206,6 +214,24 @@ impl Attempts {
     }
 }
 
+/// Open request for lists.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// Number of the fetch.
+    number: u64,
+    peer: PublicKey,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Open {
+    /// Returns whether the peer is too slow.
+    fn is_slow(&self) -> bool {
+        let time = self.since.elapsed().saturating_sub(GRACE);
+        time.as_secs().saturating_mul(MIN_RATE) > self.bytes
+    }
+}
+
 /// End of the work of the thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Stopped;
@@ -244,6 +270,10 @@ impl Worker {
 
     fn run(mut self) {
         let Ok(block) = self.block() else { return };
+        let Some(block) = block else {
+            self.update(|status| status.stage = SnapshotStage::Unused);
+            return;
+        };
         self.update(|status| status.block = Some(block));
         if self.is_complete(&block) {
             self.update(|status| status.stage = SnapshotStage::Complete);
@@ -279,15 +309,20 @@ impl Worker {
         Ok(())
     }
 
-    /// Waits until the block is known.
-    fn block(&self) -> Result<AtomId, Stopped> {
+    /// Waits until the block is known. Returns `None` if the chain was verified from another one.
+    fn block(&self) -> Result<Option<AtomId>, Stopped> {
         loop {
             let root = self.parts.view.status().root;
-            if let Some(block) = self.parts.block.or(root) {
-                return Ok(block);
+            match (self.parts.block, root) {
+                (Some(block), None) => return Ok(Some(block)),
+                (Some(block), Some(root)) => return Ok((block == root).then_some(block)),
+                (None, Some(root)) => {
+                    let read = Block::read(&self.parts.store.served(), root);
+                    let is_genesis = read.is_ok_and(|block| block.is_genesis());
+                    return Ok((!is_genesis).then_some(root));
+                }
+                (None, None) => self.pause(TICK)?,
             }
-            self.check()?;
-            std::thread::sleep(TICK);
         }
     }
 
@@ -359,8 +394,18 @@ impl Worker {
             return self.pause(TICK);
         };
         let number = self.send(peer, object)?;
+        let mut open = Open {
+            number,
+            peer,
+            since: Instant::now(),
+            bytes: 0,
+        };
         loop {
             self.check()?;
+            if open.is_slow() {
+                self.give_up(number, &peer)?;
+                return Ok(());
+            }
             let answer = match self.answers.recv_timeout(TICK) {
                 Ok(answer) => answer,
                 Err(RecvTimeoutError::Timeout) => continue,
@@ -369,6 +414,7 @@ impl Worker {
             match answer.part {
                 StreamPart::Atoms(atoms) => {
                     let bytes = self.store_all(&atoms)?;
+                    open.bytes += bytes as u64;
                     self.note_progress(atoms.len(), bytes);
                     let noted = self.parts.network.note_stored(answer.number, bytes);
                     noted.map_err(|_| Stopped)?;
@@ -385,8 +431,7 @@ impl Worker {
 
     fn fetch_state(&mut self, block: &Block) -> Result<(), Stopped> {
         let mut fetch = StateFetch::new([block.accounts]);
-        // Numbers of the fetch and peers, by the number of the request.
-        let mut open: BTreeMap<u64, (u64, PublicKey)> = BTreeMap::new();
+        let mut open: BTreeMap<u64, Open> = BTreeMap::new();
         let mut unsent: Option<ListsWanted> = None;
         let mut attempts = Attempts::new();
         loop {
@@ -419,12 +464,28 @@ impl Worker {
                 let ListsWanted { number, lists } = wanted;
                 let most = LIST_ATOMS;
                 let request = self.send(peer, StreamObject::Lists { lists, most })?;
-                open.insert(request, (number, peer));
+                open.insert(
+                    request,
+                    Open {
+                        number,
+                        peer,
+                        since: Instant::now(),
+                        bytes: 0,
+                    },
+                );
             }
             if unsent.is_some() && open.is_empty() {
                 self.note_stall("no peer offers a stream");
             }
             self.receive(&mut fetch, &mut open, is_busy)?;
+            let slow = open.iter().filter(|(_, request)| request.is_slow());
+            let slow: Vec<u64> = slow.map(|(number, _)| *number).collect();
+            for number in slow {
+                if let Some(request) = open.remove(&number) {
+                    fetch.ended(request.number, false);
+                    self.give_up(number, &request.peer)?;
+                }
+            }
         }
     }
 
@@ -432,7 +493,7 @@ impl Worker {
     fn receive(
         &mut self,
         fetch: &mut StateFetch,
-        open: &mut BTreeMap<u64, (u64, PublicKey)>,
+        open: &mut BTreeMap<u64, Open>,
         is_busy: bool,
     ) -> Result<(), Stopped> {
         let wait = if is_busy { Duration::ZERO } else { TICK };
@@ -456,12 +517,14 @@ impl Worker {
             self.store_all(&atoms)?;
         }
         for StreamAnswer { number, part } in answers {
-            let Some((of_fetch, peer)) = open.get(&number).copied() else {
+            let Some(request) = open.get_mut(&number) else {
                 continue;
             };
+            let (of_fetch, peer) = (request.number, request.peer);
             match part {
                 StreamPart::Atoms(atoms) => {
                     let (count, bytes) = (atoms.len(), stored_bytes(&atoms));
+                    request.bytes += bytes as u64;
                     let source = self.parts.store.served();
                     match fetch.arrived(of_fetch, atoms, &source) {
                         Ok(()) => {}
@@ -549,6 +612,13 @@ impl Worker {
             RequestEnd::Missing => source.refused += 1,
             RequestEnd::Failed => source.paused_until = Some(Instant::now() + PAUSE),
         }
+    }
+
+    /// Ends a request that is too slow, and pauses its peer.
+    fn give_up(&mut self, number: u64, peer: &PublicKey) -> Result<(), Stopped> {
+        self.note_end(peer, RequestEnd::Failed);
+        let cancelled = self.parts.network.cancel_stream(number);
+        cancelled.map_err(|_| Stopped)
     }
 
     fn note_progress(&mut self, atoms: usize, bytes: usize) {

@@ -313,7 +313,7 @@ impl Worker {
                 self.request(self.network.stream_for_chain(request, inbox));
             }
             Effect::CancelStream(number) => {
-                self.request(self.network.cancel_stream_for_chain(number));
+                self.request(self.network.cancel_stream(number));
             }
             Effect::Store(atoms) => {
                 if let Err(error) = self.store.put_all(atoms) {

@@ -381,11 +381,11 @@ impl NetworkHandle {
             .send(Command::RequestByStream { request, receiver })
     }
 
-    /// Ends a stream for the chain thread by the number of its request.
+    /// Ends a request by stream, by its number.
     ///
     /// # Errors
     /// Fails if the network has been stopped.
-    pub fn cancel_stream_for_chain(&self, number: u64) -> Result<(), Stopped> {
+    pub fn cancel_stream(&self, number: u64) -> Result<(), Stopped> {
         self.commands.send(Command::CancelStreamRequest { number })
     }
 

@@ -194,7 +194,9 @@ impl Node {
     /// Returns the progress of the snapshot, if the node joins a chain by one.
     #[must_use]
     pub fn snapshot(&self) -> Option<SnapshotStatus> {
-        self.snapshot_thread().as_ref().map(SnapshotThread::status)
+        self.snapshot_thread()
+            .as_ref()
+            .and_then(SnapshotThread::status)
     }
 
     fn snapshot_thread(&self) -> MutexGuard<'_, Option<SnapshotThread>> {

@@ -224,7 +224,8 @@ words! {
         Stored = "stored",
         Unknown = "unknown";
     SnapshotStage, "stage of a snapshot":
-        Waiting = "waiting", Headers = "headers", State = "state", Complete = "complete";
+        Waiting = "waiting", Headers = "headers", State = "state", Complete = "complete",
+        Unused = "unused";
     ConfirmationLevel, "confirmation":
         Included = "included", Safe = "safe", Settled = "settled";
 }

@@ -153,3 +153,32 @@ fn missing_part_of_the_state_is_not_complete() {
     serving.store().put(atom).unwrap();
     eventually("the rest is fetched", || is_complete(&node));
 }
+
+#[test]
+fn node_that_has_a_chain_does_not_fetch_a_state() {
+    let scratch = tempfile::tempdir().unwrap();
+    let chain = chain();
+    let serving = server(&chain, &scratch.path().join("server"), |_| true);
+    let dir = scratch.path().join("joining");
+    let config = |sync| Config {
+        additional_seeds: vec![address(&serving).to_string().parse().unwrap()],
+        bind_address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        cold_storage_path: Some(dir.join("cold")),
+        checkpoint: Some(chain.block(JOINED_AT)),
+        sync,
+        ..alone()
+    };
+    let full = node(config(SyncMode::Full));
+    full.start_chain(&dir).unwrap();
+    eventually("the chain is verified", || {
+        full.chain()
+            .head()
+            .is_some_and(|head| head.id() == chain.head())
+    });
+    assert_eq!(full.snapshot(), None);
+    drop(full);
+    let again = node(config(SyncMode::Snapshot));
+    again.start_chain(&dir).unwrap();
+    eventually("the thread has ended", || again.snapshot().is_none());
+    assert_eq!(again.chain().status().root, Some(chain.block(0)));
+}

@@ -7,6 +7,7 @@ use astreum_core::atom::{Atom, AtomId, AtomSource, MAX_LIST_ATOMS, SourceError};
 use astreum_core::chain::{
     Block, RULES_VERSION, SeedRun, opened_list, push_links, read_transactions,
 };
+use astreum_core::consensus::snapshot::{SEEN, Seen};
 use core::cell::RefCell;
 use core::convert::Infallible;
 use core::fmt;
@@ -276,16 +277,17 @@ fn snapshot<S: AtomSource<Error = Infallible>, W: Write>(
     Ok(count)
 }
 
-/// Writes everything that a root leads to. Memory grows with the number of atoms: 32 bytes for each.
+/// Writes everything that a root leads to, in constant memory: an atom that many others share may be
+/// written more than once.
 fn write_state<S: AtomSource<Error = Infallible>, W: Write>(
     source: &S,
     root: AtomId,
     out: &mut Atoms<W>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), ExportError> {
-    let (mut waiting, mut seen) = (vec![root], HashSet::new());
+    let (mut waiting, mut seen) = (vec![root], Seen::new(SEEN));
     while let Some(id) = waiting.pop() {
-        if id.is_zero() || !seen.insert(id) {
+        if id.is_zero() || !seen.visit(id) {
             continue;
         }
         let Ok(atom) = source.atom(&id) else {

@@ -1,6 +1,7 @@
 //! Values that are derived from other keys, and defaults that core has too.
 
 use super::*;
+use astreum_core::atom::AtomId;
 use astreum_core::consensus::producer::ProducerConfig;
 use astreum_core::consensus::sync::SyncConfig;
 use astreum_core::crypto::{SecretKey, SigningKey};
@@ -189,5 +190,33 @@ fn defaults_are_those_of_the_core() {
     assert_eq!(
         (settings.use_ipv6, settings.advertised_address),
         (engine.use_ipv6, engine.advertised_address)
+    );
+}
+
+#[test]
+fn snapshot_needs_a_trusted_block_and_cold_storage() {
+    let snapshot = |checkpoint: Option<AtomId>, seed: bool, cold: bool, start: Option<AtomId>| {
+        let default_seed = Config::default().default_seed.filter(|_| seed);
+        let config = Config {
+            sync: SyncMode::Snapshot,
+            checkpoint,
+            default_seed,
+            cold_storage_path: cold.then(|| "cold".into()),
+            verified_up_to: start,
+            ..Config::default()
+        };
+        config.resolve().map_err(|errors| errors.to_string())
+    };
+    let id = Some(AtomId::new([1; 32]));
+    assert!(snapshot(id, false, true, None).is_ok());
+    assert!(snapshot(None, true, true, None).is_ok());
+    let error = snapshot(None, false, true, None).unwrap_err();
+    assert!(error.contains("set checkpoint to the id"), "{error}");
+    let error = snapshot(id, false, false, None).unwrap_err();
+    assert!(error.contains("set cold_storage_path"), "{error}");
+    let error = snapshot(id, false, true, id).unwrap_err();
+    assert!(
+        error.contains("verified_up_to") && error.contains("starts at checkpoint"),
+        "{error}"
     );
 }

@@ -234,7 +234,7 @@ fn request_of_the_chain_ends_at_once_without_a_stream() {
     client.meet(&server);
     let ids = headers_at(&server);
     assert!(request_headers(&client, &server, ids[9], 5).0);
-    client.network.handle().cancel_stream_for_chain(3).unwrap();
+    client.network.handle().cancel_stream(3).unwrap();
     let gone = Node::new(3, |_| ());
     assert_eq!(request_headers(&client, &gone, ids[9], 5), (false, 0));
 }
