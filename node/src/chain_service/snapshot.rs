@@ -7,6 +7,7 @@
 //! Invariants:
 //! - Only verified atoms are stored: the clients of the streams check each against the id that leads
 //!   to it.
+//! - Everything that is followed is in cold storage: an atom that is only in memory is written there.
 //! - What was stored before a restart is not fetched again, but it is followed again, until the file
 //!   [`COMPLETE`] names the block: it is written after everything is on the disk.
 
@@ -16,11 +17,12 @@ use crate::failure::Failure;
 use crate::log;
 use crate::net::{CALLER_REQUESTS, NetworkHandle, RequestEnd, StreamAnswer, StreamPart};
 use crate::store::Store;
-use astreum_core::atom::{Atom, AtomId, HashedAtom};
+use astreum_core::atom::{Atom, AtomId, AtomSource, HashedAtom, SourceError};
 use astreum_core::chain::{Block, SeedRun};
 use astreum_core::consensus::snapshot::{LIST_ATOMS, ListsWanted, StateFetch, StatePoll};
 use astreum_core::consensus::{StreamObject, StreamRequest};
 use astreum_core::crypto::PublicKey;
+use core::convert::Infallible;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -317,7 +319,7 @@ impl Worker {
                 (Some(block), None) => return Ok(Some(block)),
                 (Some(block), Some(root)) => return Ok((block == root).then_some(block)),
                 (None, Some(root)) => {
-                    let read = Block::read(&self.parts.store.served(), root);
+                    let read = Block::read(&Durable(&self.parts.store), root);
                     let is_genesis = read.is_ok_and(|block| block.is_genesis());
                     return Ok((!is_genesis).then_some(root));
                 }
@@ -361,7 +363,7 @@ impl Worker {
         let (mut next, mut left) = (id, 1);
         let mut first = None;
         loop {
-            match Block::read(&self.parts.store.served(), next) {
+            match Block::read(&Durable(&self.parts.store), next) {
                 Ok(block) => {
                     if first.is_none() {
                         let height = block.height.to_u64().unwrap_or_default();
@@ -440,7 +442,7 @@ impl Worker {
             while open.len() < MAX_REQUESTS {
                 let wanted = match unsent.take() {
                     Some(wanted) => wanted,
-                    None => match fetch.poll(&self.parts.store.served(), STEPS) {
+                    None => match fetch.poll(&Durable(&self.parts.store), STEPS) {
                         Ok(StatePoll::Request(wanted)) => wanted,
                         Ok(StatePoll::Busy) => {
                             is_busy = true;
@@ -525,7 +527,7 @@ impl Worker {
                 StreamPart::Atoms(atoms) => {
                     let (count, bytes) = (atoms.len(), stored_bytes(&atoms));
                     request.bytes += bytes as u64;
-                    let source = self.parts.store.served();
+                    let source = Durable(&self.parts.store);
                     match fetch.arrived(of_fetch, atoms, &source) {
                         Ok(()) => {}
                         Err(never) => match never {},
@@ -653,6 +655,27 @@ impl Worker {
             std::thread::sleep(TICK.min(time));
         }
         self.check()
+    }
+}
+
+/// Atoms in cold storage. What is only in memory, because the chain's thread has fetched it, is written
+/// there when it is read: memory is neither complete nor durable.
+struct Durable<'s>(&'s Store);
+
+impl AtomSource for Durable<'_> {
+    type Error = Infallible;
+
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
+        let Self(store) = *self;
+        let stored = store.cold().map(|cold| cold.get(id));
+        if let Some(Ok(Some(atom))) = stored {
+            return Ok(atom);
+        }
+        let atom = store.get_in_memory(id).ok_or(SourceError::Missing(*id))?;
+        // If it cannot be written, it is fetched, and written with what arrives.
+        let written = store.put_streamed_deferred(vec![(*id, atom.clone())]);
+        written.map_err(|_| SourceError::Missing(*id))?;
+        Ok(atom)
     }
 }
 
