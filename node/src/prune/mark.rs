@@ -4,7 +4,7 @@ use super::{atom_of, is_stored};
 use crate::store::cold::{ColdError, Collection, Visit};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::{
-    BURN, Block, MAX_LIST_ATOMS, RecordError, Transaction, contract, push_links,
+    Block, MAX_LIST_ATOMS, RecordError, Transaction, opened_list, push_links,
 };
 
 /// Number of visits between two reports, and between two questions whether to go on.
@@ -154,11 +154,4 @@ impl<'c, 'r> Marker<'c, 'r> {
         }
         Ok(())
     }
-}
-
-/// Returns the list that a transaction opens a contract on.
-pub(super) fn opened_list(transaction: &Transaction) -> Option<AtomId> {
-    let (operation, rest) = transaction.data.split_first()?;
-    let is_open = transaction.recipient == BURN && *operation == contract::OPEN;
-    AtomId::from_slice(rest).filter(|_| is_open)
 }

@@ -231,24 +231,30 @@ fn pins(
     outcome: &mut Outcome,
 ) -> Result<(), ColdError> {
     outcome.pins = 0;
-    let mut after = None;
-    loop {
-        let pins = cold.pins(after, PINS_PER_READ);
-        let Some((last, _)) = pins.last() else {
-            return Ok(());
-        };
-        after = Some(*last);
-        for (id, kinds) in pins {
-            outcome.pins += 1;
-            if kinds != PinKinds::CONTRACT {
-                marker.follow(id)?;
-            }
+    each_pin(cold, |id, kinds| {
+        outcome.pins += 1;
+        if kinds != PinKinds::CONTRACT {
+            marker.follow(id)?;
         }
-    }
+        Ok(())
+    })
 }
 
 /// Visits the lists under contracts that the node has an interest in.
 fn contracts(cold: &ColdStore, marker: &mut Marker<'_, '_>) -> Result<(), ColdError> {
+    each_pin(cold, |id, kinds| {
+        if kinds.has(PinKinds::CONTRACT) {
+            marker.list(id)?;
+        }
+        Ok(())
+    })
+}
+
+/// Calls `each` with every pin, a bounded number of them in memory at a time.
+fn each_pin(
+    cold: &ColdStore,
+    mut each: impl FnMut(AtomId, PinKinds) -> Result<(), ColdError>,
+) -> Result<(), ColdError> {
     let mut after = None;
     loop {
         let pins = cold.pins(after, PINS_PER_READ);
@@ -257,9 +263,7 @@ fn contracts(cold: &ColdStore, marker: &mut Marker<'_, '_>) -> Result<(), ColdEr
         };
         after = Some(*last);
         for (id, kinds) in pins {
-            if kinds.has(PinKinds::CONTRACT) {
-                marker.list(id)?;
-            }
+            each(id, kinds)?;
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::atom::{AtomId, AtomSource};
 use crate::chain::cost::stored_bytes;
 use crate::chain::{
     Account, BURN, Block, Position, RecordError, StakeTable, State, StateError, Transaction,
-    TransactionError, channel, check_chain, contract,
+    TransactionError, channel, check_chain, contract, opened_list,
 };
 use crate::engine::FetchError;
 use crate::integer::Natural;
@@ -244,12 +244,8 @@ fn state_after<'s, S: AtomSource + ?Sized>(source: &'s S, head: &Block) -> State
 /// the list's length in atoms and bytes.
 #[must_use]
 pub fn contract_list(transaction: &Transaction) -> Option<AtomId> {
-    let (operation, list) = transaction.data.split_first()?;
     // With an amount it fails before the list is read.
-    let is_opening = transaction.recipient == BURN
-        && *operation == contract::OPEN
-        && transaction.amount.is_zero();
-    AtomId::from_slice(list).filter(|_| is_opening)
+    opened_list(transaction).filter(|_| transaction.amount.is_zero())
 }
 
 /// Returns the operation of a transaction that a reference node does not support. It could not

@@ -13,8 +13,7 @@
 //! [`MAX_RUNS`] parts. Measuring before it is known to be needed ends at [`MAX_AHEAD_BYTES`].
 
 use crate::atom::{Atom, AtomId, AtomSource, ListMeasurer, ListStretch};
-use crate::chain::contract::OPEN;
-use crate::chain::{BURN, MAX_LIST_ATOMS, MAX_WALK_BYTES, Transaction};
+use crate::chain::{MAX_LIST_ATOMS, MAX_WALK_BYTES, Transaction, opened_list};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
@@ -61,12 +60,7 @@ impl ListMeasures {
     /// Queues the lists that these transactions open contracts on, to be measured as long as they
     /// do not exceed the amount that a block may read.
     pub(super) fn expect(&mut self, transactions: &[Transaction]) {
-        let opens = transactions.iter().filter(|it| it.recipient == BURN);
-        let lists = opens.filter_map(|transaction| match transaction.data.split_first() {
-            Some((&OPEN, list)) => AtomId::from_slice(list),
-            _ => None,
-        });
-        for list in lists {
+        for list in transactions.iter().filter_map(opened_list) {
             if self.seen.insert(list) {
                 self.waiting.push_back(list);
             }
