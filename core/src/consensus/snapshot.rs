@@ -132,10 +132,6 @@ impl StateFetch {
     /// Starts at these ids: roots of tries, or first atoms of lists.
     #[must_use]
     pub fn new(roots: impl IntoIterator<Item = AtomId>) -> Self {
-        Self::with_memory(roots, SEEN)
-    }
-
-    fn with_memory(roots: impl IntoIterator<Item = AtomId>, seen: usize) -> Self {
         Self {
             waiting: roots.into_iter().filter(|root| !root.is_zero()).collect(),
             missing: Vec::new(),
@@ -143,7 +139,7 @@ impl StateFetch {
             refused: Vec::new(),
             incomplete: Vec::new(),
             has_progressed: false,
-            seen: Seen::new(seen),
+            seen: Seen::new(SEEN),
             next_number: 0,
             atoms: 0,
             bytes: 0,
@@ -187,24 +183,32 @@ impl StateFetch {
             if !self.seen.visit(id) {
                 continue;
             }
-            match source.atom(&id) {
-                Ok(atom) => match missing_field(source, &atom)? {
-                    None => push_links(source, &atom, &mut self.waiting)?,
-                    Some(field) => {
-                        self.incomplete.push(id);
-                        if self.seen.visit(field) {
-                            self.missing.push(field);
-                        }
-                    }
-                },
-                Err(SourceError::Missing(_)) => self.missing.push(id),
-                Err(SourceError::Failed(error)) => {
-                    self.again([id]);
-                    return Err(error);
-                }
+            if let Err(error) = self.look_at(source, id) {
+                self.again([id]);
+                return Err(error);
             }
         }
         Ok(self.next())
+    }
+
+    /// Follows an id in the store, or notes what is missing.
+    fn look_at<S: AtomSource>(&mut self, source: &S, id: AtomId) -> Result<(), S::Error> {
+        let atom = match source.atom(&id) {
+            Ok(atom) => atom,
+            Err(SourceError::Missing(_)) => {
+                self.missing.push(id);
+                return Ok(());
+            }
+            Err(SourceError::Failed(error)) => return Err(error),
+        };
+        let Some(field) = missing_field(source, &atom)? else {
+            return push_links(source, &atom, &mut self.waiting);
+        };
+        self.incomplete.push(id);
+        if self.seen.visit(field) {
+            self.missing.push(field);
+        }
+        Ok(())
     }
 
     fn next(&mut self) -> StatePoll {
@@ -354,6 +358,7 @@ mod tests {
     use crate::chain::Account;
     use crate::expr::Expr;
     use crate::trie::{Scalar, Trie};
+    use core::cell::Cell;
     use core::convert::Infallible;
 
     /// Stores a state with accounts, some of them with code and data; returns its root.
@@ -533,6 +538,45 @@ mod tests {
             .arrived(first.number, answer(&peer, &[root]).0, &store)
             .unwrap();
         assert_eq!(state.poll(&store, 10), Ok(StatePoll::Complete));
+    }
+
+    #[test]
+    fn failure_of_the_store_loses_nothing() {
+        /// Fails at one read.
+        struct Failing<'s>(&'s MemoryStore, Cell<usize>);
+        impl AtomSource for Failing<'_> {
+            type Error = ();
+            fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<()>> {
+                self.1.set(self.1.get().wrapping_sub(1));
+                match self.1.get() {
+                    0 => Err(SourceError::Failed(())),
+                    _ => self.0.atom(id).map_err(|_| SourceError::Missing(*id)),
+                }
+            }
+        }
+        let mut store = MemoryStore::new();
+        let root = state(20, &mut store);
+        let lost = store.atom(&root).unwrap().next();
+        let part: MemoryStore = store
+            .iter()
+            .filter(|(id, _)| **id != lost)
+            .map(|(_, atom)| atom.clone())
+            .collect();
+        for at in 1..40 {
+            let mut state = StateFetch::new([root]);
+            let failing = Failing(&part, Cell::new(at));
+            let polled: Vec<_> = (0..2).map(|_| state.poll(&failing, u32::MAX)).collect();
+            let requests = |poll: &Result<StatePoll, ()>| matches!(poll, Ok(StatePoll::Request(_)));
+            assert!(polled.iter().any(requests), "the rest of the root, {at}");
+            let mut state = StateFetch::new([root]);
+            let failing = Failing(&store, Cell::new(at));
+            assert_eq!(state.poll(&failing, u32::MAX), Err(()), "{at}");
+            assert_eq!(
+                state.poll(&failing, u32::MAX),
+                Ok(StatePoll::Complete),
+                "{at}"
+            );
+        }
     }
 
     #[test]

@@ -413,19 +413,21 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return Err(Stopped),
             };
+            // Of a request that was given up.
+            if answer.number != number {
+                continue;
+            }
             match answer.part {
                 StreamPart::Atoms(atoms) => {
                     let bytes = self.store_all(&atoms)?;
                     open.bytes += bytes as u64;
                     self.note_progress(atoms.len(), bytes);
-                    let noted = self.parts.network.note_stored(answer.number, bytes);
+                    let noted = self.parts.network.note_stored(number, bytes);
                     noted.map_err(|_| Stopped)?;
                 }
                 StreamPart::End(end) => {
                     self.note_end(&peer, end);
-                    if answer.number == number {
-                        return Ok(());
-                    }
+                    return Ok(());
                 }
             }
         }
