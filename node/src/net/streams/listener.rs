@@ -1,6 +1,7 @@
 //! TCP listener and the budgets of incoming connections.
 
 use super::LISTENER;
+use crate::log;
 use crate::net::socket::{Interface, canonical, unbound};
 use astreum_core::time::Instant;
 use core::net::{IpAddr, SocketAddr};
@@ -19,6 +20,9 @@ const RATE_INTERVAL: Duration = Duration::from_secs(10);
 const MAX_PER_INTERVAL: u32 = 32;
 /// Maximum number of IP addresses that are counted; then the counts begin anew.
 const MAX_COUNTED: usize = 1_024;
+/// Pause after a connection that could not be accepted, for instance because the process has no
+/// descriptor left. It stays queued.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -26,6 +30,21 @@ pub(super) struct Listener {
     port: u16,
     /// Start of the interval and number of connections in it, by IP address.
     counts: BTreeMap<IpAddr, (Instant, u32)>,
+    /// Time of the next attempt after one that failed.
+    retry_at: Option<Instant>,
+}
+
+/// Connections that wait at a listener.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    /// A connection from this IP address.
+    Connection(TcpStream, IpAddr),
+    /// One from an address that has opened too many, which is closed.
+    Surplus,
+    /// None: the poll reports the next one.
+    Nothing,
+    /// None can be accepted before the end of this pause, which the poll does not report.
+    Paused(Duration),
 }
 
 impl Listener {
@@ -43,6 +62,7 @@ impl Listener {
             socket,
             port,
             counts: BTreeMap::new(),
+            retry_at: None,
         })
     }
 
@@ -50,24 +70,41 @@ impl Listener {
         self.port
     }
 
-    /// Accepts the next connection, or returns `None` if none is waiting. One from an address
-    /// that has opened too many is closed.
-    pub(super) fn accept(&mut self, now: Instant) -> Option<Result<(TcpStream, IpAddr), IpAddr>> {
+    /// Accepts the next connection.
+    pub(super) fn accept(&mut self, now: Instant) -> Accepted {
+        self.accept_with(now, TcpListener::accept)
+    }
+
+    fn accept_with(
+        &mut self,
+        now: Instant,
+        mut accept: impl FnMut(&TcpListener) -> io::Result<(TcpStream, SocketAddr)>,
+    ) -> Accepted {
+        if let Some(at) = self.retry_at.filter(|at| *at > now) {
+            return Accepted::Paused(at.since(now));
+        }
+        self.retry_at = None;
         let (socket, from) = loop {
-            match self.socket.accept() {
+            match accept(&self.socket) {
                 Ok(accepted) => break accepted,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                // Errors of a single connection, and of a lack of resources, which would repeat.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) => return None,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Accepted::Nothing,
+                    // Errors of the call, and of a single connection.
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        self.retry_at = Some(now + RETRY_PAUSE);
+                        if let Some(more) = log::limited("accepting streams") {
+                            log::warn!("cannot accept a stream: {error}{more}");
+                        }
+                        return Accepted::Paused(RETRY_PAUSE);
+                    }
+                },
             }
         };
         let from = canonical(from).ip();
-        if self.count(now, from) {
-            Some(Ok((socket, from)))
-        } else {
-            Some(Err(from))
+        match self.count(now, from) {
+            true => Accepted::Connection(socket, from),
+            false => Accepted::Surplus,
         }
     }
 
@@ -82,5 +119,51 @@ impl Listener {
         }
         *count = count.saturating_add(1);
         *count <= MAX_PER_INTERVAL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+    use mio::Poll;
+
+    fn failed<T>(error: impl Into<io::Error>) -> io::Result<T> {
+        Err(error.into())
+    }
+
+    #[test]
+    fn connection_stays_queued_while_there_is_no_descriptor() {
+        let poll = Poll::new().unwrap();
+        let interface = Interface {
+            use_ipv6: false,
+            address: Some(Ipv4Addr::LOCALHOST.into()),
+        };
+        let mut listener = Listener::bind(0, interface, poll.registry()).unwrap();
+        let there = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.port()));
+        let _client = std::net::TcpStream::connect(there).unwrap();
+        let now = Instant::ZERO;
+        let mut outcomes = vec![
+            failed(io::ErrorKind::ConnectionAborted),
+            failed(io::Error::from_raw_os_error(24)),
+        ]
+        .into_iter();
+        let found = listener.accept_with(now, |_| outcomes.next().unwrap());
+        assert!(matches!(found, Accepted::Paused(RETRY_PAUSE)), "{found:?}");
+        assert!(
+            outcomes.next().is_none(),
+            "an error of one connection is passed over"
+        );
+        // During the pause nothing is tried.
+        let half = RETRY_PAUSE / 2;
+        let found = listener.accept_with(now + half, |_| unreachable!());
+        assert!(
+            matches!(found, Accepted::Paused(left) if left == half),
+            "{found:?}"
+        );
+        let found = listener.accept(now + RETRY_PAUSE);
+        assert!(matches!(found, Accepted::Connection(..)), "{found:?}");
+        let found = listener.accept(now + RETRY_PAUSE);
+        assert!(matches!(found, Accepted::Nothing), "{found:?}");
     }
 }

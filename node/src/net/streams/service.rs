@@ -2,7 +2,7 @@
 
 use super::channel::{Channel, Moved, violation};
 use super::connection::{Connection, Phase, Role};
-use super::listener::Listener;
+use super::listener::{Accepted, Listener};
 use super::open_requests::Requests;
 use super::writer::{Job, Part, Writer};
 use super::{Control, Counters, Environment, LISTENER, WAKER, noise};
@@ -76,7 +76,8 @@ pub(super) struct Service {
     pub(super) requests: Requests,
     /// Peers that are not tried again before a time.
     pauses: BTreeMap<PublicKey, Instant>,
-    has_accepts: bool,
+    /// Time until connections are accepted; `None` until the poll reports one.
+    accepts_in: Option<Duration>,
 }
 
 impl Service {
@@ -106,7 +107,7 @@ impl Service {
             lists: BTreeMap::new(),
             requests: Requests::default(),
             pauses: BTreeMap::new(),
-            has_accepts: true,
+            accepts_in: Some(Duration::ZERO),
         }
     }
 
@@ -123,7 +124,7 @@ impl Service {
             }
             for event in &events {
                 if event.token() == LISTENER {
-                    self.has_accepts = true;
+                    self.accepts_in = Some(Duration::ZERO);
                 }
                 if let Some(connection) = self.connections.get_mut(&event.token().0) {
                     connection.readable |= event.is_readable() || event.is_error();
@@ -142,13 +143,13 @@ impl Service {
 
     fn timeout(&self) -> Option<Duration> {
         let has_more = self.connections.values().any(|it| it.has_more);
-        if has_more || self.has_accepts {
-            Some(Duration::ZERO)
-        } else if self.connections.is_empty() {
-            None
-        } else {
-            Some(TICK)
-        }
+        let tick = match (has_more, self.connections.is_empty()) {
+            (true, _) => Some(Duration::ZERO),
+            (false, true) => None,
+            (false, false) => Some(TICK),
+        };
+        let times = self.accepts_in.into_iter().chain(tick);
+        times.min()
     }
 
     fn handle(&mut self, control: Control) {
@@ -357,18 +358,23 @@ impl Service {
     }
 
     fn accept(&mut self) {
-        if !self.has_accepts {
+        if self.accepts_in.is_none() {
             return;
         }
         let now = self.environment.clock.now();
+        self.accepts_in = Some(Duration::ZERO);
         for _ in 0..ACCEPTED_PER_TURN {
             let (socket, address) = match self.listener.accept(now) {
-                None => {
-                    self.has_accepts = false;
+                Accepted::Nothing => {
+                    self.accepts_in = None;
                     return;
                 }
-                Some(Err(_)) => continue,
-                Some(Ok(accepted)) => accepted,
+                Accepted::Paused(pause) => {
+                    self.accepts_in = Some(pause);
+                    return;
+                }
+                Accepted::Surplus => continue,
+                Accepted::Connection(socket, address) => (socket, address),
             };
             if !self.has_room(&address) {
                 continue;
