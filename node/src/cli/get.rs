@@ -138,6 +138,7 @@ fn write_single_file(
     bar: &ByteBar,
 ) -> Result<(), Failure> {
     let (content, size) = manifest.single_file(id)?;
+    file.check_room(size)?;
     let what = path.display();
     let lists = lists_of(client, (content, size), &what, bar)?;
     let kept = file.keep_verified(&lists, Some(size))?;

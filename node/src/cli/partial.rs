@@ -48,6 +48,22 @@ pub(super) fn lock(file: &File, path: &Path) -> Result<(), Failure> {
     })
 }
 
+/// Checks that the disk of a path has room for so many bytes. A manifest of a few bytes can state any
+/// size.
+pub(super) fn check_free(what: &str, path: &Path, needed: u64) -> Result<(), Failure> {
+    let Ok(disk) = rustix::fs::statvfs(path) else {
+        return Ok(());
+    };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    match needed > free {
+        true => Err(Failure::Failed(format!(
+            "the {what} has {needed} bytes to write, and the disk has room for {free}; nothing was \
+             written"
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// Returns how many bytes at the start of a file are those of these lists, up to the end of the last
 /// list that is complete. `size` is the size of all lists, `None` for a single list of unknown size.
 pub(super) fn verified_len(file: &File, lists: &[AtomId], size: Option<u64>) -> io::Result<u64> {
@@ -84,6 +100,15 @@ pub(super) struct Partial {
 }
 
 impl Partial {
+    /// Checks that the disk has room for a file of this size.
+    pub(super) fn check_room(&self, size: u64) -> Result<(), Failure> {
+        let Some(path) = &self.temporary else {
+            return Ok(());
+        };
+        let present = fs::metadata(path).map_or(0, |metadata| metadata.len());
+        check_free("file", path, size.saturating_sub(present))
+    }
+
     /// Creates the file, or opens the incomplete one of this object if it is to be resumed.
     pub(super) fn create(path: &Path, resumed: Option<&AtomId>) -> Result<Self, Failure> {
         let failed = |path: &Path, error| Failure::Failed(format!("{}: {error}", path.display()));

@@ -1,9 +1,10 @@
 //! Progress of long operations: a bar on a terminal, else lines or nothing.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -75,14 +76,14 @@ pub(super) fn with_bar_of<T, E: ToString>(
 }
 
 /// Progress of bytes on a terminal: a bar with rate and time left, or without a total a count with
-/// the rate. Removed when dropped; shows nothing without a terminal.
+/// the rate. Several threads may count. Removed when dropped; shows nothing without a terminal.
 pub(super) struct ByteBar {
     bar: Option<ProgressBar>,
     what: &'static str,
     /// Message on the terminal.
-    shown: Cell<&'static str>,
+    shown: Mutex<&'static str>,
     /// Number of bytes that are done.
-    bytes: Cell<u64>,
+    bytes: AtomicU64,
 }
 
 /// Message while the node fetches what it will send.
@@ -107,16 +108,16 @@ impl ByteBar {
         Self {
             bar,
             what,
-            shown: Cell::new(what),
-            bytes: Cell::new(0),
+            shown: Mutex::new(what),
+            bytes: AtomicU64::new(0),
         }
     }
 
     pub(super) fn add(&self, bytes: usize) {
         if let Some(bar) = &self.bar {
-            let bytes = self.bytes.get() + bytes as u64;
-            self.bytes.set(bytes);
-            self.show(bar, self.what, bytes);
+            let bytes = bytes as u64;
+            let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.show(bar, self.what, before + bytes);
         }
     }
 
@@ -125,12 +126,13 @@ impl ByteBar {
     pub(super) fn fetched(&self, bytes: u64, sent: u64) {
         if let Some(bar) = &self.bar {
             let rest = bytes.saturating_sub(sent);
-            self.show(bar, FETCHING, self.bytes.get() + rest);
+            self.show(bar, FETCHING, self.bytes.load(Ordering::Relaxed) + rest);
         }
     }
 
     fn show(&self, bar: &ProgressBar, what: &'static str, bytes: u64) {
-        if self.shown.replace(what) != what {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if core::mem::replace(&mut *shown, what) != what {
             bar.set_message(what);
             // The rate of the other stage does not count.
             bar.reset_eta();

@@ -8,13 +8,19 @@
 //!   following links, and created new: an existing one is an error, unless the command resumes.
 //! - Modes are permission bits, reduced by the umask. Directories get theirs last, so that one that
 //!   its owner may not write to can be filled first.
+//! - Files are filled by several threads, since a small file from a distant peer takes round trips
+//!   and hardly any bytes. Directories and files are created in the order of the table.
 //! - A folder that is larger than the free space is refused before anything is written, because a
 //!   manifest of a few bytes can state any size.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::fs::{self, File};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use astreum_core::atom::AtomId;
 use astreum_core::manifest::{Entry, EntryKind, LIST_BYTES, Table};
@@ -26,12 +32,15 @@ use crate::rpc::Client;
 use super::interrupt::Interrupt;
 use super::manifest_reader::{Manifest, lists_of, read_content};
 use super::output::Failure;
-use super::partial::{lock, part_path, verified_len};
+use super::partial::{check_free, lock, part_path, verified_len};
 use super::progress::ByteBar;
 
 /// Mode of a directory while it is filled, and of a file before it is complete.
 const OWN_DIRECTORY: Mode = Mode::RWXU;
 const OWN_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+/// Number of files that are filled at once, each over a connection of its own: a quarter of those
+/// that the control socket has.
+const FILLERS: usize = 8;
 
 /// Writes the folder of a manifest to `path`, which does not exist or is an empty directory.
 pub(super) fn restore(
@@ -43,7 +52,7 @@ pub(super) fn restore(
     check_place(path)?;
     let interrupt = Interrupt::watch().map_err(Failure::failed)?;
     let part = part_path(path, resumes.then_some(&id));
-    let mut tree = Tree::create(&part, resumes)?;
+    let tree = Tree::create(&part, resumes)?;
     check_room(&part, &manifest.table, resumes)?;
     let written = interrupt.limit().scope(|| {
         tree.write(client, manifest, &interrupt, bar)?;
@@ -88,9 +97,6 @@ fn check_place(path: &Path) -> Result<(), Failure> {
 
 /// Checks that what is to be written fits on the disk.
 fn check_room(part: &Path, table: &Table, resumes: bool) -> Result<(), Failure> {
-    let Ok(disk) = rustix::fs::statvfs(part) else {
-        return Ok(());
-    };
     // Bytes of a file that an earlier command has written.
     let written = |entry: Entry<'_>| {
         let found = fs::symlink_metadata(part.join(entry.path)).ok();
@@ -101,15 +107,7 @@ fn check_room(part: &Path, table: &Table, resumes: bool) -> Result<(), Failure> 
         true => table.entries().map(written).sum(),
         false => 0,
     };
-    let needed = table.file_bytes().saturating_sub(present);
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    if needed > free {
-        return Err(Failure::Failed(format!(
-            "the folder has {needed} bytes to write, and the disk has room for {free}; nothing was \
-             written"
-        )));
-    }
-    Ok(())
+    check_free("folder", part, table.file_bytes().saturating_sub(present))
 }
 
 /// Directory that is being filled.
@@ -155,19 +153,61 @@ impl Tree {
         Failure::Failed(format!("{}: {error}{advice}", path.display()))
     }
 
-    /// Writes all directories and files, in the order of the table.
+    /// Writes all directories and files.
     fn write(
-        &mut self,
+        &self,
         client: &Client,
         manifest: &Manifest,
         interrupt: &Interrupt,
         bar: &ByteBar,
     ) -> Result<(), Failure> {
+        let (jobs, queue) = sync_channel(0);
+        let filler = Filler {
+            tree: self,
+            client,
+            interrupt,
+            bar,
+            queue: Mutex::new(queue),
+            failure: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
+        };
+        let created = thread::scope(|scope| {
+            let count = manifest.contents.len().min(FILLERS);
+            for _ in 0..count {
+                let thread = thread::Builder::new().name("file".to_owned());
+                let started = thread.spawn_scoped(scope, || filler.run());
+                started.map_err(|error| {
+                    Failure::Failed(format!("failed to start a thread: {error}"))
+                })?;
+            }
+            // Dropped at the end of the scope, which lets the threads end.
+            let jobs = jobs;
+            self.create_all(manifest, &mut |job| {
+                interrupt.check()?;
+                match filler.has_failed.load(Ordering::Relaxed) {
+                    true => Err(Failure::Reported),
+                    // The threads receive until this sender is gone.
+                    false => jobs.send(job).map_err(Failure::failed),
+                }
+            })
+        });
+        let failure = filler.failure.into_inner();
+        match failure.unwrap_or_else(PoisonError::into_inner) {
+            Some((_, failure)) => Err(failure),
+            None => created,
+        }
+    }
+
+    /// Creates all directories and files, in the order of the table, and passes the files on.
+    fn create_all<'m>(
+        &self,
+        manifest: &'m Manifest,
+        fill: &mut dyn FnMut(Job<'m>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let mut contents = manifest.contents.iter();
         // Directories from the root to the last one.
         let mut open: Vec<OwnedFd> = Vec::new();
-        for entry in manifest.table.entries().skip(1) {
-            interrupt.check()?;
+        for (number, entry) in manifest.table.entries().enumerate().skip(1) {
             let (depth, name) = match entry.path.rsplit_once('/') {
                 Some((parent, name)) => (1 + parent.split('/').count(), name),
                 None => (1, entry.path),
@@ -184,8 +224,12 @@ impl Tree {
                     let file = file.map_err(|error| self.failed(&entry, &error))?;
                     // There is one content for each file.
                     let content = contents.next().copied().unwrap_or(AtomId::ZERO);
-                    let content = (content, size);
-                    self.fill(client, (&entry, file), content, interrupt, bar)?;
+                    fill(Job {
+                        number,
+                        entry,
+                        file,
+                        content: (content, size),
+                    })?;
                 }
             }
         }
@@ -292,6 +336,65 @@ impl Drop for Tree {
     fn drop(&mut self) {
         if !self.is_finished && !self.resumes {
             let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// File to fill.
+struct Job<'m> {
+    /// Number of its entry in the table.
+    number: usize,
+    entry: Entry<'m>,
+    file: File,
+    /// Id of the content, and its size in bytes.
+    content: (AtomId, u64),
+}
+
+/// Threads that fill files.
+struct Filler<'m, 'a> {
+    tree: &'a Tree,
+    client: &'a Client,
+    interrupt: &'a Interrupt,
+    bar: &'a ByteBar,
+    queue: Mutex<Receiver<Job<'m>>>,
+    /// Failure at the first entry of those that failed, with the number of the entry.
+    failure: Mutex<Option<(usize, Failure)>>,
+    has_failed: AtomicBool,
+}
+
+impl Filler<'_, '_> {
+    /// Fills files until there are no more. After a failure, the rest is passed over.
+    fn run(&self) {
+        self.interrupt.limit().scope(|| {
+            while let Some(job) = self.next() {
+                if self.has_failed.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let number = job.number;
+                let filled = self.tree.fill(
+                    self.client,
+                    (&job.entry, job.file),
+                    job.content,
+                    self.interrupt,
+                    self.bar,
+                );
+                if let Err(failure) = filled {
+                    self.fail(number, failure);
+                }
+            }
+        });
+    }
+
+    fn next(&self) -> Option<Job<'_>> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.recv().ok()
+    }
+
+    fn fail(&self, number: usize, failure: Failure) {
+        self.has_failed.store(true, Ordering::Relaxed);
+        let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.as_ref().is_none_or(|(other, _)| number < *other) {
+            *first = Some((number, failure));
         }
     }
 }

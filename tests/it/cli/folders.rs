@@ -231,6 +231,13 @@ fn hostile_manifest_writes_nothing_outside_and_leaves_nothing_behind() {
             "the disk has room",
         ),
         (
+            format!(
+                "(manifest 1 {} (\"hello\"))",
+                table(&[(0, 0o644, 200_000_000_000_000, "")])
+            ),
+            "the file has 200000000000000 bytes to write, and the disk has room",
+        ),
+        (
             format!("(manifest 1 {} \"hello\")", file(u64::MAX, "a")),
             "exceeds the maximum",
         ),
