@@ -179,8 +179,8 @@ pub fn survey(
             replay(
                 &store,
                 id,
-                chain_id,
-                latest_unix_seconds,
+                (chain_id, latest_unix_seconds),
+                Some(cold),
                 &mut |done, total| {
                     progress("verifying", "blocks", Progress { done, total });
                 },

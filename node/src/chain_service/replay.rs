@@ -2,8 +2,13 @@
 //!
 //! The chain is first followed from the head down to the genesis, and only every `STRIDE`th id is
 //! kept, to bound the memory. Then each section is verified upwards.
+//!
+//! Blocks that were pruned cannot be executed again. They were verified before that, and their
+//! headers are kept in a file of the node's own: a chain that consists of them up to the horizon is
+//! verified from there on, with the state at the horizon.
 
 use crate::simd::Lanes;
+use crate::store::cold::ColdStore;
 use astreum_core::atom::{Atom, AtomId, AtomSource};
 use astreum_core::chain::{
     Block, Election, VerifyError, check_signatures, read_transactions, verify_body, verify_genesis,
@@ -27,6 +32,9 @@ pub struct Replay {
     pub genesis: Option<AtomId>,
     /// Last verified blocks, newest last, at most as many as a head journal keeps.
     pub heads: VecDeque<SavedHead>,
+    /// Height up to which the blocks were verified before they were pruned, instead of now; `None`
+    /// if all were verified now.
+    pub pruned_to: Option<u64>,
     /// Reason the head itself is not verified; `None` if it is.
     pub problem: Option<ReplayProblem>,
 }
@@ -56,20 +64,32 @@ impl fmt::Display for ReplayProblem {
 
 /// Verifies the chain that ends in `head` by all rules, from its genesis on. `latest_unix_seconds`
 /// is the latest timestamp that is accepted; `progress` is called with the numbers of verified
-/// blocks and of all blocks.
+/// blocks and of all blocks. Blocks that were pruned from `cold` count as verified.
 pub fn replay<S: AtomSource<Error = Infallible>>(
     source: &S,
     head: AtomId,
-    chain_id: u64,
-    latest_unix_seconds: u64,
+    (chain_id, latest_unix_seconds): (u64, u64),
+    cold: Option<&ColdStore>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Replay {
     let mut verifier = Verifier::new(source, chain_id, latest_unix_seconds);
-    let mut found = None;
+    let pruned = cold.map(|cold| (cold, cold.pruned_below(chain_id)));
+    let pruned = pruned.filter(|(_, below)| *below > 0);
+    let (mut found, mut height) = (None, 0);
     let walked = each_upwards(source, head, &mut |id, total| {
-        found = verifier.verify(id).err();
+        let verified = match pruned {
+            Some((cold, below)) if height < below => check_pruned(cold, chain_id, (id, height)),
+            // Its state is kept, but not that before it.
+            Some((_, below)) if height == below => verifier.trust(id, height),
+            _ => verifier.verify(id).map(|_| ()),
+        };
+        found = verified.err();
+        if height == 0 && found.is_none() {
+            verifier.replay.genesis = Some(id);
+        }
+        height += 1;
         if found.is_none() {
-            progress(verifier.blocks(), total);
+            progress(height, total);
         }
         found.is_none()
     });
@@ -77,6 +97,30 @@ pub fn replay<S: AtomSource<Error = Infallible>>(
         problem: found.or(walked.err()),
         ..verifier.finish()
     }
+}
+
+/// Checks that the block of a height is the one that was pruned.
+fn check_pruned(
+    cold: &ColdStore,
+    chain_id: u64,
+    (id, height): (AtomId, u64),
+) -> Result<(), ReplayProblem> {
+    let why = match cold.header_at(chain_id, height) {
+        Ok(Some(header)) if header.id() == id => return Ok(()),
+        Ok(Some(header)) => format!(
+            "the verified chain had block {} at this height, which was pruned; this one cannot be \
+             verified",
+            header.id()
+        ),
+        Ok(None) => "the block was pruned, and its header is missing".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(ReplayProblem {
+        block: id,
+        height: Some(height),
+        is_invalid: false,
+        why,
+    })
 }
 
 /// Calls `visit` with the id of every block from the genesis up to `head`, and with their number,
@@ -199,6 +243,7 @@ impl<'s, S: AtomSource<Error = Infallible>> Verifier<'s, S> {
             replay: Replay {
                 genesis: None,
                 heads: VecDeque::new(),
+                pruned_to: None,
                 problem: None,
             },
             parent: None,
@@ -234,7 +279,28 @@ impl<'s, S: AtomSource<Error = Infallible>> Verifier<'s, S> {
             is_invalid: error.invalid().is_some(),
             why: error.to_string(),
         })?;
-        let genesis = *self.replay.genesis.get_or_insert(id);
+        self.push(block, election);
+        Ok(atoms)
+    }
+
+    /// Takes a block as verified whose state is stored.
+    fn trust(&mut self, id: AtomId, height: u64) -> Result<(), ReplayProblem> {
+        let block = Arc::new(read(self.source, id, Some(height))?);
+        let election = Election::read(self.source, &block);
+        let election = election.map_err(|error| ReplayProblem {
+            block: id,
+            height: Some(height),
+            is_invalid: false,
+            why: error.to_string(),
+        })?;
+        self.replay.pruned_to = Some(height);
+        self.push(block, election);
+        Ok(())
+    }
+
+    /// Adds a verified block, with the election after it.
+    fn push(&mut self, block: Arc<Block>, election: Election) {
+        let genesis = *self.replay.genesis.get_or_insert(block.id());
         if let Some(head) = Head::new(Arc::clone(&block), HeadState::Verified) {
             if self.replay.heads.len() >= MAX_JOURNAL_HEADS {
                 self.replay.heads.pop_front();
@@ -249,7 +315,6 @@ impl<'s, S: AtomSource<Error = Infallible>> Verifier<'s, S> {
             });
         }
         self.parent = Some((block, election));
-        Ok(atoms)
     }
 
     /// Verifies the block; returns the election after it, and what its execution created.

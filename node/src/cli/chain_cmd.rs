@@ -269,11 +269,15 @@ fn outcome(replay: Option<&Replay>) -> String {
     let Some(replay) = replay else {
         return "not verified: not higher than a verified head".to_owned();
     };
+    let genesis = replay.genesis.unwrap_or_default();
     match (&replay.problem, last_of(replay)) {
-        (None, _) => {
-            let genesis = replay.genesis.unwrap_or_default();
-            format!("verified from genesis {genesis}")
-        }
+        (None, _) => match replay.pruned_to {
+            None => format!("verified from genesis {genesis}"),
+            Some(height) => format!(
+                "verified from block {height} on; the blocks from genesis {genesis} to it were \
+                 verified before they were pruned"
+            ),
+        },
         (Some(problem), Some((height, id))) => {
             format!("verified up to block {height}, {id}; then {problem}")
         }

@@ -210,12 +210,18 @@ fn take_over(
     let latest = clock::unix_time().as_secs();
     let latest = latest.saturating_add(settings.verification_max_future_skew);
     let mut reported = Instant::now();
-    let replayed = replay(store, head.id, chain_id, latest, &mut |done, total| {
-        if reported.elapsed() >= PROGRESS_INTERVAL {
-            reported = Instant::now();
-            log::info!("verifying the chain of the previous format: blocks={done}/{total}");
-        }
-    });
+    let replayed = replay(
+        store,
+        head.id,
+        (chain_id, latest),
+        None,
+        &mut |done, total| {
+            if reported.elapsed() >= PROGRESS_INTERVAL {
+                reported = Instant::now();
+                log::info!("verifying the chain of the previous format: blocks={done}/{total}");
+            }
+        },
+    );
     match replayed.problem {
         None => {
             dir.begin(replayed.heads.iter(), replayed.genesis)?;

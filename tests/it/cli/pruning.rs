@@ -2,7 +2,73 @@
 
 use std::fs;
 
+use astreum_core::atom::AtomId;
+use astreum_node::prune::{self, Run, Wanted};
+use astreum_node::store::cold::ColdStore;
+use astreum_tests::quick_chain::QuickChain;
 use astreum_tests::testkit::Home;
+
+use super::chain::until;
+use super::fixtures::{RUN, height, open_cold};
+
+/// Prunes all but the last ten blocks of a chain.
+fn prune(cold: &ColdStore, head: AtomId) {
+    let wanted = Wanted {
+        chain_id: 0,
+        head: Some(head),
+        blocks: 10,
+        min_blocks: 1,
+        bytes: None,
+        fork: None,
+        objects: Vec::new(),
+    };
+    let mut run = Run {
+        divisor: Some(10),
+        marked: &mut |_| (),
+        progress: &mut |_| (),
+        goes_on: &|| true,
+    };
+    prune::run(cold, || wanted, &mut run).unwrap();
+}
+
+#[test]
+fn pruned_chain_is_recovered_from_its_horizon() {
+    let home = Home::new("pruned");
+    home.file(
+        "node.toml",
+        "incoming_port = 0\ndefault_seed = \"\"\ncold_storage_path = \"cold\"\n",
+    );
+    let chain = QuickChain::make(40, 1);
+    let cold = open_cold(&home);
+    cold.put(&chain.atoms()).unwrap();
+    cold.maintain().unwrap();
+    prune(&cold, chain.head());
+    let horizon = cold.pruned_below(0);
+    assert!((20..40).contains(&horizon), "{horizon}");
+    // A higher chain that is another one below the horizon.
+    let other = QuickChain::make(50, 2);
+    cold.put(&other.atoms()).unwrap();
+    drop(cold);
+
+    let recover = ["chain", "recover", "--config", "node.toml"];
+    let text = home.run(&recover);
+    let from = format!("verified from block {horizon} on");
+    assert!(text.text().contains(&from), "{}", text.text());
+    assert!(
+        text.text()
+            .contains("which was pruned; this one cannot be verified"),
+        "{}",
+        text.text()
+    );
+    let found = home.run(&[&recover[..], &["--adopt", "--json"]].concat());
+    let found = found.json();
+    let head = chain.head().to_string();
+    assert_eq!(found["adoptable_id"], head.as_str(), "{found}");
+    assert_eq!(found["adopted"], true);
+    let node = home.start(&RUN);
+    until("the node resumes", || height(&home) == 40);
+    assert_eq!(node.interrupt().0, Some(0));
+}
 
 #[test]
 fn stored_and_pinned_objects_are_kept_by_gc_until_they_are_unpinned() {

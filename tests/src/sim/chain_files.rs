@@ -281,7 +281,13 @@ impl ChainFiles {
             if best.as_ref().and_then(height) >= Some(found.height) {
                 break;
             }
-            let replay = replay(store, id, CHAIN_ID, latest_unix_seconds, &mut |_, _| ());
+            let replay = replay(
+                store,
+                id,
+                (CHAIN_ID, latest_unix_seconds),
+                None,
+                &mut |_, _| (),
+            );
             let is_ours = genesis.is_none_or(|ours| replay.genesis == Some(ours));
             if is_ours && height(&replay) > best.as_ref().and_then(height) {
                 best = Some(replay);
