@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - The list passes by the hot store, so that a large object does not evict what the node needs.
-//! - What is at hand is sent before a wait for peers, and the client is told of each progress of a
+//! - What is at hand is sent before a wait for peers, and what a stream stores during the wait; and the client is told of each progress of a
 //!   fetch, but of nothing else: its timeout counts from the last progress.
 //! - Nothing that has arrived is fetched again: a fetch that fails is followed by another one for the
 //!   first atom that is still missing, unless it has brought nothing.
@@ -78,52 +78,125 @@ struct Source<'s> {
 }
 
 impl Source<'_> {
-    /// Returns the atom if it need not be fetched.
+    /// Returns the next atom of the list, `id`, if it need not be fetched.
     fn at_hand(&mut self, id: &AtomId) -> Option<Atom> {
         self.fetched.pop_front().or_else(|| (self.local)(id))
     }
 
-    /// Returns the atom after a fetch of the list from there on. `sent` is what precedes it.
-    fn fetch(&mut self, id: AtomId, sent: &SentReply) -> Result<Atom, RpcError> {
+    /// Fetches the list from the next atom on; on return that is at hand, or more was sent.
+    fn fetch(&mut self, out: &mut Outgoing<'_>) -> Result<(), RpcError> {
+        let id = out.next;
         let whole = FetchRequest::list_within(id, LIMIT).or_by_stream();
-        match self.fetch_as(whole, sent) {
+        match self.fetch_as(whole, out)? {
             // A long list without a stream arrives in parts.
             Err(NodeError::Fetch(FetchError::TooLarge)) => {}
             result => result?,
         }
-        if let Some(atom) = self.at_hand(&id) {
-            return Ok(atom);
+        if out.next != id || self.hold(&id) {
+            return Ok(());
         }
         // The hot store has no room for what has arrived: parts are held here.
-        self.fetch_as(FetchRequest::beginning(id, LIMIT), sent)?;
-        self.at_hand(&id).ok_or_else(|| {
-            let mut error = (self.missing)(&id);
-            if sent.atoms > 0 {
-                let SentReply { atoms, bytes } = sent;
-                error.message +=
-                    &format!("; {atoms} atoms of the list before it, with {bytes} bytes, are here");
-            }
-            error
-        })
+        self.fetch_as(FetchRequest::beginning(id, LIMIT), out)??;
+        if self.hold(&id) {
+            return Ok(());
+        }
+        let mut error = (self.missing)(&id);
+        let SentReply { atoms, bytes } = out.sent;
+        if atoms > 0 {
+            error.message +=
+                &format!("; {atoms} atoms of the list before it, with {bytes} bytes, are here");
+        }
+        Err(error)
     }
 
-    /// Fetches a list, and reports the progress where there is any.
-    fn fetch_as(&mut self, request: FetchRequest, sent: &SentReply) -> Result<(), NodeError> {
-        let mut last = 0;
+    /// Returns whether the atom is at hand, and keeps it so.
+    fn hold(&mut self, id: &AtomId) -> bool {
+        if self.fetched.is_empty() {
+            self.fetched.extend((self.local)(id));
+        }
+        !self.fetched.is_empty()
+    }
+
+    /// Fetches a list, reports the progress where there is any, and sends what a stream has stored
+    /// while the rest arrives.
+    fn fetch_as(
+        &mut self,
+        request: FetchRequest,
+        out: &mut Outgoing<'_>,
+    ) -> Result<Result<(), NodeError>, RpcError> {
+        let SentReply { atoms, bytes } = out.sent;
+        let before = atoms;
+        let (mut last, mut failed) = (0, None);
         let fetched = (self.fetch)(request, &mut |progress| {
-            if progress.atoms == last {
+            if progress.atoms == last || failed.is_some() {
                 return;
             }
             last = progress.atoms;
-            let bytes = progress.bytes.saturating_sub(HEADER_BYTES * progress.atoms);
+            let data = progress.bytes.saturating_sub(HEADER_BYTES * progress.atoms);
             let arrived = SentReply {
-                atoms: sent.atoms + progress.atoms as u64,
-                bytes: sent.bytes + bytes as u64,
+                atoms: atoms + progress.atoms as u64,
+                bytes: bytes + data as u64,
             };
+            let sent = out.push_stored(self.local, progress.next);
+            failed = sent.and_then(|()| out.flush()).err();
             (self.report)(&arrived, progress.next);
         });
-        if let Some(FetchedObject::Atoms(atoms)) = fetched? {
-            self.fetched = atoms.into();
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        // Another fetch may have stored some of them, so that they were sent.
+        let sent = usize::try_from(out.sent.atoms - before).unwrap_or(usize::MAX);
+        Ok(fetched.map(|found| {
+            if let Some(FetchedObject::Atoms(atoms)) = found {
+                self.fetched = atoms.into_iter().skip(sent).collect();
+            }
+        }))
+    }
+}
+
+/// List that is being sent.
+struct Outgoing<'o> {
+    /// Next atom, or zero at the end.
+    next: AtomId,
+    sent: SentReply,
+    /// Bytes that were not sent so far.
+    part: Vec<u8>,
+    send: &'o mut dyn FnMut(&[u8]) -> Result<(), RpcError>,
+}
+
+impl Outgoing<'_> {
+    /// Adds the next atom.
+    fn push(&mut self, atom: &Atom) -> Result<(), RpcError> {
+        self.next = atom.next();
+        push_atom(AtomParts::from(atom), &mut self.part);
+        self.sent.atoms += 1;
+        self.sent.bytes += atom.data().len() as u64;
+        match self.part.len() >= FRAME_BYTES {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Adds atoms that are stored, up to the one in front of `end`.
+    fn push_stored(
+        &mut self,
+        local: &dyn Fn(&AtomId) -> Option<Atom>,
+        end: AtomId,
+    ) -> Result<(), RpcError> {
+        while self.next != end
+            && !self.next.is_zero()
+            && let Some(atom) = local(&self.next)
+        {
+            self.push(&atom)?;
+        }
+        Ok(())
+    }
+
+    /// Sends the bytes that have gathered, if there are any.
+    fn flush(&mut self) -> Result<(), RpcError> {
+        if !self.part.is_empty() {
+            (self.send)(&self.part)?;
+            self.part.clear();
         }
         Ok(())
     }
@@ -134,39 +207,24 @@ fn send_list(
     id: AtomId,
     send: &mut dyn FnMut(&[u8]) -> Result<(), RpcError>,
 ) -> Result<SentReply, RpcError> {
-    let mut sent = SentReply { atoms: 0, bytes: 0 };
-    let (mut next, mut part) = (id, Vec::with_capacity(MAX_TRANSFER_BYTES));
-    while !next.is_zero() {
-        let atom = match source.at_hand(&next) {
-            Some(atom) => atom,
+    let mut out = Outgoing {
+        next: id,
+        sent: SentReply { atoms: 0, bytes: 0 },
+        part: Vec::with_capacity(MAX_TRANSFER_BYTES),
+        send,
+    };
+    while !out.next.is_zero() {
+        match source.at_hand(&out.next) {
+            Some(atom) => out.push(&atom)?,
             None => {
                 // What is known is sent before a wait.
-                send_part(&mut part, send)?;
-                source.fetch(next, &sent)?
+                out.flush()?;
+                source.fetch(&mut out)?;
             }
-        };
-        next = atom.next();
-        push_atom(AtomParts::from(&atom), &mut part);
-        sent.atoms += 1;
-        sent.bytes += atom.data().len() as u64;
-        if part.len() >= FRAME_BYTES {
-            send_part(&mut part, send)?;
         }
     }
-    send_part(&mut part, send)?;
-    Ok(sent)
-}
-
-/// Sends the bytes that have gathered, if there are any.
-fn send_part(
-    part: &mut Vec<u8>,
-    send: &mut dyn FnMut(&[u8]) -> Result<(), RpcError>,
-) -> Result<(), RpcError> {
-    if !part.is_empty() {
-        send(part)?;
-        part.clear();
-    }
-    Ok(())
+    out.flush()?;
+    Ok(out.sent)
 }
 
 #[cfg(test)]
@@ -182,8 +240,10 @@ mod tests {
     enum Way {
         /// As a whole.
         Whole,
-        /// Into the store, as a stream does.
+        /// Into the store, as a stream does; the progress is known at the end.
         Stored,
+        /// Into the store, and each atom is progress.
+        Streamed,
         /// The atoms that have arrived are in the store, and the fetch ends early.
         TooLarge,
         /// Likewise, and the hot store has no room.
@@ -215,6 +275,18 @@ mod tests {
                     peers.atom(&atom.next()).ok()
                 })
                 .collect();
+            if way == Way::Streamed {
+                let (mut atoms, mut bytes) = (0, 0);
+                for atom in &found {
+                    let before = frames.borrow().len();
+                    local.borrow_mut().extend([atom.clone()]);
+                    (atoms, bytes) = (atoms + 1, bytes + atom.stored_len());
+                    let next = atom.next();
+                    report(FetchProgress { atoms, bytes, next });
+                    assert_eq!(frames.borrow().len(), before + 1, "it is sent at once");
+                }
+                return Ok(rest.is_ok().then_some(FetchedObject::Stored));
+            }
             if way != Way::Whole {
                 found.truncate(3);
             }
@@ -239,6 +311,7 @@ mod tests {
                     Err(NodeError::Fetch(FetchError::TooLarge))
                 }
                 Way::InParts => Err(NodeError::Fetch(FetchError::TooLarge)),
+                Way::Streamed => unreachable!("answered above"),
             }
         };
         let mut source = Source {
@@ -279,6 +352,8 @@ mod tests {
             (Way::Stored, 3, 4),
             (Way::TooLarge, 3, 4),
             (Way::InParts, 6, 4),
+            // The first two, and each of the seven others.
+            (Way::Streamed, 1, 8),
         ] {
             let outcome = sent(way, 9);
             let whole = SentReply {

@@ -263,8 +263,7 @@ impl EventLoop {
         match command {
             Command::Contact(address) => self.engine.connect(now, address),
             Command::Fetch { mut request, reply } => {
-                // What streams deliver goes to cold storage.
-                request.may_stream &= self.streams.is_some() && self.store.cold().is_some();
+                request.may_stream &= self.streams.is_some();
                 let fetch = self.engine.fetch(now, request);
                 if let FetchReply::Caller { ticket, .. } = &reply {
                     self.tickets.insert(*ticket, fetch);

@@ -24,11 +24,26 @@ const WAIT: Duration = Duration::from_secs(20);
 struct Node {
     network: Network,
     store: Store,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Node {
     fn new(n: u8, configure: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ColdOptions::from(&Settings::default());
+        let cold = ColdStore::open(folder.path(), options).unwrap();
+        let store = Store::with_cold(64 << 20, Some(cold));
+        Self {
+            _folder: Some(folder),
+            ..Self::configured(n, store, configure)
+        }
+    }
+
+    fn with_store(n: u8, store: Store) -> Self {
+        Self::configured(n, store, |_| ())
+    }
+
+    fn configured(n: u8, store: Store, configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             incoming_port: 0,
             default_seed: None,
@@ -36,10 +51,6 @@ impl Node {
             ..Config::default()
         };
         configure(&mut config);
-        let folder = tempfile::tempdir().unwrap();
-        let options = ColdOptions::from(&Settings::default());
-        let cold = ColdStore::open(folder.path(), options).unwrap();
-        let store = Store::with_cold(64 << 20, Some(cold));
         let network = Network::start(
             &config.resolve().unwrap(),
             SecretKey::from_bytes([n; 32]),
@@ -50,7 +61,7 @@ impl Node {
         Self {
             network: network.unwrap(),
             store,
-            _folder: folder,
+            _folder: None,
         }
     }
 
@@ -125,6 +136,33 @@ fn long_list_arrives_by_stream_in_cold_storage() {
     }
     assert_eq!(client.fetch(head), Ok(FetchedObject::Stored));
     assert_eq!(collect_list(&client.store, head, 9_999), Ok(atoms));
+}
+
+#[test]
+fn list_arrives_by_stream_in_memory_without_cold_storage() {
+    for (limit_bytes, is_complete) in [(64_u64 << 20, true), (1 << 20, false)] {
+        let server = Node::new(1, |_| ());
+        let client = Node::with_store(2, Store::new(limit_bytes));
+        client.meet(&server);
+        let (head, atoms) = list_at(&server);
+        let bytes: usize = atoms.iter().map(Atom::stored_len).sum();
+        assert!(bytes > 600_000, "{bytes}");
+        let fetched = client.fetch(head);
+        let moved = client.streams().received_bytes;
+        if is_complete {
+            assert_eq!(fetched, Ok(FetchedObject::Stored));
+            assert_eq!(collect_list(&client.store, head, 9_999), Ok(atoms));
+            assert!(
+                moved > bytes as u64 * 8 / 10,
+                "{moved} of {bytes} by stream"
+            );
+        } else {
+            // The rest arrives by datagram, and what was in memory may be gone.
+            assert!(moved > 0);
+            let stats = client.store.hot_stats();
+            assert!(stats.used_bytes <= stats.limit_bytes);
+        }
+    }
 }
 
 #[test]

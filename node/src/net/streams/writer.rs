@@ -2,7 +2,8 @@
 //! a disk.
 //!
 //! Whatever has arrived is stored with one write to the disk; only then is the progress of a list
-//! reported and its credit renewed. The queue is bounded by the credit of the lists.
+//! reported and its credit renewed. The queue is bounded by the credit of the lists. Without cold
+//! storage a list is kept in memory, and its stream is given up at half of what fits there.
 
 use super::{Control, ControlSender};
 use crate::failure::Failure;
@@ -14,6 +15,7 @@ use astreum_core::atom::{Atom, AtomId, HashedAtom};
 use astreum_core::consensus::Input;
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::ListId;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -100,7 +102,35 @@ impl Drop for Writer {
     }
 }
 
+/// Maximum number of lists whose bytes in memory are counted.
+const MAX_COUNTED: usize = 64;
+
+/// Bytes of lists that are kept in memory because there is no cold storage.
+#[derive(Debug, Default)]
+struct InMemory(BTreeMap<ListId, u64>);
+
+impl InMemory {
+    /// Counts a part that has been stored; returns whether the list may go on.
+    fn may_go_on(&mut self, store: &Store, list: ListId, (bytes, is_last): (usize, bool)) -> bool {
+        if store.cold().is_some() {
+            return true;
+        }
+        let all = self.0.get(&list).copied().unwrap_or(0) + bytes as u64;
+        let may = all <= store.hot_stats().limit_bytes / 2;
+        if is_last || !may {
+            self.0.remove(&list);
+        } else {
+            self.0.insert(list, all);
+            if self.0.len() > MAX_COUNTED {
+                self.0.pop_first();
+            }
+        }
+        may || is_last
+    }
+}
+
 fn run(queue: &Receiver<Job>, store: &Store, sender: &CommandSender, control: &ControlSender) {
+    let mut in_memory = InMemory::default();
     while let Ok(job) = queue.recv() {
         let mut parts = Vec::new();
         let mut bytes = 0;
@@ -141,7 +171,7 @@ fn run(queue: &Receiver<Job>, store: &Store, sender: &CommandSender, control: &C
             };
         }
         if !parts.is_empty() {
-            store_all(parts, store, sender, control);
+            store_all(parts, store, &mut in_memory, (sender, control));
         }
         if let Some((list, peer)) = ended {
             let _ = sender.send(Command::Stream(StreamEvent::Ended { list, peer }));
@@ -163,7 +193,12 @@ fn stored_bytes(part: &Part) -> usize {
     part.atoms.iter().map(|(_, atom)| atom.stored_len()).sum()
 }
 
-fn store_all(mut parts: Vec<Part>, store: &Store, sender: &CommandSender, control: &ControlSender) {
+fn store_all(
+    mut parts: Vec<Part>,
+    store: &Store,
+    in_memory: &mut InMemory,
+    (sender, control): (&CommandSender, &ControlSender),
+) {
     let sizes: Vec<(usize, usize)> = parts
         .iter()
         .map(|part| (part.atoms.len(), stored_bytes(part)))
@@ -192,6 +227,10 @@ fn store_all(mut parts: Vec<Part>, store: &Store, sender: &CommandSender, contro
                 peer,
                 progress,
             }));
+        }
+        if !in_memory.may_go_on(store, list, (bytes, next.is_zero())) {
+            control.send(Control::Cancel { list });
+            let _ = sender.send(Command::Stream(StreamEvent::Ended { list, peer }));
         }
     }
 }
