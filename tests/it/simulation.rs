@@ -1,6 +1,7 @@
 //! Many nodes under faults, in virtual time: the promises hold, and each run is reproducible.
 
 use astreum_tests::sim::trial::{self, ChainReport, Settings};
+use astreum_tests::sim::world::StreamCounts;
 use std::panic::resume_unwind;
 
 /// Number of short trials in every run of the tests.
@@ -13,10 +14,17 @@ const PARTITIONS: u64 = 1;
 
 #[test]
 fn promises_hold_over_a_thousand_seeds_of_faults() {
-    let (faults, chains) = run_all(SEEDS, Settings::short);
+    let (faults, chains, streams) = run_all(SEEDS, Settings::short);
     assert!(
         faults >= 5 * SEEDS,
         "{faults} faults in {SEEDS} trials are too few"
+    );
+    let streamed = [streams.opened, streams.lists, streams.faults];
+    assert!(
+        streamed.iter().all(|count| *count >= SEEDS / 4)
+            && streams.violations >= SEEDS / 50
+            && streams.requests >= SEEDS / 40,
+        "too little coverage of streams: {streams:?}"
     );
     let done = [chains.clocks, chains.losses, chains.moves];
     let came_of_it = [chains.refused_starts, chains.halts, chains.transactions];
@@ -29,30 +37,34 @@ fn promises_hold_over_a_thousand_seeds_of_faults() {
 
 #[test]
 fn halves_of_a_network_that_made_200_blocks_each_agree_and_lose_no_transaction() {
-    let (_, chains) = run_all(PARTITIONS, Settings::partition);
+    let (_, chains, _) = run_all(PARTITIONS, Settings::partition);
     assert!(chains.returned >= 10 * PARTITIONS, "{chains:?}");
 }
 
-/// Runs the trials of these seeds, and returns the sums of the faults and of the chain statistics.
-fn run_all(seeds: u64, settings: fn(u64) -> Settings) -> (u64, ChainReport) {
+/// Runs the trials of these seeds, and returns the sums of the faults and of the statistics.
+fn run_all(seeds: u64, settings: fn(u64) -> Settings) -> (u64, ChainReport, StreamCounts) {
     let worker = |first: u64| {
         let (mut faults, mut chains) = (0, ChainReport::default());
+        let mut streams = StreamCounts::default();
         for seed in (first..seeds).step_by(THREADS) {
             let report = trial::run(settings(seed)).unwrap_or_else(|broken| panic!("{broken}"));
             faults += report.faults;
             chains += report.chains;
+            streams += report.streams;
         }
-        (faults, chains)
+        (faults, chains, streams)
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS as u64)
             .map(|first| scope.spawn(move || worker(first)))
             .collect();
-        let mut all = (0, ChainReport::default());
+        let mut all = (0, ChainReport::default(), StreamCounts::default());
         for thread in threads {
-            let (faults, chains) = thread.join().unwrap_or_else(|cause| resume_unwind(cause));
+            let (faults, chains, streams) =
+                thread.join().unwrap_or_else(|cause| resume_unwind(cause));
             all.0 += faults;
             all.1 += chains;
+            all.2 += streams;
         }
         all
     })

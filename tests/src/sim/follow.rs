@@ -1,6 +1,6 @@
 //! Chain of a simulated node, driven like the node's own chain thread.
 
-use super::host::{ClockError, Host, Running, Sabotage};
+use super::host::{ClockError, Host, Running, Sabotage, StreamCommand};
 use super::ledger::{EPOCH, Ledger};
 use super::promises::Note;
 use crate::heap::{self, Part};
@@ -218,7 +218,8 @@ impl Host {
         self.running.as_mut()?.following.as_mut()
     }
 
-    fn input(&mut self, now: Instant, input: &Input) {
+    /// Passes an input to the chain.
+    pub fn input(&mut self, now: Instant, input: &Input) {
         self.call(now, |chain, world| chain.handle_input(world, input));
         self.carry_out(now);
         if let Some(following) = self.following() {
@@ -309,8 +310,14 @@ impl Host {
                         following.fetches.insert(fetch, request);
                     }
                 }
-                // Simulated nodes have no streams.
-                Effect::Stream(_) | Effect::CancelStream(_) => {}
+                Effect::Stream(request) => {
+                    running
+                        .stream_commands
+                        .push(StreamCommand::Request(request));
+                }
+                Effect::CancelStream(number) => {
+                    running.stream_commands.push(StreamCommand::Cancel(number));
+                }
                 Effect::Store(atoms) => {
                     // A disk that refuses leaves it in memory, or to be fetched again.
                     let _scope = heap::enter(self.number, Part::Store);

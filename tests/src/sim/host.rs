@@ -7,9 +7,12 @@ use super::promises::Note;
 use crate::heap::{self, Part};
 use crate::random::Random;
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
+use astreum_core::consensus::StreamRequest;
 use astreum_core::crypto::SecretKey;
 use astreum_core::engine::{Engine, EngineConfig, FetchId};
+use astreum_core::stream;
 use astreum_core::time::Instant;
+use astreum_core::wire::handshake::StreamOffer;
 use astreum_core::wire::object::PayloadType;
 use astreum_node::chain_service::Chain;
 use astreum_node::config::ColdStorageSync;
@@ -52,6 +55,16 @@ pub struct Running {
     pub following: Option<Following>,
     /// Lookups of the node by their fetches.
     pub lookups: BTreeMap<FetchId, Lookup>,
+    /// Requests by stream of its chain, and their cancellations, that were not passed on so far.
+    pub stream_commands: Vec<StreamCommand>,
+}
+
+/// Decision of a chain about its requests by stream.
+pub enum StreamCommand {
+    /// Requests objects.
+    Request(StreamRequest),
+    /// The request with this number is no longer needed.
+    Cancel(u64),
 }
 
 /// Error of a machine's wall clock, in addition to its small constant skew.
@@ -88,12 +101,16 @@ pub struct Host {
     pub running: Option<Running>,
     /// Atoms whose write was acknowledged as durable.
     pub acknowledged: BTreeSet<AtomId>,
+    /// Lists among these atoms, which it advertises as such, by their first atoms.
+    pub lists: BTreeSet<AtomId>,
     /// Time until which its disk keeps it busy.
     pub busy_until: Instant,
     /// True if it is hostile: see [`super::byzantine`].
     pub is_hostile: bool,
     /// True if its node follows the chain of the world, if there is one.
     pub follows: bool,
+    /// True if it serves wrong atoms and damaged frames by stream, and nothing false by datagram.
+    pub lies_by_stream: bool,
     /// True if it ignores every datagram that arrives.
     pub is_silent: bool,
     /// Atoms that an attacker serves instead of its store.
@@ -159,9 +176,11 @@ impl Host {
             disk: SimDisk::new(),
             running: None,
             acknowledged: BTreeSet::new(),
+            lists: BTreeSet::new(),
             busy_until: Instant::ZERO,
             is_hostile: false,
             follows: true,
+            lies_by_stream: false,
             is_silent: false,
             serves: None,
             files: ChainFiles::default(),
@@ -202,7 +221,11 @@ impl Host {
             Err(_) => return false,
         };
         let _scope = heap::enter(self.number, Part::Engine);
-        let config = EngineConfig::new(self.secret.clone(), PORT);
+        let mut config = EngineConfig::new(self.secret.clone(), PORT);
+        config.stream_offer = Some(StreamOffer {
+            port: PORT,
+            key: stream::secret_key(&self.secret).public_key(),
+        });
         let mut engine = Engine::new(config, seed(random), now);
         if self.has_seeds {
             engine.set_seeds(now, &[], seeds);
@@ -211,6 +234,9 @@ impl Host {
         for id in &self.acknowledged {
             engine.advertise(now, *id, PayloadType::ATOM, None);
         }
+        for head in &self.lists {
+            engine.advertise(now, *head, PayloadType::LIST, None);
+        }
         self.is_checked = false;
         self.running = Some(Running {
             engine,
@@ -218,6 +244,7 @@ impl Host {
             wakes_at: None,
             following: None,
             lookups: BTreeMap::new(),
+            stream_commands: Vec::new(),
         });
         true
     }
@@ -254,6 +281,25 @@ impl Host {
                 running.engine.advertise(now, *id, PayloadType::ATOM, None);
             }
             drop(scope);
+            self.acknowledged.extend(ids);
+        }
+    }
+
+    /// Stores the atoms of a list and advertises it. If the write is acknowledged, they must not be
+    /// lost later.
+    pub fn put_list(&mut self, now: Instant, head: AtomId, atoms: Vec<(AtomId, Atom)>) {
+        let Some(running) = self.running.as_mut() else {
+            return;
+        };
+        let ids: Vec<AtomId> = atoms.iter().map(|(id, _)| *id).collect();
+        self.busy_until = now + self.write_time;
+        let scope = heap::enter(self.number, Part::Store);
+        let stored = running.store.put_all(atoms);
+        drop(scope);
+        if stored.is_ok() {
+            let _scope = heap::enter(self.number, Part::Engine);
+            running.engine.advertise(now, head, PayloadType::LIST, None);
+            self.lists.insert(head);
             self.acknowledged.extend(ids);
         }
     }

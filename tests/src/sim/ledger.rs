@@ -150,6 +150,7 @@ impl Ledger {
             interval: Duration::from_secs(1),
             limits: self.limits,
             seeds: if has_seeds { SEEDS } else { 0 },
+            has_streams: true,
             ..SyncConfig::default()
         };
         let mut restored = Mempool::new(MempoolConfig {

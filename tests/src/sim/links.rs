@@ -62,11 +62,17 @@ impl Links {
         !self.part.is_empty()
     }
 
+    /// Returns whether nodes are in the same part of the network.
+    #[must_use]
+    pub fn connects(&self, one: usize, other: usize) -> bool {
+        let part = |node: usize| self.part.get(node).copied().unwrap_or_default();
+        part(one) == part(other)
+    }
+
     /// Returns the delays after which copies of a datagram arrive; none if it is lost.
     pub fn deliver(&self, random: &mut Random, from: usize, to: usize) -> [Option<Duration>; 2] {
-        let part = |node: usize| self.part.get(node).copied().unwrap_or_default();
         let conditions = self.conditions;
-        if part(from) != part(to) || random.below(1_000) < conditions.loss_permille {
+        if !self.connects(from, to) || random.below(1_000) < conditions.loss_permille {
             return [None, None];
         }
         let mut way = || {

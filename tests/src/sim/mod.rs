@@ -24,7 +24,21 @@ pub mod trial;
 pub mod world;
 
 use crate::random::Random;
-use astreum_core::atom::{Atom, AtomId};
+use astreum_core::atom::{Atom, AtomId, bytes_list};
+
+/// Number of atoms of a long list, each with 1,024 bytes of data.
+pub const LIST_ATOMS: u64 = 24;
+
+/// Returns a list of a number that is long enough to go on by stream, and its id.
+#[must_use]
+pub fn long_list(number: u64) -> (AtomId, Vec<(AtomId, Atom)>) {
+    let values: Vec<Vec<u8>> = (0..LIST_ATOMS)
+        .map(|at| [number, at].map(u64::to_le_bytes).concat().repeat(64))
+        .collect();
+    let (head, atoms) = bytes_list(&values);
+    let atoms = atoms.into_iter().map(|atom| (atom.id(), atom));
+    (head, atoms.collect())
+}
 
 /// Returns the atoms of a number with their ids: a few, each of a small size.
 #[must_use]

@@ -4,6 +4,8 @@
 //! - no acknowledged atom is ever lost;
 //! - an atom that a live, connected node holds is found by every other within [`FIND_WITHIN`], also
 //!   where hostile nodes advertise it;
+//! - a long list that such a node holds arrives completely within [`LIST_WITHIN`], regardless of
+//!   streams that were closed, stalled or served wrong atoms before;
 //! - a node that starts has a validated peer within [`JOIN_WITHIN`], regardless of forged
 //!   handshakes;
 //! - no node exceeds its bounds at any check;
@@ -23,7 +25,6 @@ mod settings;
 
 pub use settings::{Broken, ChainReport, Report, Settings};
 
-use super::batch;
 use super::chain_files::{Key, Part};
 use super::disk::Fault;
 use super::event_queue::EventQueue;
@@ -32,6 +33,7 @@ use super::ledger::{Ledger, Union, included_ids};
 use super::links::LinkConditions;
 use super::operations::{Operation, Scope, plan};
 use super::world::{Counts, World};
+use super::{batch, long_list};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::fork_choice::{Fork, NEAR_BLOCKS};
 use astreum_core::time::Instant;
@@ -69,6 +71,10 @@ const LONG_COLD_LIMIT_BYTES: u64 = 256 << 20;
 
 /// Minimum height of a growing chain after [`SETTLE`].
 const MIN_HEIGHT: u64 = 20;
+/// Maximum number of long lists.
+const MAX_LISTS: usize = 8;
+/// Maximum time of the lookup of a long list when the network has no faults.
+const LIST_WITHIN: Duration = Duration::from_secs(10);
 /// Maximum number of nodes that look up one node's atom at the end.
 const MAX_SEEKERS: usize = 16;
 
@@ -83,6 +89,14 @@ struct Trial {
     /// True if the network must stay whole, because only peers know what a key has signed.
     is_spared: bool,
     chains: ChainReport,
+    lists: Vec<List>,
+}
+
+/// Long list that a node has stored.
+#[derive(Clone, Copy)]
+struct List {
+    owner: usize,
+    head: AtomId,
 }
 
 /// Runs a trial.
@@ -111,6 +125,7 @@ pub fn run_with_progress(
         plan: EventQueue::default(),
         is_spared: false,
         chains: ChainReport::default(),
+        lists: Vec::new(),
     };
     trial.run(report_progress).map_err(|what| Broken {
         settings: Box::new(settings),
@@ -151,6 +166,7 @@ impl Trial {
         self.check_bounds()?;
         self.check_kept(true)?;
         let (lookups, slowest) = self.check_found()?;
+        self.check_lists()?;
         self.check_settled()?;
         let chain = self.check_chain()?;
         if self.settings.validators > 0 {
@@ -172,6 +188,7 @@ impl Trial {
             slowest,
             chain,
             chains: self.chains,
+            streams: self.world.stream_counts(),
         })
     }
 
@@ -230,6 +247,13 @@ impl Trial {
         for number in 0..self.first_hostile() {
             self.put(number);
         }
+        let owner = self.world.random.below(self.first_hostile());
+        self.put_list(owner);
+        // Others see nothing wrong with it before they use its streams.
+        let liar = self.world.random.below(2 * self.settings.nodes);
+        if let Some(host) = self.world.host(liar) {
+            host.lies_by_stream = true;
+        }
     }
 
     fn conditions(&self, loss_permille: usize) -> LinkConditions {
@@ -245,16 +269,34 @@ impl Trial {
         self.world.put(number, batch);
     }
 
+    fn put_list(&mut self, owner: usize) {
+        self.batches += 1;
+        let (head, atoms) = long_list(self.settings.seed.rotate_left(20) ^ self.batches);
+        self.world.put_list(owner, head, atoms);
+        let host = self.world.hosts().get(owner);
+        if host.is_some_and(|host| host.lists.contains(&head)) {
+            self.lists.push(List { owner, head });
+        }
+    }
+
+    fn look_up_random_list(&mut self, node: usize) {
+        let at = self.world.random.below(self.lists.len());
+        if let Some(list) = self.lists.get(at) {
+            self.world.look_up_list(node, list.head);
+        }
+    }
+
     /// Performs a random action or injects a random fault.
     fn act(&mut self) {
         let honest = self.first_hostile();
         let node = self.world.random.below(honest);
-        let what = self.world.random.below(16);
+        let what = self.world.random.below(18);
         self.faults += u64::from(what >= 7);
         match what {
             2 | 3 if self.settings.validators > 0 => self.world.pay(node),
             0..=3 => self.put(node),
-            4..=6 => self.look_up_random(node),
+            4 | 5 => self.look_up_random(node),
+            6 => self.look_up_random_list(node),
             7 => self.world.cut_power(node),
             8 => self.cut_power_in_a_write(node),
             9 | 10 => self.restart_all(),
@@ -263,6 +305,16 @@ impl Trial {
             12 => self.world.links.heal(),
             13 => self.change_conditions(),
             14 => self.inject_disk_fault(node),
+            16 => {
+                if self.lists.len() < MAX_LISTS {
+                    self.put_list(node);
+                }
+                self.look_up_random_list(node);
+            }
+            17 => {
+                self.look_up_random_list(node);
+                self.world.disturb_streams();
+            }
             _ => self.slow_disk(node),
         }
         self.act_as_hostile_nodes();

@@ -1,6 +1,10 @@
 //! World of many nodes in one thread: virtual time, one source of randomness, and a hash over all
 //! events. Equal settings and seeds give equal hashes.
 
+mod streams;
+
+pub use streams::StreamCounts;
+
 use super::byzantine::{self, MAX_SEEN, Sent};
 use super::chain_files::{Key, Part};
 use super::disk::SimDisk;
@@ -17,6 +21,7 @@ use astreum_core::time::Instant;
 use astreum_core::wire::object::PayloadType;
 use core::net::SocketAddr;
 use core::time::Duration;
+use streams::Streams;
 
 /// Interval of a store's maintenance.
 const MAINTENANCE: Duration = Duration::from_secs(5);
@@ -32,6 +37,13 @@ enum Scheduled {
     EngineTimer(usize),
     ChainTimer(usize),
     Maintenance(usize),
+    Frames {
+        connection: u64,
+        to_server: bool,
+        bytes: Vec<u8>,
+    },
+    StreamReady(u64),
+    StreamCheck(u64),
 }
 
 /// Result of a lookup.
@@ -86,6 +98,7 @@ pub struct World {
     /// Totals of the events.
     pub counts: Counts,
     buffer: Vec<u8>,
+    streams: Streams,
 }
 
 impl World {
@@ -114,6 +127,7 @@ impl World {
             found: Vec::new(),
             counts: Counts::default(),
             buffer: Vec::new(),
+            streams: Streams::default(),
         }
     }
 
@@ -177,6 +191,7 @@ impl World {
             && host.running.is_some()
         {
             host.stop(self.now);
+            self.drop_streams(number);
             self.note(9, number as u64);
         }
         self.take_notes(number);
@@ -207,6 +222,7 @@ impl World {
         if part == Part::Disk {
             host.disk = SimDisk::new();
             host.acknowledged.clear();
+            host.lists.clear();
         }
         if matches!(part, Part::Disk | Part::StateDir) {
             self.promises.forget_mempool(number);
@@ -239,6 +255,7 @@ impl World {
             && host.running.is_some()
         {
             host.cut_power(&mut self.random);
+            self.drop_streams(number);
             self.counts.power_cuts += 1;
             self.note(2, number as u64);
         }
@@ -251,6 +268,17 @@ impl World {
         };
         let before = host.acknowledged.len();
         host.put(self.now, atoms);
+        self.counts.acknowledged += (host.acknowledged.len() - before) as u64;
+        self.drain(number);
+    }
+
+    /// Stores the atoms of a list at a node, and advertises the list.
+    pub fn put_list(&mut self, number: usize, head: AtomId, atoms: Vec<(AtomId, Atom)>) {
+        let Some(host) = self.hosts.get_mut(number) else {
+            return;
+        };
+        let before = host.acknowledged.len();
+        host.put_list(self.now, head, atoms);
         self.counts.acknowledged += (host.acknowledged.len() - before) as u64;
         self.drain(number);
     }
@@ -300,13 +328,20 @@ impl World {
 
     /// Starts a lookup, whose end is reported in [`Self::found`].
     pub fn look_up(&mut self, number: usize, id: AtomId) {
-        let since = self.now;
+        self.fetch(number, FetchRequest::new(id, PayloadType::ATOM));
+    }
+
+    /// Starts a lookup of a list, which may go on by stream.
+    pub fn look_up_list(&mut self, number: usize, id: AtomId) {
+        self.fetch(number, FetchRequest::list(id).or_by_stream());
+    }
+
+    fn fetch(&mut self, number: usize, request: FetchRequest) {
+        let (id, since) = (request.id, self.now);
         if let Some(host) = self.hosts.get_mut(number)
             && let Some(running) = host.running.as_mut()
         {
-            let fetch = running
-                .engine
-                .fetch(since, FetchRequest::new(id, PayloadType::ATOM));
+            let fetch = running.engine.fetch(since, request);
             running.lookups.insert(fetch, Lookup { id, since });
             self.drain(number);
         }
@@ -328,6 +363,13 @@ impl World {
             Scheduled::EngineTimer(number) => self.wake(number),
             Scheduled::ChainTimer(number) => self.advance_chain(number),
             Scheduled::Maintenance(number) => self.maintain(number),
+            Scheduled::Frames {
+                connection,
+                to_server,
+                bytes,
+            } => self.frames_arrived(connection, to_server, &bytes),
+            Scheduled::StreamReady(connection) => self.stream_ready(connection),
+            Scheduled::StreamCheck(connection) => self.check_stream(connection),
         }
     }
 
@@ -439,7 +481,10 @@ impl World {
                 drop(scope);
                 self.handle_event(number, event);
             } else {
-                break;
+                drop(scope);
+                if !self.pass_stream_commands(number) {
+                    break;
+                }
             }
         }
         self.buffer = buffer;
@@ -479,6 +524,16 @@ impl World {
         }
         let (fetch, atoms) = match event {
             Event::Fetched { fetch, atoms, .. } => (fetch, Some(atoms)),
+            Event::Streamed { fetch, rest, .. } => (fetch, Some(rest)),
+            Event::StreamWanted {
+                list,
+                peer,
+                address,
+                ..
+            } => {
+                self.want_list(number, list, (peer, address));
+                return;
+            }
             Event::FetchFailed { fetch, .. } => (fetch, None),
             _ => return,
         };

@@ -1,10 +1,11 @@
 //! Checks of a trial: promises during it and at its end.
 
-use super::{FIND_WITHIN, MAX_SEEKERS, MIN_HEIGHT, QUIET, Trial, equals};
+use super::{FIND_WITHIN, LIST_WITHIN, List, MAX_SEEKERS, MIN_HEIGHT, QUIET, Trial, equals};
+use crate::sim::LIST_ATOMS;
 use crate::sim::ledger::{AGREED_DEPTH, Union, ancestor, included_ids};
 use crate::sim::promises::{ForkView, check_agreement};
-use crate::sim::world::SEEDS;
-use astreum_core::atom::AtomId;
+use crate::sim::world::{SEEDS, World};
+use astreum_core::atom::{AtomId, collect_list};
 use astreum_core::time::Instant;
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -188,6 +189,44 @@ impl Trial {
             }
         }
         Ok((wanted as u64, slowest))
+    }
+
+    /// Looks up each long list from a node that does not own it, and reads it there.
+    pub(super) fn check_lists(&mut self) -> Result<(), String> {
+        let honest = self.first_hostile();
+        let is_kept = |list: &List, world: &World| {
+            let owner = world.hosts().get(list.owner);
+            owner.is_some_and(|host| host.running.is_some() && host.lists.contains(&list.head))
+        };
+        let lists = self.lists.clone().into_iter();
+        let lists: Vec<List> = lists.filter(|list| is_kept(list, &self.world)).collect();
+        self.world.found.clear();
+        for list in &lists {
+            let node = (list.owner + 1 + self.world.random.below(honest - 1)) % honest;
+            self.world.look_up_list(node, list.head);
+        }
+        self.world.run(LIST_WITHIN);
+        if self.world.found.len() != lists.len() {
+            let (ended, wanted) = (self.world.found.len(), lists.len());
+            return Err(format!(
+                "only {ended} of {wanted} lookups of lists have ended"
+            ));
+        }
+        for found in &self.world.found {
+            let host = self.world.hosts().get(found.node);
+            let Some(running) = host.and_then(|host| host.running.as_ref()) else {
+                continue;
+            };
+            let atoms = collect_list(&running.store, found.id, usize::MAX);
+            let count = atoms.map(|atoms| atoms.len() as u64).ok();
+            if found.took.is_none() || count != Some(LIST_ATOMS) {
+                return Err(format!(
+                    "node {} has {count:?} atoms of the list {} after a lookup that took {:?}",
+                    found.node, found.id, found.took
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Returns the height of the block that all agree on, and the number of transactions in the

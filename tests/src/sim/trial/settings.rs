@@ -3,7 +3,7 @@
 use super::{SETTLE, SETTLE_AFTER_OPERATIONS};
 use crate::random::Random;
 use crate::sim::host::Sabotage;
-use crate::sim::world::Counts;
+use crate::sim::world::{Counts, StreamCounts};
 use core::fmt;
 use core::time::Duration;
 
@@ -112,6 +112,8 @@ pub struct Report {
     pub chain: (u64, u64),
     /// Statistics of injected chain faults and of their checks.
     pub chains: ChainReport,
+    /// Statistics of streams.
+    pub streams: StreamCounts,
 }
 
 /// Injected faults of the nodes of a chain, and their checks.
