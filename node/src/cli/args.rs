@@ -5,10 +5,10 @@ use core::num::NonZeroU64;
 
 use super::chain_args::{AccountArgs, BlockArgs, GenesisArgs, ProofArgs, TxArgs, ValidatorsArgs};
 use super::chain_cmd::ChainArgs;
+use super::key_args::KeysArgs;
 use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
 use super::node_args::{NodeArgs, RunArgs};
 use super::path_arg::PathArg;
-use crate::key_file::KeyKind;
 
 /// Astreum: a machine, storage and a network that share one unit, the atom.
 ///
@@ -196,11 +196,16 @@ the chain and verifies them from the genesis on.")]
   astreum proof account KEY > proof.json
   astreum proof verify proof.json")]
     Proof(ProofArgs),
-    /// Generate and show keys.
+    /// List the configured keys; generate, show, import, export and rotate key files.
     #[command(after_help = "Examples:
+  astreum keys --config node.toml                  what each configured key is for
   astreum keys generate relay.key
-  astreum keys generate validator.key --kind validation
-  astreum keys show relay.key")]
+  astreum keys generate validator.key --kind validation --protect
+  astreum keys show relay.key
+
+A passphrase is asked for on the terminal, or read from a file (--passphrase-file) or an open file
+descriptor (--passphrase-fd). It is never an argument or an environment variable, which other users
+can see.")]
     Keys(KeysArgs),
     /// Inspect, verify, maintain and copy cold storage.
     #[command(after_help = "Examples:
@@ -434,75 +439,6 @@ pub(super) struct BackupArgs {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) at: NodeArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
-pub(super) struct KeysArgs {
-    #[command(subcommand)]
-    pub(super) command: KeysCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum KeysCommand {
-    /// Generate a key into a new file that only its owner can read, and print its public half.
-    #[command(after_help = "Examples:
-  astreum keys generate relay.key && astreum run --relay-secret-key-file relay.key
-  astreum keys generate wallet.key --kind account
-
-The file states the kind of the key, and is rejected where the other kind is required.")]
-    Generate(GenerateKeyArgs),
-    /// Print the public halves of the key in a file, with their kinds.
-    #[command(after_help = "Examples:
-  astreum keys show wallet.key
-  astreum keys show wallet.key --kind account      only the account's address, for scripts
-
-A secret has two public halves: the public key of a relay (X25519), and the address of an account,
-which is the public key of a validator (Ed25519). Coins that are sent to a relay key are lost.")]
-    Show(ShowKeyArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct GenerateKeyArgs {
-    /// Path of the new file.
-    pub(super) file: PathArg,
-    /// Kind of the key.
-    #[arg(long, value_enum, default_value = "relay")]
-    pub(super) kind: KeyKindArg,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ShowKeyArgs {
-    /// Path of the key file.
-    pub(super) file: PathArg,
-    /// Print only the public half of this kind.
-    #[arg(long, value_enum)]
-    pub(super) kind: Option<KeyKindArg>,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-/// Kind of a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(super) enum KeyKindArg {
-    /// X25519, for relay_secret_key.
-    Relay,
-    /// Ed25519, for validation_secret_key and for accounts.
-    #[value(alias = "account")]
-    Validation,
-}
-
-impl From<KeyKindArg> for KeyKind {
-    fn from(kind: KeyKindArg) -> Self {
-        match kind {
-            KeyKindArg::Relay => Self::Relay,
-            KeyKindArg::Validation => Self::Validation,
-        }
-    }
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use core::num::NonZeroU32;
 
+use super::key_args::PassphraseArgs;
 use super::node_args::{NodeArgs, RunArgs};
 use super::path_arg::PathArg;
 use super::wait::Wait;
@@ -71,6 +72,8 @@ pub(super) struct TxSendArgs {
     /// Key file of the sender.
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: Option<PathArg>,
+    #[command(flatten)]
+    pub(super) passphrase: PassphraseArgs,
     /// Data of the transaction, in hex digits.
     #[arg(long, value_name = "HEX", conflicts_with = "data_text")]
     pub(super) data: Option<String>,

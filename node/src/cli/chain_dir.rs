@@ -2,8 +2,7 @@
 
 use crate::chain_service::dir::candidates;
 use crate::config::Settings;
-use crate::key_file::{KeyKind, NodeKeys};
-use astreum_core::crypto::SigningKey;
+use crate::key_file::{KeyKind, PassphraseSource, configured_public_key};
 
 use super::output::{Failure, complain};
 
@@ -20,15 +19,14 @@ pub(super) fn directory(settings: &Settings) -> Result<std::path::PathBuf, Failu
 
 /// Returns the public key of the configured validator, if its file can be read.
 pub(super) fn validation_key(settings: &Settings) -> Vec<[u8; 32]> {
-    let secret = match NodeKeys::read_one(settings, KeyKind::Validation) {
-        Ok(secret) => secret,
+    let passphrases = PassphraseSource::of_or_terminal(settings);
+    match configured_public_key(settings, KeyKind::Validation, &passphrases) {
+        Ok(key) => key.into_iter().collect(),
         Err(error) => {
             complain(&format!(
                 "warning: no signing record for the configured key: {error}"
             ));
-            return Vec::new();
+            Vec::new()
         }
-    };
-    let key = secret.map(|secret| SigningKey::from_seed(secret.expose()).verifying_key());
-    key.map(|key| *key.as_bytes()).into_iter().collect()
+    }
 }

@@ -8,7 +8,7 @@ use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::chain::{
     Address, Block, DEFAULT_TREASURY, Genesis, GenesisContract as Contract, TREASURY,
 };
-use astreum_core::crypto::{SigningKey, VerifyingKey};
+use astreum_core::crypto::VerifyingKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
 use serde_json::json;
@@ -18,7 +18,7 @@ use crate::chain_service::dir::{
 };
 use crate::clock;
 use crate::config::{Loaded, Paths, Settings};
-use crate::key_file::{KeyKind, NodeKeys};
+use crate::key_file::{KeyKind, PassphraseSource, configured_public_key};
 use crate::node::chain_start::trace;
 use crate::rpc::{Client, ClientError, number, request};
 use crate::store::Store;
@@ -134,17 +134,16 @@ fn start(
 }
 
 fn configured_validator(settings: &Settings) -> Result<[u8; 32], Failure> {
-    // This command does not need the relay key.
-    let secret = NodeKeys::read_one(settings, KeyKind::Validation).map_err(Failure::failed)?;
-    let secret = secret.ok_or_else(|| {
+    // This command needs neither the relay key nor a secret.
+    let passphrases = PassphraseSource::of_or_terminal(settings);
+    let key = configured_public_key(settings, KeyKind::Validation, &passphrases);
+    key.map_err(Failure::failed)?.ok_or_else(|| {
         Failure::Usage(
             "missing validator: give --validator KEY, or set validation_secret_key_file; `astreum \
              keys generate FILE --kind validation` creates a key"
                 .to_owned(),
         )
-    })?;
-    let key = SigningKey::from_seed(secret.expose()).verifying_key();
-    Ok(*key.as_bytes())
+    })
 }
 
 /// Returns warnings about a genesis that is valid but probably unintended.

@@ -28,6 +28,7 @@ mod genesis_file;
 mod get;
 mod input;
 mod interrupt;
+mod key_args;
 mod keys;
 mod language_args;
 mod limits;

@@ -2,7 +2,7 @@
 
 use crate::config::Source;
 use crate::daemon::{RunError, warnings};
-use crate::key_file::NodeKeys;
+use crate::key_file::{NodeKeys, PassphraseSource};
 use crate::node::NodeError;
 
 use super::genesis::refused;
@@ -22,7 +22,9 @@ pub(super) fn run<const HIDDEN: bool>(
     let paths = loaded.paths();
     let port_is_default = loaded.source("incoming_port") == Source::Default;
     let settings = &loaded.settings;
-    let keys = NodeKeys::read(settings).map_err(|error| Failure::Usage(error.to_string()))?;
+    let passphrases = PassphraseSource::of_or_terminal(settings);
+    let keys = NodeKeys::read_with(settings, &passphrases);
+    let keys = keys.map_err(|error| Failure::Usage(error.to_string()))?;
     let log = crate::log::init(settings, &paths).map_err(Failure::failed)?;
     for warning in warnings(settings) {
         complain(&format!("warning: {warning}"));

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::clock;
 use crate::config::{Secret, Settings};
-use crate::key_file::{self, KeyKind, NodeKeys};
+use crate::key_file::{self, KeyKind, NodeKeys, PassphraseSource};
 use crate::query::BlockAt;
 use crate::rpc::{
     Client, ClientError, ConfirmationLevel, ErrorKind, MAX_WAIT_SECONDS, Number, SendReply,
@@ -43,9 +43,17 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
     let counter = number("the counter", args.counter.as_deref())?;
     let chain_id = number("the chain id", args.chain_id.as_deref())?;
     let settings = args.at.load()?.settings;
-    let configured = NodeKeys::read_one(&settings, KeyKind::Validation).map_err(Failure::failed);
+    let passphrases = args.passphrase.source(&settings);
+    // With a key of its own the command does not need the configured one: nobody is asked for that
+    // one's passphrase.
+    let configured_passphrases = match &args.key_file {
+        Some(_) => PassphraseSource::of(&settings),
+        None => args.passphrase.source(&settings),
+    };
+    let configured = NodeKeys::read_one(&settings, KeyKind::Validation, &configured_passphrases);
+    let configured = configured.map_err(Failure::failed);
     let validation = configured.as_ref().ok().cloned().flatten();
-    let key = secret(args, configured)?;
+    let key = secret(args, configured, &passphrases)?;
     if !args.force {
         refuse_relay_key(&recipient, &key, validation.as_ref(), &settings)?;
     }
@@ -146,9 +154,11 @@ fn number(what: &str, text: Option<&str>) -> Result<Option<Natural>, Failure> {
 fn secret(
     args: &TxSendArgs,
     configured: Result<Option<Secret>, Failure>,
+    passphrases: &PassphraseSource,
 ) -> Result<Secret, Failure> {
     if let Some(path) = &args.key_file {
-        return key_file::read_secret(path, KeyKind::Validation).map_err(Failure::failed);
+        let secret = key_file::read_secret(path, KeyKind::Validation, passphrases);
+        return secret.map_err(Failure::failed);
     }
     configured?.ok_or_else(|| {
         Failure::Usage(
@@ -169,10 +179,11 @@ fn refuse_relay_key(
 ) -> Result<(), Failure> {
     let is_half_of = |secret: &Secret| KeyKind::Relay.public_key(secret) == *recipient.as_bytes();
     // This command needs neither of these keys, so an unreadable file does not stop it.
-    let relay = NodeKeys::read_one(settings, KeyKind::Relay).ok().flatten();
+    let relay =
+        key_file::configured_public_key(settings, KeyKind::Relay, &PassphraseSource::of(settings));
     let owner = if is_half_of(sender) {
         "the sender's own secret"
-    } else if relay.as_ref().is_some_and(is_half_of) {
+    } else if relay.is_ok_and(|relay| relay == Some(*recipient.as_bytes())) {
         "the configured relay key"
     } else if validation.is_some_and(is_half_of) {
         "the configured validation key's secret"

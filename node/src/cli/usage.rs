@@ -192,8 +192,8 @@ mod tests {
                 "unknown command \"frobnicate\" of `astreum`; see `astreum --help`",
             ),
             (
-                "keys x",
-                "unknown command \"x\" of `astreum keys`; see `astreum keys --help`",
+                "keys zzz",
+                "unknown command \"zzz\" of `astreum keys`; see `astreum keys --help`",
             ),
             ("get", "missing <ID>; see `astreum get --help`"),
             (
@@ -249,8 +249,8 @@ mod tests {
                 "unexpected argument \"maybe\" of `astreum run`; see `astreum run --help`",
             ),
             (
-                "keys",
-                "missing command of `astreum keys`: expected generate, show, help; see `astreum keys --help`",
+                "tx",
+                "missing command of `astreum tx`: expected send, status, resend, show, help; see `astreum tx --help`",
             ),
         ] {
             assert_eq!(error(arguments), expected, "{arguments}");

@@ -153,6 +153,7 @@ const ALTERNATIVE_NAMES: &[(&str, &str)] = &[
     ("retention_days", "logging_retention_days"),
     ("validator_secret_key", "validation_secret_key"),
     ("validator_secret_key_file", "validation_secret_key_file"),
+    ("passphrase_file", "key_passphrase_file"),
     ("port", "incoming_port"),
     ("listen_port", "incoming_port"),
     ("outgoing_port", "incoming_port"),

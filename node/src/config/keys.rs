@@ -297,6 +297,9 @@ keys! {
         /// File that holds validation_secret_key; `astreum keys generate --kind validation` creates
         /// one.
         validation_secret_key_file: Option<PathBuf> = None, Allowed::Path;
+        /// File whose first line is the passphrase of protected key files; only its owner may be
+        /// able to read it. Without it a terminal is asked.
+        key_passphrase_file: Option<PathBuf> = None, Allowed::Path;
         /// Map sealed files of cold storage into memory. Set it to false if files can change under
         /// a running node.
         cold_storage_mmap: bool = true, Allowed::Switch;

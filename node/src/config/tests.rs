@@ -92,6 +92,7 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("control_socket", "string", "\"\""),
     ("relay_secret_key_file", "string", "\"\""),
     ("validation_secret_key_file", "string", "\"\""),
+    ("key_passphrase_file", "string", "\"\""),
     ("cold_storage_mmap", "bool", "true"),
     ("cold_storage_sync", "string", "\"always\""),
     ("prune_blocks", "int", "50000"),

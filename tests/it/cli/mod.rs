@@ -13,6 +13,7 @@ mod damage;
 mod fixtures;
 mod folders;
 mod formats;
+mod keys;
 mod language;
 mod node;
 mod operations;

@@ -6,7 +6,7 @@ use astreum_core::expr::Expr;
 use astreum_core::machine::Env;
 use astreum_core::text;
 use astreum_node::config::{Config, Secret};
-use astreum_node::key_file::{KeyKind, NodeKeys, create_file};
+use astreum_node::key_file::{KeyFormat, KeyKind, NodeKeys, create_file};
 use astreum_node::store::Durability;
 use astreum_node::{Node, NodeBuilder, NodeError};
 use std::time::Instant;
@@ -38,7 +38,13 @@ fn uses_the_configured_relay_key() {
 fn node_runs_with_the_keys_that_were_read_once() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("relay.key");
-    create_file(&path, KeyKind::Relay, &Secret::new([7; 32])).unwrap();
+    create_file(
+        &path,
+        KeyKind::Relay,
+        &Secret::new([7; 32]),
+        &KeyFormat::Plain,
+    )
+    .unwrap();
     let config = Config {
         relay_secret_key_file: Some(path.clone()),
         ..alone()
