@@ -20,6 +20,7 @@
 //! | [`prune`] | removal of what is neither needed by the chain nor pinned |
 //! | [`query`] | queries about the chain, answered from atoms |
 //! | [`chain_service`] | thread and files of the components that follow, verify and produce blocks |
+//! | [`signer`] | process that has a validator's key and signs its blocks |
 //! | [`node`] | public type of the library |
 //! | [`rpc`] | local requests and replies |
 //! | [`daemon`] | wiring, greeting, shutdown order |
@@ -39,6 +40,7 @@ pub mod prune;
 pub mod query;
 pub mod rpc;
 pub mod runtime;
+pub mod signer;
 pub mod simd;
 pub mod store;
 pub mod wait_limit;

@@ -244,6 +244,8 @@ impl Net {
             | Effect::SaveDecisions(_)
             | Effect::Advertise { .. }
             | Effect::CancelAssembly
+            | Effect::Sign(_)
+            | Effect::CancelSigning
             | Effect::Announce { .. }
             | Effect::SaveMempool(_)
             | Effect::Stream(_)

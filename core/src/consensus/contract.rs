@@ -1,7 +1,7 @@
 //! Contract between consensus components and their host: inputs, effects, and readable state.
 
 use super::mempool::Save;
-use super::producer::{Assembled, AssemblyJob};
+use super::producer::{Assembled, AssemblyJob, SignerUpdate, SigningJob};
 use super::{Event, Head, HeadState, ResumeData, SavedHead, SigningRecord};
 use crate::arc::Arc;
 use crate::atom::{Atom, AtomId, AtomSource};
@@ -198,6 +198,8 @@ pub enum Input {
         /// `Ok` if the block and the signing record are durable.
         outcome: Result<(), StoreFailure>,
     },
+    /// News of the validator's signer; the replies to [`Effect::Sign`] are among them.
+    Signer(SignerUpdate),
     /// An [`Effect::StoreBlock`] has ended.
     BlockStored {
         /// The block.
@@ -281,6 +283,13 @@ pub enum Effect {
     /// Store a block of our own as with [`Effect::Store`], then save the signing record; ends in
     /// one [`Input::Committed`], whose outcome is an error unless both are durable.
     Commit(Box<Commit>),
+    /// Save the block durably for
+    /// [`Producer::with_requested`](super::producer::Producer::with_requested) of the next start,
+    /// in place of an earlier one, then ask the signer to search a nonce and to sign it; ends in
+    /// one [`Input::Signer`].
+    Sign(Box<SigningJob>),
+    /// Ask the signer to end its search: the block is no longer needed.
+    CancelSigning,
     /// Announce this head in pings, save it, and publish it in the node's status. If repeated for
     /// the same head with different [`SavedHead::resume`] data, only saves the data.
     SetHead {

@@ -51,6 +51,13 @@ pub enum Event {
         /// Number of transactions in the block.
         transactions: usize,
     },
+    /// A block was published that the signer had signed before a restart, or too late for its slot.
+    BlockRestored {
+        /// Id of the block.
+        id: AtomId,
+        /// Its height.
+        height: u64,
+    },
     /// A slot of this validator passed without a block.
     SlotMissed {
         /// Height that the block would have had.
@@ -107,6 +114,7 @@ impl Event {
             Self::ChainCreated { .. }
             | Self::SlotMissed { .. }
             | Self::BlockNotStored { .. }
+            | Self::BlockRestored { .. }
             | Self::ProducerResumed { .. } => Level::Warn,
             Self::TransactionExpired { is_own, .. } if *is_own => Level::Warn,
             Self::TransactionsReturned(report) if report.lost > 0 || report.fork.is_none() => {
@@ -129,6 +137,7 @@ impl Event {
             Self::HeadChanged { .. } => "head changed",
             Self::ChainCreated { .. } => "chain created",
             Self::BlockProduced { .. } => "block produced",
+            Self::BlockRestored { .. } => "block restored",
             Self::SlotMissed { .. } => "slot missed",
             Self::BlockNotStored { .. } => "block not stored",
             Self::ProducerHalted(_) => "producer halted",
@@ -177,6 +186,10 @@ impl fmt::Display for Event {
                 f,
                 "missed slot: height={height} timestamp={:#} during={during}",
                 UtcTime(*timestamp)
+            ),
+            Self::BlockRestored { id, height } => write!(
+                f,
+                "published a block that the signer had signed before: height={height} id={id}"
             ),
             Self::BlockNotStored { height, problem } => {
                 write!(f, "failed to store a block: height={height}: {problem}")

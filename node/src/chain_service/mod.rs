@@ -11,6 +11,7 @@
 //! | [`archive`] | a chain, or its state, as one file |
 //! | [`dir`] | identity, head journal and signing records on disk |
 //! | [`signing_record`] | file of a signing record |
+//! | [`signer`] | protocol and client of a signer |
 //! | [`sync`] | sync with the heads of peers (core's, with this machine's hasher) |
 //! | [`search`], [`replay`], [`recover`] | recovery of a chain from the blocks in cold storage |
 //! | [`snapshot`] | thread that fetches the state of the block at which a chain was joined |
@@ -33,6 +34,7 @@ pub mod producer;
 pub mod recover;
 pub mod replay;
 pub mod search;
+pub mod signer;
 pub mod signing_record;
 pub mod snapshot;
 pub mod sync;

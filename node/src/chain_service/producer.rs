@@ -2,8 +2,8 @@
 
 use crate::simd::Lanes;
 pub use astreum_core::consensus::producer::{
-    Activity, Halt, Problem, ProducerConfig, ValidatorStatus, Wait, assemble, growth, publish,
-    schedule,
+    Activity, Halt, Problem, ProducerConfig, SignerUpdate, SigningJob, UnsignedBlock, ValidatorKey,
+    ValidatorStatus, Wait, assemble, growth, publish, schedule,
 };
 
 /// Block producer of a validator.

@@ -7,6 +7,7 @@
 use super::files::{read_file, replace_file};
 use crate::store::is_no_room;
 use astreum_core::atom::AtomId;
+use astreum_core::chain::Block;
 use astreum_core::consensus::{SignedBlock, SigningRecord, StoreFailure};
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,9 @@ struct Record {
     chain_id: u64,
     validator: String,
     blocks: Vec<BlockRecord>,
+    /// Compact form of the last block, in hex digits: in the record of a signer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -154,10 +158,23 @@ impl SigningRecordFile {
         let Some(text) = text else {
             return Ok(SigningRecord::default());
         };
+        let parsed = self.parse(&text).map_err(|problem| self.error(problem))?;
+        Ok(parsed.0)
+    }
+
+    /// Reads the signing record of a signer, with the last block.
+    ///
+    /// # Errors
+    /// Fails if the file does not exist or cannot be used.
+    pub fn load_with_last(&self) -> Result<(SigningRecord, Option<Block>), SigningRecordError> {
+        let text =
+            read_file(&self.path, MAX_FILE_BYTES).map_err(|error| self.error(unreadable(error)))?;
+        let missing = || SigningRecordProblem::Io(io::ErrorKind::NotFound.into());
+        let text = text.ok_or_else(|| self.error(missing()))?;
         self.parse(&text).map_err(|problem| self.error(problem))
     }
 
-    fn parse(&self, text: &[u8]) -> Result<SigningRecord, SigningRecordProblem> {
+    fn parse(&self, text: &[u8]) -> Result<(SigningRecord, Option<Block>), SigningRecordProblem> {
         let damaged = |what: &dyn fmt::Display| SigningRecordProblem::Damaged(what.to_string());
         let record = parse(text)?;
         if record.chain_id != self.chain_id {
@@ -180,7 +197,14 @@ impl SigningRecordFile {
             };
             signed.add(block).map_err(|conflict| damaged(&conflict))?;
         }
-        Ok(signed)
+        let Some(digits) = record.last else {
+            return Ok((signed, None));
+        };
+        let last = hex::decode(digits).ok();
+        let last = last.and_then(|bytes| Block::from_compact(&bytes));
+        let last = last.filter(|last| signed.last().map(|mark| mark.block) == Some(last.id()));
+        let last = last.ok_or_else(|| damaged(&"its last block does not match its entries"))?;
+        Ok((signed, Some(last)))
     }
 
     /// Replaces the record. The directory must exist.
@@ -189,6 +213,18 @@ impl SigningRecordFile {
     /// Fails if the file cannot be written. If the new file was not put in place, the previous
     /// record remains.
     pub fn save(&self, signed: &SigningRecord) -> Result<(), SigningRecordError> {
+        self.save_with_last(signed, None)
+    }
+
+    /// Replaces the record of a signer; `last` is the block of its newest entry.
+    ///
+    /// # Errors
+    /// Same as [`SigningRecordFile::save`].
+    pub fn save_with_last(
+        &self,
+        signed: &SigningRecord,
+        last: Option<&Block>,
+    ) -> Result<(), SigningRecordError> {
         let blocks = signed.blocks().iter().map(|block| BlockRecord {
             height: block.height,
             timestamp: block.timestamp,
@@ -200,6 +236,7 @@ impl SigningRecordFile {
             chain_id: self.chain_id,
             validator: self.validator.clone(),
             blocks: blocks.collect(),
+            last: last.map(|last| hex::encode(last.to_compact())),
         };
         let written = serde_json::to_vec(&record)
             .map_err(io::Error::from)

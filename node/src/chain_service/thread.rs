@@ -16,7 +16,8 @@ pub use storage_watch::NearlyFull;
 
 use super::dir::{ChainDir, ChainDirError};
 use super::mempool_file::MempoolFile;
-use super::producer::Producer;
+use super::producer::{Producer, SignerUpdate, SigningJob};
+use super::signer::{SignerClient, SignerConfig};
 use super::{
     Chain, ChainStatus, ChainView, Commit, Effect, Environment, Head, Input, Now, SavedHead,
     StoreFailure, SyncConfig,
@@ -74,6 +75,8 @@ pub struct ChainParts {
     pub failure: Failure,
     /// Block producer and public key of the validator, if this node is one.
     pub validator: Option<(Producer, [u8; 32])>,
+    /// Signer of the validator, if the producer does not have the key.
+    pub signer: Option<SignerConfig>,
 }
 
 impl core::fmt::Debug for ChainParts {
@@ -140,6 +143,7 @@ struct Worker {
     is_stale: bool,
     dir: Option<ChainDir>,
     signing_key: Option<[u8; 32]>,
+    signer: Option<SignerClient>,
     mempool_file: MempoolFile,
     clock: Clock,
     threads: Threads,
@@ -166,6 +170,9 @@ struct Unsaved {
 
 impl Worker {
     fn new(parts: ChainParts, inbox: Inbox) -> io::Result<Self> {
+        let signer = parts
+            .signer
+            .map(|config| SignerClient::start(config, inbox.clone(), &parts.failure));
         let (producer, signing_key) = parts.validator.unzip();
         let chain = Chain::new(parts.sync, parts.saved);
         let chain = match producer {
@@ -185,6 +192,7 @@ impl Worker {
             is_stale: true,
             dir: parts.dir,
             signing_key,
+            signer: signer.transpose()?,
             mempool_file: parts.mempool_file,
             clock,
             threads: Threads::of_machine(),
@@ -294,6 +302,16 @@ impl Worker {
                     let stored = Input::BlockStored { block, outcome };
                     self.call(|chain, world| chain.handle_input(world, &stored));
                 }
+                Effect::Sign(job) => {
+                    if let Err(failure) = self.request_signature(&job) {
+                        let number = job.number;
+                        let update = SignerUpdate::NotStored { number, failure };
+                        let refused = Input::Signer(update);
+                        self.call(|chain, world| chain.handle_input(world, &refused));
+                    } else if let Some(signer) = &self.signer {
+                        signer.sign(*job);
+                    }
+                }
                 action => self.carry_out_one(action),
             }
         }
@@ -330,6 +348,11 @@ impl Worker {
                 }
             }
             Effect::CancelAssembly => self.assembler.cancel(),
+            Effect::CancelSigning => {
+                if let Some(signer) = &self.signer {
+                    signer.cancel();
+                }
+            }
             Effect::Keep(atoms) => {
                 for (id, atom) in atoms {
                     // If memory is full, the atom is fetched from peers when needed.
@@ -349,7 +372,10 @@ impl Worker {
             }
             Effect::SetValidator(validates) => self.request(self.network.set_validator(validates)),
             // Handled by the caller.
-            Effect::Advertise { .. } | Effect::Commit(_) | Effect::StoreBlock { .. } => {}
+            Effect::Advertise { .. }
+            | Effect::Commit(_)
+            | Effect::StoreBlock { .. }
+            | Effect::Sign(_) => {}
         }
     }
 
@@ -421,6 +447,15 @@ impl Worker {
         let saved = match self.dir.as_mut().zip(self.signing_key) {
             Some((dir, key)) => dir.save_signing_record(&key, &commit.signed),
             // A validator needs a directory; without one it does not start.
+            None => Err(ChainDirError::NoDirectory),
+        };
+        saved.map_err(|error| error.failure())
+    }
+
+    /// Saves a block before its signature is requested, so that it can be published after a crash.
+    fn request_signature(&self, job: &SigningJob) -> Result<(), StoreFailure> {
+        let saved = match self.dir.as_ref().zip(self.signing_key) {
+            Some((dir, key)) => dir.save_signing_request(&key, &job.block),
             None => Err(ChainDirError::NoDirectory),
         };
         saved.map_err(|error| error.failure())

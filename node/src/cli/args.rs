@@ -5,7 +5,7 @@ use core::num::NonZeroU64;
 
 use super::chain_args::{AccountArgs, BlockArgs, GenesisArgs, ProofArgs, TxArgs, ValidatorsArgs};
 use super::chain_cmd::ChainArgs;
-use super::key_args::KeysArgs;
+use super::key_args::{KeysArgs, SignerArgs};
 use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
 use super::node_args::{NodeArgs, RunArgs};
 use super::path_arg::PathArg;
@@ -207,6 +207,15 @@ A passphrase is asked for on the terminal, or read from a file (--passphrase-fil
 descriptor (--passphrase-fd). It is never an argument or an environment variable, which other users
 can see.")]
     Keys(KeysArgs),
+    /// Hold the key of a validator and sign its blocks for a node, as a process of its own.
+    #[command(after_help = "Examples:
+  astreum signer --key-file validator.key --record-dir record --socket signer.sock --new-record
+  astreum run --validation-signer signer.sock --validation-public-key KEY
+
+The signer signs one block for each slot, height and parent, whatever a node requests. Its record in
+--record-dir is what prevents a second one: --new-record is only for a key that has never signed a
+block; for any other key, copy its record from the chain directory of the node first.")]
+    Signer(SignerArgs),
     /// Inspect, verify, maintain and copy cold storage.
     #[command(after_help = "Examples:
   astreum store stat --cold-storage-path atoms

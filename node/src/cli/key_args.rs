@@ -246,3 +246,27 @@ impl From<KeyKindArg> for KeyKind {
         }
     }
 }
+
+#[derive(Debug, Args)]
+pub(super) struct SignerArgs {
+    /// Key file of the validator.
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: PathArg,
+    /// Directory of the signing record, created if missing. No other process may use it.
+    #[arg(long, value_name = "DIR")]
+    pub(super) record_dir: PathArg,
+    /// Unix socket that nodes connect to.
+    #[arg(long, value_name = "PATH")]
+    pub(super) socket: PathArg,
+    /// Id of the chain whose blocks are signed.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) chain_id: u64,
+    /// Begin with an empty signing record; fails if there is one.
+    #[arg(long)]
+    pub(super) new_record: bool,
+    /// Also let the group of the socket connect, not only its owner.
+    #[arg(long)]
+    pub(super) group_access: bool,
+    #[command(flatten)]
+    pub(super) passphrase: PassphraseArgs,
+}

@@ -72,6 +72,22 @@ impl Configured {
                 summary: Some(summary(path).map_err(|error| error.to_string())),
             };
         }
+        if kind == KeyKind::Validation
+            && let Some(socket) = &settings.validation_signer
+        {
+            return Self {
+                kind,
+                place: format!("the signer at {}", socket.display()),
+                source: "signer",
+                file: None,
+                summary: Some(Ok(KeyFileSummary {
+                    kind: Some(kind),
+                    // Not for this node to know.
+                    is_protected: false,
+                    public_key: settings.validation_public_key.map(|key| *key.as_bytes()),
+                })),
+            };
+        }
         let (place, source, summary) = match secret {
             Some(secret) => {
                 let summary = KeyFileSummary {
@@ -109,7 +125,9 @@ impl Configured {
             None => {}
             Some(Err(problem)) => rows.push(("problem", problem.clone())),
             Some(Ok(summary)) => {
-                rows.push(("protection", protection(summary.is_protected).to_owned()));
+                if self.source != "signer" {
+                    rows.push(("protection", protection(summary.is_protected).to_owned()));
+                }
                 let public_key = match summary.public_key {
                     Some(public_key) => hex(&public_key),
                     None => "not stated in the file".to_owned(),
@@ -127,7 +145,9 @@ impl Configured {
             "use": purpose(self.kind),
             "source": self.source,
             "file": self.file,
-            "protected": summary.map(|summary| summary.is_protected),
+            "protected": summary
+                .filter(|_| self.source != "signer")
+                .map(|summary| summary.is_protected),
             "public_key": summary.and_then(|it| it.public_key).map(|key| hex(&key)),
             "problem": self.problem(),
         })

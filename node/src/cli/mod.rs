@@ -50,6 +50,7 @@ mod repl;
 mod report;
 mod restore;
 mod run;
+mod signer;
 mod store;
 mod store_dir;
 mod store_gc;
@@ -148,6 +149,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         }
         Some(Command::Proof(args)) => proof::proof(args, out),
         Some(Command::Keys(keys)) => keys::keys(keys, out),
+        Some(Command::Signer(args)) => signer::signer(&args, out),
         Some(Command::Store(args)) => {
             exit_on_bus_error();
             store::store(args, out)

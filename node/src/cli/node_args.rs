@@ -90,7 +90,7 @@ fn flag(key: &'static Key, defaults: &Config) -> Arg {
         Allowed::Whole { .. } => arg.value_name("N"),
         Allowed::WholeSeconds { .. } | Allowed::Seconds { .. } => arg.value_name("SECONDS"),
         Allowed::Path => arg.value_name("PATH"),
-        Allowed::Key | Allowed::Id => arg.value_name("HEX"),
+        Allowed::Key | Allowed::Id | Allowed::PublicKey => arg.value_name("HEX"),
         Allowed::Seed => arg.value_name("HOST:PORT"),
         Allowed::IpAddress => arg.value_name("IP"),
         Allowed::Address => arg.value_name("IP:PORT"),

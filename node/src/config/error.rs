@@ -153,6 +153,8 @@ const ALTERNATIVE_NAMES: &[(&str, &str)] = &[
     ("retention_days", "logging_retention_days"),
     ("validator_secret_key", "validation_secret_key"),
     ("validator_secret_key_file", "validation_secret_key_file"),
+    ("validator_signer", "validation_signer"),
+    ("validator_public_key", "validation_public_key"),
     ("passphrase_file", "key_passphrase_file"),
     ("port", "incoming_port"),
     ("listen_port", "incoming_port"),

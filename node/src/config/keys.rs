@@ -300,6 +300,11 @@ keys! {
         /// File whose first line is the passphrase of protected key files; only its owner may be
         /// able to read it. Without it a terminal is asked.
         key_passphrase_file: Option<PathBuf> = None, Allowed::Path;
+        /// Unix socket of the signer that has the validation key (`astreum signer`), instead of
+        /// validation_secret_key. It needs validation_public_key.
+        validation_signer: Option<PathBuf> = None, Allowed::Path;
+        /// Public key of the validator whose signer is validation_signer.
+        validation_public_key: Option<AtomId> = None, Allowed::PublicKey;
         /// Map sealed files of cold storage into memory. Set it to false if files can change under
         /// a running node.
         cold_storage_mmap: bool = true, Allowed::Switch;

@@ -60,6 +60,9 @@ pub(super) fn conflicts(config: &Config, source: impl Fn(&str) -> Source) -> Vec
     let relay = config.relay_secret_key.is_some() && config.relay_secret_key_file.is_some();
     let validation =
         config.validation_secret_key.is_some() && config.validation_secret_key_file.is_some();
+    let has_signer = config.validation_signer.is_some();
+    let has_secret =
+        config.validation_secret_key.is_some() || config.validation_secret_key_file.is_some();
     let chain = config.chain.zip(config.chain_id);
     let chain = chain.is_some_and(|(chain, id)| (chain == Chain::Main) != (id == 1));
     let bind = config.bind_address;
@@ -108,6 +111,28 @@ pub(super) fn conflicts(config: &Config, source: impl Fn(&str) -> Source) -> Vec
             "validation_secret_key",
             "validation_secret_key_file",
             one_of_them,
+        ),
+        (
+            has_signer && has_secret,
+            "validation_signer",
+            if config.validation_secret_key.is_some() {
+                "validation_secret_key"
+            } else {
+                "validation_secret_key_file"
+            },
+            one_of_them,
+        ),
+        (
+            has_signer && config.validation_public_key.is_none(),
+            "validation_signer",
+            "validation_public_key",
+            "set validation_public_key to the key that the signer prints",
+        ),
+        (
+            !has_signer && config.validation_public_key.is_some(),
+            "validation_public_key",
+            "validation_signer",
+            "the public key is that of a signer: set validation_signer to its socket",
         ),
         (
             chain,

@@ -26,10 +26,12 @@ impl Settings {
         Self(SettingValues::derive(config))
     }
 
-    /// Returns whether a validation key is configured, directly or in a file.
+    /// Returns whether a validation key is configured: directly, in a file, or of a signer.
     #[must_use]
     pub const fn has_validation_key(&self) -> bool {
-        self.0.validation_secret_key.is_some() || self.0.validation_secret_key_file.is_some()
+        self.0.validation_secret_key.is_some()
+            || self.0.validation_secret_key_file.is_some()
+            || self.0.validation_signer.is_some()
     }
 
     /// Returns all values.

@@ -93,6 +93,8 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("relay_secret_key_file", "string", "\"\""),
     ("validation_secret_key_file", "string", "\"\""),
     ("key_passphrase_file", "string", "\"\""),
+    ("validation_signer", "string", "\"\""),
+    ("validation_public_key", "hex string", "\"\""),
     ("cold_storage_mmap", "bool", "true"),
     ("cold_storage_sync", "string", "\"always\""),
     ("prune_blocks", "int", "50000"),

@@ -145,6 +145,8 @@ pub enum Allowed {
     Address,
     /// Atom id in hex; empty text means unset.
     Id,
+    /// Public key: 32 bytes in hex; empty text means unset.
+    PublicKey,
     /// Sync mode of cold storage.
     Sync,
     /// Way to join a chain.
@@ -185,6 +187,7 @@ impl fmt::Display for Allowed {
             Self::IpAddress => f.write_str("an IP address"),
             Self::Address => f.write_str("ip:port or [ipv6]:port"),
             Self::Id => f.write_str("64 hex digits (an atom id)"),
+            Self::PublicKey => f.write_str("64 hex digits (a public key)"),
             Self::Sync => f.write_str("always, interval or never"),
             Self::SyncMode => f.write_str("full or snapshot"),
             Self::Chain => f.write_str("main or test"),
@@ -243,7 +246,7 @@ impl Allowed {
             Self::Whole { .. } | Self::WholeSeconds { .. } => "int",
             Self::Seconds { .. } => "float",
             Self::Switch => "bool",
-            Self::Key | Self::Id => "hex string",
+            Self::Key | Self::Id | Self::PublicKey => "hex string",
             Self::Seeds => "list[str]",
             Self::Path
             | Self::Seed

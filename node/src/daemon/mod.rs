@@ -91,7 +91,8 @@ pub fn run(
     out: &mut dyn Write,
 ) -> Result<(), RunError> {
     // Checked before anything that peers could notice.
-    let location = crate::chain_service::dir::location(settings, keys.validation.is_some());
+    let validates = keys.validation.is_some() || settings.validation_signer.is_some();
+    let location = crate::chain_service::dir::location(settings, validates);
     location.map_err(|error| RunError::Node(error.into()))?;
     let stopper = Stopper::new().map_err(RunError::Signals)?;
     create_state_dir(&paths.state_dir);

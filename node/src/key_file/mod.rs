@@ -387,6 +387,11 @@ pub fn configured_public_key(
     kind: KeyKind,
     passphrases: &PassphraseSource,
 ) -> Result<Option<[u8; 32]>, KeyError> {
+    if kind == KeyKind::Validation
+        && let Some(public_key) = &settings.validation_public_key
+    {
+        return Ok(Some(*public_key.as_bytes()));
+    }
     if let Some(path) = configured_file(settings, kind) {
         let summary = summary(path).map_err(|error| error.wanting(kind))?;
         if summary.kind == Some(kind) && summary.public_key.is_some() {

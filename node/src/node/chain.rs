@@ -24,7 +24,6 @@ use astreum_core::chain::{
     TransactionError,
 };
 use astreum_core::consensus::mempool::{Outcome, Refusal, Standing};
-use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::wire::object::PayloadType;
 use core::convert::Infallible;
@@ -175,10 +174,8 @@ impl Node {
     /// # Errors
     /// Returns [`QueryError::NoOwnAccount`] if the node has no validation key.
     pub fn own_address(&self) -> Result<Address, QueryError> {
-        let secret = self.own_key.as_ref();
-        let secret = secret.ok_or(QueryError::NoOwnAccount)?;
-        let key = SigningKey::from_seed(secret.expose()).verifying_key();
-        Ok(Address::from(key))
+        let key = self.own_key.ok_or(QueryError::NoOwnAccount)?;
+        Ok(Address::new(key))
     }
 
     /// Returns the validators and the producers of the next `slots` slots.

@@ -4,6 +4,7 @@ use super::NodeError;
 use crate::chain_service::dir::{
     ChainDir, ChainDirError, Legacy, Trace, candidates, has_files, location,
 };
+use crate::chain_service::producer::UnsignedBlock;
 use crate::chain_service::replay::replay;
 use crate::chain_service::search::any_block;
 use crate::chain_service::signing_record::SigningRecordFile;
@@ -32,6 +33,8 @@ pub(super) struct Start {
     pub(super) saved: Option<SavedHead>,
     /// Signing record of the validator's key.
     pub(super) signed: SigningRecord,
+    /// Block whose signature was requested last from the validator's signer.
+    pub(super) requested: Option<UnsignedBlock>,
 }
 
 /// Opens the chain directory of a node, imports files of the previous format from `state_dir`, and
@@ -73,7 +76,17 @@ pub(super) fn open(
             Some(key) => dir.signing_record(&key)?,
             None => SigningRecord::default(),
         },
+        requested: key.and_then(|key| signing_request(&dir, &key)),
         dir: Some(dir),
+    })
+}
+
+/// Reads the block whose signature was requested last. Without it, only a block that the signer
+/// has signed and the node has not published is lost.
+fn signing_request(dir: &ChainDir, key: &[u8; 32]) -> Option<UnsignedBlock> {
+    dir.signing_request(key).unwrap_or_else(|error| {
+        log::warn!("the last signing request is ignored: {error}");
+        None
     })
 }
 

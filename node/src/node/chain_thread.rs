@@ -4,17 +4,19 @@ use super::chain_start::{self, Start};
 use super::{Node, NodeError};
 use crate::chain_service::dir::ChainDir;
 use crate::chain_service::mempool_file::MempoolFile;
-use crate::chain_service::producer::{Producer, ProducerConfig};
+use crate::chain_service::producer::{Producer, ProducerConfig, ValidatorKey};
+use crate::chain_service::signer::SignerConfig;
 use crate::chain_service::snapshot::{SnapshotParts, SnapshotStatus, SnapshotThread};
 use crate::chain_service::thread::{ChainParts, ChainThread};
 use crate::chain_service::{ChainStatus, Input, SyncConfig};
 use crate::config::{Secret, Settings, SyncMode};
+use crate::key_file::{KeyKind, NodeKeys};
 use crate::log;
 use crate::net::NetworkHandle;
 use crate::simd::Lanes;
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::mempool::{Mempool, MempoolConfig};
-use astreum_core::crypto::SigningKey;
+use astreum_core::crypto::{SigningKey, VerifyingKey};
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
@@ -42,19 +44,27 @@ impl Node {
             return Ok(());
         }
         let settings = &self.settings;
-        let producer = self.validation_key().clone();
-        let producer = producer.map(|secret| producer_config(settings, &secret));
+        let validator = self.validation_key().clone();
+        let producer = validator.as_ref();
+        let producer = producer.map(|validator| producer_config(settings, validator));
+        let producer = producer.transpose()?;
         let mempool_file = MempoolFile::new(state_dir, settings.chain_id);
         let mempool = restored_mempool(settings, producer.is_some(), &mempool_file);
         let network = self.handle()?;
         let key = producer.as_ref();
         let key = key.map(|producer| *producer.key.verifying_key().as_bytes());
-        let Start { dir, saved, signed } =
-            chain_start::open(settings, key, state_dir, &self.store)?;
+        let Start {
+            dir,
+            saved,
+            signed,
+            requested,
+        } = chain_start::open(settings, key, state_dir, &self.store)?;
         let chain_path = dir.as_ref().map(|dir| dir.path().to_owned());
         let decisions = dir.as_ref().map(ChainDir::decisions).transpose()?;
         let decisions = decisions.unwrap_or_default();
-        let producer = producer.map(|producer| Producer::new(producer, signed, Lanes::new()));
+        let producer = producer.map(|producer| {
+            Producer::new(producer, signed, Lanes::new()).with_requested(requested)
+        });
         let thread = ChainThread::start(ChainParts {
             store: self.store.clone(),
             network: network.clone(),
@@ -66,6 +76,7 @@ impl Node {
                 ..SyncConfig::from(settings)
             },
             validator: producer.zip(key),
+            signer: validator.and_then(|validator| validator.signer(settings.chain_id)),
             mempool,
             mempool_file,
             state_dir: state_dir.to_owned(),
@@ -90,7 +101,7 @@ impl Node {
     /// Fails if the chain is not followed, or if the key cannot validate here; the node then
     /// continues as before.
     pub fn start_validating(&self, key: Secret) -> Result<(), NodeError> {
-        self.validate_with(Some(key))
+        self.validate_with(Some(Validator::Secret(key)))
     }
 
     /// Stops validating, and continues to follow the chain.
@@ -101,7 +112,7 @@ impl Node {
         self.validate_with(None)
     }
 
-    fn validate_with(&self, key: Option<Secret>) -> Result<(), NodeError> {
+    fn validate_with(&self, key: Option<Validator>) -> Result<(), NodeError> {
         let state_dir = self.state_dir.lock();
         let state_dir = state_dir.unwrap_or_else(PoisonError::into_inner).clone();
         let state_dir = state_dir.ok_or(NodeError::ChainNotStarted)?;
@@ -121,7 +132,7 @@ impl Node {
         self.validation_key().is_some()
     }
 
-    fn validation_key(&self) -> MutexGuard<'_, Option<Secret>> {
+    fn validation_key(&self) -> MutexGuard<'_, Option<Validator>> {
         let key = self.validation_key.lock();
         key.unwrap_or_else(PoisonError::into_inner)
     }
@@ -243,12 +254,67 @@ fn restored_mempool(settings: &Settings, is_validator: bool, file: &MempoolFile)
     mempool
 }
 
-/// Returns the configuration of block production with this validation key.
-fn producer_config(settings: &Settings, secret: &Secret) -> ProducerConfig {
-    let key = SigningKey::from_seed(secret.expose());
+/// Key that a node validates with.
+#[derive(Clone, Debug)]
+pub(super) enum Validator {
+    /// The node has the key.
+    Secret(Secret),
+    /// A signer has the key.
+    Signer {
+        /// Unix socket of the signer.
+        socket: PathBuf,
+        /// Public key.
+        public_key: [u8; 32],
+    },
+}
+
+impl Validator {
+    /// Returns the configured key, if there is one.
+    pub(super) fn of(settings: &Settings, keys: &NodeKeys) -> Option<Self> {
+        let signer = settings.validation_signer.clone();
+        match signer.zip(settings.validation_public_key) {
+            Some((socket, public_key)) => Some(Self::Signer {
+                socket,
+                public_key: *public_key.as_bytes(),
+            }),
+            None => keys.validation.clone().map(Self::Secret),
+        }
+    }
+
+    /// Returns the public key.
+    pub(super) fn public_key(&self) -> [u8; 32] {
+        match self {
+            Self::Secret(secret) => KeyKind::Validation.public_key(secret),
+            Self::Signer { public_key, .. } => *public_key,
+        }
+    }
+
+    fn signer(self, chain_id: u64) -> Option<SignerConfig> {
+        match self {
+            Self::Secret(_) => None,
+            Self::Signer { socket, public_key } => Some(SignerConfig {
+                socket,
+                public_key,
+                chain_id,
+            }),
+        }
+    }
+}
+
+/// Returns the configuration of block production with this key.
+fn producer_config(
+    settings: &Settings,
+    validator: &Validator,
+) -> Result<ProducerConfig, NodeError> {
+    let key: ValidatorKey = match validator {
+        Validator::Secret(secret) => SigningKey::from_seed(secret.expose()).into(),
+        Validator::Signer { public_key, .. } => VerifyingKey::from_bytes(public_key)
+            .map_err(|_| NodeError::ValidationPublicKey)?
+            .into(),
+    };
     // At most 65,536.
     let transactions = usize::try_from(settings.max_block_transactions).unwrap_or(usize::MAX);
-    ProducerConfig {
+    Ok(ProducerConfig {
         chain_id: settings.chain_id,
         claim_reward: settings.claim_reward,
         reference_followers: settings.reference_followers,
@@ -256,5 +322,5 @@ fn producer_config(settings: &Settings, secret: &Secret) -> ProducerConfig {
         max_block_growth_bytes: settings.max_block_growth_bytes,
         has_seeds: settings.has_seeds(),
         ..ProducerConfig::new(key)
-    }
+    })
 }

@@ -24,6 +24,8 @@ pub enum NodeError {
     Config(ConfigErrors),
     /// A key file could not be used.
     KeyFile(KeyError),
+    /// The configured public key of the validator is not an Ed25519 public key.
+    ValidationPublicKey,
     /// The system has no entropy.
     Entropy(io::Error),
     /// The network could not be started.
@@ -87,6 +89,9 @@ impl fmt::Display for NodeError {
         match self {
             Self::Config(errors) => errors.fmt(f),
             Self::KeyFile(error) => error.fmt(f),
+            Self::ValidationPublicKey => f.write_str(
+                "validation_public_key is not an Ed25519 public key; `astreum signer` prints the key",
+            ),
             Self::Entropy(error) => error.fmt(f),
             Self::Network(error) => error.fmt(f),
             Self::ChainDir(error) => error.fmt(f),
@@ -161,6 +166,7 @@ impl core::error::Error for NodeError {
             Self::Backup(error) => Some(error),
             Self::Prune(error) => Some(error),
             Self::Config(_)
+            | Self::ValidationPublicKey
             | Self::ChainBusy
             | Self::NoColdStorage
             | Self::NotFound { .. }

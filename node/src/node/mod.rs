@@ -33,7 +33,7 @@ use crate::chain_service::ChainView;
 use crate::chain_service::snapshot::SnapshotThread;
 use crate::chain_service::thread::ChainThread;
 use crate::clock;
-use crate::config::{self, Config, Paths, Settings};
+use crate::config::{Config, Paths, Settings};
 use crate::failure::Failure;
 use crate::key_file::NodeKeys;
 pub use crate::net::{Advertisement, NetworkStatus, Peer, Provider};
@@ -132,9 +132,9 @@ pub struct Node {
     pruner: Arc<Pruner>,
     prune_thread: Mutex<Option<PruneThread>>,
     /// Validation key that the node was created with; its account is the node's own.
-    own_key: Option<config::Secret>,
+    own_key: Option<[u8; 32]>,
     /// Key that the node validates with.
-    validation_key: Mutex<Option<config::Secret>>,
+    validation_key: Mutex<Option<chain_thread::Validator>>,
     /// Directory of the chain thread's files, once that thread was started.
     state_dir: Mutex<Option<PathBuf>>,
     secret: Secret,
@@ -181,6 +181,8 @@ impl Node {
             ColdStore::open(path, ColdOptions::from(&settings)).map_err(NodeError::ColdStorage)
         });
         let store = Store::with_cold(settings.hot_storage_limit, cold.transpose()?);
+        let validator = chain_thread::Validator::of(&settings, &keys);
+        let own_key = validator.as_ref().map(chain_thread::Validator::public_key);
         let (chain, advertised) = (ChainView::default(), Arc::default());
         let pruner = Pruner::new(
             &settings,
@@ -206,11 +208,11 @@ impl Node {
             advertised,
             pruner,
             prune_thread: Mutex::default(),
-            validation_key: Mutex::new(keys.validation.clone()),
+            validation_key: Mutex::new(validator),
             state_dir: Mutex::new(None),
             own_log: None,
             settings,
-            own_key: keys.validation,
+            own_key,
         })
     }
 

@@ -21,6 +21,7 @@ mod pages;
 mod places;
 mod private;
 mod pruning;
+mod signer;
 mod storage;
 mod store;
 mod transfers;

@@ -373,7 +373,7 @@ impl Host {
                     let input = Input::Assembled(Arc::new(assembled));
                     self.call(now, |chain, world| chain.handle_input(world, &input));
                 }
-                Effect::CancelAssembly => {}
+                Effect::CancelAssembly | Effect::Sign(_) | Effect::CancelSigning => {}
                 Effect::Keep(atoms) => {
                     let _scope = heap::enter(self.number, Part::Store);
                     for (id, atom) in atoms {

@@ -4,12 +4,13 @@ use super::plan::need;
 use super::wait::wait;
 use super::{
     ASSEMBLY_TIMEOUT, Assembled, AssemblyError, BEHIND_RESTORED_PER_BLOCK, Draft, MAX_LATENESS,
-    MissedSlot, Phase, Problem, Producer, RETRY, Slot, Started, Wait, growth, publish,
+    MissedSlot, Phase, Problem, Producer, RETRY, Slot, Started, ValidatorKey, Wait, growth,
+    publish,
 };
 use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::cost::stored_bytes;
-use crate::chain::{Miner, difficulty};
+use crate::chain::{Header, Miner, difficulty};
 use crate::consensus::mempool::Mempool;
 use crate::consensus::{
     Commit, Context, Effect, Environment, Event, Head, HeadState, SignedBlock, StoreFailure,
@@ -63,7 +64,13 @@ impl<H: BatchHasher> Producer<H> {
                 self.phase = wait(now.instant, Wait::Failed("the worker stalled".to_owned()));
             }
             Phase::Mining { .. } => self.mine(environment),
-            Phase::Assembling { .. } | Phase::Found { .. } => {}
+            Phase::Assembling { .. } | Phase::Signing { .. } | Phase::Found { .. } => {}
+            Phase::Restoring { retry, .. } => {
+                if retry.is_some_and(|retry| retry <= now.instant) {
+                    self.restore(context);
+                }
+                return;
+            }
             Phase::Storing { retry, .. } => {
                 if retry.is_some_and(|retry| retry <= now.instant) {
                     self.store(context);
@@ -103,14 +110,10 @@ impl<H: BatchHasher> Producer<H> {
         }
         mempool.settle_assembly(context, &assembled.rejected, &assembled.lacking);
         self.phase = match &assembled.outcome {
-            Ok(_) => match self.miner(&slot, assembled) {
-                Some(miner) => Phase::Mining {
-                    draft: Draft {
-                        slot,
-                        assembled: Arc::clone(assembled),
-                    },
-                    miner: Box::new(miner),
-                },
+            Ok(_) => match self.header(&slot, assembled) {
+                Some((header, previous)) => {
+                    self.sign_or_mine(context, slot, header, previous, assembled)
+                }
                 // The head changed meanwhile.
                 None => Phase::Plan,
             },
@@ -128,15 +131,37 @@ impl<H: BatchHasher> Producer<H> {
         };
     }
 
-    fn miner(&self, slot: &Slot, assembled: &Assembled) -> Option<Miner> {
+    /// Returns the header of a block, and the difficulty of its parent.
+    fn header(&self, slot: &Slot, assembled: &Assembled) -> Option<(Header, Natural)> {
         let head = self.head.as_ref().filter(|head| head.id() == slot.parent)?;
         let body = &assembled.outcome.as_ref().ok()?.body;
         let parent = head.block();
         let timestamp = Natural::from(slot.timestamp);
         let difficulty = difficulty(&parent.timestamp, &timestamp, &parent.difficulty);
         let header = body.header(parent, self.address, timestamp, difficulty);
-        let key = self.config.key.clone();
-        Some(Miner::new(header, key, &parent.difficulty))
+        Some((header, parent.difficulty.clone()))
+    }
+
+    fn sign_or_mine(
+        &mut self,
+        context: &mut Context,
+        slot: Slot,
+        header: Header,
+        previous_difficulty: Natural,
+        assembled: &Arc<Assembled>,
+    ) -> Phase {
+        match &self.config.key {
+            ValidatorKey::Secret(key) => Phase::Mining {
+                miner: Box::new(Miner::new(header, key.clone(), &previous_difficulty)),
+                draft: Draft {
+                    slot,
+                    assembled: Arc::clone(assembled),
+                },
+            },
+            ValidatorKey::Signer(_) => {
+                self.request_signature(context, slot, header, previous_difficulty, assembled)
+            }
+        }
     }
 
     /// Tries a slice of nonces.
@@ -161,11 +186,17 @@ impl<H: BatchHasher> Producer<H> {
         let (slot, during) = match &self.phase {
             Phase::Assembling { slot, .. } => (*slot, MissedSlot::Assembling),
             Phase::Mining { draft, .. } => (draft.slot, MissedSlot::Mining),
+            Phase::Signing { draft, .. } => (draft.slot, MissedSlot::Signing),
             Phase::Found { draft, .. } => (draft.slot, MissedSlot::Publishing),
             _ => return,
         };
         let now = environment.now.unix;
-        if now > slot.time() + MAX_LATENESS {
+        let is_late = now > slot.time() + MAX_LATENESS;
+        if is_late && let Phase::Signing { .. } = self.phase {
+            // The request stays open until the signer replies.
+            self.signing_missed(context);
+        } else if is_late && !(self.has_signer() && matches!(self.phase, Phase::Found { .. })) {
+            // A block from a signer is published late: no other block on its parent is signed.
             self.late += 1;
             context.report(Event::SlotMissed {
                 height: slot.height,
@@ -243,6 +274,10 @@ impl<H: BatchHasher> Producer<H> {
             // The record saved with it contains the blocks before it as well.
             self.unsaved.drain(..=at);
         }
+        if let Phase::Restoring { .. } = self.phase {
+            self.restored(environment, context, id, outcome);
+            return;
+        }
         let Phase::Storing { draft, block, .. } = &mut self.phase else {
             return;
         };
@@ -315,9 +350,9 @@ impl<H: BatchHasher> Producer<H> {
             height: draft.slot.height,
             problem: failure.to_string(),
         });
-        if !failure.is_no_room() {
-            // The block and its record may be on disk: only this block may be published for the
-            // slot.
+        if !failure.is_no_room() || matches!(self.config.key, ValidatorKey::Signer(_)) {
+            // The block and its record may be on disk, or in the signer's record: only this block
+            // may be published for the slot.
             *retry = Some(now + RETRY);
             self.set_problem(context, Problem::StorageFailed(failure.to_string()));
             return;
@@ -327,15 +362,26 @@ impl<H: BatchHasher> Producer<H> {
         self.signed = before.clone();
         let id = block.id();
         self.unsaved.retain(|unsaved| *unsaved != id);
-        let assembly = draft.assembly();
-        let growth = assembly.map_or(0, |assembly| assembly.growth_bytes);
-        let is_empty = assembly.is_none_or(|assembly| assembly.transactions.is_empty());
-        self.phase = if is_empty {
-            self.no_room(context, failure.to_string(), now)
-        } else {
-            self.room = growth::Room::after_refusal(growth);
-            Phase::Plan
-        };
+        let smaller = room_after(draft);
+        self.phase = self.retry_smaller(context, smaller, failure, now);
+    }
+
+    /// Returns the phase after a lack of room: a new plan with this limit, or a wait if there is
+    /// none.
+    pub(super) fn retry_smaller(
+        &mut self,
+        context: &mut Context,
+        smaller: Option<growth::Room>,
+        failure: &StoreFailure,
+        now: Instant,
+    ) -> Phase {
+        match smaller {
+            None => self.no_room(context, failure.to_string(), now),
+            Some(room) => {
+                self.room = room;
+                Phase::Plan
+            }
+        }
     }
 
     /// Halts production and reports it until there is room again.
@@ -367,7 +413,11 @@ impl<H: BatchHasher> Producer<H> {
     }
 
     /// Records that a block was stored.
-    fn resolved(&mut self, context: &mut Context) {
+    pub(super) fn resolved(&mut self, context: &mut Context) {
+        // A block that was signed before does not bring the signer back.
+        if matches!(self.problem, Some(Problem::SignerAway(_))) && !self.has_ready_signer() {
+            return;
+        }
         if self.problem.take().is_some() {
             context.report(Event::ProductionResumed);
         }
@@ -396,4 +446,12 @@ impl<H: BatchHasher> Producer<H> {
             });
         }
     }
+}
+
+/// Returns the limit of the next block after the storage refused this one; `None` if the block was
+/// empty.
+pub(super) fn room_after(draft: &Draft) -> Option<growth::Room> {
+    let assembly = draft.assembly()?;
+    let is_empty = assembly.transactions.is_empty();
+    (!is_empty).then(|| growth::Room::after_refusal(assembly.growth_bytes))
 }

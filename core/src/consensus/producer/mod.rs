@@ -15,6 +15,7 @@
 //! | [`assemble`] | assembly of a block's body on another thread, with a time budget |
 //! | [`growth`] | limit of the storage growth by blocks |
 //! | [`publish`] | selection of a block's atoms to advertise |
+//! | `signer` | signing by another process that has the key |
 //!
 //! Invariants:
 //! - It never publishes two blocks on one parent, nor a block that is not later than all its
@@ -36,6 +37,7 @@ mod pace;
 mod plan;
 pub mod publish;
 pub mod schedule;
+mod signer;
 mod status;
 mod timing;
 mod wait;
@@ -44,6 +46,7 @@ pub use assemble::{
     Assembled, Assembly, AssemblyBudget, AssemblyError, AssemblyJob, Interrupt, NoInterrupt,
 };
 pub use foreign_blocks::{QUIET, QUIET_OTHER, UNUSED_SLOTS, UNUSED_SLOTS_OTHER};
+pub use signer::{SignerUpdate, SigningJob, UnsignedBlock, ValidatorKey};
 pub use status::{Activity, Halt, MissedSlot, Problem, ValidatorStatus, Wait};
 
 use super::mempool::Mempool;
@@ -52,7 +55,6 @@ use super::{Context, Environment, Event, Head, Input, Now, SigningRecord, Start}
 use crate::arc::Arc;
 use crate::atom::AtomId;
 use crate::chain::{Address, Block, ElectionCache, Miner};
-use crate::crypto::SigningKey;
 use crate::engine::{FetchRequest, ListLimit};
 use crate::time::Instant;
 use crate::trie::BatchHasher;
@@ -67,6 +69,7 @@ use growth::Allowance;
 use pace::Pace;
 use publish::Offers;
 use schedule::Schedule;
+use signer::{Signed, Signer};
 
 /// Time after a block's timestamp at which it is dropped if it has not been found.
 pub const MAX_LATENESS: Duration = Duration::from_secs(2);
@@ -100,8 +103,8 @@ const SMALL_RECORD: ListLimit = ListLimit {
 /// Configuration of a producer.
 #[derive(Clone, Debug)]
 pub struct ProducerConfig {
-    /// Key that it signs with.
-    pub key: SigningKey,
+    /// Key that its blocks are signed with.
+    pub key: ValidatorKey,
     /// Id of the chain.
     pub chain_id: u64,
     /// `true` if its blocks claim the reward.
@@ -124,9 +127,9 @@ pub struct ProducerConfig {
 impl ProducerConfig {
     /// Returns the documented defaults for this key.
     #[must_use]
-    pub fn new(key: SigningKey) -> Self {
+    pub fn new(key: impl Into<ValidatorKey>) -> Self {
         Self {
-            key,
+            key: key.into(),
             chain_id: 0,
             claim_reward: true,
             reference_followers: false,
@@ -182,6 +185,12 @@ enum Phase {
     },
     /// The nonce is being searched.
     Mining { draft: Draft, miner: Box<Miner> },
+    /// The signer searches for the nonce and signs.
+    Signing {
+        draft: Draft,
+        /// `true` if the slot has passed.
+        is_missed: bool,
+    },
     /// The block is found, and its time has not come.
     Found { draft: Draft, block: Box<Block> },
     /// The block is being stored. A failed attempt is repeated at this instant.
@@ -190,6 +199,12 @@ enum Phase {
         block: Box<Block>,
         /// The signing record without the block.
         before: SigningRecord,
+        retry: Option<Instant>,
+    },
+    /// A block that the signer had signed before is being stored. A failed attempt is repeated at
+    /// this instant.
+    Restoring {
+        signed: Box<Signed>,
         retry: Option<Instant>,
     },
     /// Signing has stopped for now.
@@ -228,6 +243,7 @@ pub struct Producer<H> {
     /// Limit of the next block after the storage refused one.
     room: growth::Room,
     problem: Option<Problem>,
+    signer: Signer,
     phase: Phase,
     jobs: u64,
     /// Time of the last call.
@@ -276,6 +292,7 @@ impl<H: BatchHasher> Producer<H> {
             allowance: Allowance::new(config.max_block_growth_bytes),
             room: growth::Room::default(),
             problem: None,
+            signer: Signer::default(),
             phase: Phase::Plan,
             jobs: 0,
             now: Now {
@@ -335,8 +352,14 @@ impl<H: BatchHasher> Producer<H> {
             Phase::Found { draft, .. } => Activity::Scheduled {
                 timestamp: draft.slot.timestamp,
             },
+            Phase::Signing { draft, .. } => Activity::Signing {
+                height: draft.slot.height,
+            },
             Phase::Storing { draft, .. } => Activity::Storing {
                 height: draft.slot.height,
+            },
+            Phase::Restoring { signed, .. } => Activity::Storing {
+                height: signed.block.height.to_u64().unwrap_or(u64::MAX),
             },
             Phase::Halted(halt) => Activity::Halted(halt.clone()),
         }
@@ -377,6 +400,7 @@ impl<H: BatchHasher> Producer<H> {
             Input::Committed { block, outcome } => {
                 self.committed(environment, context, mempool, block, outcome);
             }
+            Input::Signer(update) => self.signer_updated(environment, context, update),
             _ => {}
         }
     }
@@ -408,7 +432,13 @@ impl<H: BatchHasher> Producer<H> {
             Phase::Scheduled { begin, .. } => self.now.instant_of(*begin),
             Phase::Found { draft, .. } => self.now.instant_of(draft.slot.time()),
             Phase::Assembling { since, .. } => *since + ASSEMBLY_TIMEOUT,
-            Phase::Storing { retry, .. } => (*retry)?,
+            Phase::Signing { is_missed, .. } if *is_missed => return None,
+            Phase::Signing { draft, .. } => {
+                // The slot has passed after this time, not at it.
+                let last = draft.slot.time() + MAX_LATENESS;
+                self.now.instant_of(last) + Duration::from_millis(1)
+            }
+            Phase::Storing { retry, .. } | Phase::Restoring { retry, .. } => (*retry)?,
             Phase::Halted(_) => self.now.instant + RETRY,
         };
         // By then the wall clock may have changed.
@@ -424,18 +454,29 @@ impl<H: BatchHasher> Producer<H> {
         if self.started.is_some() && jump > MAX_CLOCK_JUMP {
             self.schedule = None;
             // Signed blocks stay signed; everything else is planned again with the present clock.
-            if !matches!(self.phase, Phase::Storing { .. } | Phase::Halted(_)) {
+            if !self.is_committed() {
                 self.replan(context);
             }
         }
     }
 
+    /// Returns whether a change of the head or the clock leaves the current phase as it is.
+    const fn is_committed(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Storing { .. } | Phase::Restoring { .. } | Phase::Halted(_)
+        )
+    }
+
     /// Gives up the current work for a new plan.
     fn replan(&mut self, context: &mut Context) {
-        if matches!(self.phase, Phase::Assembling { .. }) {
-            context.push_effect(super::Effect::CancelAssembly);
+        match core::mem::replace(&mut self.phase, Phase::Plan) {
+            Phase::Assembling { .. } => context.push_effect(super::Effect::CancelAssembly),
+            Phase::Signing { .. } => context.push_effect(super::Effect::CancelSigning),
+            // It is signed: it is published if its parent becomes the head again.
+            Phase::Found { block, .. } if self.has_signer() => self.signer.keep(block),
+            _ => {}
         }
-        self.phase = Phase::Plan;
     }
 
     fn start(&mut self, environment: &Environment<'_>, context: &mut Context) -> Started {
@@ -463,7 +504,7 @@ impl<H: BatchHasher> Producer<H> {
             self.foreign.follow_head(head);
             self.observed.note(head.id());
         }
-        if !matches!(self.phase, Phase::Storing { .. } | Phase::Halted(_)) {
+        if !self.is_committed() {
             self.replan(context);
         }
     }

@@ -63,8 +63,14 @@ impl<H: BatchHasher> Producer<H> {
         if self.holds_back(environment, context) {
             return Err(Wait::Behind);
         }
+        if let Some(phase) = self.publish_signed(environment, context, &head) {
+            return Ok(phase);
+        }
         if let Some(mark) = self.signed.on(&head.id()).copied() {
             return self.publish_again(environment, context, mark);
+        }
+        if self.waits_for_signer() {
+            return Err(Wait::Signer);
         }
         let now = environment.now;
         let search = self.pace.search(&head.block().difficulty);

@@ -64,6 +64,8 @@ pub enum Wait {
     LostBlock(SignedBlock),
     /// The storage does not have room for a block.
     NoRoom,
+    /// The signer is not connected, or has not replied to a request.
+    Signer,
     /// Something failed; it tries again.
     Failed(String),
 }
@@ -94,6 +96,7 @@ impl fmt::Display for Wait {
                 mark.block, mark.height
             ),
             Self::NoRoom => f.write_str("waiting for free storage space"),
+            Self::Signer => f.write_str("waiting for the signer"),
             Self::Failed(problem) => f.write_str(problem),
         }
     }
@@ -123,6 +126,11 @@ pub enum Activity {
         /// Number of nonces tried.
         attempts: u64,
     },
+    /// The signer searches for a nonce and signs.
+    Signing {
+        /// The block's height.
+        height: u64,
+    },
     /// It waits for the storage of a block.
     Storing {
         /// The block's height.
@@ -140,6 +148,7 @@ impl fmt::Display for Activity {
             Self::Mining { height, attempts } => {
                 write!(f, "mining block {height}, {attempts} nonces tried")
             }
+            Self::Signing { height } => write!(f, "waiting for the signature of block {height}"),
             Self::Storing { height } => write!(f, "storing block {height}"),
         }
     }
@@ -158,6 +167,10 @@ pub enum Problem {
     AssemblyStalled,
     /// No peer has announced a head, and the key's newest block was not signed on this node.
     NoPeerHead,
+    /// The signer cannot be reached, or does not have the key.
+    SignerAway(String),
+    /// The signer refuses to sign, or returned something else than the requested block.
+    SignerRefused(String),
 }
 
 impl Problem {
@@ -169,6 +182,8 @@ impl Problem {
             Self::StorageFailed(_) => "storage failed",
             Self::AssemblyStalled => "assembly stalled",
             Self::NoPeerHead => "no peer head",
+            Self::SignerAway(_) => "signer away",
+            Self::SignerRefused(_) => "signer refused",
         }
     }
 }
@@ -191,6 +206,12 @@ impl fmt::Display for Problem {
                  node that follows the chain, or, if none exists, start this node once without \
                  seeds (default_seed and additional_seeds)",
             ),
+            Self::SignerAway(cause) => write!(
+                f,
+                "no block can be signed: {cause}; the validator resumes by itself once the signer \
+                 is connected"
+            ),
+            Self::SignerRefused(cause) => write!(f, "the signer did not sign a block: {cause}"),
         }
     }
 }
@@ -202,6 +223,8 @@ pub enum MissedSlot {
     Assembling,
     /// Searching for a nonce.
     Mining,
+    /// Waiting for the signer.
+    Signing,
     /// Waiting for the time of a found block; the producer was not called in time.
     Publishing,
 }
@@ -211,6 +234,7 @@ impl fmt::Display for MissedSlot {
         f.write_str(match self {
             Self::Assembling => "assembling",
             Self::Mining => "mining",
+            Self::Signing => "signing",
             Self::Publishing => "publishing",
         })
     }

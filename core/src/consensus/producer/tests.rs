@@ -6,6 +6,7 @@ mod floods;
 mod host;
 mod moved_key;
 mod planning;
+mod signer;
 mod signing;
 mod storage;
 mod transactions;

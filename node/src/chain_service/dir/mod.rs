@@ -5,6 +5,7 @@
 //! | `identity.json` | chain id, rules version, genesis, keys with a signing record |
 //! | `heads` | journal of the last 1,024 heads; see [`head_journal`] |
 //! | `signed_<chain id>_<key>.json` | signing record of a key; see [`signed`](super::signing_record) |
+//! | `request_<chain id>_<key>` | block whose signature was requested last from a signer |
 //! | `decisions.json` | the operator's decisions on forks |
 //! | `snapshot` | block whose whole state is stored; see [`snapshot`](super::snapshot) |
 //! | `LOCK` | lock of the process that uses the directory |
@@ -31,6 +32,7 @@ mod identity;
 mod journal;
 mod legacy;
 mod location;
+mod request;
 
 pub use backup::{copy_head_journal, copy_other_files};
 pub use begin::{BeginError, begin_chain};
@@ -41,6 +43,7 @@ pub use legacy::Legacy;
 pub use location::{candidates, has_files, location};
 
 use super::signing_record::SigningRecordFile;
+use crate::chain_service::producer::UnsignedBlock;
 use crate::store::disk::{Disk as _, SystemDisk};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::RULES_VERSION;
@@ -48,6 +51,7 @@ use astreum_core::consensus::head_journal::JournalHeader;
 use astreum_core::consensus::{ForkDecisions, SavedHead, SigningRecord};
 use decisions::DecisionsFile;
 use identity::IdentityFile;
+use request::RequestFile;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -261,6 +265,27 @@ impl ChainDir {
             self.identity_file.save(identity)?;
         }
         Ok(())
+    }
+
+    /// Reads the block whose signature was requested last from the signer of this key.
+    ///
+    /// # Errors
+    /// Fails if the file is damaged, or the disk fails.
+    pub fn signing_request(&self, key: &[u8; 32]) -> Result<Option<UnsignedBlock>, ChainDirError> {
+        RequestFile::new(&self.path, self.chain_id, key).load()
+    }
+
+    /// Saves the block whose signature is requested next from the signer of this key.
+    ///
+    /// # Errors
+    /// Fails if the disk fails.
+    pub fn save_signing_request(
+        &self,
+        key: &[u8; 32],
+        block: &UnsignedBlock,
+    ) -> Result<(), ChainDirError> {
+        self.check_in_place()?;
+        RequestFile::new(&self.path, self.chain_id, key).save(block)
     }
 
     /// Reads the operator's decisions on forks.

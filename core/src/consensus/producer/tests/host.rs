@@ -1,6 +1,7 @@
 //! Validators in virtual time: stores in memory, a clock that mining advances, and a network that
 //! delivers everything at once. The host also does a follower's work: it adopts a longer chain.
 
+use super::signer::TestSigner;
 use crate::arc::Arc;
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
 use crate::chain::{
@@ -8,7 +9,9 @@ use crate::chain::{
     validator_at,
 };
 use crate::consensus::mempool::{Mempool, MempoolConfig, Outcome, PoolLimits, Refusal, Save};
-use crate::consensus::producer::{Activity, AssemblyBudget, Producer, ProducerConfig};
+use crate::consensus::producer::{
+    Activity, AssemblyBudget, Producer, ProducerConfig, UnsignedBlock,
+};
 use crate::consensus::{
     Commit, Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, SavedHead,
     Serial, SigningRecord, StoreFailure,
@@ -111,6 +114,10 @@ pub(super) struct Host {
     /// Offset of its wall clock, ahead or behind.
     pub(super) ahead: Duration,
     pub(super) behind: Duration,
+    /// Signer of its key, if a signer has it; survives a restart.
+    pub(super) signer: Option<TestSigner>,
+    /// Contents of the file of the last signing request.
+    pub(super) requested: Option<UnsignedBlock>,
     attempts: u64,
 }
 
@@ -182,6 +189,10 @@ impl Net {
         host.store = core::mem::take(&mut old.store);
         host.file = old.file.clone();
         host.head_file = old.head_file.clone();
+        host.signer = old.signer.take();
+        host.requested = old.requested.clone();
+        let producer = Producer::new(host.producer.config.clone(), host.file.clone(), Scalar);
+        host.producer = producer.with_requested(host.requested.clone());
         if let Some(saved) = &host.head_file {
             // Work of sync at its start.
             let block = Block::read(&host.store, saved.id).unwrap();
@@ -334,7 +345,8 @@ impl Net {
                     self.now += self.hosts[at].assembly_time;
                     self.input(at, Input::Assembled(Arc::new(assembled)));
                 }
-                Effect::CancelAssembly => {}
+                Effect::CancelAssembly | Effect::CancelSigning => {}
+                Effect::Sign(job) => self.sign(at, *job),
                 Effect::Keep(atoms) => host.keep(atoms),
                 Effect::Announce { transaction, to } => {
                     host.announced.push((transaction, to));
@@ -563,6 +575,8 @@ impl Host {
             events: Vec::new(),
             ahead: Duration::ZERO,
             behind: Duration::ZERO,
+            signer: None,
+            requested: None,
             attempts: u64::MAX,
         }
     }
