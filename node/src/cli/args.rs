@@ -5,6 +5,7 @@ use core::num::NonZeroU64;
 
 use super::chain_args::{AccountArgs, BlockArgs, GenesisArgs, ProofArgs, TxArgs, ValidatorsArgs};
 use super::chain_cmd::ChainArgs;
+use super::config_args::ConfigArgs;
 use super::key_args::{KeysArgs, SignerArgs};
 use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
 use super::node_args::{NodeArgs, RunArgs};
@@ -237,11 +238,14 @@ with the files of the chain in its subdirectory `chain`. Keys, configuration and
 state_dir are not copied. The command waits until the copy is on the disk; an interrupted one leaves
 nothing behind. Read the operating manual before a validator is restored.")]
     Backup(BackupArgs),
-    /// Show the configuration: every key, its value and its source.
+    /// Show the configuration; create, check and convert configuration files.
     #[command(after_help = "Examples:
-  astreum config > node.toml               a file with every key, as a starting point
-  astreum config --config node.toml --json
-  astreum config --markdown                the table of keys
+  astreum config init node.toml                    a commented file with every key
+  astreum config check --config node.toml
+  astreum config show --origin --config node.toml
+  astreum config from-python node.py -o node.toml
+  astreum config --config node.toml --json         every key, its value and its source
+  astreum config --markdown                        the table of keys
 
 Secrets are not shown.")]
     Config(ConfigArgs),
@@ -538,16 +542,4 @@ pub(super) struct StoreOptions {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) run: RunArgs<true>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ConfigArgs {
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
-    /// Print the tables of keys in Markdown.
-    #[arg(long, conflicts_with = "json")]
-    pub(super) markdown: bool,
-    #[command(flatten)]
-    pub(super) run: RunArgs<false>,
 }

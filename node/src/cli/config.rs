@@ -1,15 +1,33 @@
 //! Command `astreum config`: the effective configuration, and the table of keys.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{DisplayValue, KEYS, Key, Loaded, Settings, Source};
+use std::fs::OpenOptions;
+use std::path::Path;
 
-use super::args::ConfigArgs;
-use super::output::{Failure, Output, json_line};
+use crate::chain_service::dir::location;
+use crate::config::{
+    ConfigError, ConfigErrors, DisplayValue, KEYS, Key, Loaded, Settings, Source, suggest, template,
+};
+use crate::daemon::warnings;
+use crate::key_file::{KeyKind, configured_file, summary};
+
+use super::config_args::{
+    ConfigArgs, ConfigCheckArgs, ConfigCommand, ConfigInitArgs, ConfigShowArgs,
+};
+use super::from_python::from_python;
+use super::output::{Failure, Output, complain, json_line};
 
 pub(super) fn config(args: ConfigArgs, out: &mut Output) -> Result<(), Failure> {
+    match args.command {
+        Some(ConfigCommand::Init(args)) => return init(&args, out),
+        Some(ConfigCommand::Check(args)) => return check(args, out),
+        Some(ConfigCommand::Show(args)) => return show(args, out),
+        Some(ConfigCommand::FromPython(args)) => return from_python(&args, out),
+        None => {}
+    }
     if args.markdown {
         return markdown(out);
     }
@@ -73,6 +91,191 @@ fn as_json(loaded: &Loaded) -> Value {
         "control_socket": paths.control_socket.display().to_string(),
         "log_dir": paths.log_dir.display().to_string(),
         "instance_id": paths.instance_id,
+    })
+}
+
+/// Writes a commented file with every key.
+fn init(args: &ConfigInitArgs, out: &mut Output) -> Result<(), Failure> {
+    let text = template();
+    if args.file.is_stdin() {
+        return Ok(out.raw().write_all(text.as_bytes())?);
+    }
+    let name = args.file.display();
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).open(&*args.file);
+    let written = file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Failure::Failed(format!("refusing to overwrite {name}: the file exists"))
+        }
+        _ => Failure::Failed(format!("{name}: {error}")),
+    })?;
+    Ok(writeln!(out, "{name}")?)
+}
+
+/// Checks the configuration and the files that it names.
+fn check(args: ConfigCheckArgs, out: &mut Output) -> Result<(), Failure> {
+    let loaded = match args.run.try_load() {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            if args.json {
+                json_line(out, &invalid(&errors))?;
+            }
+            return Err(errors.into());
+        }
+    };
+    let settings = &loaded.settings;
+    let mut errors = Vec::new();
+    for kind in [KeyKind::Relay, KeyKind::Validation] {
+        let Some(path) = configured_file(settings, kind) else {
+            continue;
+        };
+        match summary(path) {
+            Err(error) => errors.push(error.to_string()),
+            Ok(summary) if summary.kind.is_some_and(|found| found != kind) => {
+                errors.push(format!("{} is not a {kind}", path.display()));
+            }
+            Ok(_) => {}
+        }
+    }
+    let validates = settings.has_validation_key();
+    errors.extend(
+        location(settings, validates)
+            .err()
+            .map(|error| error.to_string()),
+    );
+    let mut concerns: Vec<String> = loaded
+        .warnings
+        .iter()
+        .map(|warning| format!("ignored {warning}"))
+        .collect();
+    concerns.extend(warnings(settings));
+    concerns.extend(passphrase_concern(settings));
+    concerns.extend(missing_parent(settings));
+    if args.json {
+        let value = json!({
+            "valid": errors.is_empty(),
+            "file": loaded.file.as_ref().map(|path| path.display().to_string()),
+            "errors": errors.iter().map(|error| json!({"message": error})).collect::<Vec<_>>(),
+            "warnings": concerns,
+        });
+        json_line(out, &value)?;
+    } else {
+        for concern in &concerns {
+            complain(&format!("warning: {concern}"));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Failure::Usage(errors.join("\n")));
+    }
+    if !args.json {
+        let set = KEYS
+            .iter()
+            .filter(|key| loaded.source(key.name) != Source::Default);
+        let (count, what) = (
+            set.count(),
+            match &loaded.file {
+                Some(file) => file.display().to_string(),
+                None => "no file".to_owned(),
+            },
+        );
+        writeln!(out, "{what}: valid, {count} keys are set")?;
+    }
+    Ok(())
+}
+
+/// Returns the errors as data.
+fn invalid(errors: &ConfigErrors) -> Value {
+    let entry = |error: &ConfigError| {
+        let excerpt = error.excerpts().first().copied();
+        json!({
+            "place": error.place(),
+            "line": excerpt.map(|excerpt| excerpt.line),
+            "column": excerpt.map(|excerpt| excerpt.column),
+            "message": error.message(),
+        })
+    };
+    let entries: Vec<Value> = errors.as_slice().iter().map(entry).collect();
+    json!({"valid": false, "errors": entries})
+}
+
+/// Returns the concern about protected keys of a node that has no terminal.
+fn passphrase_concern(settings: &Settings) -> Option<String> {
+    let kinds = [KeyKind::Relay, KeyKind::Validation];
+    let mut files = kinds
+        .iter()
+        .filter_map(|kind| configured_file(settings, *kind));
+    let protected = files.find(|path| summary(path).is_ok_and(|it| it.is_protected))?;
+    settings.key_passphrase_file.is_none().then(|| {
+        format!(
+            "{} is protected by a passphrase: a node without a terminal needs key_passphrase_file",
+            protected.display()
+        )
+    })
+}
+
+/// Returns the concern about cold storage below a directory that does not exist.
+fn missing_parent(settings: &Settings) -> Option<String> {
+    let path = settings.cold_storage_path.as_deref()?;
+    let parent = path.parent().filter(|parent| *parent != Path::new(""))?;
+    (!parent.is_dir()).then(|| {
+        format!(
+            "the directory of cold_storage_path, {}, does not exist and will be created",
+            parent.display()
+        )
+    })
+}
+
+/// Shows keys with their values, and where these come from.
+fn show(args: ConfigShowArgs, out: &mut Output) -> Result<(), Failure> {
+    let keys: Vec<&Key> = match args.keys.is_empty() {
+        true => KEYS.iter().collect(),
+        false => args
+            .keys
+            .iter()
+            .map(|name| find(name))
+            .collect::<Result<_, _>>()?,
+    };
+    let loaded = args.run.load()?;
+    if args.json {
+        let entry = |key: &&Key| {
+            let value = json!({
+                "value": key.show(&loaded.settings).to_json(),
+                "origin": loaded.source(key.name).to_string(),
+            });
+            (key.name.to_owned(), value)
+        };
+        let entries: Map<String, Value> = keys.iter().map(entry).collect();
+        return json_line(out, &Value::Object(entries));
+    }
+    let origins = keys.iter().map(|key| loaded.source(key.name).to_string());
+    let origins: Vec<String> = origins.collect();
+    let width = origins.iter().map(|origin| origin.chars().count()).max();
+    let width = width.unwrap_or(0);
+    for (key, origin) in keys.iter().zip(&origins) {
+        let value = match key.show(&loaded.settings) {
+            DisplayValue::Unset => "(unset)".to_owned(),
+            value => value.to_string(),
+        };
+        if args.origin {
+            write!(out, "{origin:<width$}  ")?;
+        }
+        writeln!(out, "{} = {value}", key.name)?;
+    }
+    Ok(())
+}
+
+fn find(name: &str) -> Result<&'static Key, Failure> {
+    let key = Key::find(&name.replace('-', "_"));
+    key.ok_or_else(|| {
+        let advice = match suggest(name) {
+            Some(other) => format!("; did you mean {other}?"),
+            None => "; `astreum config show` lists the keys".to_owned(),
+        };
+        Failure::Usage(format!("unknown key {name:?}{advice}"))
     })
 }
 

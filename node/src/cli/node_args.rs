@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use super::output::{Failure, complain};
 use super::path_arg::PathArg;
-use crate::config::{Allowed, Config, DisplayValue, Inputs, KEYS, Key, Loaded};
+use crate::config::{Allowed, Config, ConfigErrors, DisplayValue, Inputs, KEYS, Key, Loaded};
 use crate::daemon::quoted;
 use crate::rpc::Client;
 
@@ -36,6 +36,11 @@ impl<const HIDDEN: bool> RunArgs<HIDDEN> {
             .chain(flags)
             .collect::<Vec<_>>()
             .join(" ")
+    }
+
+    /// Loads the configuration without reporting anything.
+    pub(super) fn try_load(self) -> Result<Loaded, ConfigErrors> {
+        self.into_inputs().load()
     }
 
     /// Loads the configuration of the node that the arguments describe.

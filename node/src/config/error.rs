@@ -3,6 +3,7 @@
 use core::fmt;
 use std::path::PathBuf;
 
+use super::excerpt::Excerpt;
 use super::keys::{KEYS, Key};
 use super::source::Source;
 use super::value::Mismatch;
@@ -40,6 +41,8 @@ pub enum ConfigError {
         line: Option<usize>,
         /// Description of the error.
         message: String,
+        /// Place of the error, if it concerns a line.
+        excerpt: Option<Excerpt>,
     },
     /// Two keys contradict each other.
     Conflict {
@@ -52,31 +55,84 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Returns the description without the place.
+    #[must_use]
+    pub fn message(&self) -> String {
+        Message(self).to_string()
+    }
+
+    /// Returns the source or the file that the error is in, with the line; for a conflict, that of
+    /// the first key.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::UnknownKey { source, .. }
+            | Self::NotAllowed { source, .. }
+            | Self::Conflict {
+                first: (_, source), ..
+            } => source.to_string(),
+            Self::File { path, line, .. } => match line {
+                Some(line) => format!("{}:{line}", path.display()),
+                None => path.display().to_string(),
+            },
+        }
+    }
+
+    /// Returns the parts of the file that the error is about.
+    #[must_use]
+    pub fn excerpts(&self) -> Vec<&Excerpt> {
+        let found = match self {
+            Self::UnknownKey { source, .. } | Self::NotAllowed { source, .. } => {
+                [source.excerpt(), None]
+            }
+            Self::File { excerpt, .. } => [excerpt.as_ref(), None],
+            Self::Conflict { first, second, .. } => [first.1.excerpt(), second.1.excerpt()],
+        };
+        found.into_iter().flatten().collect()
+    }
+}
+
+/// Place, message and excerpts of the file.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownKey {
-                source,
-                name,
-                suggestion,
+            Self::Conflict { .. } => Message(self).fmt(f)?,
+            _ => write!(f, "{}: {}", self.place(), Message(self))?,
+        }
+        for excerpt in self.excerpts() {
+            write!(f, "\n{excerpt}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Description of an error without its place.
+struct Message<'e>(&'e ConfigError);
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ConfigError::UnknownKey {
+                name, suggestion, ..
             } => {
-                write!(f, "{source}: unknown key {name:?}")?;
+                write!(f, "unknown key {name:?}")?;
                 match suggestion {
                     Some(suggestion) => write!(f, "; did you mean {suggestion}?"),
                     None => f.write_str("; `astreum config` lists the keys"),
                 }
             }
-            Self::NotAllowed {
-                source,
+            ConfigError::NotAllowed {
                 key,
                 value,
                 mismatch,
                 reason,
+                ..
             } => {
                 let name = key.name;
                 match value {
-                    Some(value) => write!(f, "{source}: invalid value {value} for {name}: ")?,
-                    None => write!(f, "{source}: invalid value for {name} (not shown): ")?,
+                    Some(value) => write!(f, "invalid value {value} for {name}: ")?,
+                    None => write!(f, "invalid value for {name} (not shown): ")?,
                 }
                 if let Some(reason) = reason {
                     write!(f, "{reason}; ")?;
@@ -94,15 +150,8 @@ impl fmt::Display for ConfigError {
                     None => Ok(()),
                 }
             }
-            Self::File {
-                path,
-                line,
-                message,
-            } => match line {
-                Some(line) => write!(f, "{}:{line}: {message}", path.display()),
-                None => write!(f, "{}: {message}", path.display()),
-            },
-            Self::Conflict {
+            ConfigError::File { message, .. } => f.write_str(message),
+            ConfigError::Conflict {
                 first: (first, first_source),
                 second: (second, second_source),
                 advice,
@@ -116,7 +165,7 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// All errors in a configuration, one per line.
+/// All errors in a configuration, one after another.
 #[derive(Clone, Debug)]
 pub struct ConfigErrors(pub(super) Vec<ConfigError>);
 
@@ -164,7 +213,7 @@ const ALTERNATIVE_NAMES: &[(&str, &str)] = &[
 ];
 
 /// Returns the key that `name` probably refers to.
-pub(super) fn suggest(name: &str) -> Option<&'static str> {
+pub(crate) fn suggest(name: &str) -> Option<&'static str> {
     let name: String = name
         .chars()
         .take(64)

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, ConfigErrors, suggest};
+use super::excerpt::Excerpt;
 use super::home::expand_home;
 use super::keys::{Config, KEYS, Key};
 use super::resolve::{conflicts, not_allowed};
@@ -19,6 +20,8 @@ use super::value::Raw;
 
 /// Maximum size in bytes of a TOML file.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Maximum number of syntax errors that are reported of one file.
+const MAX_SYNTAX_ERRORS: usize = 20;
 /// Prefix of the environment variables of this program.
 const ENVIRONMENT_PREFIX: &str = "ASTREUM_";
 /// Variable that names the TOML file; the only one that is not a key.
@@ -151,30 +154,37 @@ impl Gather {
                 path: path.to_owned(),
                 line: None,
                 message,
+                excerpt: None,
             }),
         }
     }
 
     /// Reads the text of the file at `path`.
     fn text(&mut self, path: &Path, text: &str) {
-        let problem = |line, message| ConfigError::File {
-            path: path.to_owned(),
-            line,
-            message,
-        };
-        let line_of = |offset: usize| {
-            let before = text.as_bytes().iter().take(offset);
-            1 + before.filter(|byte| **byte == b'\n').count()
-        };
-        // Only the message is kept: the whole error would quote the line, which may hold a secret.
-        let table = match DeTable::parse(text) {
-            Ok(table) => table.into_inner(),
-            Err(error) => {
-                let line = error.span().map(|span| line_of(span.start));
-                let message = error.message().replace('\n', ", ");
-                return self.errors.push(problem(line, message));
+        let source = |place| {
+            let excerpt = Excerpt::new(text, place);
+            Source::File {
+                path: path.to_owned(),
+                line: excerpt.line,
+                excerpt,
             }
         };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let table = table.into_inner();
+        // What is left of a line with an error would only give further ones.
+        let mut broken = Vec::new();
+        for error in errors.iter().take(MAX_SYNTAX_ERRORS) {
+            // Only the message is kept: the whole error would quote the line, which may hold a
+            // secret.
+            let excerpt = error.span().map(|place| Excerpt::new(text, place));
+            broken.extend(excerpt.as_ref().map(|excerpt| excerpt.line));
+            self.errors.push(ConfigError::File {
+                path: path.to_owned(),
+                line: excerpt.as_ref().map(|excerpt| excerpt.line),
+                message: error.message().replace('\n', ", "),
+                excerpt,
+            });
+        }
         // An absolute base makes relative paths independent of the working directory.
         let base = std::path::absolute(path).ok();
         let base = base.as_deref().and_then(Path::parent);
@@ -182,12 +192,16 @@ impl Gather {
         let mut entries: Vec<_> = table.into_iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in entries {
-            let line = line_of(name.span().start);
-            let path = path.to_owned();
-            let source = Source::File { path, line };
+            let of_name = source(name.span());
+            if matches!(&of_name, Source::File { line, .. } if broken.contains(line)) {
+                continue;
+            }
             match Key::find(name.get_ref()) {
-                Some(key) => self.set(key, &raw_of(value.get_ref()), source, base),
-                None => self.errors.push(unknown(name.get_ref(), source)),
+                Some(key) => {
+                    let of_value = source(value.span());
+                    self.set(key, &raw_of(value.get_ref()), of_value, base);
+                }
+                None => self.errors.push(unknown(name.get_ref(), of_name)),
             }
         }
     }

@@ -2,7 +2,8 @@
 //! resolved once into the [`Settings`] of a node.
 //!
 //! Precedence is flags, then environment (`ASTREUM_<KEY>`), then the TOML file, then defaults.
-//! Every error names the source, the key, the value and the allowed values. An unknown key is an
+//! Every error names the source, the key, the value and the allowed values, and shows the place in
+//! the file; all errors are reported at once. An unknown key is an
 //! error in a file, and a warning in the environment, which other programs write too. The TOML file
 //! is the only file opened here.
 //!
@@ -13,6 +14,7 @@
 //! - A secret is never part of an error, of `Debug` or of the result of [`Key::show`].
 
 mod error;
+mod excerpt;
 mod home;
 mod keys;
 mod load;
@@ -21,10 +23,12 @@ mod resolve;
 mod secret;
 mod settings;
 mod source;
+mod template;
 mod value;
 
-pub(crate) use error::edit_distance;
 pub use error::{ConfigError, ConfigErrors};
+pub(crate) use error::{edit_distance, suggest};
+pub use excerpt::Excerpt;
 pub(crate) use home::expand_home;
 pub use keys::{Config, DEFAULT_SEED, KEYS, Key, SettingValues};
 pub use load::{Inputs, Loaded, MAX_FILE_BYTES};
@@ -33,6 +37,7 @@ pub use paths::{Paths, instance_id};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use source::Source;
+pub use template::template;
 pub use value::{
     Allowed, Chain, ColdStorageSync, DisplayValue, Mismatch, ParseSeedError, Seed, SyncMode,
 };

@@ -3,6 +3,8 @@
 use core::fmt;
 use std::path::PathBuf;
 
+use super::excerpt::Excerpt;
+
 /// Source of a value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
@@ -14,6 +16,8 @@ pub enum Source {
         path: PathBuf,
         /// Line, from 1.
         line: usize,
+        /// Part of the line that is meant.
+        excerpt: Excerpt,
     },
     /// An environment variable.
     Environment {
@@ -27,11 +31,22 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Returns the excerpt of the file, if the value is from a file.
+    #[must_use]
+    pub const fn excerpt(&self) -> Option<&Excerpt> {
+        match self {
+            Self::File { excerpt, .. } => Some(excerpt),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::File { path, line, .. } => write!(f, "{}:{line}", path.display()),
             Self::Environment { variable } => write!(f, "environment variable {variable}"),
             Self::Flag { flag } => f.write_str(flag),
         }

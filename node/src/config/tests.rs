@@ -199,7 +199,12 @@ fn errors_state_source_key_value_and_expected_values() {
     let text = error_text(toml(
         "# a comment\n\nverbose = 3\ncold_storage_sync = \"maybe\"\n",
     ));
-    let lines: Vec<&str> = text.lines().collect();
+    let is_message = |line: &&str| line.contains("node.toml:");
+    let lines: Vec<&str> = text.lines().filter(is_message).collect();
+    assert!(
+        text.contains("3 | verbose = 3\n  |           ^\n"),
+        "{text}"
+    );
     assert!(
         lines[0].ends_with(
             "node.toml:3: invalid value 3 for verbose: expected true or false, found an integer"
@@ -353,7 +358,11 @@ fn invalid_values_are_rejected() {
 
 #[test]
 fn messages_state_the_found_type() {
-    let error_for = |key: &Key, value: &str| error_text(toml(&format!("{} = {value}", key.name)));
+    // Without the excerpt.
+    let error_for = |key: &Key, value: &str| {
+        let text = error_text(toml(&format!("{} = {value}", key.name)));
+        text.lines().next().unwrap().to_owned()
+    };
     for key in KEYS {
         let of_type = |name| key.allowed.type_name() == name;
         if of_type("int") {

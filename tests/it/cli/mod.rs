@@ -8,6 +8,7 @@ mod archive;
 mod backup;
 mod chain;
 mod chain_files;
+mod config_files;
 mod configuration;
 mod damage;
 mod fixtures;

@@ -1,0 +1,771 @@
+//! Dictionaries of literals in Python source, read without executing it.
+//!
+//! The source is split into tokens; every `{` that begins a dictionary whose keys are strings is
+//! read. Values are strings, numbers, `True`, `False`, `None`, lists and tuples of them, and integer
+//! expressions of literals, such as `64 * 1024**2`. Everything else (names, calls, comprehensions,
+//! f-strings) is skipped as a whole and reported by its name. Assignments of the form
+//! `config["key"] = value` to the same variable are read too.
+//!
+//! Invariant: time and memory are in proportion to the length of the source, times
+//! [`MAX_DEPTH`].
+
+use core::fmt;
+
+/// Maximum nesting of values.
+const MAX_DEPTH: usize = 32;
+
+/// Value of an entry.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Value {
+    None,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(String),
+    List(Vec<Self>),
+    /// Not a literal, or one that no option has; with a name for it.
+    Other(&'static str),
+}
+
+/// Entry of a dictionary.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) value: Value,
+    /// Line, from 1.
+    pub(super) line: usize,
+}
+
+/// Dictionary with string keys.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Dictionary {
+    /// Line of its `{`, from 1.
+    pub(super) line: usize,
+    /// Variable that it is assigned to.
+    variable: Option<String>,
+    /// Entries in their order, with those of later assignments.
+    pub(super) entries: Vec<Entry>,
+}
+
+/// Reason the source cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct SyntaxError {
+    pub(super) line: usize,
+    pub(super) what: &'static str,
+}
+
+impl fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
+}
+
+/// Returns all dictionaries of a Python source, in their order.
+pub(super) fn dictionaries(source: &str) -> Result<Vec<Dictionary>, SyntaxError> {
+    let tokens = Tokens::new(source).collect::<Result<Vec<_>, _>>()?;
+    let closing = closing(&tokens);
+    let parser = |at| Parser {
+        tokens: &tokens,
+        closing: &closing,
+        at,
+    };
+    let mut found: Vec<Dictionary> = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        if let Some(entries) = parser(at).dictionary(0) {
+            found.push(Dictionary {
+                line: token.line,
+                variable: variable(&tokens, at),
+                entries,
+            });
+        } else if let Some((variable, entry)) = parser(at).item_assignment() {
+            let of_variable = |it: &&mut Dictionary| it.variable.as_ref() == Some(&variable);
+            if let Some(target) = found.iter_mut().rev().find(of_variable) {
+                target.entries.push(entry);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Returns, for each opening bracket, the index of its closing one.
+fn closing(tokens: &[Token]) -> Vec<Option<usize>> {
+    let mut closing = vec![None; tokens.len()];
+    let mut open: Vec<(usize, &str)> = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        match token.kind {
+            Kind::Operator("{") => open.push((at, "}")),
+            Kind::Operator("[") => open.push((at, "]")),
+            Kind::Operator("(") => open.push((at, ")")),
+            Kind::Operator(close @ ("}" | "]" | ")")) => {
+                // A bracket that closes no other one belongs to source that is not Python.
+                if let Some((begin, _)) = open.pop_if(|(_, expected)| *expected == close)
+                    && let Some(place) = closing.get_mut(begin)
+                {
+                    *place = Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    closing
+}
+
+/// Returns the variable of `variable = {` or `variable: type = {`, with the `{` at `at`.
+fn variable(tokens: &[Token], at: usize) -> Option<String> {
+    let kind = |at: usize| tokens.get(at).map(|token| &token.kind);
+    let equals = at.checked_sub(1)?;
+    if !matches!(kind(equals)?, Kind::Operator("=")) {
+        return None;
+    }
+    let line = tokens.get(equals)?.line;
+    // The first name on the line of the assignment.
+    let before = tokens.get(..equals)?.iter().rev();
+    let first = before.take_while(|token| token.line == line).last()?;
+    match &first.kind {
+        Kind::Name(name) => Some(name.clone()),
+        _ => None,
+    }
+}
+
+#[derive(Clone, PartialEq, Debug)]
+enum Kind {
+    Name(String),
+    Number(String),
+    Text(String),
+    /// String that is not text: bytes, or one that is formatted.
+    OtherText(&'static str),
+    Operator(&'static str),
+}
+
+#[derive(Clone, PartialEq, Debug)]
+struct Token {
+    kind: Kind,
+    line: usize,
+}
+
+/// Operators that are told apart; all other characters are the operator `?`.
+const OPERATORS: [&str; 20] = [
+    "**", "//", "<<", "==", "{", "}", "[", "]", "(", ")", ",", ":", "=", "+", "-", "*", ".", ";",
+    "@", "|",
+];
+
+struct Tokens<'s> {
+    rest: &'s str,
+    line: usize,
+}
+
+impl<'s> Tokens<'s> {
+    const fn new(source: &'s str) -> Self {
+        Self {
+            rest: source,
+            line: 1,
+        }
+    }
+
+    fn skip(&mut self, bytes: usize) -> &'s str {
+        let (skipped, rest) = self.rest.split_at_checked(bytes).unwrap_or((self.rest, ""));
+        self.line += skipped.matches('\n').count();
+        self.rest = rest;
+        skipped
+    }
+
+    fn skip_space(&mut self) {
+        loop {
+            let trimmed = self
+                .rest
+                .trim_start_matches(|c: char| c.is_whitespace() || c == '\\');
+            self.skip(self.rest.len() - trimmed.len());
+            if !self.rest.starts_with('#') {
+                return;
+            }
+            let end = self.rest.find('\n').unwrap_or(self.rest.len());
+            self.skip(end);
+        }
+    }
+
+    fn word(&mut self) -> &'s str {
+        let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+        let end = self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len());
+        self.skip(end)
+    }
+
+    fn name(&mut self) -> &'s str {
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let end = self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len());
+        self.skip(end)
+    }
+
+    /// Reads a string after its prefix.
+    fn string(&mut self, prefix: &str) -> Result<Kind, SyntaxError> {
+        let error = SyntaxError {
+            line: self.line,
+            what: "unterminated string",
+        };
+        let prefix = prefix.to_ascii_lowercase();
+        let quotes = ["\"\"\"", "'''", "\"", "'"];
+        let Some(quote) = quotes
+            .into_iter()
+            .find(|quote| self.rest.starts_with(quote))
+        else {
+            return Err(error);
+        };
+        self.skip(quote.len());
+        let body = self.rest;
+        let mut characters = body.char_indices();
+        let mut end = None;
+        while let Some((at, character)) = characters.next() {
+            match character {
+                '\\' => {
+                    characters.next();
+                }
+                '\n' if quote.len() == 1 => break,
+                _ if body.get(at..).is_some_and(|rest| rest.starts_with(quote)) => {
+                    end = Some(at);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let end = end.ok_or(error)?;
+        let text = self.skip(end);
+        self.skip(quote.len());
+        if prefix.contains('b') {
+            return Ok(Kind::OtherText("bytes"));
+        }
+        if prefix.contains('f') || prefix.contains('t') {
+            return Ok(Kind::OtherText("a formatted string"));
+        }
+        if prefix.contains('r') {
+            return Ok(Kind::Text(text.to_owned()));
+        }
+        Ok(unescaped(text).map_or(
+            Kind::OtherText("a string with a named character"),
+            Kind::Text,
+        ))
+    }
+}
+
+impl Iterator for Tokens<'_> {
+    type Item = Result<Token, SyntaxError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.skip_space();
+        let line = self.line;
+        let first = self.rest.chars().next()?;
+        let kind = if first == '"' || first == '\'' {
+            self.string("")
+        } else if first.is_ascii_digit() {
+            Ok(Kind::Number(self.word().to_owned()))
+        } else if first.is_alphabetic() || first == '_' {
+            let name = self.name();
+            let is_prefix = name.len() <= 2 && name.chars().all(|c| "rRbBuUfFtT".contains(c));
+            match self.rest.starts_with(['"', '\'']) && is_prefix {
+                true => self.string(name),
+                false => Ok(Kind::Name(name.to_owned())),
+            }
+        } else {
+            let operator = OPERATORS.iter().find(|it| self.rest.starts_with(**it));
+            self.skip(operator.map_or(first.len_utf8(), |it| it.len()));
+            Ok(Kind::Operator(operator.unwrap_or(&"?")))
+        };
+        Some(kind.map(|kind| Token { kind, line }))
+    }
+}
+
+/// Replaces the escapes of a string; `None` if it has one that needs the names of characters.
+fn unescaped(text: &str) -> Option<String> {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(character) = rest.next() {
+        if character != '\\' {
+            result.push(character);
+            continue;
+        }
+        let escape = rest.next();
+        let replaced = match escape {
+            Some('\n') | None => None,
+            Some('\\') => Some('\\'),
+            Some('\'') => Some('\''),
+            Some('"') => Some('"'),
+            Some('a') => Some('\u{7}'),
+            Some('b') => Some('\u{8}'),
+            Some('f') => Some('\u{c}'),
+            Some('n') => Some('\n'),
+            Some('r') => Some('\r'),
+            Some('t') => Some('\t'),
+            Some('v') => Some('\u{b}'),
+            Some('N') => return None,
+            Some('x') => Some(number(&mut rest, 2, 16, 0)?),
+            Some('u') => Some(number(&mut rest, 4, 16, 0)?),
+            Some('U') => Some(number(&mut rest, 8, 16, 0)?),
+            Some(digit @ '0'..='7') => {
+                let first = digit.to_digit(8).unwrap_or(0);
+                Some(number(&mut rest, 2, 8, first)?)
+            }
+            Some(other) => {
+                result.push('\\');
+                Some(other)
+            }
+        };
+        result.extend(replaced);
+    }
+    Some(result)
+}
+
+/// Reads up to `count` digits of an escape.
+fn number(
+    rest: &mut core::iter::Peekable<core::str::Chars<'_>>,
+    count: usize,
+    radix: u32,
+    first: u32,
+) -> Option<char> {
+    let mut number = first;
+    for _ in 0..count {
+        let Some(digit) = rest.peek().and_then(|digit| digit.to_digit(radix)) else {
+            break;
+        };
+        number = number.checked_mul(radix)?.checked_add(digit)?;
+        rest.next();
+    }
+    char::from_u32(number)
+}
+
+/// Reader of values; each call is bounded by [`MAX_DEPTH`] and by the brackets that it begins at.
+struct Parser<'t> {
+    tokens: &'t [Token],
+    closing: &'t [Option<usize>],
+    at: usize,
+}
+
+impl Parser<'_> {
+    fn line_of(&self, at: usize) -> usize {
+        self.tokens.get(at).map_or(0, |token| token.line)
+    }
+
+    fn peek(&self) -> Option<&Kind> {
+        self.tokens.get(self.at).map(|token| &token.kind)
+    }
+
+    fn is_at(&self, operator: &str) -> bool {
+        matches!(self.peek(), Some(Kind::Operator(found)) if *found == operator)
+    }
+
+    /// Skips this operator if it is next.
+    fn takes(&mut self, operator: &str) -> bool {
+        let is_next = self.is_at(operator);
+        self.at += usize::from(is_next);
+        is_next
+    }
+
+    /// Reads strings that follow each other, which are one.
+    fn text(&mut self) -> Option<String> {
+        let mut text = match self.peek()? {
+            Kind::Text(text) => text.clone(),
+            _ => return None,
+        };
+        self.at += 1;
+        while let Some(Kind::Text(more)) = self.peek() {
+            text.push_str(more);
+            self.at += 1;
+        }
+        Some(text)
+    }
+
+    /// Reads a dictionary with string keys, at its `{`.
+    fn dictionary(&mut self, depth: usize) -> Option<Vec<Entry>> {
+        if depth > MAX_DEPTH || self.closing.get(self.at).copied().flatten().is_none() {
+            return None;
+        }
+        if !self.takes("{") {
+            return None;
+        }
+        let mut entries = Vec::new();
+        loop {
+            if self.takes("}") {
+                return (!entries.is_empty()).then_some(entries);
+            }
+            let line = self.line_of(self.at);
+            let name = self.text()?;
+            if !self.takes(":") {
+                return None;
+            }
+            let value = self.element(depth)?;
+            entries.push(Entry { name, value, line });
+            if !self.takes(",") && !self.is_at("}") {
+                return None;
+            }
+        }
+    }
+
+    /// Reads `variable["key"] = value`, which ends with its line.
+    fn item_assignment(&mut self) -> Option<(String, Entry)> {
+        let line = self.line_of(self.at);
+        let begins_line = self.at == 0 || self.line_of(self.at - 1) != line;
+        let Some(Kind::Name(variable)) = self.peek().filter(|_| begins_line) else {
+            return None;
+        };
+        let variable = variable.clone();
+        self.at += 1;
+        if !self.takes("[") {
+            return None;
+        }
+        let name = self.text()?;
+        if !self.takes("]") || !self.takes("=") {
+            return None;
+        }
+        let value = self.value(0);
+        let last = self.line_of(self.at.saturating_sub(1));
+        let ends = self.peek().is_none() || self.is_at(";") || self.line_of(self.at) != last;
+        let value = value.filter(|_| ends);
+        let value = value.unwrap_or(Value::Other("an expression"));
+        Some((variable, Entry { name, value, line }))
+    }
+
+    /// Reads a value of a dictionary; skips one that is not a literal.
+    fn element(&mut self, depth: usize) -> Option<Value> {
+        let start = self.at;
+        let value = self.value(depth);
+        if (self.is_at(",") || self.is_at("}"))
+            && let Some(value) = value
+        {
+            return Some(value);
+        }
+        self.at = start;
+        loop {
+            match self.peek()? {
+                Kind::Operator("{" | "[" | "(") => {
+                    self.at = self.closing.get(self.at).copied().flatten()?;
+                }
+                Kind::Operator(",") | Kind::Operator("}" | "]" | ")") => {
+                    return Some(Value::Other("an expression"));
+                }
+                _ => {}
+            }
+            self.at += 1;
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Option<Value> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        if let Some(text) = self.text() {
+            return Some(Value::Text(text));
+        }
+        match self.peek()? {
+            Kind::OtherText(what) => {
+                let what = *what;
+                self.at += 1;
+                Some(Value::Other(what))
+            }
+            Kind::Name(name) => {
+                let value = match name.as_str() {
+                    "None" | "null" => Value::None,
+                    "True" | "true" => Value::Bool(true),
+                    "False" | "false" => Value::Bool(false),
+                    _ => return None,
+                };
+                self.at += 1;
+                Some(value)
+            }
+            Kind::Operator("[") => self.list("[", "]", depth),
+            Kind::Operator("(") => {
+                // A tuple, or an integer in parentheses.
+                let start = self.at;
+                if let Some(list) = self.list("(", ")", depth)
+                    && self.is_tuple(start)
+                {
+                    return Some(list);
+                }
+                self.at = start;
+                self.sum(depth).map(Value::Int)
+            }
+            Kind::Operator("{") => {
+                self.dictionary(depth + 1)?;
+                Some(Value::Other("a dictionary"))
+            }
+            Kind::Number(_) | Kind::Operator("+" | "-") => {
+                let start = self.at;
+                if let Some(sum) = self.sum(depth) {
+                    return Some(Value::Int(sum));
+                }
+                self.at = start;
+                self.float().map(Value::Float)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns whether the parentheses that begin at `start` and end here are those of a tuple: with
+    /// a comma of their own, or empty.
+    fn is_tuple(&self, start: usize) -> bool {
+        let inner = self.tokens.get(start..self.at).unwrap_or_default();
+        let mut depth = 0_usize;
+        let has_comma = inner.iter().any(|token| {
+            match token.kind {
+                Kind::Operator("{" | "[" | "(") => depth += 1,
+                Kind::Operator("}" | "]" | ")") => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            depth == 1 && token.kind == Kind::Operator(",")
+        });
+        has_comma || inner.len() == 2
+    }
+
+    fn list(&mut self, open: &str, close: &str, depth: usize) -> Option<Value> {
+        if !self.takes(open) {
+            return None;
+        }
+        let mut values = Vec::new();
+        loop {
+            if self.takes(close) {
+                return Some(Value::List(values));
+            }
+            values.push(self.value(depth + 1)?);
+            if !self.takes(",") && !self.is_at(close) {
+                return None;
+            }
+        }
+    }
+
+    fn float(&mut self) -> Option<f64> {
+        let sign = if self.takes("-") { -1.0 } else { 1.0 };
+        let Some(Kind::Number(digits)) = self.peek() else {
+            return None;
+        };
+        let mut digits = digits.replace('_', "");
+        self.at += 1;
+        // The sign of an exponent is a token of its own.
+        if digits.ends_with(['e', 'E']) {
+            let sign = if self.takes("-") { "-" } else { "" };
+            if sign.is_empty() && !self.takes("+") {
+                return None;
+            }
+            let Some(Kind::Number(exponent)) = self.peek() else {
+                return None;
+            };
+            digits = format!("{digits}{sign}{exponent}");
+            self.at += 1;
+        }
+        let number: f64 = digits.parse().ok()?;
+        number.is_finite().then_some(sign * number)
+    }
+
+    /// Reads an integer expression. Shifts bind less than sums.
+    fn sum(&mut self, depth: usize) -> Option<i128> {
+        let mut shifted = self.terms(depth)?;
+        while self.takes("<<") {
+            let by = u32::try_from(self.terms(depth)?).ok()?;
+            shifted = shifted.checked_mul(2_i128.checked_pow(by)?)?;
+        }
+        Some(shifted)
+    }
+
+    fn terms(&mut self, depth: usize) -> Option<i128> {
+        let mut sum = self.product(depth)?;
+        loop {
+            if self.takes("+") {
+                sum = sum.checked_add(self.product(depth)?)?;
+            } else if self.takes("-") {
+                sum = sum.checked_sub(self.product(depth)?)?;
+            } else {
+                return Some(sum);
+            }
+        }
+    }
+
+    fn product(&mut self, depth: usize) -> Option<i128> {
+        let mut product = self.power(depth)?;
+        loop {
+            if self.takes("*") {
+                product = product.checked_mul(self.power(depth)?)?;
+            } else if self.takes("//") {
+                product = product.checked_div_euclid(self.power(depth)?)?;
+            } else {
+                return Some(product);
+            }
+        }
+    }
+
+    fn power(&mut self, depth: usize) -> Option<i128> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        if self.takes("-") {
+            return self.power(depth + 1)?.checked_neg();
+        }
+        if self.takes("+") {
+            return self.power(depth + 1);
+        }
+        let base = if self.takes("(") {
+            let sum = self.sum(depth + 1)?;
+            if !self.takes(")") {
+                return None;
+            }
+            sum
+        } else {
+            let Some(Kind::Number(digits)) = self.peek() else {
+                return None;
+            };
+            let number = integer(digits)?;
+            self.at += 1;
+            number
+        };
+        if self.takes("**") {
+            let exponent = u32::try_from(self.power(depth + 1)?).ok()?;
+            return base.checked_pow(exponent);
+        }
+        Some(base)
+    }
+}
+
+/// Parses an integer literal.
+fn integer(digits: &str) -> Option<i128> {
+    let digits = digits.replace('_', "").to_ascii_lowercase();
+    let of_radix = |prefix: &str, radix| {
+        let digits = digits.strip_prefix(prefix)?;
+        i128::from_str_radix(digits, radix).ok()
+    };
+    of_radix("0x", 16)
+        .or_else(|| of_radix("0o", 8))
+        .or_else(|| of_radix("0b", 2))
+        .or_else(|| digits.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(source: &str) -> Vec<(String, Value)> {
+        let found = dictionaries(source).unwrap();
+        let entries = found.into_iter().flat_map(|it| it.entries);
+        entries.map(|entry| (entry.name, entry.value)).collect()
+    }
+
+    fn value(expression: &str) -> Value {
+        let found = dictionaries(&format!("x = {{'key': {expression}, 'end': 1}}")).unwrap();
+        let entries = &found[0].entries;
+        assert_eq!(entries.len(), 2, "{expression}");
+        assert_eq!(entries[1].value, Value::Int(1), "{expression}");
+        entries[0].value.clone()
+    }
+
+    #[test]
+    fn reads_all_literals() {
+        let text = |text: &str| Value::Text(text.to_owned());
+        for (expression, expected) in [
+            ("None", Value::None),
+            ("True", Value::Bool(true)),
+            ("false", Value::Bool(false)),
+            ("52780", Value::Int(52_780)),
+            ("-5", Value::Int(-5)),
+            ("1_000", Value::Int(1_000)),
+            ("0xff", Value::Int(255)),
+            ("64 * 1024 * 1024", Value::Int(64 << 20)),
+            ("10 * 1024**2", Value::Int(10 << 20)),
+            ("1 << 30", Value::Int(1 << 30)),
+            ("1 << 2 + 3", Value::Int(32)),
+            ("(1 + 2) * 3", Value::Int(9)),
+            ("7 // 2", Value::Int(3)),
+            ("0.25", Value::Float(0.25)),
+            ("-1.5", Value::Float(-1.5)),
+            ("1e-3", Value::Float(0.001)),
+            ("'a'", text("a")),
+            ("\"a\" 'b'", text("ab")),
+            ("'''a\n\"b'''", text("a\n\"b")),
+            (r"r'C:\new'", text(r"C:\new")),
+            (r"'\x41\u00e9\n\'\d\101'", text("Aé\n'\\dA")),
+            ("[]", Value::List(vec![])),
+            ("['a', 'b',]", Value::List(vec![text("a"), text("b")])),
+            ("('a',)", Value::List(vec![text("a")])),
+            ("()", Value::List(vec![])),
+            ("(5)", Value::Int(5)),
+            ("b'a'", Value::Other("bytes")),
+            ("f'{home}/a'", Value::Other("a formatted string")),
+            ("{'a': 1}", Value::Other("a dictionary")),
+        ] {
+            assert_eq!(value(expression), expected, "{expression}");
+        }
+    }
+
+    #[test]
+    fn skips_what_is_not_a_literal() {
+        for expression in [
+            "os.environ['A']",
+            "os.path.join(HOME, 'a', 'b')",
+            "PORT",
+            "[x for x in (1, 2)]",
+            "1 if True else 2",
+            "'a' + b",
+            "2 ** 1000",
+            "10 ** 38 * 10 ** 38",
+            "1 / 2",
+            "1j",
+        ] {
+            let expected = Value::Other("an expression");
+            assert_eq!(value(expression), expected, "{expression}");
+        }
+    }
+
+    #[test]
+    fn finds_dictionaries_in_a_script_with_later_assignments() {
+        let source = r#"import os
+# {'not': 1}
+'''{'not': 2}'''
+
+def f(a={}):
+    return {a: 1}
+
+config: dict = {
+    'verbose': True,  # comment, with }
+    'chain_id': 1,
+}
+config['incoming_port'] = 7
+config["verbose"] = os.name
+other['chain_id'] = 5
+node = Node(config)
+"#;
+        let found = dictionaries(source).unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].line, 8);
+        let entries = found[0].entries.iter();
+        let names: Vec<_> = entries.map(|it| (it.name.as_str(), it.line)).collect();
+        let expected = [
+            ("verbose", 9),
+            ("chain_id", 10),
+            ("incoming_port", 12),
+            ("verbose", 13),
+        ];
+        assert_eq!(names, expected);
+        let last = &found[0].entries[3].value;
+        assert_eq!(*last, Value::Other("an expression"));
+    }
+
+    #[test]
+    fn hostile_sources_end_soon_and_without_a_panic() {
+        for (open, close) in [
+            ("{'a':", "}"),
+            ("[", "]"),
+            ("(", ")"),
+            ("-", ""),
+            ("1+", ""),
+        ] {
+            let deep = open.repeat(50_000);
+            values(&format!("{{'a': {deep}1"));
+            values(&format!("{{'a': {deep}1{}}}", close.repeat(50_000)));
+        }
+        for source in [
+            "'",
+            "'''",
+            "\"a\n\"",
+            "x = \"\\",
+            "{'a",
+            "é{\u{0}'",
+            "}])",
+            "{'a':1]",
+        ] {
+            let _ = dictionaries(source);
+        }
+        assert_eq!(dictionaries("a\nb = 'c\n").unwrap_err().line, 2);
+    }
+}
