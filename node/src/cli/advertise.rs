@@ -6,10 +6,10 @@ use std::io::Write as _;
 use crate::rpc::{AdvertisementReply, request};
 
 use super::args::{AdvertiseArgs, AdvertiseCommand};
-use super::client::duration;
 use super::node_args::client;
 use super::output::{Failure, Output, json_line};
 use super::parse;
+use crate::rpc::duration;
 
 pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Failure> {
     match &args.command {

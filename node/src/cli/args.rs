@@ -63,10 +63,15 @@ Ctrl-C, or SIGTERM, stops the node.")]
     #[command(after_help = "Examples:
   astreum status
   astreum status --json | jq .peers
+  astreum status --watch                       again every two seconds, until Ctrl-C
   astreum status --check --max-head-age 60     for monitoring: exit code 1 if something is wrong
 
 Exit codes: 0 done, 1 no node answers or a check failed, 2 wrong usage or configuration.")]
     Status(StatusArgs),
+    /// Print metrics of the running node in the text format of Prometheus.
+    #[command(after_help = "Example:
+  astreum metrics > /var/lib/node_exporter/astreum.prom")]
+    Metrics(MetricsArgs),
     /// List the peers of the running node.
     #[command(after_help = "Examples:
   astreum peers
@@ -238,11 +243,12 @@ with the files of the chain in its subdirectory `chain`. Keys, configuration and
 state_dir are not copied. The command waits until the copy is on the disk; an interrupted one leaves
 nothing behind. Read the operating manual before a validator is restored.")]
     Backup(BackupArgs),
-    /// Show the configuration; create, check and convert configuration files.
+    /// Show the configuration; create, check, convert and reload configuration files.
     #[command(after_help = "Examples:
   astreum config init node.toml                    a commented file with every key
   astreum config check --config node.toml
   astreum config show --origin --config node.toml
+  astreum config reload                            let the running node read it again
   astreum config from-python node.py -o node.toml
   astreum config --config node.toml --json         every key, its value and its source
   astreum config --markdown                        the table of keys
@@ -287,6 +293,22 @@ pub(super) struct StatusArgs {
     /// With --check: minimum number of peers.
     #[arg(long, value_name = "COUNT", default_value = "1", requires = "check", value_parser = super::number_arg::number::<u64>)]
     pub(super) min_peers: u64,
+    /// Show the status again and again, with this pause in seconds, 2 if it is omitted.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        conflicts_with = "check",
+        value_parser = super::number_arg::number::<NonZeroU64>,
+    )]
+    pub(super) watch: Option<NonZeroU64>,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MetricsArgs {
     #[command(flatten)]
     pub(super) at: NodeArgs,
 }

@@ -10,9 +10,9 @@ use astreum_core::crypto::PublicKey;
 use crate::config::Seed;
 use crate::log::utc_text;
 use crate::net::SeedState;
-use crate::rpc::{Client, PeerReply, ProducerReply, PruningReply, StatusReply, request};
+use crate::rpc::{Client, PeerReply, ProducerReply, PruningReply, StatusReply, duration, request};
 
-use super::args::{PeersArgs, StatusArgs};
+use super::args::{MetricsArgs, PeersArgs, StatusArgs};
 use super::node_args::client;
 use super::output::{Failure, Output, json_line};
 use super::parse;
@@ -21,19 +21,62 @@ use super::parse;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval between checks for the answer.
 const HANDSHAKE_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Sequence that clears a terminal.
+const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
 
 pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
+    if let Some(seconds) = args.watch {
+        return watch(args, &client, Duration::from_secs(seconds.get()), out);
+    }
     let status = client.request(&request::Status {})?;
+    let verdict = verdict(args, &status);
+    show(args, &client, status, out)?;
+    verdict
+}
+
+/// Shows the status again and again. A node that stops answering is waited for.
+fn watch(
+    args: &StatusArgs,
+    client: &Client,
+    pause: Duration,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let mut is_first = true;
+    loop {
+        let reply = client.request(&request::Status {});
+        if !args.json && out.is_terminal() {
+            out.raw().write_all(CLEAR)?;
+        } else if !args.json && !is_first {
+            writeln!(out)?;
+        }
+        match reply {
+            Ok(status) => show(args, client, status, out)?,
+            Err(error) if is_first => return Err(error.into()),
+            Err(error) => out.complain(&error.to_string()),
+        }
+        is_first = false;
+        out.flush()?;
+        thread::sleep(pause);
+    }
+}
+
+pub(super) fn metrics(args: &MetricsArgs, out: &mut Output) -> Result<(), Failure> {
+    let text = client(&args.at)?.request(&request::Metrics {})?;
+    Ok(out.write_all(text.as_bytes())?)
+}
+
+fn show(
+    args: &StatusArgs,
+    client: &Client,
+    status: StatusReply,
+    out: &mut Output,
+) -> Result<(), Failure> {
     if args.json {
         // The fields are sorted by name.
-        json_line(
-            out,
-            &serde_json::to_value(&status).map_err(Failure::failed)?,
-        )?;
-        return verdict(args, &status);
+        let fields = serde_json::to_value(&status).map_err(Failure::failed)?;
+        return json_line(out, &fields);
     }
-    let verdict = verdict(args, &status);
     let none = || "unknown".to_owned();
     let rows = [
         ("version", status.version),
@@ -112,12 +155,12 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
     for (name, value) in status.counters.iter().filter(|(_, value)| **value > 0) {
         writeln!(out, "  {name:<30} {value}")?;
     }
-    verdict
+    Ok(())
 }
 
 /// Returns the result of `--check`.
 fn verdict(args: &StatusArgs, status: &StatusReply) -> Result<(), Failure> {
-    let findings = findings(status, args.max_head_age, args.min_peers);
+    let findings = status.findings(args.max_head_age, args.min_peers);
     if !args.check || findings.is_empty() {
         return Ok(());
     }
@@ -125,38 +168,6 @@ fn verdict(args: &StatusArgs, status: &StatusReply) -> Result<(), Failure> {
         "check failed: {}",
         findings.join("; ")
     )))
-}
-
-fn findings(status: &StatusReply, max_head_age: u64, min_peers: u64) -> Vec<String> {
-    let mut findings = status.problems.clone();
-    if status.halted && findings.is_empty() {
-        findings.push("blocks are not produced or stored".to_owned());
-    }
-    let age = status.head_age_seconds.filter(|age| *age > max_head_age);
-    if let Some(age) = age.filter(|_| max_head_age > 0) {
-        findings.push(format!(
-            "the head is stale: it is {} old, and --max-head-age allows {}",
-            duration(age),
-            duration(max_head_age)
-        ));
-    }
-    if status.peers < min_peers {
-        findings.push(match status.peers {
-            0 => "no peers".to_owned(),
-            peers => format!("too few peers: {peers} of {min_peers}"),
-        });
-    }
-    findings
-}
-
-pub(super) fn duration(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
-        (0, _, _) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
 }
 
 pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
@@ -251,7 +262,6 @@ fn list(peers: &[PeerReply], json: bool, out: &mut Output) -> Result<(), Failure
     Ok(())
 }
 
-/// Returns the state of a seed as text.
 /// Describes the state of pruning in one line.
 fn pruning_line(pruning: &PruningReply) -> String {
     let mut line = match pruning.horizon {
@@ -269,6 +279,7 @@ fn pruning_line(pruning: &PruningReply) -> String {
     line
 }
 
+/// Returns the state of a seed as text.
 fn seed_line(seed: &SeedState) -> String {
     let addresses: Vec<String> = seed.addresses.iter().map(ToString::to_string).collect();
     let is_address = addresses == [seed.name.as_str()];
@@ -280,40 +291,4 @@ fn seed_line(seed: &SeedState) -> String {
     let error = seed.error.as_ref();
     let error = error.map(|error| format!(", failed to resolve: {error}"));
     format!("{}{addresses}{}", seed.name, error.unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn check_finds_problems_stale_heads_and_missing_peers() {
-        let good = StatusReply {
-            peers: 2,
-            head_age_seconds: Some(10),
-            ..StatusReply::default()
-        };
-        assert_eq!(findings(&good, 10, 2), [""; 0]);
-        assert_eq!(findings(&good, 0, 0), [""; 0]);
-        let report = |status: &StatusReply, age, peers| findings(status, age, peers).join("; ");
-        assert!(report(&good, 9, 1).contains("stale: it is 10 s old"));
-        assert!(report(&good, 10, 3).contains("2 of 3"));
-        let alone = StatusReply::default();
-        assert_eq!(report(&alone, 300, 1), "no peers");
-        assert_eq!(report(&alone, 300, 0), "");
-        let problem = StatusReply {
-            problems: vec!["disk full".to_owned()],
-            halted: true,
-            ..good
-        };
-        assert_eq!(report(&problem, 300, 1), "disk full");
-    }
-
-    #[test]
-    fn durations_are_human_readable() {
-        assert_eq!(duration(0), "0 s");
-        assert_eq!(duration(61), "1 min 1 s");
-        assert_eq!(duration(3_660), "1 h 1 min");
-        assert_eq!(duration(90_000), "1 d 1 h");
-    }
 }

@@ -13,11 +13,13 @@ use crate::config::{
 };
 use crate::daemon::warnings;
 use crate::key_file::{KeyKind, configured_file, summary};
+use crate::rpc::{ChangeReply, request};
 
 use super::config_args::{
-    ConfigArgs, ConfigCheckArgs, ConfigCommand, ConfigInitArgs, ConfigShowArgs,
+    ConfigArgs, ConfigCheckArgs, ConfigCommand, ConfigInitArgs, ConfigShowArgs, ReloadArgs,
 };
 use super::from_python::from_python;
+use super::node_args::client;
 use super::output::{Failure, Output, complain, json_line};
 
 pub(super) fn config(args: ConfigArgs, out: &mut Output) -> Result<(), Failure> {
@@ -25,6 +27,7 @@ pub(super) fn config(args: ConfigArgs, out: &mut Output) -> Result<(), Failure> 
         Some(ConfigCommand::Init(args)) => return init(&args, out),
         Some(ConfigCommand::Check(args)) => return check(args, out),
         Some(ConfigCommand::Show(args)) => return show(args, out),
+        Some(ConfigCommand::Reload(args)) => return reload(&args, out),
         Some(ConfigCommand::FromPython(args)) => return from_python(&args, out),
         None => {}
     }
@@ -37,6 +40,24 @@ pub(super) fn config(args: ConfigArgs, out: &mut Output) -> Result<(), Failure> 
     }
     // Written raw: the file has to keep the operator's own values.
     toml(&loaded, out.raw())
+}
+
+fn reload(args: &ReloadArgs, out: &mut Output) -> Result<(), Failure> {
+    let reply = client(&args.at)?.request(&request::ReloadConfig {})?;
+    if args.json {
+        return json_line(out, &reply);
+    }
+    if reply.applied.is_empty() {
+        writeln!(out, "nothing to apply has changed")?;
+    }
+    let mut list = |label: &str, changes: &[ChangeReply]| -> Result<(), Failure> {
+        for ChangeReply { key, from, to } in changes {
+            writeln!(out, "{label:<15} {key} = {to} (was {from})")?;
+        }
+        Ok(())
+    };
+    list("applied", &reply.applied)?;
+    list("needs a restart", &reply.not_applied)
 }
 
 /// Writes a file that can be loaded again; unset values and secrets are comments.

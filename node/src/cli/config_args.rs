@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::node_args::RunArgs;
+use super::node_args::{NodeArgs, RunArgs};
 use super::path_arg::PathArg;
 
 #[derive(Debug, Args)]
@@ -44,6 +44,15 @@ Other options are those of `astreum run`.")]
 
 Other options are those of `astreum run`.")]
     Show(ConfigShowArgs),
+    /// Let the running node read its configuration again, and show what it applied.
+    #[command(after_help = "Example:
+  astreum config reload
+
+The node reads the file that it was started with; its flags and environment stay. Log, seeds, storage
+limits and limits of evaluations are applied at once, and every other difference is listed: it needs
+a restart. An invalid configuration changes nothing. SIGHUP does the same for a node without a
+terminal, such as a service, and opens its log file again.")]
+    Reload(ReloadArgs),
     /// Convert a configuration of the Python package: a JSON file, a dictionary in Python syntax, or
     /// a script that contains one.
     #[command(after_help = "Examples:
@@ -54,6 +63,15 @@ The source is read and not executed. Options whose value is not a literal, or th
 here, are named. Secrets are never printed: with --output, they are written to key files beside it,
 relay.key and validator.key.")]
     FromPython(FromPythonArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReloadArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
 }
 
 #[derive(Debug, Args)]

@@ -129,6 +129,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Some(Command::Repl(repl)) => repl::repl(&repl, out),
         Some(Command::Parse(parse)) => eval::parse(&parse, out),
         Some(Command::Status(status)) => client::status(&status, out),
+        Some(Command::Metrics(args)) => client::metrics(&args, out),
         Some(Command::Peers(peers)) => client::peers(&peers, out),
         Some(Command::Get(get)) => get::get(&get, out),
         Some(Command::Put(put)) => put::put(&put, out),

@@ -48,6 +48,16 @@ impl<const HIDDEN: bool> RunArgs<HIDDEN> {
         load(self.into_inputs())
     }
 
+    /// Loads the configuration, and returns what it was loaded from, to load it again.
+    pub(super) fn load_with_inputs(self) -> Result<(Loaded, Inputs), Failure> {
+        let mut inputs = self.into_inputs();
+        // The node may be reloaded from another working directory than it was started in.
+        inputs.file = inputs
+            .file
+            .map(|file| std::path::absolute(&file).unwrap_or(file));
+        Ok((load(inputs.clone())?, inputs))
+    }
+
     fn into_inputs(self) -> Inputs {
         Inputs {
             flags: self.flags.0,
@@ -99,7 +109,10 @@ fn flag(key: &'static Key, defaults: &Config) -> Arg {
         Allowed::Seed => arg.value_name("HOST:PORT"),
         Allowed::IpAddress => arg.value_name("IP"),
         Allowed::Address => arg.value_name("IP:PORT"),
-        Allowed::Sync | Allowed::SyncMode | Allowed::Chain => arg.value_name("WORD"),
+        Allowed::Sync | Allowed::SyncMode | Allowed::Chain | Allowed::LogFormat => {
+            arg.value_name("WORD")
+        }
+        Allowed::LogFilter => arg.value_name("LEVELS"),
     }
 }
 

@@ -33,6 +33,11 @@ impl Output {
         }
     }
 
+    /// Returns whether the output goes to a terminal.
+    pub(super) const fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
     /// Returns the writer for bytes that are not escaped.
     pub(super) const fn raw(&mut self) -> &mut BufWriter<Stdout> {
         &mut self.inner

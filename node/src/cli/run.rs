@@ -1,9 +1,10 @@
 //! Command `astreum run`: sets up configuration, keys and log, then runs the node.
 
 use crate::config::Source;
-use crate::daemon::{RunError, warnings};
+use crate::daemon::{ConfigSource, RunError, warnings};
 use crate::key_file::{NodeKeys, PassphraseSource};
 use crate::node::NodeError;
+use std::sync::Arc;
 
 use super::genesis::refused;
 use super::node_args::RunArgs;
@@ -18,7 +19,11 @@ pub(super) fn run<const HIDDEN: bool>(
     super::forbid_core_dumps();
     super::exit_on_bus_error();
     let options = args.options();
-    let loaded = args.load()?;
+    let (loaded, inputs) = args.load_with_inputs()?;
+    let source = ConfigSource {
+        loaded: loaded.settings.clone(),
+        load: Arc::new(move || inputs.clone().load().map(|loaded| loaded.settings)),
+    };
     let paths = loaded.paths();
     let port_is_default = loaded.source("incoming_port") == Source::Default;
     let settings = &loaded.settings;
@@ -29,7 +34,7 @@ pub(super) fn run<const HIDDEN: bool>(
     for warning in warnings(settings) {
         complain(&format!("warning: {warning}"));
     }
-    let mut result = crate::daemon::run(settings, &keys, &paths, out);
+    let mut result = crate::daemon::run(settings, &keys, &paths, &source, out);
     // If no port was configured, a port in use is not an error: the reference's README lets the
     // system pick one if the key is omitted.
     if port_is_default && result.as_ref().is_err_and(RunError::is_port_taken) {
@@ -39,7 +44,7 @@ pub(super) fn run<const HIDDEN: bool>(
         crate::log::info!("{note}");
         let mut config = loaded.into_config();
         config.incoming_port = 0;
-        result = crate::daemon::run(&config.resolve()?, &keys, &paths, out);
+        result = crate::daemon::run(&config.resolve()?, &keys, &paths, &source, out);
     }
     let result = result.map_err(|error| match error {
         RunError::Node(NodeError::ChainDir(error)) => refused(&error, &options),

@@ -10,7 +10,10 @@ use astreum_core::atom::AtomId;
 use astreum_core::machine::Limits;
 
 use super::secret::Secret;
-use super::value::{Allowed, Chain, ColdStorageSync, DisplayValue, Raw, Seed, Setting, SyncMode};
+use super::value::{
+    Allowed, Chain, ColdStorageSync, DisplayValue, LogFilter, LogFormat, Raw, Seed, Setting,
+    SyncMode,
+};
 
 /// Default seed of a node.
 pub const DEFAULT_SEED: &str = "bootstrap.astreum.org:52780";
@@ -31,6 +34,7 @@ pub struct Key {
     pub(super) rebase: fn(&mut Config, &Path),
     pub(super) show_raw: fn(&Config) -> DisplayValue,
     show: fn(&SettingValues) -> DisplayValue,
+    differs: fn(&SettingValues, &SettingValues) -> bool,
 }
 
 impl Key {
@@ -68,6 +72,12 @@ impl Key {
     #[must_use]
     pub fn show(&self, values: &SettingValues) -> DisplayValue {
         (self.show)(values)
+    }
+
+    /// Returns whether its value differs between two resolved settings; secrets are compared, too.
+    #[must_use]
+    pub fn differs(&self, one: &SettingValues, other: &SettingValues) -> bool {
+        (self.differs)(one, other)
     }
 
     /// Returns its value before resolution for display; a secret is redacted. A key whose value is
@@ -171,6 +181,7 @@ macro_rules! keys {
             rebase: |config, base| config.$name.rebase(base),
             show_raw: |config| config.$name.show(),
             show: |values| values.$name.show(),
+            differs: |one, other| one.$name != other.$name,
         },)+)+];
     };
 }
@@ -289,6 +300,11 @@ keys! {
         chain_dir: Option<PathBuf> = None, Allowed::Path;
         /// Directory of node.log and its rotated files. Default is below state_dir/logs.
         log_dir: Option<PathBuf> = None, Allowed::Path;
+        /// Level of the log, off, error, warn, info, debug or trace, and of single modules, such as
+        /// "info,astreum_node::net=debug". Default is that of RUST_LOG, else info.
+        log_level: Option<LogFilter> = None, Allowed::LogFilter;
+        /// Form of the lines in node.log: json, with the fields of the reference, or text.
+        log_format: LogFormat = LogFormat::Json, Allowed::LogFormat;
         /// Unix socket through which the other commands reach the node. Default is control.sock in
         /// state_dir.
         control_socket: Option<PathBuf> = None, Allowed::Path;

@@ -39,7 +39,8 @@ pub use settings::Settings;
 pub use source::Source;
 pub use template::template;
 pub use value::{
-    Allowed, Chain, ColdStorageSync, DisplayValue, Mismatch, ParseSeedError, Seed, SyncMode,
+    Allowed, Chain, ColdStorageSync, DisplayValue, LogFilter, LogFormat, Mismatch, ParseSeedError,
+    Seed, SyncMode,
 };
 
 #[cfg(test)]

@@ -89,6 +89,8 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("state_dir", "string", "\"\""),
     ("chain_dir", "string", "\"\""),
     ("log_dir", "string", "\"\""),
+    ("log_level", "string", "\"\""),
+    ("log_format", "string", "\"json\""),
     ("control_socket", "string", "\"\""),
     ("relay_secret_key_file", "string", "\"\""),
     ("validation_secret_key_file", "string", "\"\""),

@@ -1,7 +1,9 @@
 //! Types of configuration values: reading, validation and display.
 
+mod logging;
 mod seed;
 
+pub use logging::{LogFilter, LogFormat};
 pub use seed::{ParseSeedError, Seed};
 
 use core::fmt;
@@ -153,6 +155,10 @@ pub enum Allowed {
     SyncMode,
     /// Name of a chain.
     Chain,
+    /// Levels of the log; empty text means unset.
+    LogFilter,
+    /// Form of log lines.
+    LogFormat,
 }
 
 /// Longest duration that a key allows, in seconds: about 136 years, so that no deadline overflows.
@@ -191,6 +197,10 @@ impl fmt::Display for Allowed {
             Self::Sync => f.write_str("always, interval or never"),
             Self::SyncMode => f.write_str("full or snapshot"),
             Self::Chain => f.write_str("main or test"),
+            Self::LogFilter => f.write_str(
+                "off, error, warn, info, debug or trace, or MODULE=LEVEL, separated by commas",
+            ),
+            Self::LogFormat => f.write_str("json or text"),
         }
     }
 }
@@ -254,7 +264,9 @@ impl Allowed {
             | Self::Address
             | Self::Sync
             | Self::SyncMode
-            | Self::Chain => "string",
+            | Self::Chain
+            | Self::LogFilter
+            | Self::LogFormat => "string",
         }
     }
 }

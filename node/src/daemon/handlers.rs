@@ -2,8 +2,8 @@
 
 use super::chain_status::chain_reply;
 use super::{
-    StopHandle, atom_transfers, chain_handlers, conditions, fork_handlers, list_sender,
-    shared_address_warning,
+    Reloader, StopHandle, atom_transfers, chain_handlers, conditions, fork_handlers, list_sender,
+    metrics, shared_address_warning,
 };
 use crate::WaitLimit;
 use crate::chain_service::producer::ValidatorStatus;
@@ -15,8 +15,9 @@ use crate::rpc::{
     AccountReply, AdvertisementReply, AtomReply, BackupReply, BlockReply, Caller,
     EVAL_FETCH_SECONDS, ErrorKind, EvalReply, ForksReply, ListReply, MAX_LIST_REPLY_BYTES,
     MAX_PINS_REPLY, PeerReply, PinReply, PinnedReply, ProducerReply, ProviderReply, PruneReply,
-    PruningReply, PutReply, RefusalReply, RpcError, SendReply, SentReply, Service, StatusReply,
-    StoredReply, TransactionReply, TransactionStatusReply, ValidatorsReply, hex, request,
+    PruningReply, PutReply, RefusalReply, ReloadReply, RpcError, SendReply, SentReply, Service,
+    StatusReply, StoredReply, TransactionReply, TransactionStatusReply, ValidatorsReply, hex,
+    request,
 };
 use crate::store::Durability;
 use crate::store::cold::{BackedUp, ColdStats, ColdStore, SetAside};
@@ -49,13 +50,18 @@ const MAX_VALUE_BYTES: usize = 1 << 20;
 pub struct NodeHandler {
     node: Arc<Node>,
     stop: StopHandle,
+    reloader: Arc<Reloader>,
 }
 
 impl NodeHandler {
-    /// Creates a handler for `node`; a stop request uses `stop`.
+    /// Creates a handler for `node`; a stop request uses `stop`, and a reload `reloader`.
     #[must_use]
-    pub const fn new(node: Arc<Node>, stop: StopHandle) -> Self {
-        Self { node, stop }
+    pub const fn new(node: Arc<Node>, stop: StopHandle, reloader: Arc<Reloader>) -> Self {
+        Self {
+            node,
+            stop,
+            reloader,
+        }
     }
 
     fn list_peers(&self) -> Result<Vec<PeerReply>, RpcError> {
@@ -406,6 +412,15 @@ impl Service for NodeHandler {
         Ok(BackupReply { files, bytes })
     }
 
+    fn metrics(&self, _: request::Metrics, _: &Caller) -> Result<String, RpcError> {
+        let status = status_reply(&self.node);
+        metrics::render(&status).map_err(|error| RpcError::new(ErrorKind::Internal, error))
+    }
+
+    fn reload_config(&self, _: request::ReloadConfig, _: &Caller) -> Result<ReloadReply, RpcError> {
+        Ok(self.reloader.reload()?)
+    }
+
     fn stop(&self, _: request::Stop, _: &Caller) -> Result<(), RpcError> {
         self.stop.stop();
         Ok(())
@@ -556,7 +571,7 @@ fn validator_reply(
     }
 }
 
-fn counters(
+pub(super) fn counters(
     hot: &HotStats,
     cold: Option<&ColdStats>,
     network: Option<&NetworkStatus>,

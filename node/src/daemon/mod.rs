@@ -13,7 +13,9 @@ mod dump;
 mod fork_handlers;
 mod handlers;
 mod list_sender;
+mod metrics;
 mod panics;
+mod reload;
 mod stop;
 mod warnings;
 
@@ -21,8 +23,9 @@ pub(crate) use allocator::bound_arenas;
 pub use dump::forbid_core_dumps;
 pub use handlers::NodeHandler;
 pub use panics::{PANIC_EXIT_CODE, exit_on_panic};
+pub use reload::{ConfigSource, Reloader};
 pub(crate) use stop::is_ignored;
-pub use stop::{StopHandle, Stopper};
+pub use stop::{StopCause, StopHandle, Stopper, Wanted};
 pub use warnings::{shared_address_warning, warnings};
 
 use crate::config::{Paths, Settings};
@@ -80,7 +83,8 @@ impl RunError {
 }
 
 /// Runs a node with these settings and keys until a signal or the control socket stops it. Once it
-/// runs, writes suggestions for the next commands to `out`.
+/// runs, writes suggestions for the next commands to `out`. `source` reads the configuration again
+/// when that is requested.
 ///
 /// # Errors
 /// Fails if the node cannot start.
@@ -88,6 +92,7 @@ pub fn run(
     settings: &Settings,
     keys: &NodeKeys,
     paths: &Paths,
+    source: &ConfigSource,
     out: &mut dyn Write,
 ) -> Result<(), RunError> {
     // Checked before anything that peers could notice.
@@ -104,14 +109,25 @@ pub fn run(
     node.remember_advertisements(&paths.state_dir)
         .map_err(RunError::Node)?;
     node.start_chain(&paths.state_dir).map_err(RunError::Node)?;
-    let handler = Arc::new(NodeHandler::new(Arc::clone(&node), stopper.handle()));
+    let reloader = Arc::new(Reloader::new(Arc::clone(&node), source.clone()));
+    let handler = NodeHandler::new(Arc::clone(&node), stopper.handle(), Arc::clone(&reloader));
+    let handler = Arc::new(handler);
     let server = Server::start(&paths.control_socket, handler).map_err(RunError::Control)?;
     for warning in warnings(settings) {
         log::warn!("{warning}");
     }
     // A closed output does not stop the node.
     let _ = write_greeting(out, &node, paths).and_then(|()| out.flush());
-    let cause = stopper.wait();
+    let cause = loop {
+        match stopper.wait() {
+            Wanted::Stop(cause) => break cause,
+            Wanted::Reload => {
+                log::reopen();
+                // What was applied, and what was not, is in the log.
+                let _ = reloader.reload();
+            }
+        }
+    };
     log::info!("stopping: {cause}");
     server.interrupt();
     node.disconnect();

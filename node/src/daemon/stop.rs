@@ -1,7 +1,8 @@
-//! Shutdown of a running node by SIGINT, SIGTERM, SIGHUP or a [`StopHandle`].
+//! Signals of a running node, and its shutdown by one of them or by a [`StopHandle`].
 //!
-//! SIGHUP arrives when the terminal is closed. It stays ignored if the node was started with SIGHUP
-//! ignored, as by `nohup`.
+//! SIGHUP arrives when the terminal is closed: a node that was started from a terminal shuts down.
+//! Without a terminal, as a service, it is the request to read the configuration again. It stays
+//! ignored if the node was started with SIGHUP ignored, as by `nohup`.
 //!
 //! The first signal requests a graceful shutdown; during the shutdown, another one ends the process
 //! at once. Signals that arrive together with the first are ignored: `timeout` and some shells
@@ -11,8 +12,9 @@ use core::fmt;
 use core::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
+use std::fs::File;
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -26,14 +28,36 @@ const SIGNAL_DEBOUNCE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Stopper {
     signals: Handle,
-    sender: SyncSender<StopCause>,
-    causes: Receiver<StopCause>,
+    requests: Arc<Requests>,
 }
 
 /// Handle that stops the node from any thread.
 #[derive(Clone, Debug)]
 pub struct StopHandle {
-    sender: SyncSender<StopCause>,
+    requests: Arc<Requests>,
+}
+
+/// Requests that have not been taken yet.
+#[derive(Debug, Default)]
+struct Requests {
+    pending: Mutex<Pending>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    /// First cause.
+    stop: Option<StopCause>,
+    reload: bool,
+}
+
+/// Request to a running node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// Shut down.
+    Stop(StopCause),
+    /// Read the configuration again, and open the log file again.
+    Reload,
 }
 
 /// Cause of a shutdown.
@@ -57,27 +81,58 @@ impl fmt::Display for StopCause {
     }
 }
 
+impl Requests {
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        // Each field is replaced as a whole.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self, cause: StopCause) {
+        self.pending().stop.get_or_insert(cause);
+        self.changed.notify_all();
+    }
+
+    fn reload(&self) {
+        self.pending().reload = true;
+        self.changed.notify_all();
+    }
+
+    fn next(&self) -> Wanted {
+        let mut pending = self.pending();
+        loop {
+            if let Some(cause) = pending.stop {
+                return Wanted::Stop(cause);
+            }
+            if core::mem::take(&mut pending.reload) {
+                return Wanted::Reload;
+            }
+            let waited = self.changed.wait(pending);
+            pending = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
 impl Stopper {
     /// Installs handlers for SIGINT, SIGTERM and, unless it is ignored, SIGHUP.
     ///
     /// # Errors
     /// Fails if the system does not allow it.
     pub fn new() -> io::Result<Self> {
-        // Only the first cause counts, so a capacity of one is enough.
-        let (sender, causes) = sync_channel(1);
+        let requests = Arc::new(Requests::default());
         let signals = Signals::new([SIGINT, SIGTERM])?;
         if !is_ignored(SIGHUP) {
             signals.handle().add_signal(SIGHUP)?;
         }
         let handle = signals.handle();
-        let on_signal = sender.clone();
+        let on_signal = Arc::clone(&requests);
+        // A terminal that is lost later cannot be told from none.
+        let reloads = !has_terminal();
         thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || listen(signals, &on_signal))?;
+            .spawn(move || listen(signals, &on_signal, reloads))?;
         Ok(Self {
             signals: handle,
-            sender,
-            causes,
+            requests,
         })
     }
 
@@ -85,13 +140,14 @@ impl Stopper {
     #[must_use]
     pub fn handle(&self) -> StopHandle {
         StopHandle {
-            sender: self.sender.clone(),
+            requests: Arc::clone(&self.requests),
         }
     }
 
-    /// Waits until the node is to stop; returns the cause.
-    pub fn wait(&self) -> StopCause {
-        self.causes.recv().unwrap_or(StopCause::Request)
+    /// Waits for the next request. A stop comes before a reload.
+    #[must_use]
+    pub fn wait(&self) -> Wanted {
+        self.requests.next()
     }
 }
 
@@ -99,6 +155,11 @@ impl Drop for Stopper {
     fn drop(&mut self) {
         self.signals.close();
     }
+}
+
+/// Returns whether the process has a controlling terminal.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
 }
 
 /// Returns whether the process was started with this signal ignored; `false` if that cannot be
@@ -118,14 +179,18 @@ fn is_in_mask(status: &str, signal: i32) -> bool {
 }
 
 /// Handles signals on a separate thread, so that a shutdown that hangs can still be forced.
-fn listen(mut signals: Signals, sender: &SyncSender<StopCause>) {
+fn listen(mut signals: Signals, requests: &Requests, reloads: bool) {
     let mut first: Option<Instant> = None;
     for signal in signals.forever() {
+        if signal == SIGHUP && reloads {
+            requests.reload();
+            continue;
+        }
         let now = Instant::now();
         match first {
             None => {
                 first = Some(now);
-                let _ = sender.try_send(StopCause::Signal(signal));
+                requests.stop(StopCause::Signal(signal));
             }
             Some(first) if now.duration_since(first) < SIGNAL_DEBOUNCE => {}
             Some(_) => std::process::exit(FORCED_EXIT_CODE),
@@ -136,13 +201,27 @@ fn listen(mut signals: Signals, sender: &SyncSender<StopCause>) {
 impl StopHandle {
     /// Stops the node.
     pub fn stop(&self) {
-        let _ = self.sender.try_send(StopCause::Request);
+        self.requests.stop(StopCause::Request);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stop_comes_before_reload_and_keeps_its_first_cause() {
+        let requests = Requests::default();
+        requests.reload();
+        requests.reload();
+        assert_eq!(requests.next(), Wanted::Reload);
+        requests.reload();
+        requests.stop(StopCause::Request);
+        requests.stop(StopCause::Signal(SIGTERM));
+        for _ in 0..2 {
+            assert_eq!(requests.next(), Wanted::Stop(StopCause::Request));
+        }
+    }
 
     #[test]
     fn ignored_signals_are_read_from_the_mask() {

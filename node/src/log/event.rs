@@ -73,6 +73,14 @@ impl Event {
         }
     }
 
+    pub(super) fn module(&self) -> &str {
+        &self.module
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Creates a record about the log itself.
     pub(super) fn own(time: Duration, level: Level, message: String) -> Self {
         Self {
@@ -110,19 +118,34 @@ impl Event {
         }
     }
 
+    /// Appends a line of text with its newline: time, level, module and message, without characters
+    /// that a terminal would interpret.
+    pub(super) fn write_text(&self, out: &mut Vec<u8>) {
+        let (level, module) = (python_level(self.level), &self.module);
+        let mut line = format!("{} {level:<7} {module}: ", Rfc3339(self.time));
+        push_visible(&mut line, &self.message);
+        line.push('\n');
+        out.extend_from_slice(line.as_bytes());
+    }
+
     /// Returns `[YYYY-MM-DD-HH-MM-SS] [level] msg`, without characters that a terminal would
     /// interpret.
     pub(super) fn console_line(&self) -> String {
         let level = python_level(self.level).to_ascii_lowercase();
         let mut line = format!("[{}] [{level}] ", ConsoleStamp(self.time));
-        for character in self.message.chars() {
-            if character.is_control() || is_direction_mark(character) {
-                let _ = write!(line, "{}", character.escape_unicode());
-            } else {
-                line.push(character);
-            }
-        }
+        push_visible(&mut line, &self.message);
         line
+    }
+}
+
+/// Appends text; characters that a terminal would interpret are escaped.
+fn push_visible(line: &mut String, text: &str) {
+    for character in text.chars() {
+        if character.is_control() || is_direction_mark(character) {
+            let _ = write!(line, "{}", character.escape_unicode());
+        } else {
+            line.push(character);
+        }
     }
 }
 
@@ -222,6 +245,13 @@ mod tests {
         assert_eq!(
             event.console_line(),
             "[2026-11-22-13-08-44] [warning] a\\u{a}b\\u{1b}[2J\\u{9b}31m\\u{202e}x"
+        );
+        let mut text = Vec::new();
+        event.write_text(&mut text);
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "2026-11-22T13:08:44.937795+00:00 WARNING a::b: \
+             a\\u{a}b\\u{1b}[2J\\u{9b}31m\\u{202e}x\n"
         );
     }
 

@@ -179,6 +179,17 @@ impl LogFile {
         self.file.sync_data()
     }
 
+    /// Opens the file at the path again, which is a new one if another program has moved the old
+    /// one.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)?;
+        (self.file, self.len) = open_current(&self.directory)?;
+        Ok(())
+    }
+
     /// Continues in a new file if another program has moved or deleted this one.
     fn reopen_if_moved(&mut self) -> io::Result<()> {
         let path = self.directory.join(CURRENT);
@@ -186,11 +197,7 @@ impl LogFile {
         let ours = self.file.metadata()?;
         if at_path != Some((ours.dev(), ours.ino())) {
             // The whole directory may be missing.
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&self.directory)?;
-            (self.file, self.len) = open_current(&self.directory)?;
+            self.reopen()?;
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Logging: JSON lines in `node.log`, rotated and compressed, and a mirror on stdout.
 //!
-//! All lines go through the `log` crate. `RUST_LOG` in `env_logger`'s syntax selects the records;
-//! without it the level is `info`.
+//! All lines go through the `log` crate. `log_level` selects the records, else `RUST_LOG` in
+//! `env_logger`'s syntax, else the level is `info`. Level, format and retention can change while the
+//! log is open: see [`reconfigure`].
 //!
 //! Invariants:
 //! - Logging never blocks: a record is passed to the log's thread through a bounded queue, and is
@@ -19,6 +20,7 @@ mod names;
 mod router;
 mod tidy;
 mod trust;
+mod watch;
 mod writer;
 
 use core::fmt;
@@ -30,23 +32,25 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use arc_swap::ArcSwap;
 use astreum_core::text::Escaped;
 use env_logger::{Builder, Env, Target};
-use log::{Log, Metadata, Record};
+use log::{LevelFilter, Log, Metadata, Record};
 
 pub(crate) use date::utc_text;
 pub use limit::{Limiter, Suppressed};
 pub use router::Scope;
 pub(crate) use router::within;
+pub use watch::{LogLine, Watch};
 
 use astreum_core::time::Instant;
 
 use crate::clock::{self, Clock};
-use crate::config::{PRODUCT, Paths, Settings};
+use crate::config::{LogFilter, PRODUCT, Paths, Settings};
 use event::{Event, Identity};
 use file::MAX_FILE_BYTES;
 use tidy::MAX_ROTATED_BYTES;
-use writer::{Health, Host, LogSettings, Message, QUEUE_EVENTS, Writer};
+use writer::{Changeable, Health, Host, LogSettings, Message, QUEUE_EVENTS, Writer};
 
 /// First line of every log.
 pub const BANNER: &str = "Starting Astreum Node";
@@ -198,7 +202,7 @@ fn start(
     let log_health = Arc::clone(&health);
     let log_settings = LogSettings {
         directory: paths.log_dir.clone(),
-        retention_days: settings.logging_retention_days,
+        changeable: Changeable::from(settings),
         max_file_bytes: MAX_FILE_BYTES,
         max_rotated_bytes: MAX_ROTATED_BYTES,
         pack: tidy::compress_all,
@@ -215,10 +219,11 @@ fn start(
         report_error,
         health,
     };
-    let (logger, messages) = NodeLogger::new(clock::unix_time);
+    let filter = filter(settings.log_level.as_ref());
+    let (logger, messages) = NodeLogger::new(clock::unix_time, filter);
     let writer_dropped = Arc::clone(&logger.dropped);
     let handle_sender = logger.sender.clone();
-    let level = logger.filter.filter();
+    let level = logger.filter.load().filter();
     let thread = thread::Builder::new()
         .name(THREAD_NAME.to_owned())
         .spawn(move || {
@@ -236,6 +241,26 @@ fn start(
         thread: Some(thread),
     };
     Ok((logger, handle))
+}
+
+/// Applies the level, format and retention of these settings to the log of the calling thread.
+pub fn reconfigure(settings: &Settings) {
+    router::with_current(|logger| {
+        let level = logger.reconfigure(settings);
+        let open = OPEN_LOGS.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another log of the process may need more.
+        let least = if *open > 1 {
+            log::max_level()
+        } else {
+            LevelFilter::Off
+        };
+        log::set_max_level(level.max(least));
+    });
+}
+
+/// Opens the file of the calling thread's log again, after another program has moved it.
+pub fn reopen() {
+    router::with_current(|logger| deliver(&logger.sender, Message::Reopen));
 }
 
 /// Handle of the log's thread; dropping it writes the remaining lines.
@@ -266,7 +291,7 @@ impl Drop for Handle {
             let mut open = OPEN_LOGS.lock().unwrap_or_else(PoisonError::into_inner);
             *open = open.saturating_sub(1);
             if *open == 0 {
-                log::set_max_level(log::LevelFilter::Off);
+                log::set_max_level(LevelFilter::Off);
             }
         }
         flush(&self.sender);
@@ -284,26 +309,43 @@ impl Drop for Handle {
 
 fn flush(sender: &SyncSender<Message>) {
     let (done, is_done) = sync_channel(1);
+    if deliver(sender, Message::Flush(done)) {
+        let _ = is_done.recv_timeout(FLUSH_TIMEOUT);
+    }
+}
+
+/// Sends a message that must not be dropped for lack of room; returns `false` if there was none for
+/// [`FLUSH_TIMEOUT`].
+fn deliver(sender: &SyncSender<Message>, mut message: Message) -> bool {
     let deadline = std::time::Instant::now() + FLUSH_TIMEOUT;
-    let mut message = Message::Flush(done);
     while let Err(TrySendError::Full(back)) = sender.try_send(message) {
         if std::time::Instant::now() >= deadline {
-            return;
+            return false;
         }
         message = back;
         thread::sleep(Duration::from_millis(1));
     }
-    let _ = is_done.recv_timeout(FLUSH_TIMEOUT);
+    true
 }
 
-/// Returns a builder with the filter of `RUST_LOG`; the console mirror uses it too.
-fn builder() -> Builder {
-    Builder::from_env(Env::default().default_filter_or("info"))
+/// Returns the filter of `log_level`, else that of `RUST_LOG`, else one of the level `info`.
+fn filter(levels: Option<&LogFilter>) -> env_logger::Logger {
+    let mut builder = match levels {
+        Some(levels) => {
+            let mut builder = Builder::new();
+            builder.parse_filters(levels.as_str());
+            builder
+        }
+        None => Builder::from_env(Env::default().default_filter_or("info")),
+    };
+    builder.build()
 }
 
-/// Returns the mirror: `env_logger` writes the formatted line of an event to stdout.
+/// Returns the mirror: `env_logger` writes the formatted line of an event to stdout. Events have
+/// passed the filter of the log already.
 fn console() -> env_logger::Logger {
-    let mut builder = builder();
+    let mut builder = Builder::new();
+    builder.filter_level(LevelFilter::Trace);
     builder.target(Target::Stdout);
     builder.format(|out, record| writeln!(out, "{}", Escaped(&record.args().to_string())));
     builder.build()
@@ -316,35 +358,45 @@ fn report_error(message: &str) {
 
 /// Logger that the `log` crate calls, on any thread.
 struct NodeLogger {
-    filter: env_logger::Logger,
+    filter: ArcSwap<env_logger::Logger>,
     sender: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
     clock: fn() -> Duration,
 }
 
 impl NodeLogger {
-    fn new(clock: fn() -> Duration) -> (Self, Receiver<Message>) {
+    fn new(clock: fn() -> Duration, filter: env_logger::Logger) -> (Self, Receiver<Message>) {
         let (sender, receiver) = sync_channel(QUEUE_EVENTS);
         let logger = Self {
-            filter: builder().build(),
+            filter: ArcSwap::from_pointee(filter),
             sender,
             dropped: Arc::default(),
             clock,
         };
         (logger, receiver)
     }
+
+    /// Applies settings; returns the maximum level that is logged from now on.
+    fn reconfigure(&self, settings: &Settings) -> LevelFilter {
+        let filter = filter(settings.log_level.as_ref());
+        let level = filter.filter();
+        self.filter.store(Arc::new(filter));
+        deliver(&self.sender, Message::Change(settings.into()));
+        level
+    }
 }
 
 impl Log for NodeLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.filter.enabled(metadata)
+        self.filter.load().enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.filter.matches(record) {
+        if !self.filter.load().matches(record) {
             return;
         }
         let event = Event::new(record, (self.clock)());
+        watch::observe(&event);
         if self.sender.try_send(Message::Event(event)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

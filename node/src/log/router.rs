@@ -81,6 +81,11 @@ pub(crate) fn within<T>(scope: Option<&Scope>, work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Calls `act` with the log of this thread, if there is one.
+pub(super) fn with_current<T>(act: impl FnOnce(&NodeLogger) -> T) {
+    ROUTER.with((), |logger| drop(act(logger)));
+}
+
 impl Router {
     fn with<T>(&self, default: T, act: impl FnOnce(&NodeLogger) -> T) -> T {
         match Scope::current() {

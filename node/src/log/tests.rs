@@ -3,11 +3,15 @@ use std::path::Path;
 
 use super::file::LogFile;
 use super::*;
+use crate::config::{Config, LogFormat};
 
 fn settings(directory: &Path) -> LogSettings {
     LogSettings {
         directory: directory.to_owned(),
-        retention_days: 7,
+        changeable: Changeable {
+            retention_days: 7,
+            format: LogFormat::Json,
+        },
         max_file_bytes: MAX_FILE_BYTES,
         max_rotated_bytes: MAX_ROTATED_BYTES,
         pack: tidy::compress_all,
@@ -18,6 +22,10 @@ fn settings(directory: &Path) -> LogSettings {
         },
         console: None,
     }
+}
+
+fn new_logger() -> (NodeLogger, Receiver<Message>) {
+    NodeLogger::new(clock::unix_time, filter(None))
 }
 
 fn log_line(logger: &NodeLogger, message: &str) {
@@ -48,7 +56,7 @@ fn host() -> Host {
 #[test]
 fn writes_records_in_order() {
     let scratch = tempfile::tempdir().unwrap();
-    let (logger, receiver) = NodeLogger::new(clock::unix_time);
+    let (logger, receiver) = new_logger();
     log_line(&logger, "one");
     log_line(&logger, "two");
     let dropped = Arc::clone(&logger.dropped);
@@ -60,7 +68,7 @@ fn writes_records_in_order() {
 #[test]
 fn full_queue_drops_records_and_reports_their_number() {
     let scratch = tempfile::tempdir().unwrap();
-    let (logger, receiver) = NodeLogger::new(clock::unix_time);
+    let (logger, receiver) = new_logger();
     for _ in 0..QUEUE_EVENTS + 3 {
         log_line(&logger, "x");
     }
@@ -79,7 +87,7 @@ fn full_queue_drops_records_and_reports_their_number() {
 #[test]
 fn flush_returns_once_the_lines_are_written() {
     let scratch = tempfile::tempdir().unwrap();
-    let (logger, receiver) = NodeLogger::new(clock::unix_time);
+    let (logger, receiver) = new_logger();
     let (settings, dropped) = (settings(scratch.path()), Arc::clone(&logger.dropped));
     let thread = thread::spawn(move || {
         Writer::new(settings, host(), dropped).run(&receiver);
@@ -97,7 +105,7 @@ fn unwritable_directory_is_reported_once_and_in_the_status() {
     let scratch = tempfile::tempdir().unwrap();
     let blocked = scratch.path().join("file");
     fs::write(&blocked, "in the way").unwrap();
-    let (logger, receiver) = NodeLogger::new(clock::unix_time);
+    let (logger, receiver) = new_logger();
     let dropped = Arc::clone(&logger.dropped);
     let host = Host {
         report_error: |text| REPORTS.lock().unwrap().push(text.to_owned()),
@@ -126,7 +134,7 @@ fn lines_are_kept_until_the_log_can_be_written() {
     let scratch = tempfile::tempdir().unwrap();
     let directory = scratch.path().join("log");
     fs::write(&directory, "in the way").unwrap();
-    let (logger, receiver) = NodeLogger::new(clock::unix_time);
+    let (logger, receiver) = new_logger();
     let dropped = Arc::clone(&logger.dropped);
     let host = Host {
         monotonic: || Duration::from_millis(NOW.load(Ordering::Relaxed)),
@@ -156,7 +164,7 @@ fn lines_beyond_the_buffer_are_counted_while_there_is_no_log() {
     let scratch = tempfile::tempdir().unwrap();
     let directory = scratch.path().join("log");
     fs::write(&directory, "in the way").unwrap();
-    let (logger, receiver) = NodeLogger::new(clock::unix_time);
+    let (logger, receiver) = new_logger();
     let dropped = Arc::clone(&logger.dropped);
     let host = Host {
         monotonic: || Duration::from_millis(NOW.load(Ordering::Relaxed)),
@@ -196,7 +204,7 @@ fn restart_during_the_shutdown_of_the_previous_run_loses_no_lines() {
     static NOW: AtomicU64 = AtomicU64::new(0);
     let scratch = tempfile::tempdir().unwrap();
     let held = LogFile::open(scratch.path(), MAX_FILE_BYTES, clock::unix_time()).unwrap();
-    let (logger, receiver) = NodeLogger::new(clock::unix_time);
+    let (logger, receiver) = new_logger();
     let dropped = Arc::clone(&logger.dropped);
     let host = Host {
         monotonic: || Duration::from_millis(NOW.load(Ordering::Relaxed)),
@@ -227,10 +235,13 @@ fn lines_are_written_while_a_file_is_compressed() {
     static STARTED: AtomicU64 = AtomicU64::new(0);
     let scratch = tempfile::tempdir().unwrap();
     fs::write(scratch.path().join("node-2020-01-01.log"), "old").unwrap();
-    let (logger, receiver) = NodeLogger::new(clock::unix_time);
+    let (logger, receiver) = new_logger();
     let dropped = Arc::clone(&logger.dropped);
     let settings = LogSettings {
-        retention_days: u32::MAX,
+        changeable: Changeable {
+            retention_days: u32::MAX,
+            format: LogFormat::Json,
+        },
         pack: |directory, stop| {
             STARTED.fetch_add(1, Ordering::Relaxed);
             while !*MAY_END.lock().unwrap() {
@@ -266,7 +277,7 @@ fn interrupted_compression_does_not_disable_the_log() {
         let plain = format!("node-2026-10-{day:02}.log");
         fs::write(scratch.path().join(&plain), "old").unwrap();
         fs::write(scratch.path().join(format!("{plain}.gz.tmp")), "half").unwrap();
-        let (logger, receiver) = NodeLogger::new(clock::unix_time);
+        let (logger, receiver) = new_logger();
         log_line(&logger, "line");
         let dropped = Arc::clone(&logger.dropped);
         drop(logger);
@@ -279,4 +290,47 @@ fn interrupted_compression_does_not_disable_the_log() {
 fn rate_limits_hold_for_the_whole_process() {
     let allowed = (0..50).filter(|_| limited("test reason").is_some()).count();
     assert!((1..=6).contains(&allowed), "{allowed}");
+}
+
+#[test]
+fn level_format_and_file_change_while_the_log_is_open() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (logger, receiver) = new_logger();
+    let (settings, dropped) = (settings(scratch.path()), Arc::clone(&logger.dropped));
+    let thread = thread::spawn(move || {
+        Writer::new(settings, host(), dropped).run(&receiver);
+    });
+    log_line(&logger, "one");
+    logger.flush();
+    let of = |levels: &str| {
+        let config = Config {
+            log_level: LogFilter::new(levels),
+            log_format: LogFormat::Text,
+            ..Config::default()
+        };
+        config.resolve().unwrap()
+    };
+    logger.reconfigure(&of("warn"));
+    log_line(&logger, "hidden");
+    logger.reconfigure(&of("off,astreum_node=info"));
+    log_line(&logger, "two");
+    logger.flush();
+    let (path, aside) = (
+        scratch.path().join("node.log"),
+        scratch.path().join("aside"),
+    );
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with('{'), "{text}");
+    assert!(lines[1].ends_with(" INFO    astreum_node: two"), "{text}");
+    fs::rename(&path, &aside).unwrap();
+    deliver(&logger.sender, Message::Reopen);
+    logger.flush();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "");
+    log_line(&logger, "three");
+    logger.flush();
+    assert!(fs::read_to_string(&path).unwrap().ends_with("three\n"));
+    assert_eq!(fs::read_to_string(&aside).unwrap(), text);
+    drop(logger);
+    thread.join().unwrap();
 }

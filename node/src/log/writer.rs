@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use log::{Level, Log as _, Record};
 
+use crate::config::{LogFormat, Settings};
+
 use super::date::Date;
 use super::event::{Event, Identity};
 use super::file::{LogFile, OpenError};
@@ -40,12 +42,32 @@ pub(super) enum Message {
     Flush(SyncSender<()>),
     /// Write everything so far, then end.
     Stop,
+    /// Open the file again.
+    Reopen,
+    /// Write everything so far, then go on with other settings.
+    Change(Changeable),
+}
+
+/// Settings that can change while the log is open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Changeable {
+    pub(super) retention_days: u32,
+    pub(super) format: LogFormat,
+}
+
+impl From<&Settings> for Changeable {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            retention_days: settings.logging_retention_days,
+            format: settings.log_format,
+        }
+    }
 }
 
 /// Destination and limits of the log.
 pub(super) struct LogSettings {
     pub(super) directory: PathBuf,
-    pub(super) retention_days: u32,
+    pub(super) changeable: Changeable,
     pub(super) max_file_bytes: u64,
     pub(super) max_rotated_bytes: u64,
     pub(super) identity: Identity,
@@ -143,6 +165,12 @@ impl Writer {
                                 let _ = done.try_send(());
                             }
                             Message::Stop => return self.end(),
+                            Message::Reopen => self.reopen(),
+                            Message::Change(changeable) => {
+                                self.write_batch();
+                                self.settings.changeable = changeable;
+                                self.tidy_at = Duration::ZERO;
+                            }
                         }
                     }
                 }
@@ -180,8 +208,24 @@ impl Writer {
         if self.batch.is_empty() {
             self.batch_time = event.time;
         }
-        event.write_json(&self.settings.identity, &mut self.batch);
+        self.append(event);
         self.batch_lines += 1;
+    }
+
+    /// Appends the line of an event to the batch.
+    fn append(&mut self, event: &Event) {
+        match self.settings.changeable.format {
+            LogFormat::Json => event.write_json(&self.settings.identity, &mut self.batch),
+            LogFormat::Text => event.write_text(&mut self.batch),
+        }
+    }
+
+    /// Writes everything so far, then opens the file again, or tries it if there is none.
+    fn reopen(&mut self) {
+        self.retry_at = Duration::ZERO;
+        self.write_batch();
+        let reopened = self.file.as_mut().map_or(Ok(()), LogFile::reopen);
+        self.check(reopened);
     }
 
     /// Logs a message about the log itself.
@@ -248,7 +292,7 @@ impl Writer {
                         (self.host.wall)(),
                         (self.host.monotonic)(),
                         file.newest_day(),
-                        self.settings.retention_days,
+                        self.settings.changeable.retention_days,
                     ));
                 }
                 let problems = tidy::delete_unfinished(directory);
@@ -276,7 +320,7 @@ impl Writer {
                     Level::Warn,
                     format!("failed to write {lost} log lines"),
                 );
-                event.write_json(&self.settings.identity, &mut self.batch);
+                self.append(&event);
             }
         }
         match &mut self.file {
@@ -341,7 +385,7 @@ impl Writer {
         if file.take_rotated() || is_packed || now >= self.tidy_at {
             self.tidy_at = now.saturating_add(TIDY_INTERVAL);
             let retention = Retention {
-                days: self.settings.retention_days,
+                days: self.settings.changeable.retention_days,
                 max_bytes: self.settings.max_rotated_bytes,
                 today: Date::of(wall),
                 is_trusted,

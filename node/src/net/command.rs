@@ -4,6 +4,7 @@ use super::Stopped;
 use super::resolve::{SeedAddresses, SeedState};
 use super::stream_request::Receiver;
 use super::stream_status::StreamStatus;
+use crate::config::Settings;
 use crate::runtime::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::consensus::StreamRequest;
@@ -129,7 +130,13 @@ pub(super) enum Command {
     Banned(SyncSender<Vec<PublicKey>>),
     /// Returns the advertised objects.
     Advertised(SyncSender<Vec<Advertisement>>),
-    Seeds(SeedAddresses),
+    Seeds {
+        /// Number of the resolver.
+        round: u64,
+        addresses: SeedAddresses,
+    },
+    /// Replaces the seeds by those of other settings.
+    SetSeeds(Box<Settings>),
     WorkDone(WorkDone),
     ReadDone(ReadDone),
     Stream(StreamEvent),

@@ -73,6 +73,7 @@ pub(super) struct EventLoop {
     // and must find it closed when they are joined.
     commands: Receiver<Command>,
     sender: CommandSender,
+    failure: Failure,
     stopping: Arc<AtomicBool>,
     pow_pool: PowPool,
     readers: Readers,
@@ -136,7 +137,7 @@ impl EventLoop {
                 .map_err(failed("start the readers"))?,
             streams,
             stream_failure,
-            seeds: Seeds::start(settings, &sender, failure)
+            seeds: Seeds::start(settings, &sender, failure, 0)
                 .map_err(failed("start the resolver"))?,
             poll,
             socket,
@@ -145,6 +146,7 @@ impl EventLoop {
             clock,
             commands,
             sender,
+            failure: failure.clone(),
             stopping,
             fetches: BTreeMap::new(),
             tickets: BTreeMap::new(),
@@ -383,11 +385,13 @@ impl EventLoop {
             Command::Status(reply) => {
                 let _ = reply.send(self.status(now));
             }
-            Command::Seeds(seeds) => {
+            Command::Seeds { round, addresses } if round == self.seeds.round() => {
                 self.engine
-                    .set_seeds(now, &seeds.default, &seeds.additional);
-                self.seed_states = seeds.states;
+                    .set_seeds(now, &addresses.default, &addresses.additional);
+                self.seed_states = addresses.states;
             }
+            Command::Seeds { .. } => {}
+            Command::SetSeeds(settings) => self.replace_seeds(now, &settings),
             Command::WorkDone(done) => self.engine.handle_work(now, done),
             Command::ReadDone(done) => self.engine.handle_read(now, done),
             Command::Stream(event) => self.handle_stream(now, event),
@@ -437,6 +441,22 @@ impl EventLoop {
                 return;
             }
             self.transmit();
+        }
+    }
+
+    /// Replaces the seeds. Those of before are peers like any other from then on.
+    fn replace_seeds(&mut self, now: Instant, settings: &Settings) {
+        let round = self.seeds.round() + 1;
+        match Seeds::start(settings, &self.sender, &self.failure, round) {
+            Ok(seeds) => {
+                self.seeds = seeds;
+                if !self.remembered.is_empty() {
+                    self.seeds.wake();
+                }
+                self.engine.set_seeds(now, &[], &[]);
+                self.seed_states.clear();
+            }
+            Err(error) => log::error!("failed to replace the seeds: {error}"),
         }
     }
 

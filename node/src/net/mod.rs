@@ -297,6 +297,14 @@ impl NetworkHandle {
         self.commands.send(Command::Fetch { request, reply })
     }
 
+    /// Replaces the seeds by those of other settings.
+    ///
+    /// # Errors
+    /// Fails if the network has been stopped.
+    pub fn set_seeds(&self, settings: Settings) -> Result<(), Stopped> {
+        self.commands.send(Command::SetSeeds(Box::new(settings)))
+    }
+
     /// Contacts the addresses of peers of an earlier run, now and while no peers are connected.
     ///
     /// # Errors

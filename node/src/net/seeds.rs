@@ -19,6 +19,7 @@ const LOOKUP_INTERVAL: Duration = Duration::from_secs(300);
 pub(super) struct Seeds {
     resolver: Option<Resolver>,
     timers: Timers,
+    round: u64,
 }
 
 impl Seeds {
@@ -26,12 +27,16 @@ impl Seeds {
         settings: &Settings,
         sender: &CommandSender,
         failure: &Failure,
+        round: u64,
     ) -> io::Result<Self> {
         let names = seed_names(settings);
         let has_seeds = names.default.is_some() || !names.additional.is_empty();
         let resolver = if has_seeds {
             let sender = sender.clone();
-            let deliver = move |seeds| sender.send(Command::Seeds(seeds)).is_ok();
+            let deliver = move |addresses| {
+                let command = Command::Seeds { round, addresses };
+                sender.send(command).is_ok()
+            };
             let failure = failure.clone();
             Some(Resolver::start(
                 &names,
@@ -46,7 +51,14 @@ impl Seeds {
         Ok(Self {
             timers: Timers::new(settings.bootstrap_retry_interval, has_seeds),
             resolver,
+            round,
         })
+    }
+
+    /// Returns the number that distinguishes the resolver from earlier ones, whose answers may still
+    /// arrive.
+    pub(super) const fn round(&self) -> u64 {
+        self.round
     }
 
     pub(super) const fn retry_at(&self) -> Option<Instant> {

@@ -12,6 +12,7 @@ mod known_peers;
 mod line_file;
 mod pins;
 mod pruning;
+mod reconfigure;
 mod refetch;
 mod state_dir;
 mod view;
@@ -26,6 +27,7 @@ pub use error::NodeError;
 pub use pins::Pinned;
 pub(crate) use pruning::Limits as PruneLimits;
 pub use pruning::PruneStatus;
+pub(crate) use reconfigure::LIVE_KEYS;
 pub(crate) use state_dir::create_state_dir;
 pub use view::NodeStore;
 
@@ -46,7 +48,7 @@ use astreum_core::chain::{ElectionCache, StakeTable};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::{FetchError, FetchProgress, FetchRequest};
 use astreum_core::expr::Expr;
-use astreum_core::machine::{Env, Evaluation, Machine};
+use astreum_core::machine::{Env, Evaluation, Limits, Machine};
 use astreum_core::wire::object::PayloadType;
 use core::net::{IpAddr, SocketAddr};
 use known_peers::KnownPeers;
@@ -137,6 +139,8 @@ pub struct Node {
     validation_key: Mutex<Option<chain_thread::Validator>>,
     /// Directory of the chain thread's files, once that thread was started.
     state_dir: Mutex<Option<PathBuf>>,
+    /// Limits of evaluations.
+    eval_limits: Mutex<Limits>,
     secret: Secret,
     // Declared last so that it is dropped last.
     own_log: Option<builder::OwnLog>,
@@ -211,6 +215,7 @@ impl Node {
             validation_key: Mutex::new(validator),
             state_dir: Mutex::new(None),
             own_log: None,
+            eval_limits: Mutex::new(settings.eval_limits()),
             settings,
             own_key,
         })
@@ -428,7 +433,11 @@ impl Node {
     /// that set a meter, an interrupt or other limits.
     #[must_use]
     pub fn machine(&self) -> Machine<NodeStore> {
-        Machine::with_limits(self.view(), self.settings.eval_limits())
+        let limits = *self
+            .eval_limits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Machine::with_limits(self.view(), limits)
     }
 
     /// Returns this node's atoms as a source that fetches missing atoms, and as a sink.

@@ -52,11 +52,7 @@ pub(super) struct Pruner {
     chain: ChainView,
     advertised: Arc<Mutex<Advertised>>,
     chain_id: u64,
-    /// Number of blocks to keep; 0 to keep all.
-    blocks: u64,
-    min_blocks: u64,
-    bytes: Option<u64>,
-    limit_bytes: u64,
+    limits: Mutex<Limits>,
     status: Mutex<PruneStatus>,
 }
 
@@ -67,22 +63,23 @@ impl Pruner {
         chain: ChainView,
         advertised: Arc<Mutex<Advertised>>,
     ) -> Self {
-        let Limits {
-            blocks,
-            min_blocks,
-            bytes,
-        } = Limits::of(settings);
         Self {
             store,
             chain,
             advertised,
             chain_id: settings.chain_id,
-            blocks,
-            min_blocks,
-            bytes,
-            limit_bytes: settings.cold_storage_limit,
+            limits: Mutex::new(Limits::of(settings)),
             status: Mutex::default(),
         }
+    }
+
+    /// Applies the limits of other settings from the next run on.
+    pub(super) fn set_limits(&self, settings: &Settings) {
+        *lock(&self.limits) = Limits::of(settings);
+    }
+
+    fn limits(&self) -> Limits {
+        *lock(&self.limits)
     }
 
     /// Returns what has to be kept now.
@@ -96,15 +93,16 @@ impl Pruner {
         let waiting = mempool.waiting.iter().map(|(id, _)| id);
         let transactions = mempool.ready.iter().chain(waiting).copied();
         let objects = advertised.iter().map(|it| it.id).chain(transactions);
+        let limits = self.limits();
         Wanted {
             chain_id: self.chain_id,
             head: status.head.as_ref().map(crate::chain_service::Head::id),
-            blocks: match self.blocks {
+            blocks: match limits.blocks {
                 0 => u64::MAX,
                 blocks => blocks,
             },
-            min_blocks: self.min_blocks,
-            bytes: self.bytes,
+            min_blocks: limits.min_blocks,
+            bytes: limits.bytes,
             fork: waiting_fork(&status),
             objects: objects.collect(),
         }
@@ -145,7 +143,7 @@ impl Pruner {
 
     /// Runs if enough blocks have gone by; returns `false` if the run failed.
     fn run_if_due(&self, goes_on: &dyn Fn() -> bool) -> bool {
-        let Some(cold) = self.store.cold().filter(|_| self.blocks > 0) else {
+        let Some(cold) = self.store.cold().filter(|_| self.limits().blocks > 0) else {
             return true;
         };
         let chain = self.chain.status();
@@ -183,23 +181,25 @@ impl Pruner {
 
     /// Returns whether a run would remove enough; `span` is the number of blocks above the horizon.
     fn is_due(&self, cold: &ColdStore, height: u64, span: u64, last: Option<&Outcome>) -> bool {
-        let used_bytes = cold.stats().used_bytes;
-        if self.limit_bytes > 0 && used_bytes > self.limit_bytes / 4 * 3 {
+        let limits = self.limits();
+        let (used_bytes, limit_bytes) = (cold.stats().used_bytes, cold.options().limit_bytes);
+        if limit_bytes > 0 && used_bytes > limit_bytes / 4 * 3 {
             // Something else may need the space, so that a run does not help.
             let last_head = last.and_then(|it| Some(it.horizon?.saturating_add(it.blocks)));
             let moved = height.saturating_sub(last_head.unwrap_or(0));
-            let step = self.min_blocks / (4 * BLOCKS_DIVISOR);
-            return span > self.min_blocks + step && moved > step;
+            let step = limits.min_blocks / (4 * BLOCKS_DIVISOR);
+            return span > limits.min_blocks + step && moved > step;
         }
         // Fewer are kept if they need too much space.
-        let kept = last.map_or(self.blocks, |outcome| outcome.blocks.min(self.blocks));
-        let kept = kept.max(self.min_blocks);
+        let kept = last.map_or(limits.blocks, |outcome| outcome.blocks.min(limits.blocks));
+        let kept = kept.max(limits.min_blocks);
         span > kept + kept / BLOCKS_DIVISOR
     }
 
     /// Returns the reason the horizon cannot move, if it should.
     fn obstacle(&self, cold: &ColdStore, chain: &ChainStatus, height: u64) -> Option<String> {
-        let horizon = height.saturating_sub(self.blocks.max(self.min_blocks));
+        let limits = self.limits();
+        let horizon = height.saturating_sub(limits.blocks.max(limits.min_blocks));
         if horizon == 0 {
             return None;
         }

@@ -12,6 +12,7 @@ use super::protocol::{
     PutReply, SentReply, StatusReply, StoredReply,
 };
 use super::pruning::{PinReply, PinnedReply, PruneReply};
+use super::reload::ReloadReply;
 use super::schema::{Field, MethodSchema, Schema, Types, document};
 use super::text::{self, AccountName};
 use super::transfer::Transfers;
@@ -496,6 +497,12 @@ methods! {
         /// Absolute path of the directory, which is created, or is empty.
         directory: String,
     } -> BackupReply;
+
+    /// Returns metrics in the text format of Prometheus.
+    metrics: Metrics {} -> String;
+
+    /// Reads the configuration again, and applies what a running node can change.
+    reload_config: ReloadConfig {} -> ReloadReply;
 
     /// Stops the node; answers as soon as the shutdown has begun.
     stop: Stop {} -> ();

@@ -171,6 +171,15 @@ impl HotStore {
         Ok(true)
     }
 
+    /// Sets the limit, and evicts the least recently used atoms that exceed it.
+    pub fn set_limit(&mut self, limit_bytes: usize) {
+        self.limit_bytes = limit_bytes;
+        while self.used_bytes > self.limit_bytes {
+            self.remove_at(self.oldest);
+            self.stats.evicted += 1;
+        }
+    }
+
     /// Removes and returns an atom.
     pub fn remove(&mut self, id: &AtomId) -> Option<Atom> {
         let at = self.find(id)?;

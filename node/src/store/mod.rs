@@ -176,6 +176,23 @@ impl Store {
         }
     }
 
+    /// Sets the maximum bytes in memory; evicts what exceeds it. Returns `false`, and changes
+    /// nothing, if an atom might then not fit into a shard: their number is fixed.
+    #[must_use]
+    pub fn set_hot_limit(&self, hot_limit_bytes: u64) -> bool {
+        let limit = usize::try_from(hot_limit_bytes).unwrap_or(usize::MAX);
+        let count = self.inner.shards.len();
+        if count > 1 && limit / count < SHARD_MIN_BYTES / 2 {
+            return false;
+        }
+        for shard in &self.inner.shards {
+            let shard = shard.lock();
+            let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
+            shard.set_limit(limit / count);
+        }
+        true
+    }
+
     /// Returns the atom, from memory or cold storage, or `None` if it is not stored or cannot be
     /// read.
     #[must_use]

@@ -22,6 +22,7 @@ mod pages;
 mod places;
 mod private;
 mod pruning;
+mod reload;
 mod signer;
 mod storage;
 mod store;

@@ -8,6 +8,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
 use astreum_node::rpc::codec::{Frame, FrameReader, encode_message};
 use serde_json::Value;
 
@@ -221,8 +223,13 @@ fn ask(socket: &Path, bytes: &[u8]) -> Vec<u8> {
 
 /// Returns a command that runs `first` in a shell and then starts a node.
 fn after(home: &Home, first: &str) -> Command {
+    with(home, &format!("{first}; exec"))
+}
+
+/// Returns a command that starts a node in a shell, with these words before the program.
+fn with(home: &Home, words: &str) -> Command {
     let program = program::astreum().display();
-    let script = format!("{first}; exec {program} run --incoming-port 0 --default-seed none");
+    let script = format!("{words} {program} run --incoming-port 0 --default-seed none");
     let mut command = Command::new("sh");
     command
         .args(["-c", &script])
@@ -252,8 +259,17 @@ fn crashed_node_leaves_no_core_dump() {
 #[test]
 fn sighup_from_lost_terminal_shuts_down_cleanly() {
     let home = Home::new("hup");
-    let node = start(&home, home.command(&[&["run"], &QUIET[..]].concat()));
-    stop(node, Signal::HUP);
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let path = ptsname(&terminal, Vec::new()).unwrap();
+    // The pseudo-terminal becomes the controlling terminal of the node.
+    let on_terminal = format!("exec < {} setsid --ctty", path.to_str().unwrap());
+    let node = start(&home, with(&home, &on_terminal));
+    // Without a terminal there are no hangups: the node would read its configuration again.
+    drop(terminal);
+    let exit = node.finish();
+    assert_eq!(exit.status.code(), Some(0), "{}", exit.errors());
     assert!(!home.control_socket().exists());
     let mut log = Vec::new();
     contents(&home.path().join("state"), &mut log);

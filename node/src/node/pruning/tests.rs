@@ -27,8 +27,12 @@ impl Bench {
         let cold = ColdStore::open(path, options).unwrap();
         let settings = Settings::default();
         let store = Store::with_cold(1 << 20, Some(cold));
-        let mut pruner = Pruner::new(&settings, store, ChainView::default(), Arc::default());
-        (pruner.blocks, pruner.min_blocks, pruner.bytes) = (blocks, min_blocks, None);
+        let pruner = Pruner::new(&settings, store, ChainView::default(), Arc::default());
+        *lock(&pruner.limits) = Limits {
+            blocks,
+            min_blocks,
+            bytes: None,
+        };
         Self {
             pruner,
             chain: StateChain::default(),
@@ -97,11 +101,12 @@ fn archive_keeps_everything_and_a_full_store_fewer_blocks() {
     bench.check();
     assert_eq!(bench.cold().pruned_below(0), 0);
     // Far more blocks than fit are wanted.
-    bench.pruner.blocks = 1_000;
+    lock(&bench.pruner.limits).blocks = 1_000;
     bench.check();
     assert_eq!(bench.cold().pruned_below(0), 0);
-    bench.pruner.limit_bytes = bench.cold().stats().used_bytes;
-    bench.pruner.bytes = Some(bench.pruner.limit_bytes / 4);
+    let limit_bytes = bench.cold().stats().used_bytes;
+    bench.cold().set_limit(limit_bytes);
+    lock(&bench.pruner.limits).bytes = Some(limit_bytes / 4);
     bench.check();
     let horizon = bench.cold().pruned_below(0);
     assert!((15..42).contains(&horizon), "{horizon}");

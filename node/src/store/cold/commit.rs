@@ -286,7 +286,7 @@ impl Inner {
     }
 
     fn check_limit(&self, log: &Log, group: &Group) -> Result<(), ColdError> {
-        let limit_bytes = self.options.limit_bytes;
+        let limit_bytes = self.limit_bytes();
         let used_bytes = self.used_bytes();
         let wanted = used_bytes
             .saturating_add(log.in_flight_bytes)

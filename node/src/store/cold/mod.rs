@@ -247,6 +247,8 @@ struct Inner {
     disk: Arc<dyn Disk>,
     root: PathBuf,
     options: ColdOptions,
+    /// Maximum bytes on the disk; 0 for no limit. That of the options at first.
+    limit_bytes: AtomicU64,
     snapshot: ArcSwap<Snapshot>,
     /// True if the directory has everything it needs before it is written to.
     is_prepared: AtomicBool,
@@ -471,7 +473,16 @@ impl ColdStore {
     /// Returns the options of the store.
     #[must_use]
     pub fn options(&self) -> ColdOptions {
-        self.inner.options
+        ColdOptions {
+            limit_bytes: self.inner.limit_bytes(),
+            ..self.inner.options
+        }
+    }
+
+    /// Sets the maximum bytes on the disk; 0 for no limit. Nothing is removed.
+    pub fn set_limit(&self, limit_bytes: u64) {
+        let limit = &self.inner.limit_bytes;
+        limit.store(limit_bytes, Ordering::Relaxed);
     }
 
     /// Returns statistics and health.
@@ -484,7 +495,7 @@ impl ColdStore {
     /// free space of the disk, where that is known.
     #[must_use]
     pub fn room_bytes(&self) -> u64 {
-        let by_limit = match self.inner.options.limit_bytes {
+        let by_limit = match self.inner.limit_bytes() {
             0 => u64::MAX,
             limit => limit.saturating_sub(self.inner.used_bytes()),
         };
@@ -495,6 +506,11 @@ impl ColdStore {
 }
 
 impl Inner {
+    /// Returns the maximum bytes on the disk; 0 for no limit.
+    fn limit_bytes(&self) -> u64 {
+        self.limit_bytes.load(Ordering::Relaxed)
+    }
+
     /// Returns the bytes that count against the limit.
     fn used_bytes(&self) -> u64 {
         let obsolete_bytes = self.obsolete_bytes.load(Ordering::Relaxed);

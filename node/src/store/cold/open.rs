@@ -41,6 +41,7 @@ pub(super) fn open(
         disk,
         root: root.to_owned(),
         options,
+        limit_bytes: options.limit_bytes.into(),
         snapshot: ArcSwap::default(),
         is_prepared: Default::default(),
         edit: Default::default(),

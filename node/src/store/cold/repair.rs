@@ -221,7 +221,7 @@ impl Inner {
 
     /// Fails if setting aside `bytes` more would exceed the limit of the store.
     pub(super) fn check_room_aside(&self, bytes: u64) -> Result<(), ColdError> {
-        let limit_bytes = self.options.limit_bytes;
+        let limit_bytes = self.limit_bytes();
         let used_bytes = lock(&self.incidents).bytes();
         if limit_bytes > 0 && used_bytes.saturating_add(bytes) > limit_bytes {
             return Err(ColdError::SetAsideFull {

@@ -137,7 +137,7 @@ pub(super) fn of(inner: &Inner) -> ColdStats {
         atoms: levels.iter().map(|level| level.atoms).sum(),
         levels,
         used_bytes: inner.used_bytes(),
-        limit_bytes: inner.options.limit_bytes,
+        limit_bytes: inner.limit_bytes(),
         memory_bytes: side + sum(|segment| segment.memory_bytes()) + inner.headers.memory_bytes(),
         headers: inner.headers.count(),
         header_bytes: inner.headers.bytes(),

@@ -129,6 +129,11 @@ fn limit_refuses_writes_and_removes_nothing() {
     // Storing an atom that is stored already is not a write.
     store.put(&all[..20]).unwrap();
     assert_holds(&store, &all[..20]);
+    store.set_limit(0);
+    store.put(&all[20..]).unwrap();
+    store.set_limit(limit_bytes);
+    assert_holds(&store, &all);
+    assert_eq!(store.stats().limit_bytes, limit_bytes);
 }
 
 #[test]
