@@ -38,6 +38,22 @@ printed: the same transaction has the same id, and is applied only once.
 --wait safe:900 sets another limit. The exit code is then 0 if it succeeded in a block, and 1 if it
 failed there, was refused, expired or timed out.")]
     Send(Box<TxSendArgs>),
+    /// Sign a transaction into a file, without a node.
+    #[command(after_help = "Example:
+  astreum tx sign RECIPIENT 1_000 --chain-id 1 --key-file wallet.key -o payment.json
+
+For a key on a machine without a network: `astreum tx submit payment.json` sends it from another one.
+Recipient, amount, data and counter are those of `astreum tx send`. The file has no secrets, and is
+signed as it is: whoever has it can send it, once.")]
+    Sign(Box<TxSignArgs>),
+    /// Send a signed transaction from a file.
+    #[command(after_help = "Examples:
+  astreum tx submit payment.json
+  astreum tx submit payment.json --dry-run         check signature, balance and costs
+  astreum tx submit payment.json --wait safe
+
+The same transaction is applied only once. The exit codes are those of `tx send`.")]
+    Submit(TxSubmitArgs),
     /// Show the state of a transaction: waiting, included with its result, or unknown.
     #[command(after_help = "Examples:
   astreum tx status ID
@@ -62,8 +78,9 @@ refused. The exit codes are those of `tx send`.")]
     Show(TxShowArgs),
 }
 
+/// What a transaction contains, apart from its chain.
 #[derive(Debug, Args)]
-pub(super) struct TxSendArgs {
+pub(super) struct TxContentArgs {
     /// Recipient: 64 hex digits, `treasury` or `burn`.
     pub(super) recipient: String,
     /// Amount; underscores may group the digits.
@@ -83,6 +100,16 @@ pub(super) struct TxSendArgs {
     /// Counter of the transaction [default: the time in milliseconds].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(super) counter: Option<String>,
+    /// Accept a recipient that cannot spend the amount: one that is not an Ed25519 public key, or is
+    /// the public key of a relay.
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TxSendArgs {
+    #[command(flatten)]
+    pub(super) content: TxContentArgs,
     /// Chain id [default: that of the node's head].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(super) chain_id: Option<String>,
@@ -98,8 +125,44 @@ pub(super) struct TxSendArgs {
     /// Print the transaction without sending it.
     #[arg(long, conflicts_with = "wait")]
     pub(super) dry_run: bool,
-    /// Send even to a recipient that cannot spend the amount: one that is not an Ed25519 public
-    /// key, or is the public key of a relay.
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TxSignArgs {
+    #[command(flatten)]
+    pub(super) content: TxContentArgs,
+    /// Chain id [default: that of the configuration].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(super) chain_id: Option<String>,
+    /// File for the signed transaction, which must not exist; `-` for stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: PathArg,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TxSubmitArgs {
+    /// File of `astreum tx sign`; `-` for stdin.
+    pub(super) file: PathArg,
+    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many
+    /// seconds, by default 60 or 600.
+    #[arg(
+        long,
+        value_name = "included|safe|SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "included"
+    )]
+    pub(super) wait: Option<Wait>,
+    /// Check the transaction and print it without sending it.
+    #[arg(long, conflicts_with = "wait")]
+    pub(super) dry_run: bool,
+    /// Send even to the public key of a relay, which cannot spend the amount.
     #[arg(long)]
     pub(super) force: bool,
     /// Print JSON.

@@ -451,3 +451,47 @@ fn genesis_id_is_equal_from_file_and_flags() {
     // Nothing was written.
     assert!(!home.path().join("cold").exists());
 }
+
+#[test]
+fn transactions_are_signed_offline_and_submitted_from_a_file() {
+    let (home, to) = with_wallet("txfile");
+    let key = ["--key-file", "wallet.key"];
+    // No node runs here.
+    let sign = |amount: &str, more: &[&str]| {
+        home.run(&[&["tx", "sign", &to, amount], &key[..], more].concat())
+    };
+    let signed = sign(
+        "1_000",
+        &["--chain-id", "0", "--counter", "7", "-o", "payment.json"],
+    );
+    let id = signed.lines()[0].to_owned();
+    assert!(
+        signed
+            .stderr
+            .contains("signed for chain 0; `astreum tx submit payment.json`")
+    );
+    sign("5", &["-o", "payment.json"]).fails(1, &["refusing to overwrite payment.json"]);
+    sign("0", &["-o", "other.json"]).fails(2, &["the amount is 0"]);
+    sign("5", &[]).fails(2, &["--output"]);
+    let text = std::fs::read_to_string(home.path().join("payment.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&file["id"], &file["amount"], &file["chain_id"]),
+        (&id.into(), &"1000".into(), &"0".into())
+    );
+    // The same arguments are the same transaction.
+    let again = sign("1000", &["--chain-id", "0", "--counter", "7", "-o", "-"]);
+    assert_eq!(again.text(), text);
+    let submit = |file: &str| home.run(&["tx", "submit", file]);
+    submit("payment.json").fails(1, &["no node is running"]);
+    submit("none.json").fails(1, &["none.json: "]);
+    home.file("cut.json", &text[..text.len() / 2]);
+    submit("cut.json").fails(1, &["cut.json: not a file of `astreum tx sign`"]);
+    home.file("changed.json", text.replace("\"1000\"", "\"1\""));
+    submit("changed.json").fails(1, &["amount is \"1\", but \"1000\" is signed"]);
+    let node = run(&home, &[]);
+    submit("payment.json").fails(1, &["this node has no block yet"]);
+    home.run_with(&["tx", "submit", "-", "--dry-run"], text.as_bytes())
+        .fails(1, &["this node has no block yet"]);
+    assert_eq!(node.interrupt().0, Some(0));
+}
