@@ -16,6 +16,7 @@ mod delay;
 mod files;
 mod join;
 mod lists;
+mod rpc;
 mod snapshot;
 mod table;
 
@@ -47,6 +48,7 @@ const CASES: &[Case] = &[
     ("join-empty", join::empty_blocks),
     ("join-transfers", join::transfers),
     ("snapshot", snapshot::snapshot),
+    ("rpc", rpc::rpc),
 ];
 
 fn main() -> ExitCode {

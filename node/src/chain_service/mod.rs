@@ -49,4 +49,4 @@ pub use astreum_core::consensus::{
 pub use node::Chain;
 pub use sync::{ChainSync, SyncConfig, SyncStatus};
 pub use thread::NearlyFull;
-pub use view::{ChainStatus, ChainView};
+pub use view::{ChainStatus, ChainView, ChainWatch};

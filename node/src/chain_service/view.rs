@@ -8,7 +8,7 @@ use astreum_core::atom::AtomId;
 use astreum_core::consensus::ClockOffset;
 use astreum_core::consensus::mempool::MempoolStatus;
 use core::time::Duration;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 /// State of a node's chain.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -39,10 +39,31 @@ pub struct ChainView {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     status: Mutex<ChainStatus>,
     changed: Condvar,
+    observers: Mutex<Vec<Weak<Observer>>>,
+}
+
+/// Function that is called with every new status.
+type Observer = dyn Fn(&ChainStatus) + Send + Sync;
+
+impl core::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Shared")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Registration of an observer, which ends when this is dropped.
+pub struct ChainWatch(#[expect(dead_code, reason = "keeps the observer")] Arc<Observer>);
+
+impl core::fmt::Debug for ChainWatch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("ChainWatch")
+    }
 }
 
 impl ChainView {
@@ -82,10 +103,36 @@ impl ChainView {
         })
     }
 
-    /// Publishes a status and wakes waiting threads.
+    /// Calls `observer` with the current status and every later one, on the chain thread, which it
+    /// must not block.
+    #[must_use]
+    pub fn watch(&self, observer: impl Fn(&ChainStatus) + Send + Sync + 'static) -> ChainWatch {
+        let observer: Arc<Observer> = Arc::new(observer);
+        // Locked until the end, so that no status comes in between.
+        let mut observers = self.observers();
+        observer(&self.status());
+        observers.push(Arc::downgrade(&observer));
+        ChainWatch(observer)
+    }
+
+    /// Publishes a status, wakes waiting threads and calls observers.
     pub fn publish(&self, status: ChainStatus) {
+        let mut observers = self.observers();
+        let published = (!observers.is_empty()).then(|| status.clone());
+        // Before the observers learn of it.
         *self.lock() = status;
         self.shared.changed.notify_all();
+        if let Some(status) = published {
+            observers.retain(|observer| {
+                let observer = observer.upgrade();
+                observer.map(|observer| observer(&status)).is_some()
+            });
+        }
+    }
+
+    fn observers(&self) -> MutexGuard<'_, Vec<Weak<Observer>>> {
+        let observers = self.shared.observers.lock();
+        observers.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks the status. A status is replaced as a whole, so it is complete even if the lock is
@@ -122,5 +169,14 @@ mod tests {
         assert_eq!(seen, Some(status));
         assert_eq!(view.head(), Some(head));
         thread.join().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let watch = {
+            let seen = Arc::clone(&seen);
+            view.watch(move |status| seen.lock().unwrap().push(status.head.is_some()))
+        };
+        view.publish(ChainStatus::default());
+        drop(watch);
+        view.publish(ChainStatus::default());
+        assert_eq!(*seen.lock().unwrap(), [true, false]);
     }
 }

@@ -70,7 +70,9 @@ Exit codes: 0 done, 1 no node answers or a check failed, 2 wrong usage or config
     Status(StatusArgs),
     /// Print metrics of the running node in the text format of Prometheus.
     #[command(after_help = "Example:
-  astreum metrics > /var/lib/node_exporter/astreum.prom")]
+  astreum metrics > /var/lib/node_exporter/astreum.prom
+
+A node with rpc_listen also serves them at /metrics.")]
     Metrics(MetricsArgs),
     /// List the peers of the running node.
     #[command(after_help = "Examples:

@@ -97,6 +97,8 @@ fn flag(key: &'static Key, defaults: &Config) -> Arg {
         .action(ArgAction::Set);
     match key.allowed {
         Allowed::Seeds => arg.value_name("HOST:PORT").action(ArgAction::Append),
+        Allowed::Hosts => arg.value_name("HOST").action(ArgAction::Append),
+        Allowed::Origins => arg.value_name("ORIGIN").action(ArgAction::Append),
         Allowed::Switch => arg
             .value_name("BOOL")
             .num_args(0..=1)
@@ -108,7 +110,7 @@ fn flag(key: &'static Key, defaults: &Config) -> Arg {
         Allowed::Key | Allowed::Id | Allowed::PublicKey => arg.value_name("HEX"),
         Allowed::Seed => arg.value_name("HOST:PORT"),
         Allowed::IpAddress => arg.value_name("IP"),
-        Allowed::Address => arg.value_name("IP:PORT"),
+        Allowed::Address | Allowed::Listen => arg.value_name("IP:PORT"),
         Allowed::Sync | Allowed::SyncMode | Allowed::Chain | Allowed::LogFormat => {
             arg.value_name("WORD")
         }

@@ -11,8 +11,8 @@ use astreum_core::machine::Limits;
 
 use super::secret::Secret;
 use super::value::{
-    Allowed, Chain, ColdStorageSync, DisplayValue, LogFilter, LogFormat, Raw, Seed, Setting,
-    SyncMode,
+    Allowed, Chain, ColdStorageSync, DisplayValue, HostNames, ListenAddress, LogFilter, LogFormat,
+    Origins, Raw, Seed, Setting, SyncMode,
 };
 
 /// Default seed of a node.
@@ -331,6 +331,26 @@ keys! {
         /// as fit into half of cold_storage_limit, but at least twice max_reorg_depth. Headers, and
         /// what users have stored or pinned, are always kept. 0 keeps everything.
         prune_blocks: u64 = 50_000, ANY;
+    }
+    "RPC" {
+        /// Address and port on which the node serves JSON-RPC over HTTP and WebSocket, metrics and
+        /// health checks, such as 127.0.0.1:52781. Without it there is none of that. Port 0 lets the
+        /// system pick one.
+        rpc_listen: Option<ListenAddress> = None, Allowed::Listen;
+        /// Permit an rpc_listen that other machines can reach. There is no encryption: put a proxy
+        /// with TLS in front of it.
+        rpc_allow_remote: bool = false, Allowed::Switch;
+        /// Names under which the node may be asked, beside localhost and IP addresses. Repeat the
+        /// flag, or separate them with commas.
+        rpc_hosts: HostNames = HostNames::default(), Allowed::Hosts;
+        /// Origins of web pages that may use the node, such as https://wallet.example.org. Repeat the
+        /// flag, or separate them with commas.
+        rpc_origins: Origins = Origins::default(), Allowed::Origins;
+        /// File of the token that permits everything over HTTP and WebSocket; without the token only
+        /// reading is permitted. Default is rpc.token in state_dir; created on start.
+        rpc_token_file: Option<PathBuf> = None, Allowed::Path;
+        /// Maximum open connections of rpc_listen.
+        rpc_max_connections: u32 = 64, Allowed::Whole { min: 1, max: 4_096 };
     }
     "Validation and Verification" {
         /// Name of the chain, main or test: sets chain_id to 1 or 0 if that is not given.

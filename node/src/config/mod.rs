@@ -39,8 +39,8 @@ pub use settings::Settings;
 pub use source::Source;
 pub use template::template;
 pub use value::{
-    Allowed, Chain, ColdStorageSync, DisplayValue, LogFilter, LogFormat, Mismatch, ParseSeedError,
-    Seed, SyncMode,
+    Allowed, Chain, ColdStorageSync, DisplayValue, HostNames, ListenAddress, LogFilter, LogFormat,
+    Mismatch, Origins, ParseSeedError, Seed, SyncMode,
 };
 
 #[cfg(test)]

@@ -70,7 +70,16 @@ pub(super) fn conflicts(config: &Config, source: impl Fn(&str) -> Source) -> Vec
     let is_snapshot = config.sync == SyncMode::Snapshot;
     let is_trusted = config.checkpoint.is_some() || config.default_seed.is_some();
     let starts_elsewhere = config.verified_up_to.is_some() || config.latest_block_hash.is_some();
+    let listen = config.rpc_listen;
+    let is_remote = listen.is_some_and(|listen| !listen.is_local()) && !config.rpc_allow_remote;
     let relations = [
+        (
+            is_remote,
+            "rpc_listen",
+            "rpc_allow_remote",
+            "other machines can reach the address, and there is no encryption: listen on 127.0.0.1 \
+             behind a proxy with TLS, or set rpc_allow_remote = true",
+        ),
         (
             is_snapshot && !is_trusted,
             "sync",

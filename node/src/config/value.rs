@@ -1,9 +1,11 @@
 //! Types of configuration values: reading, validation and display.
 
 mod logging;
+mod rpc;
 mod seed;
 
 pub use logging::{LogFilter, LogFormat};
+pub use rpc::{HostNames, ListenAddress, Origins};
 pub use seed::{ParseSeedError, Seed};
 
 use core::fmt;
@@ -159,6 +161,12 @@ pub enum Allowed {
     LogFilter,
     /// Form of log lines.
     LogFormat,
+    /// IP address and port to listen on; empty text means unset.
+    Listen,
+    /// List of host names without ports.
+    Hosts,
+    /// List of origins of web pages.
+    Origins,
 }
 
 /// Longest duration that a key allows, in seconds: about 136 years, so that no deadline overflows.
@@ -201,6 +209,9 @@ impl fmt::Display for Allowed {
                 "off, error, warn, info, debug or trace, or MODULE=LEVEL, separated by commas",
             ),
             Self::LogFormat => f.write_str("json or text"),
+            Self::Listen => f.write_str("ip:port or [ipv6]:port"),
+            Self::Hosts => f.write_str("a list of host names without ports"),
+            Self::Origins => f.write_str("a list of https://host or http://host:port"),
         }
     }
 }
@@ -220,15 +231,21 @@ impl Allowed {
             (Self::Whole { .. } | Self::WholeSeconds { .. }, Raw::Whole(..))
             | (Self::Seconds { .. }, Raw::Whole(..) | Raw::Real(_))
             | (Self::Switch, Raw::Switch(_))
-            | (Self::Seeds, Raw::List(_))
+            | (Self::Seeds | Self::Hosts | Self::Origins, Raw::List(_))
             | (_, Raw::Text(_)) => true,
-            (_, Raw::Quoted(_)) => !self.is_bare() && self != Self::Seeds,
+            (_, Raw::Quoted(_)) => !self.is_bare() && !self.is_list(),
             _ => false,
         };
         (!is_right).then(|| Mismatch {
             found: raw.type_name(),
             is_quoted: matches!(raw, Raw::Quoted(text) if self.is_bare_value(text)),
         })
+    }
+
+    /// Returns whether the key has a list of values.
+    #[must_use]
+    pub const fn is_list(self) -> bool {
+        matches!(self, Self::Seeds | Self::Hosts | Self::Origins)
     }
 
     /// Returns whether values of the key are written without quotes in TOML.
@@ -257,7 +274,7 @@ impl Allowed {
             Self::Seconds { .. } => "float",
             Self::Switch => "bool",
             Self::Key | Self::Id | Self::PublicKey => "hex string",
-            Self::Seeds => "list[str]",
+            Self::Seeds | Self::Hosts | Self::Origins => "list[str]",
             Self::Path
             | Self::Seed
             | Self::IpAddress
@@ -266,7 +283,8 @@ impl Allowed {
             | Self::SyncMode
             | Self::Chain
             | Self::LogFilter
-            | Self::LogFormat => "string",
+            | Self::LogFormat
+            | Self::Listen => "string",
         }
     }
 }

@@ -261,7 +261,7 @@ fn address_of(node: &Node, account: AccountName) -> Result<Address, RpcError> {
     }
 }
 
-fn head_reply(head: &Head) -> HeadReply {
+pub(super) fn head_reply(head: &Head) -> HeadReply {
     HeadReply {
         id: head.id(),
         height: head.height().into(),

@@ -13,11 +13,11 @@ use crate::node::{Node, NodeError, Peer, PruneStatus, Status};
 use crate::query::AccountProof;
 use crate::rpc::{
     AccountReply, AdvertisementReply, AtomReply, BackupReply, BlockReply, Caller,
-    EVAL_FETCH_SECONDS, ErrorKind, EvalReply, ForksReply, ListReply, MAX_LIST_REPLY_BYTES,
-    MAX_PINS_REPLY, PeerReply, PinReply, PinnedReply, ProducerReply, ProviderReply, PruneReply,
-    PruningReply, PutReply, RefusalReply, ReloadReply, RpcError, SendReply, SentReply, Service,
-    StatusReply, StoredReply, TransactionReply, TransactionStatusReply, ValidatorsReply, hex,
-    request,
+    EVAL_FETCH_SECONDS, ErrorKind, EvalReply, ForksReply, HttpCounts, ListReply,
+    MAX_LIST_REPLY_BYTES, MAX_PINS_REPLY, PeerReply, PinReply, PinnedReply, ProducerReply,
+    ProviderReply, PruneReply, PruningReply, PutReply, RefusalReply, ReloadReply, Request,
+    RpcError, SendReply, SentReply, Service, StatusReply, StoredReply, TransactionReply,
+    TransactionStatusReply, ValidatorsReply, hex, request,
 };
 use crate::store::Durability;
 use crate::store::cold::{BackedUp, ColdStats, ColdStore, SetAside};
@@ -46,11 +46,20 @@ const MAX_JSON_DEPTH: u32 = 60;
 const MAX_VALUE_BYTES: usize = 1 << 20;
 
 /// Handler of control socket requests for a node.
-#[derive(Debug)]
 pub struct NodeHandler {
     node: Arc<Node>,
     stop: StopHandle,
     reloader: Arc<Reloader>,
+    /// Counts of RPC over HTTP, if it is served.
+    rpc: Option<Box<dyn Fn() -> HttpCounts + Send + Sync>>,
+}
+
+impl core::fmt::Debug for NodeHandler {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("NodeHandler")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
 }
 
 impl NodeHandler {
@@ -61,6 +70,16 @@ impl NodeHandler {
             node,
             stop,
             reloader,
+            rpc: None,
+        }
+    }
+
+    /// Adds the counts of RPC over HTTP to the metrics.
+    #[must_use]
+    pub fn with_counts(self, counts: impl Fn() -> HttpCounts + Send + Sync + 'static) -> Self {
+        Self {
+            rpc: Some(Box::new(counts)),
+            ..self
         }
     }
 
@@ -196,6 +215,13 @@ impl NodeHandler {
 }
 
 impl Service for NodeHandler {
+    fn is_quick(&self, request: &Request) -> bool {
+        match request {
+            Request::Get(params) => self.node.store().is_in_memory(&params.id),
+            _ => false,
+        }
+    }
+
     fn status(&self, _: request::Status, _: &Caller) -> Result<StatusReply, RpcError> {
         Ok(status_reply(&self.node))
     }
@@ -414,7 +440,22 @@ impl Service for NodeHandler {
 
     fn metrics(&self, _: request::Metrics, _: &Caller) -> Result<String, RpcError> {
         let status = status_reply(&self.node);
-        metrics::render(&status).map_err(|error| RpcError::new(ErrorKind::Internal, error))
+        let rpc = self.rpc.as_ref().map(|counts| counts());
+        metrics::render(&status, rpc.as_ref())
+            .map_err(|error| RpcError::new(ErrorKind::Internal, error))
+    }
+
+    fn subscribe(&self, params: request::Subscribe, caller: &Caller) -> Result<u64, RpcError> {
+        let session = caller.session()?;
+        session.subscribe(params.topic, params.id, params.level)
+    }
+
+    fn unsubscribe(&self, params: request::Unsubscribe, caller: &Caller) -> Result<bool, RpcError> {
+        Ok(caller.session()?.unsubscribe(params.subscription))
+    }
+
+    fn authenticate(&self, params: request::Authenticate, caller: &Caller) -> Result<(), RpcError> {
+        caller.session()?.authenticate(&params.token)
     }
 
     fn reload_config(&self, _: request::ReloadConfig, _: &Caller) -> Result<ReloadReply, RpcError> {

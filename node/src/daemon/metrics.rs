@@ -4,7 +4,7 @@
 //! names that other programs use for them. A metric of something that the node does not have, such as
 //! cold storage, is absent. `node/docs/monitoring/` has the dashboard and the alerts that use them.
 
-use crate::rpc::{ProducerReply, PruningReply, StatusReply};
+use crate::rpc::{HttpCounts, ProducerReply, PruningReply, StatusReply};
 use core::fmt;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -152,8 +152,9 @@ impl Scrape {
     }
 }
 
-/// Returns the metrics of a node with this status, and of this process.
-pub(super) fn render(status: &StatusReply) -> Result<String, String> {
+/// Returns the metrics of a node with this status, of its server of RPC over HTTP, if there is one,
+/// and of this process.
+pub(super) fn render(status: &StatusReply, rpc: Option<&HttpCounts>) -> Result<String, String> {
     let mut scrape = Scrape(Registry::with_prefix("astreum"));
     node(&mut scrape, status);
     chain(&mut scrape, status);
@@ -163,6 +164,9 @@ pub(super) fn render(status: &StatusReply) -> Result<String, String> {
     }
     if let Some(pruning) = &status.pruning {
         pruning_metrics(&mut scrape, pruning);
+    }
+    if let Some(rpc) = rpc {
+        rpc_metrics(&mut scrape, rpc);
     }
     let mut of_process = Scrape(Registry::with_prefix("process"));
     process(&mut of_process);
@@ -318,6 +322,25 @@ fn pruning_metrics(scrape: &mut Scrape, pruning: &PruningReply) {
         let help = "Time of the last run of pruning, since 1970";
         scrape.gauge_in("pruning_last_run_timestamp", Unit::Seconds, help, at);
     }
+}
+
+fn rpc_metrics(scrape: &mut Scrape, rpc: &HttpCounts) {
+    let help = "Open connections of RPC over HTTP";
+    scrape.gauge("rpc_open_connections", help, rpc.open_connections);
+    let help = "Accepted connections of RPC over HTTP";
+    scrape.total("rpc_connections", help, rpc.connections);
+    let help = "Connections of RPC over HTTP refused for lack of room";
+    scrape.total("rpc_refused_connections", help, rpc.refused_connections);
+    let help = "Requests answered over HTTP and WebSocket";
+    scrape.total("rpc_requests", help, rpc.requests);
+    let help = "Requests over HTTP and WebSocket answered with an error";
+    scrape.total("rpc_failed_requests", help, rpc.failed_requests);
+    let help = "Requests over HTTP rejected for their host, origin or token";
+    scrape.total("rpc_rejected_requests", help, rpc.rejected_requests);
+    let help = "Open subscriptions";
+    scrape.gauge("rpc_open_subscriptions", help, rpc.open_subscriptions);
+    let help = "Subscriptions ended because their client read too slowly";
+    scrape.total("rpc_dropped_subscriptions", help, rpc.dropped_subscriptions);
 }
 
 /// Adds what Linux tells about this process; nothing elsewhere.

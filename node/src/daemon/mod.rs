@@ -1,8 +1,8 @@
 //! `astreum run`: starts all parts of a node and stops them in the right order.
 //!
 //! Shutdown order: evaluations are interrupted; the network sends acknowledged messages and ends,
-//! and with it every wait for a peer; then the control socket stops, whose requests can finish
-//! because nothing delays them any more.
+//! and with it every wait for a peer; then RPC over HTTP and the control socket stop, whose requests
+//! can finish because nothing delays them any more.
 
 mod allocator;
 mod atom_transfers;
@@ -10,8 +10,12 @@ mod chain_handlers;
 mod chain_status;
 mod conditions;
 mod dump;
+#[cfg(feature = "http")]
+mod events;
 mod fork_handlers;
 mod handlers;
+#[cfg(feature = "http")]
+mod http;
 mod list_sender;
 mod metrics;
 mod panics;
@@ -33,8 +37,11 @@ use crate::key_file::NodeKeys;
 use crate::log;
 use crate::net::NetworkError;
 use crate::node::{Node, NodeError, create_state_dir};
-use crate::rpc::{Server, ServerError};
+#[cfg(feature = "http")]
+use crate::rpc::{HttpError, HttpServer};
+use crate::rpc::{Server, ServerError, Service};
 use core::fmt;
+use core::net::SocketAddr;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -49,6 +56,12 @@ pub enum RunError {
     Control(ServerError),
     /// Signal handlers could not be installed.
     Signals(io::Error),
+    /// RPC over HTTP could not be started.
+    #[cfg(feature = "http")]
+    Rpc(HttpError),
+    /// This program was built without RPC over HTTP.
+    #[cfg(not(feature = "http"))]
+    NoRpc,
 }
 
 impl fmt::Display for RunError {
@@ -57,6 +70,13 @@ impl fmt::Display for RunError {
             Self::Node(error) => error.fmt(f),
             Self::Control(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "cannot install signal handlers: {error}"),
+            #[cfg(feature = "http")]
+            Self::Rpc(error) => error.fmt(f),
+            #[cfg(not(feature = "http"))]
+            Self::NoRpc => f.write_str(
+                "rpc_listen is set, but this program was built without the feature `http`; remove \
+                 rpc_listen, or build it with the feature",
+            ),
         }
     }
 }
@@ -67,6 +87,10 @@ impl core::error::Error for RunError {
             Self::Node(error) => Some(error),
             Self::Control(error) => Some(error),
             Self::Signals(error) => Some(error),
+            #[cfg(feature = "http")]
+            Self::Rpc(error) => Some(error),
+            #[cfg(not(feature = "http"))]
+            Self::NoRpc => None,
         }
     }
 }
@@ -111,13 +135,26 @@ pub fn run(
     node.start_chain(&paths.state_dir).map_err(RunError::Node)?;
     let reloader = Arc::new(Reloader::new(Arc::clone(&node), source.clone()));
     let handler = NodeHandler::new(Arc::clone(&node), stopper.handle(), Arc::clone(&reloader));
-    let handler = Arc::new(handler);
-    let server = Server::start(&paths.control_socket, handler).map_err(RunError::Control)?;
+    #[cfg(feature = "http")]
+    let (handler, counters) = http::counted(handler, settings);
+    #[cfg(not(feature = "http"))]
+    if settings.rpc_listen.is_some() {
+        return Err(RunError::NoRpc);
+    }
+    let handler: Arc<dyn Service> = Arc::new(handler);
+    let server = Server::start(&paths.control_socket, Arc::clone(&handler));
+    let server = server.map_err(RunError::Control)?;
+    #[cfg(feature = "http")]
+    let http = http::start(&node, settings, paths, handler, counters).map_err(RunError::Rpc)?;
     for warning in warnings(settings) {
         log::warn!("{warning}");
     }
     // A closed output does not stop the node.
-    let _ = write_greeting(out, &node, paths).and_then(|()| out.flush());
+    #[cfg(feature = "http")]
+    let rpc = http.as_ref().map(HttpServer::address);
+    #[cfg(not(feature = "http"))]
+    let rpc = None;
+    let _ = write_greeting(out, &node, paths, rpc).and_then(|()| out.flush());
     let cause = loop {
         match stopper.wait() {
             Wanted::Stop(cause) => break cause,
@@ -130,7 +167,13 @@ pub fn run(
     };
     log::info!("stopping: {cause}");
     server.interrupt();
+    #[cfg(feature = "http")]
+    if let Some(http) = &http {
+        http.interrupt();
+    }
     node.disconnect();
+    #[cfg(feature = "http")]
+    drop(http);
     server.stop();
     log::info!("stopped");
     Ok(())
@@ -161,7 +204,12 @@ pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-fn write_greeting(out: &mut dyn Write, node: &Node, paths: &Paths) -> io::Result<()> {
+fn write_greeting(
+    out: &mut dyn Write,
+    node: &Node,
+    paths: &Paths,
+    rpc: Option<SocketAddr>,
+) -> io::Result<()> {
     let status = node.status();
     let port = status.port.unwrap_or_default();
     let socket = paths.control_socket.display();
@@ -169,6 +217,9 @@ fn write_greeting(out: &mut dyn Write, node: &Node, paths: &Paths) -> io::Result
     writeln!(out, "  public key      {}", status.public_key)?;
     writeln!(out, "  UDP port        {port}")?;
     writeln!(out, "  control socket  {socket}")?;
+    if let Some(address) = rpc {
+        writeln!(out, "  RPC             http://{address}")?;
+    }
     writeln!(out, "  log             {}", paths.log_dir.display())?;
     match status.cold.and_then(|cold| cold.write_failure) {
         Some(why) => writeln!(out, "  storage         refuses writes: {why}")?,

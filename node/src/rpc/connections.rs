@@ -15,7 +15,7 @@ use super::codec::{Frame, FrameError, encode_message};
 use super::error::{ErrorKind, RpcError};
 use super::link::{InputError, Link, WRITE_CHECK};
 use super::message::{CallId, reply_message};
-use super::service::{Caller, Request, Service, answer_if};
+use super::service::{Caller, Incoming, Request, Service};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use mio::unix::SourceFd;
@@ -277,7 +277,8 @@ fn serve(
             Err(InputError::Frame(error)) => return refuse(link, &error.to_string()),
             Err(InputError::End | InputError::Io(_)) => return,
         };
-        let reply = answer_if(service, &message, caller, |request| slot.admit(request));
+        let incoming = Incoming::parse(&message).admit(|request| slot.admit(request));
+        let reply = incoming.answer(service, caller).message;
         let sent = reply.map_or(Ok(()), |reply| link.send_message(&reply));
         if sent.is_err() || slot == Slot::Reserved {
             return;

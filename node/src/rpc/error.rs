@@ -22,6 +22,10 @@ pub enum ErrorKind {
     Busy,
     /// The reply is longer than a message may be.
     ReplyTooLong,
+    /// The request needs the token, or the token is wrong.
+    Unauthorized,
+    /// A subscription has ended, because its notifications were not read fast enough.
+    Dropped,
     /// The message is not JSON.
     Parse,
     /// The message is not a request.
@@ -48,6 +52,8 @@ impl ErrorKind {
             Self::InvalidFrame => -32_000,
             Self::Busy => -32_001,
             Self::ReplyTooLong => -32_002,
+            Self::Unauthorized => -32_003,
+            Self::Dropped => -32_004,
             Self::InvalidRequest => -32_600,
             Self::UnknownMethod => -32_601,
             Self::InvalidParams => -32_602,
@@ -65,6 +71,8 @@ impl ErrorKind {
             Self::InvalidFrame,
             Self::Busy,
             Self::ReplyTooLong,
+            Self::Unauthorized,
+            Self::Dropped,
             Self::InvalidRequest,
             Self::UnknownMethod,
             Self::InvalidParams,
@@ -185,6 +193,8 @@ mod tests {
             ErrorKind::InvalidFrame,
             ErrorKind::Busy,
             ErrorKind::ReplyTooLong,
+            ErrorKind::Unauthorized,
+            ErrorKind::Dropped,
             ErrorKind::Parse,
             ErrorKind::InvalidRequest,
             ErrorKind::UnknownMethod,

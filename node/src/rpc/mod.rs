@@ -1,6 +1,7 @@
-//! Control socket, through which the other commands reach a running node.
+//! Requests of other processes: the control socket, through which the other commands reach a running
+//! node, and with the feature `http` the same methods over HTTP and WebSocket.
 //!
-//! A Unix domain socket with mode 0600 that carries JSON-RPC 2.0 messages in length-prefixed frames
+//! The control socket is a Unix domain socket with mode 0600 that carries JSON-RPC 2.0 messages in length-prefixed frames
 //! (see [`codec`]). The methods are those of [`Service`], which is independent of the transport.
 //!
 //! Invariants:
@@ -15,6 +16,7 @@
 //! - A socket is replaced only by a process that holds its lock, and only if no process answers on
 //!   it.
 
+mod access;
 mod chain;
 mod chain_status;
 mod client;
@@ -23,6 +25,9 @@ mod connections;
 mod error;
 mod findings;
 mod forks;
+#[cfg(feature = "http")]
+mod http;
+mod http_counts;
 mod link;
 mod message;
 mod number;
@@ -32,9 +37,11 @@ mod reload;
 mod schema;
 mod server;
 mod service;
+mod subscription;
 mod text;
 mod transfer;
 
+pub use access::Access;
 pub use chain::{
     AccountReply, BlockReply, CostsReply, HeadReply, IncludedReply, MAX_BLOCKS_REPLY,
     MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS, SendReply, TransactionReply,
@@ -47,6 +54,12 @@ pub use connections::{MAX_CONNECTIONS, RESERVED_CONNECTIONS};
 pub use error::{ErrorKind, RpcError};
 pub use findings::duration;
 pub use forks::{ForkReply, ForksReply};
+#[cfg(feature = "http")]
+pub use http::{
+    HttpCounters, HttpError, HttpOptions, HttpServer, MAX_BATCH, MAX_IN_FLIGHT, MAX_NOTIFICATIONS,
+    MAX_REQUEST_BYTES, MAX_SUBSCRIPTIONS,
+};
+pub use http_counts::HttpCounts;
 pub use message::MAX_ID_BYTES;
 pub use number::{Number, number};
 pub use protocol::{
@@ -58,5 +71,10 @@ pub use pruning::{MAX_PINS_REPLY, PinReply, PinnedReply, PruneReply, PruningRepl
 pub use reload::{ChangeReply, ReloadReply};
 pub use server::{Server, ServerError};
 pub use service::{Caller, Method, PartialService, Request, Service, answer, request, schema};
-pub use text::{AccountName, ConfirmationLevel, Hex, TransactionStanding, hex, unhex};
+pub use subscription::{
+    EventSource, LogReply, NOTIFICATION, Observer, ReorganizationReply, Session,
+};
+pub use text::{
+    AccountName, ConfirmationLevel, Hex, LogLevel, Topic, TransactionStanding, hex, unhex,
+};
 pub use transfer::{AtomParts, AtomReader, TransferError, Transfers, push_atom};

@@ -14,7 +14,8 @@ use super::protocol::{
 use super::pruning::{PinReply, PinnedReply, PruneReply};
 use super::reload::ReloadReply;
 use super::schema::{Field, MethodSchema, Schema, Types, document};
-use super::text::{self, AccountName};
+use super::subscription::{self, Session};
+use super::text::{self, AccountName, LogLevel, Topic};
 use super::transfer::Transfers;
 use crate::WaitLimit;
 use crate::query::{AccountProof, BlockAt};
@@ -40,15 +41,27 @@ pub trait Method: Serialize + DeserializeOwned {
 pub struct Caller {
     gone: Arc<AtomicBool>,
     transfers: Option<Arc<dyn Transfers>>,
+    session: Option<Arc<dyn Session>>,
 }
 
 impl Caller {
-    /// Creates a caller without transfers; it is gone once the flag is set.
+    /// Creates a caller without transfers and subscriptions; it is gone once the flag is set.
     #[must_use]
     pub const fn new(gone: Arc<AtomicBool>) -> Self {
         Self {
             gone,
             transfers: None,
+            session: None,
+        }
+    }
+
+    /// Creates a caller that has subscriptions.
+    #[must_use]
+    pub const fn with_session(gone: Arc<AtomicBool>, session: Arc<dyn Session>) -> Self {
+        Self {
+            gone,
+            transfers: None,
+            session: Some(session),
         }
     }
 
@@ -58,7 +71,17 @@ impl Caller {
         Self {
             gone,
             transfers: Some(transfers),
+            session: None,
         }
+    }
+
+    /// Returns the session of the caller's connection.
+    ///
+    /// # Errors
+    /// Fails if the transport cannot send without a request.
+    pub fn session(&self) -> Result<&dyn Session, RpcError> {
+        let session = self.session.as_deref();
+        session.ok_or_else(|| "this connection is not a WebSocket".into())
     }
 
     /// Returns the transfers of the caller's connection.
@@ -154,9 +177,9 @@ macro_rules! methods {
             }
 
             /// Calls its method and returns the message that answers it.
-            fn answer(self, service: &dyn Service, id: &CallId, caller: &Caller) -> Vec<u8> {
+            fn answer(self, service: &dyn Service, id: &CallId, caller: &Caller) -> Answer {
                 match self {
-                    $(Self::$variant(params) => reply_message(id, &service.$name(params, caller)),)+
+                    $(Self::$variant(params) => Answer::new(id, &service.$name(params, caller)),)+
                 }
             }
         }
@@ -176,6 +199,7 @@ macro_rules! methods {
                 }),*],
                 result: <$reply as Schema>::schema(types),
             }),+];
+            subscription::add_types(types);
             document(methods, core::mem::take(types))
         }
 
@@ -183,6 +207,12 @@ macro_rules! methods {
         ///
         /// A method may wait for a bounded time; once its caller is gone, the answer is not needed.
         pub trait Service: Send + Sync {
+            /// Returns whether nothing can delay the answer to a request: it neither waits nor reads
+            /// the disk, and takes microseconds.
+            fn is_quick(&self, _request: &Request) -> bool {
+                false
+            }
+
             $(
                 $(#[doc = $doc])+
                 ///
@@ -198,6 +228,11 @@ macro_rules! methods {
 
         /// [`Service`] with some of the methods; the others are refused as unknown.
         pub trait PartialService: Send + Sync {
+            /// Same as [`Service::is_quick`].
+            fn is_quick(&self, _request: &Request) -> bool {
+                false
+            }
+
             $(
                 $(#[doc = $doc])+
                 ///
@@ -214,6 +249,10 @@ macro_rules! methods {
         }
 
         impl<T: PartialService> Service for T {
+            fn is_quick(&self, request: &Request) -> bool {
+                PartialService::is_quick(self, request)
+            }
+
             $(
                 fn $name(
                     &self,
@@ -504,6 +543,31 @@ methods! {
     /// Reads the configuration again, and applies what a running node can change.
     reload_config: ReloadConfig {} -> ReloadReply;
 
+    /// Starts a subscription on a WebSocket: its number in the notifications that follow.
+    subscribe: Subscribe {
+        /// `heads`, `reorganizations`, `transaction` or `log`.
+        #[serde(with = "text")]
+        topic: Topic,
+        /// Id of the transaction.
+        #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
+        id: Option<AtomId>,
+        /// Least severe level of the log lines; `info` if absent.
+        #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
+        level: Option<LogLevel>,
+    } -> u64;
+
+    /// Ends a subscription: `true` if there was one.
+    unsubscribe: Unsubscribe {
+        /// Number of the subscription.
+        subscription: u64,
+    } -> bool;
+
+    /// Permits all methods to a WebSocket, as the header of a request does.
+    authenticate: Authenticate {
+        /// Content of the file of `rpc_token_file`.
+        token: String,
+    } -> ();
+
     /// Stops the node; answers as soon as the shutdown has begun.
     stop: Stop {} -> ();
 }
@@ -527,34 +591,126 @@ impl Request {
     }
 }
 
+/// Method that returns the schema, as OpenRPC names it.
+const DISCOVER: &str = "rpc.discover";
+
+/// Answer to a request.
+pub(super) struct Answer {
+    /// Message; `None` for a notification.
+    pub(super) message: Option<Vec<u8>>,
+    /// `true` if it is an error.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "for the counts of HTTP")
+    )]
+    pub(super) is_error: bool,
+}
+
+impl Answer {
+    fn new(id: &CallId, reply: &Result<impl Serialize, RpcError>) -> Self {
+        Self {
+            message: Some(reply_message(id, reply)),
+            is_error: reply.is_err(),
+        }
+    }
+}
+
+/// Request that was received, or the reason it is refused.
+pub(super) struct Incoming {
+    /// `None` for a notification.
+    id: Option<CallId>,
+    wanted: Result<Wanted, RpcError>,
+}
+
+enum Wanted {
+    Request(Request),
+    Discover,
+}
+
+impl Incoming {
+    /// Reads a message.
+    pub(super) fn parse(message: &[u8]) -> Self {
+        let call = match parse_call(message) {
+            Ok(call) => call,
+            Err((id, error)) => {
+                return Self {
+                    id: Some(id),
+                    wanted: Err(error),
+                };
+            }
+        };
+        let wanted = match &*call.method {
+            DISCOVER => Ok(Wanted::Discover),
+            _ => Request::parse(&call).map(Wanted::Request),
+        };
+        Self {
+            id: call.id,
+            wanted,
+        }
+    }
+
+    /// Creates one that is refused, without an id.
+    #[cfg(feature = "http")]
+    pub(super) const fn refused(error: RpcError) -> Self {
+        Self {
+            id: Some(CallId::NULL),
+            wanted: Err(error),
+        }
+    }
+
+    /// Refuses it unless `admit` lets it pass.
+    #[must_use]
+    pub(super) fn admit(self, admit: impl FnOnce(&Request) -> Result<(), RpcError>) -> Self {
+        let wanted = self.wanted.and_then(|wanted| match &wanted {
+            Wanted::Request(request) => admit(request).map(|()| wanted),
+            Wanted::Discover => Ok(wanted),
+        });
+        Self { wanted, ..self }
+    }
+
+    /// Returns its id; `None` for a notification.
+    #[cfg(feature = "http")]
+    pub(super) fn id(&self) -> Option<CallId> {
+        self.id.clone()
+    }
+
+    /// Returns whether nothing can delay its answer. Requests about the session are among them, so
+    /// that they take effect before the next one is read.
+    #[cfg(feature = "http")]
+    pub(super) fn is_quick(&self, service: &dyn Service) -> bool {
+        match &self.wanted {
+            Ok(Wanted::Request(
+                Request::Subscribe(_) | Request::Unsubscribe(_) | Request::Authenticate(_),
+            ))
+            | Err(_) => true,
+            Ok(Wanted::Request(request)) => service.is_quick(request),
+            Ok(Wanted::Discover) => false,
+        }
+    }
+
+    /// Carries it out.
+    pub(super) fn answer(self, service: &dyn Service, caller: &Caller) -> Answer {
+        static NULL: CallId = CallId::NULL;
+        let id = self.id.as_ref().unwrap_or(&NULL);
+        let answer = match self.wanted {
+            Ok(Wanted::Request(request)) => {
+                let wait_limit = WaitLimit::NONE.until(caller.gone());
+                wait_limit.scope(|| request.answer(service, id, caller))
+            }
+            Ok(Wanted::Discover) => Answer::new(id, &Ok(schema())),
+            Err(error) => Answer::new(id, &Err::<(), RpcError>(error)),
+        };
+        Answer {
+            message: answer.message.filter(|_| self.id.is_some()),
+            ..answer
+        }
+    }
+}
+
 /// Answers the message of a request; `None` for a notification.
 #[must_use]
 pub fn answer(service: &dyn Service, message: &[u8], caller: &Caller) -> Option<Vec<u8>> {
-    answer_if(service, message, caller, |_| Ok(()))
-}
-
-/// Answers the message of a request that `admit` lets pass.
-pub(super) fn answer_if(
-    service: &dyn Service,
-    message: &[u8],
-    caller: &Caller,
-    admit: impl FnOnce(&Request) -> Result<(), RpcError>,
-) -> Option<Vec<u8>> {
-    let refusal = |id: &CallId, error| reply_message(id, &Err::<(), RpcError>(error));
-    let call = match parse_call(message) {
-        Ok(call) => call,
-        Err((id, error)) => return Some(refusal(&id, error)),
-    };
-    let id = call.id.clone().unwrap_or(CallId::NULL);
-    let request = Request::parse(&call).and_then(|request| admit(&request).map(|()| request));
-    let reply = match request {
-        Ok(request) => {
-            let wait_limit = WaitLimit::NONE.until(caller.gone());
-            wait_limit.scope(|| request.answer(service, &id, caller))
-        }
-        Err(error) => refusal(&id, error),
-    };
-    call.id.is_some().then_some(reply)
+    Incoming::parse(message).answer(service, caller).message
 }
 
 #[cfg(test)]

@@ -228,6 +228,50 @@ words! {
         Unused = "unused";
     ConfirmationLevel, "confirmation":
         Included = "included", Safe = "safe", Settled = "settled";
+    Topic, "topic":
+        Heads = "heads",
+        Reorganizations = "reorganizations",
+        Transaction = "transaction",
+        Log = "log";
+    LogLevel, "level":
+        Error = "error", Warn = "warn", Info = "info", Debug = "debug";
+}
+
+/// Kind of events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Topic {
+    /// New heads of the chain.
+    Heads,
+    /// Reorganizations of the chain.
+    Reorganizations,
+    /// State of one transaction.
+    Transaction,
+    /// Lines of the log.
+    Log,
+}
+
+/// Level of a log line, the most severe one first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum LogLevel {
+    /// Something has failed.
+    Error,
+    /// Something is unusual.
+    Warn,
+    /// Something has happened.
+    Info,
+    /// Details for developers.
+    Debug,
+}
+
+impl From<log::Level> for LogLevel {
+    fn from(level: log::Level) -> Self {
+        match level {
+            log::Level::Error => Self::Error,
+            log::Level::Warn => Self::Warn,
+            log::Level::Info => Self::Info,
+            log::Level::Debug | log::Level::Trace => Self::Debug,
+        }
+    }
 }
 
 impl<T: AsText> Schema for T {

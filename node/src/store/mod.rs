@@ -207,6 +207,12 @@ impl Store {
         self.shard(id).get(id)
     }
 
+    /// Returns whether the atom is in memory.
+    #[must_use]
+    pub fn is_in_memory(&self, id: &AtomId) -> bool {
+        self.shard(id).contains(id)
+    }
+
     fn cold_atom(&self, id: &AtomId) -> Option<Atom> {
         let atom = self.read_cold(id)?;
         // An atom that was requested once is likely to be requested again.

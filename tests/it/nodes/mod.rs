@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod embedding;
+mod http;
 mod joining;
 mod lost;
 mod message_port;

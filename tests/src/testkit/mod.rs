@@ -3,6 +3,7 @@
 //! [`NodeProcess`] drives the real program `astreum`; [`Home`] is the user who runs its commands.
 
 mod home;
+pub mod http;
 mod node_process;
 pub mod program;
 pub mod wait;

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 const DASHBOARD: &str = include_str!("../../../docs/monitoring/dashboard.json");
 const ALERTS: &str = include_str!("../../../docs/monitoring/alerts.yml");
+const COLLECTOR: &str = include_str!("../../../docs/monitoring/otel-collector.yml");
 const PAGE: &str = include_str!("../../../docs/monitoring.md");
 
 /// Returns a status that has everything.
@@ -68,7 +69,7 @@ fn named(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn metrics_have_names_units_and_help() {
-    let text = render(&full()).unwrap();
+    let text = render(&full(), Some(&HttpCounts::default())).unwrap();
     for line in [
         "# HELP astreum_cold_bytes Bytes of cold storage that count against its limit.",
         "# TYPE astreum_cold_bytes gauge",
@@ -97,8 +98,15 @@ fn metrics_have_names_units_and_help() {
 
 #[test]
 fn metrics_of_what_the_node_does_not_have_are_absent() {
-    let text = render(&StatusReply::default()).unwrap();
-    for absent in ["cold", "head_height", "mempool", "pruned", "received"] {
+    let text = render(&StatusReply::default(), None).unwrap();
+    for absent in [
+        "cold",
+        "head_height",
+        "mempool",
+        "pruned",
+        "received",
+        "rpc",
+    ] {
         assert!(!text.contains(&format!("astreum_{absent}")), "{absent}");
     }
     assert!(text.contains("\nastreum_peers 0\n"));
@@ -118,7 +126,7 @@ fn every_counter_of_the_stores_has_a_metric() {
 
 #[test]
 fn dashboard_alerts_and_page_name_metrics_that_exist() {
-    let text = render(&full()).unwrap();
+    let text = render(&full(), Some(&HttpCounts::default())).unwrap();
     let exist: BTreeSet<&str> = metrics(&text).into_iter().map(|(name, _)| name).collect();
     for (file, content, least) in [
         ("dashboard.json", DASHBOARD, 20),
@@ -139,7 +147,7 @@ fn dashboard_alerts_and_page_name_metrics_that_exist() {
 
 #[test]
 fn page_lists_every_metric_with_its_type_and_help() {
-    let text = render(&full()).unwrap();
+    let text = render(&full(), Some(&HttpCounts::default())).unwrap();
     let help = |name: &str| {
         let start = format!("# HELP {name} ");
         let mut lines = text.lines();
@@ -155,6 +163,7 @@ fn page_lists_every_metric_with_its_type_and_help() {
         .filter(|line| line.starts_with("| `astreum_") || line.starts_with("| `process_"))
         .collect();
     assert!(listed == rows, "the rows are\n{}", rows.join("\n"));
+    assert!(PAGE.contains(&format!("```yaml\n{COLLECTOR}```")));
 }
 
 /// Runs promtool of Prometheus; returns its output.
@@ -186,7 +195,7 @@ fn promtool(arguments: &[&str], input: &str) -> String {
 #[ignore = "needs promtool, which the whole CI installs"]
 fn promtool_accepts_the_metrics_and_the_alerts() {
     for status in [full(), StatusReply::default()] {
-        let text = render(&status).unwrap();
+        let text = render(&status, Some(&HttpCounts::default())).unwrap();
         assert_eq!(promtool(&["check", "metrics"], &text), "");
     }
     let alerts = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/monitoring/alerts.yml");

@@ -1,0 +1,46 @@
+//! Permission that each request needs on a transport that others than the node's user can reach.
+
+use super::service::Request;
+use super::text::Topic;
+
+/// Permission of a caller, and what a request needs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Access {
+    /// Reading what the node knows and what its peers would tell anybody.
+    Read,
+    /// Everything: changes of state, work without bounds, files of the node's machine, and its log.
+    Full,
+}
+
+impl Request {
+    /// Returns the permission that it needs. Requests that are not listed need [`Access::Full`].
+    #[must_use]
+    pub fn access(&self) -> Access {
+        match self {
+            Self::Status(_)
+            | Self::Peers(_)
+            | Self::Get(_)
+            | Self::GetList(_)
+            | Self::Advertised(_)
+            | Self::Providers(_)
+            | Self::Block(_)
+            | Self::Blocks(_)
+            | Self::Account(_)
+            | Self::Validators(_)
+            | Self::Transaction(_)
+            | Self::TransactionStatus(_)
+            | Self::Forks(_)
+            | Self::ProveAccount(_)
+            | Self::Pins(_)
+            | Self::Metrics(_)
+            | Self::Authenticate(_)
+            | Self::Unsubscribe(_) => Access::Read,
+            // Another user of the machine may not read the log.
+            Self::Subscribe(subscribe) => match subscribe.topic {
+                Topic::Log => Access::Full,
+                _ => Access::Read,
+            },
+            _ => Access::Full,
+        }
+    }
+}
