@@ -12,8 +12,8 @@ use crate::chain_service::dir::{ChainDir, HeadJournalFile};
 use crate::chain_service::snapshot::note_complete;
 use crate::clock;
 use crate::config::Settings;
-use crate::store::Store;
-use crate::store::cold::{ColdError, ColdOptions, ColdStore, Progress};
+use crate::store::cold::{ColdError, Progress};
+use crate::store::{Store, open_cold_to_read};
 use astreum_core::atom::AtomId;
 
 use super::chain_dir::{directory, validation_key};
@@ -24,6 +24,7 @@ use super::parse;
 use super::partial::Partial;
 use super::path_arg::PathArg;
 use super::progress::with_bar_of;
+use super::store_dir;
 
 /// Memory for atoms while an archive is written or read, in bytes.
 const HOT_BYTES: u64 = 64 << 20;
@@ -91,14 +92,14 @@ pub(super) fn export_chain(args: ExportArgs, out: &mut Output) -> Result<(), Fai
     let head = head.transpose()?;
     let settings = args.run.load()?.settings;
     let path = directory(&settings)?;
-    let cold = cold_path(&settings)?;
+    check_cold(&settings)?;
     // The head is read before the store: its atoms were durable when it was saved.
     let head = match head {
         Some(head) => head,
         None => saved_head(&path, &settings)?,
     };
-    let cold = ColdStore::open_to_read(cold, settings.cold_storage_mmap).map_err(not_read)?;
-    let store = Store::with_cold(HOT_BYTES, Some(cold));
+    let cold = open_cold_to_read(&settings).map_err(not_read)?;
+    let store = Store::with_cold(HOT_BYTES, cold);
     let kind = match args.snapshot {
         true => ArchiveKind::Snapshot,
         false => ArchiveKind::Chain,
@@ -177,14 +178,15 @@ fn summary(exported: &Exported) -> String {
     }
 }
 
-fn cold_path(settings: &Settings) -> Result<&std::path::Path, Failure> {
-    settings.cold_storage_path.as_deref().ok_or_else(|| {
-        Failure::Usage(
+fn check_cold(settings: &Settings) -> Result<(), Failure> {
+    match settings.cold_directory() {
+        Some(_) => Ok(()),
+        None => Err(Failure::Usage(
             "cold_storage_path is not set: an archive is made from cold storage, and read into it; \
              give --config FILE or --cold-storage-path DIR"
                 .to_owned(),
-        )
-    })
+        )),
+    }
 }
 
 /// Returns the saved head of a node.
@@ -208,7 +210,7 @@ pub(super) fn import_chain(args: ImportArgs, out: &mut Output) -> Result<(), Fai
     let loaded = args.run.load()?;
     let (settings, paths) = (&loaded.settings, loaded.paths());
     let path = directory(settings)?;
-    let cold = cold_path(settings)?;
+    check_cold(settings)?;
     check_not_running(&paths)?;
     let input: Box<dyn Read> = if args.file.is_stdin() {
         Box::new(io::stdin().lock())
@@ -235,11 +237,7 @@ pub(super) fn import_chain(args: ImportArgs, out: &mut Output) -> Result<(), Fai
             manifest.height
         )));
     }
-    let cold_options = ColdOptions {
-        background: false,
-        ..ColdOptions::from(settings)
-    };
-    let cold = ColdStore::open(cold, cold_options).map_err(Failure::failed)?;
+    let cold = store_dir::open(settings)?;
     let store = Store::with_cold(HOT_BYTES, Some(cold.clone()));
     let latest = clock::unix_time().as_secs();
     let latest = latest.saturating_add(settings.verification_max_future_skew);

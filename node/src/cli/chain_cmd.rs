@@ -11,7 +11,6 @@ use crate::chain_service::recover::{Condition, NothingToAdopt, Survey, adopt, su
 use crate::chain_service::replay::Replay;
 use crate::clock;
 use crate::rpc::hex;
-use crate::store::cold::{ColdOptions, ColdStore};
 use astreum_core::atom::AtomId;
 
 use super::chain_archive::{ExportArgs, ImportArgs, export_chain, import_chain};
@@ -22,6 +21,7 @@ use super::node_args::RunArgs;
 use super::output::{Failure, Output, json_line};
 use super::parse;
 use super::progress::with_bar_of;
+use super::store_dir;
 use super::table::{table, time};
 
 /// Maximum number of heads that are listed individually.
@@ -221,21 +221,16 @@ fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
     let loaded = args.run.load()?;
     let (settings, paths) = (&loaded.settings, loaded.paths());
     let path = directory(settings)?;
-    let Some(cold) = &settings.cold_storage_path else {
+    if settings.cold_directory().is_none() {
         return Err(Failure::Usage(
             "cold_storage_path is not set: recovery searches blocks in cold storage; give --config \
              FILE or --cold-storage-path DIR"
                 .to_owned(),
         ));
-    };
+    }
     check_not_running(&paths)?;
     // A store that cannot be searched must not leave an empty store behind.
-    drop(ColdStore::open_to_read(cold, settings.cold_storage_mmap).map_err(Failure::failed)?);
-    let cold_options = ColdOptions {
-        background: false,
-        ..ColdOptions::from(settings)
-    };
-    let cold = ColdStore::open(cold, cold_options).map_err(Failure::failed)?;
+    let cold = store_dir::open_existing(settings)?;
     let mut dir = ChainDir::open_unread(&path, settings.chain_id).map_err(Failure::failed)?;
     let latest = clock::unix_time().as_secs();
     let latest = latest.saturating_add(settings.verification_max_future_skew);

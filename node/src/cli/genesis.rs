@@ -22,12 +22,12 @@ use crate::key_file::{KeyKind, PassphraseSource, configured_public_key};
 use crate::node::chain_start::trace;
 use crate::rpc::{Client, ClientError, number, request};
 use crate::store::Store;
-use crate::store::cold::{ColdOptions, ColdStore};
 
 use super::chain_args::GenesisArgs;
 use super::genesis_file::Plan;
 use super::output::{Failure, Output, complain, json_line};
 use super::parse;
+use super::store_dir;
 use super::table::{table, time};
 
 /// Maximum time that a running node has to answer.
@@ -177,21 +177,17 @@ fn write(
     options: &str,
 ) -> Result<(), Failure> {
     let (settings, paths) = (&loaded.settings, loaded.paths());
-    let Some(directory) = &settings.cold_storage_path else {
+    if settings.cold_directory().is_none() {
         return Err(Failure::Usage(
             "cold_storage_path is not set: a chain is stored in cold storage; give --config FILE \
              or --cold-storage-path DIR, or --dry-run to print only the id"
                 .to_owned(),
         ));
-    };
+    }
     check_not_running(&paths)?;
-    let cold_options = ColdOptions {
-        background: false,
-        ..ColdOptions::from(settings)
-    };
     // Checked first, so that a refusal leaves nothing behind.
     refuse_second_chain(settings, &paths).map_err(|error| refused(&error, options))?;
-    let cold = ColdStore::open(directory, cold_options).map_err(Failure::failed)?;
+    let cold = store_dir::open(settings)?;
     let places = candidates(settings);
     let path = places.first().ok_or(Failure::Reported)?;
     let mut dir =

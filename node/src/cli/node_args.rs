@@ -107,6 +107,7 @@ fn flag(key: &'static Key, defaults: &Config) -> Arg {
         Allowed::Whole { .. } => arg.value_name("N"),
         Allowed::WholeSeconds { .. } | Allowed::Seconds { .. } => arg.value_name("SECONDS"),
         Allowed::Path => arg.value_name("PATH"),
+        Allowed::Text => arg.value_name("TEXT"),
         Allowed::Key | Allowed::Id | Allowed::PublicKey => arg.value_name("HEX"),
         Allowed::Seed => arg.value_name("HOST:PORT"),
         Allowed::IpAddress => arg.value_name("IP"),

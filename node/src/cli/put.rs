@@ -56,7 +56,7 @@ pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
     let (object, sent) = match args.kind {
         PutKind::Bytes if !args.file.is_stdin() && args.file.is_dir() => put_folder(&client, args)?,
         PutKind::Bytes => {
-            let directory = loaded.settings.cold_storage_path.as_deref();
+            let directory = loaded.settings.cold_directory();
             put_file(&client, args, directory)?
         }
         PutKind::Symbol => put_text(&client, &args.file, args.kind, symbol)?,

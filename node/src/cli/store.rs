@@ -11,6 +11,7 @@ use crate::store::cold::{
     ColdError, ColdStats, ColdStore, Progress, SetAside, Transferred, Verified,
 };
 use crate::store::disk::real_path;
+use crate::store::open_cold_to_read;
 use crate::store::sorted_pair::Damage;
 
 use super::args::{StoreArgs, StoreCommand, StoreOptions};
@@ -106,14 +107,9 @@ fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), F
     let json = options.json;
     let loaded = options.run.load()?;
     check_path(&loaded.settings)?;
-    let path = loaded
-        .settings
-        .cold_storage_path
-        .clone()
-        .unwrap_or_default();
-    let opened = ColdStore::open_to_read(&path, loaded.settings.cold_storage_mmap);
-    let incidents = match opened {
-        Ok(store) if !clear => store.stats().set_aside,
+    let path = loaded.settings.cold_directory().unwrap_or(Path::new(""));
+    let incidents = match open_cold_to_read(&loaded.settings) {
+        Ok(store) if !clear => store.map(|it| it.stats().set_aside).unwrap_or_default(),
         Ok(store) => {
             drop(store);
             let cleared = open(&loaded.settings)?.clear_set_aside();
@@ -121,7 +117,7 @@ fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), F
         }
         Err(error @ ColdError::Locked { .. }) => {
             let client = Client::new(loaded.paths().control_socket, DEFAULT_TIMEOUT);
-            let directory = real_path(&path).to_string_lossy().into_owned();
+            let directory = real_path(path).to_string_lossy().into_owned();
             match client.request(&request::Damaged { directory, clear }) {
                 // The directory is locked, but not by the node.
                 Err(ClientError::NotRunning { .. }) => return Err(Failure::failed(error)),
@@ -167,9 +163,9 @@ fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), F
 }
 
 fn refuse_itself(directory: &Path, settings: &Settings) -> Result<(), Failure> {
-    let path = settings.cold_storage_path.clone().unwrap_or_default();
+    let path = settings.cold_directory().unwrap_or(Path::new(""));
     let real = |path: &Path| path.canonicalize().ok();
-    if real(directory).is_some_and(|directory| Some(directory) == real(&path)) {
+    if real(directory).is_some_and(|directory| Some(directory) == real(path)) {
         return Err(Failure::Usage(format!(
             "{} is cold_storage_path itself; give another directory",
             directory.display()

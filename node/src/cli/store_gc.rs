@@ -2,14 +2,16 @@
 
 use core::time::Duration;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use crate::chain_service::dir::{ChainDir, HeadJournalFile, candidates};
 use crate::config::{Loaded, Settings};
 use crate::node::{PruneLimits, advertisements};
 use crate::prune::{self, Run, Wanted};
 use crate::rpc::{Client, ClientError, DEFAULT_TIMEOUT, PruneReply, request};
-use crate::store::cold::{ColdError, ColdStore};
+use crate::store::cold::ColdError;
 use crate::store::disk::real_path;
+use crate::store::open_cold_to_read;
 use astreum_core::atom::AtomId;
 
 use super::args::StoreGcArgs;
@@ -26,7 +28,7 @@ pub(super) fn gc(args: StoreGcArgs, out: &mut Output) -> Result<(), Failure> {
     let json = args.options.json;
     let loaded = args.options.run.load()?;
     check_path(&loaded.settings)?;
-    let reply = match ColdStore::open_to_read(&path(&loaded.settings), false) {
+    let reply = match open_cold_to_read(&loaded.settings) {
         Ok(store) => {
             drop(store);
             here(&loaded, args.dry_run, args.accept_unpinned)?
@@ -53,8 +55,11 @@ pub(super) fn gc(args: StoreGcArgs, out: &mut Output) -> Result<(), Failure> {
     show(&reply, args.dry_run, out)
 }
 
-fn path(settings: &Settings) -> std::path::PathBuf {
-    settings.cold_storage_path.clone().unwrap_or_default()
+fn path(settings: &Settings) -> PathBuf {
+    settings
+        .cold_directory()
+        .unwrap_or(Path::new(""))
+        .to_owned()
 }
 
 /// Collects in a directory that no node has open.

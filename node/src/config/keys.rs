@@ -212,7 +212,8 @@ keys! {
         hot_storage_limit: u64 = 1 << 30, ANY;
         /// Maximum bytes in cold storage; writes beyond that are refused. 0 means no limit.
         cold_storage_limit: u64 = 10 << 30, ANY;
-        /// Directory of persisted atoms, created on start. Without it there is no cold storage.
+        /// Directory of persisted atoms, created on start, or s3://BUCKET/PREFIX for an object store
+        /// that nodes share. Without it there is no cold storage.
         cold_storage_path: Option<PathBuf> = None, Allowed::Path;
         /// Bytes in level_0 beyond which it is collated into an index/data pair of level_1.
         cold_storage_level_size: u64 = 10 << 20, Allowed::Whole { min: 1, max: u64::MAX };
@@ -327,9 +328,21 @@ keys! {
         /// Sync mode of cold storage writes: always (before a write is acknowledged), interval, or
         /// never.
         cold_storage_sync: ColdStorageSync = ColdStorageSync::Always, Allowed::Sync;
+        /// Directory of what stays on this machine if cold_storage_path is an object store: journals,
+        /// the chain's files and the read cache. Created on start.
+        cold_storage_local_path: Option<PathBuf> = None, Allowed::Path;
+        /// Maximum bytes of the read cache in cold_storage_local_path.
+        cold_storage_cache_limit: u64 = 1 << 30, Allowed::Whole { min: 64 << 20, max: u64::MAX };
+        /// URL of an S3-compatible server. Default is AWS_ENDPOINT_URL, else AWS in the region.
+        object_store_endpoint: Option<String> = None, Allowed::Text;
+        /// Region of the object store. Default is AWS_REGION, AWS_DEFAULT_REGION, or us-east-1.
+        object_store_region: Option<String> = None, Allowed::Text;
+        /// Allow an http:// URL of a server on another machine: the connection is not protected.
+        object_store_allow_http: bool = false, Allowed::Switch;
         /// Blocks of the chain, from the head down, whose transactions and state are kept: as many
         /// as fit into half of cold_storage_limit, but at least twice max_reorg_depth. Headers, and
-        /// what users have stored or pinned, are always kept. 0 keeps everything.
+        /// what users have stored or pinned, are always kept. 0 keeps everything; so does an object
+        /// store.
         prune_blocks: u64 = 50_000, ANY;
     }
     "RPC" {

@@ -35,7 +35,7 @@ pub use load::{Inputs, Loaded, MAX_FILE_BYTES};
 pub(crate) use paths::PRODUCT;
 pub use paths::{Paths, instance_id};
 pub use secret::Secret;
-pub use settings::Settings;
+pub use settings::{ObjectStore, Settings};
 pub use source::Source;
 pub use template::template;
 pub use value::{

@@ -4,7 +4,7 @@ use super::error::{ConfigError, ConfigErrors};
 use super::keys::{Config, KEYS, Key};
 use super::settings::Settings;
 use super::source::Source;
-use super::value::{Chain, Mismatch, SyncMode};
+use super::value::{Chain, Mismatch, SyncMode, object_store_parts};
 
 impl Config {
     /// Checks all values, and derives those that are not set from the final values of other keys.
@@ -69,6 +69,9 @@ pub(super) fn conflicts(config: &Config, source: impl Fn(&str) -> Source) -> Vec
     let family = bind.is_some_and(|address| address.is_ipv6() != config.use_ipv6);
     let is_snapshot = config.sync == SyncMode::Snapshot;
     let is_trusted = config.checkpoint.is_some() || config.default_seed.is_some();
+    let remote = config.cold_storage_path.as_deref();
+    let remote = remote.and_then(object_store_parts);
+    let is_remote = remote.is_some();
     let starts_elsewhere = config.verified_up_to.is_some() || config.latest_block_hash.is_some();
     let listen = config.rpc_listen;
     let is_remote = listen.is_some_and(|listen| !listen.is_local()) && !config.rpc_allow_remote;
@@ -92,6 +95,26 @@ pub(super) fn conflicts(config: &Config, source: impl Fn(&str) -> Source) -> Vec
             "sync",
             "cold_storage_path",
             "a snapshot is stored in cold storage: set cold_storage_path",
+        ),
+        (
+            is_remote && config.cold_storage_local_path.is_none(),
+            "cold_storage_path",
+            "cold_storage_local_path",
+            "an object store holds sealed pairs only: set cold_storage_local_path to a directory on \
+             this machine for journals, the chain's files and the read cache",
+        ),
+        (
+            !is_remote && config.cold_storage_local_path.is_some(),
+            "cold_storage_local_path",
+            "cold_storage_path",
+            "cold_storage_local_path goes with an object store: set cold_storage_path to \
+             s3://BUCKET/PREFIX, or leave cold_storage_local_path unset",
+        ),
+        (
+            remote.is_some_and(|(bucket, _)| bucket.is_empty()),
+            "cold_storage_path",
+            "cold_storage_local_path",
+            "the address of an object store is s3://BUCKET/PREFIX, and this one has no bucket",
         ),
         (
             is_snapshot && starts_elsewhere,

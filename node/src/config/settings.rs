@@ -4,7 +4,31 @@ use core::ops::Deref;
 
 use astreum_core::machine::Limits;
 
+use std::path::Path;
+
 use super::keys::{Config, SettingValues};
+use super::value::{is_object_store, object_store_parts};
+
+/// Object store that has the sealed pairs of cold storage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ObjectStore<'a> {
+    /// Address, as it was given.
+    pub url: &'a str,
+    /// Name of the bucket.
+    pub bucket: &'a str,
+    /// Prefix of all keys, without slashes around it; may be empty.
+    pub prefix: &'a str,
+    /// Local directory of everything else.
+    pub local: &'a Path,
+    /// Maximum bytes of the read cache.
+    pub cache_limit_bytes: u64,
+    /// URL of the server, if one is given.
+    pub endpoint: Option<&'a str>,
+    /// Region, if one is given.
+    pub region: Option<&'a str>,
+    /// True if a connection without TLS to another machine is allowed.
+    pub allows_http: bool,
+}
 
 /// Settings that a node runs with. Every value is one that its key allows, no two contradict each
 /// other, and none can change. Made by [`Config::resolve`].
@@ -38,6 +62,35 @@ impl Settings {
     #[must_use]
     pub const fn values(&self) -> &SettingValues {
         &self.0
+    }
+
+    /// Returns the local directory of cold storage: with an object store, that of the files that stay
+    /// on this machine.
+    #[must_use]
+    pub fn cold_directory(&self) -> Option<&Path> {
+        let path = self.0.cold_storage_path.as_deref()?;
+        match is_object_store(path) {
+            true => self.0.cold_storage_local_path.as_deref(),
+            false => Some(path),
+        }
+    }
+
+    /// Returns the object store of cold storage, if there is one.
+    #[must_use]
+    pub fn object_store(&self) -> Option<ObjectStore<'_>> {
+        let values = &self.0;
+        let path = values.cold_storage_path.as_deref()?;
+        let (bucket, prefix) = object_store_parts(path)?;
+        Some(ObjectStore {
+            url: path.to_str()?,
+            bucket,
+            prefix,
+            local: values.cold_storage_local_path.as_deref()?,
+            cache_limit_bytes: values.cold_storage_cache_limit,
+            endpoint: values.object_store_endpoint.as_deref(),
+            region: values.object_store_region.as_deref(),
+            allows_http: values.object_store_allow_http,
+        })
     }
 
     /// Returns whether any seed is configured.

@@ -137,6 +137,8 @@ pub enum Allowed {
     Switch,
     /// Path; empty text means unset.
     Path,
+    /// Text; empty text means unset.
+    Text,
     /// 32 bytes in hex; empty text means unset.
     Key,
     /// Host and port; empty text means unset.
@@ -195,6 +197,7 @@ impl fmt::Display for Allowed {
             }
             Self::Switch => f.write_str("true or false"),
             Self::Path => f.write_str("a path"),
+            Self::Text => f.write_str("text"),
             Self::Key => f.write_str("64 hex digits (32 bytes)"),
             Self::Seed => f.write_str("host:port or [ipv6]:port, or \"\" for none"),
             Self::Seeds => f.write_str("a list of host:port or [ipv6]:port"),
@@ -276,6 +279,7 @@ impl Allowed {
             Self::Key | Self::Id | Self::PublicKey => "hex string",
             Self::Seeds | Self::Hosts | Self::Origins => "list[str]",
             Self::Path
+            | Self::Text
             | Self::Seed
             | Self::IpAddress
             | Self::Address
@@ -514,6 +518,9 @@ pub(super) trait OptionalSetting: Sized {
 
 impl OptionalSetting for PathBuf {
     fn parse(text: &str) -> Option<Self> {
+        if is_object_store(Path::new(text)) {
+            return Some(text.into());
+        }
         (!text.contains('\0')).then(|| expand_home(text.into()))
     }
 
@@ -533,7 +540,34 @@ impl OptionalSetting for PathBuf {
     }
 
     fn rebased(&mut self, base: &Path) {
-        *self = base.join(&self);
+        if !is_object_store(self) {
+            *self = base.join(&self);
+        }
+    }
+}
+
+/// Start of the address of an object store.
+const OBJECT_STORE: &str = "s3://";
+
+/// Returns whether a path is the address of an object store.
+pub(super) fn is_object_store(path: &Path) -> bool {
+    object_store_parts(path).is_some()
+}
+
+/// Returns bucket and prefix of the address of an object store.
+pub(super) fn object_store_parts(path: &Path) -> Option<(&str, &str)> {
+    let address = path.to_str()?.strip_prefix(OBJECT_STORE)?;
+    let (bucket, prefix) = address.split_once('/').unwrap_or((address, ""));
+    Some((bucket, prefix.trim_matches('/')))
+}
+
+impl OptionalSetting for String {
+    fn parse(text: &str) -> Option<Self> {
+        (!text.chars().any(char::is_control)).then(|| text.to_owned())
+    }
+
+    fn shown(&self) -> DisplayValue {
+        DisplayValue::Text(self.clone())
     }
 }
 

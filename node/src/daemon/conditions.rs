@@ -152,7 +152,10 @@ fn damages(cold: &ColdStats) -> Vec<String> {
              shows them, and removes them with --clear"
         )
     });
-    maintenance
+    cold.object_store_problems
+        .iter()
+        .cloned()
+        .chain(maintenance)
         .chain(damages)
         .chain(further)
         .chain(set_aside)

@@ -102,6 +102,12 @@ impl NodeHandler {
 
     /// Returns the error for an atom that was not found, with advice.
     fn missing(&self, id: &AtomId) -> RpcError {
+        // An atom that could not be read is not absent.
+        let cold = self.node.store().cold();
+        if let Some(Err(error)) = cold.map(|cold| cold.get(id)) {
+            let why = format!("atom {id} cannot be read, and no peer delivered it: {error}");
+            return RpcError::new(ErrorKind::Failed, why);
+        }
         let mut reply = RpcError::missing(id);
         let has_peers = self.node.peers().is_ok_and(|peers| !peers.is_empty());
         if !has_peers {
@@ -633,6 +639,7 @@ pub(super) fn counters(
             ("cold_hits".to_owned(), cold.hits),
             ("cold_misses".to_owned(), cold.misses),
         ]);
+        counters.extend(cold.object_store_counters.clone());
     }
     if let Some(NetworkStatus { stats, .. }) = network {
         counters.extend([

@@ -11,7 +11,13 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         "this validator has no cold storage: its blocks are in memory only, and the chain is lost \
          when it stops unless other nodes follow it; set cold_storage_path",
     );
-    loses_chain.into_iter().map(str::to_owned).collect()
+    let keeps_all = settings.object_store().is_some() && settings.prune_blocks > 0;
+    let keeps_all = keeps_all.then_some(
+        "nothing is pruned: cold storage is in an object store, whose pairs other nodes may need; \
+         set prune_blocks = 0 if that is meant",
+    );
+    let warnings = loses_chain.into_iter().chain(keeps_all);
+    warnings.map(str::to_owned).collect()
 }
 
 /// Returns the warning about a private address that most peers share.
@@ -33,6 +39,22 @@ mod tests {
     fn shared_address_is_named_in_its_warning() {
         let warning = shared_address_warning(IpAddr::from([172, 17, 0, 1]));
         assert!(warning.contains("172.17.0.1") && warning.contains("source addresses"));
+    }
+
+    #[test]
+    fn pruning_of_an_object_store_is_warned_about() {
+        let shared = Config {
+            cold_storage_path: Some("s3://bucket/prefix".into()),
+            cold_storage_local_path: Some("local".into()),
+            ..Config::default()
+        };
+        let texts = warnings(&shared.clone().resolve().unwrap());
+        assert!(texts.len() == 1 && texts[0].contains("nothing is pruned"));
+        let meant = Config {
+            prune_blocks: 0,
+            ..shared
+        };
+        assert!(warnings(&meant.resolve().unwrap()).is_empty());
     }
 
     #[test]

@@ -94,10 +94,6 @@ macro_rules! debug {
     ($($message:tt)+) => { $crate::log::emit!(Debug, $($message)+) };
 }
 
-#[expect(
-    unused_imports,
-    reason = "the set is complete whether or not each is in use"
-)]
 pub(crate) use {debug, emit, error, info, warn_ as warn};
 
 /// Number of logs whose handles are alive.

@@ -40,9 +40,9 @@ use crate::failure::Failure;
 use crate::key_file::NodeKeys;
 pub use crate::net::{Advertisement, NetworkStatus, Peer, Provider};
 use crate::net::{FetchFailure, FetchedObject, Network, NetworkHandle};
-use crate::store::cold::{ColdOptions, ColdStats, ColdStore};
+use crate::store::cold::{ColdStats, ColdStore};
 use crate::store::hot::HotStats;
-use crate::store::{Durability, Store};
+use crate::store::{Durability, Store, open_cold};
 use astreum_core::atom::{Atom, AtomId, ListError, SourceError, bytes_list, collect_list};
 use astreum_core::chain::{ElectionCache, StakeTable};
 use astreum_core::crypto::{PublicKey, SecretKey};
@@ -181,10 +181,8 @@ impl Node {
     /// Fails if cold storage cannot be opened, or if the system has no entropy.
     pub fn with_settings(settings: Settings, keys: NodeKeys) -> Result<Self, NodeError> {
         let secret = relay_secret(&keys)?;
-        let cold = settings.cold_storage_path.as_deref().map(|path| {
-            ColdStore::open(path, ColdOptions::from(&settings)).map_err(NodeError::ColdStorage)
-        });
-        let store = Store::with_cold(settings.hot_storage_limit, cold.transpose()?);
+        let cold = open_cold(&settings, true).map_err(NodeError::ColdStorage)?;
+        let store = Store::with_cold(settings.hot_storage_limit, cold);
         let validator = chain_thread::Validator::of(&settings, &keys);
         let own_key = validator.as_ref().map(chain_thread::Validator::public_key);
         let (chain, advertised) = (ChainView::default(), Arc::default());

@@ -224,14 +224,19 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) const fn of(settings: &Settings) -> Self {
+    pub(crate) fn of(settings: &Settings) -> Self {
         let values = settings.values();
         let min_blocks = values.max_reorg_depth.saturating_mul(REORG_DEPTHS);
+        // Other nodes use the pairs of an object store.
+        let blocks = match settings.object_store() {
+            Some(_) => 0,
+            None => values.prune_blocks,
+        };
         Self {
-            blocks: values.prune_blocks,
+            blocks,
             min_blocks,
             bytes: match values.cold_storage_limit {
-                limit if limit > 0 && values.prune_blocks > 0 => Some(limit / 2),
+                limit if limit > 0 && blocks > 0 => Some(limit / 2),
                 _ => None,
             },
         }

@@ -14,10 +14,12 @@
 
 mod lock;
 mod metadata;
+mod shared;
 mod system;
 
 pub use lock::{DirLock, Displaced};
 pub(super) use metadata::is_read_only;
+pub use shared::{OBJECT_STORE, Shared, SharedStatus, Turn};
 pub use system::{ReadOnlyDisk, SystemDisk, real_path};
 
 use super::mmap::Map;
@@ -102,6 +104,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// Fails if the disk refuses. A read-only disk is not an error.
     fn lock(&self, root: &Path) -> io::Result<Option<Box<dyn DirLock>>>;
+
+    /// Returns the part that is shared with other nodes, if sealed pairs are.
+    fn shared(&self) -> Option<&dyn Shared> {
+        None
+    }
 }
 
 /// Open file.
@@ -151,5 +158,11 @@ pub trait DiskFile: Send + Sync {
     /// Fails if the system refuses the mapping.
     fn map(&self) -> io::Result<Option<Map>> {
         Ok(None)
+    }
+
+    /// Drops copies of the content that are kept nearer than the file, so that the next read is from
+    /// the file. Returns `false` if there were none.
+    fn forget(&self) -> bool {
+        false
     }
 }

@@ -18,11 +18,14 @@ pub mod disk;
 pub mod hot;
 mod journal;
 pub mod mmap;
+mod open;
+pub mod remote;
 mod sealed;
 mod served;
 pub mod sorted_pair;
 
 pub use bus_error::exit_on_bus_error;
+pub use open::{open_cold, open_cold_to_read};
 
 use crate::config::ColdStorageSync;
 use crate::log;

@@ -160,18 +160,18 @@ impl Pair {
             Err(error) if error.kind() == ErrorKind::NotFound => 0,
             len => len.map_err(|error| ReadError::failed(&lengths_path, error))?,
         };
-        let (count, mut damages) = entry_count(&index)?;
-        let fingerprints = FingerprintIndex::build(&index, count)
-            .map_err(|error| ReadError::failed(index.path(), error))?;
-        if !fingerprints.is_ascending() {
-            damages.push(Damage {
-                path: index.path().to_owned(),
-                offset: COUNT_BYTES,
-                problem: "index ids are not in ascending order; lookups are slow".into(),
-            });
-        } else if damages.is_empty() {
-            damages.extend(extra_data(&index, &data, count)?);
-        }
+        let side = disk.shared().and_then(|it| it.side_file(index.path()));
+        let known = side.as_deref().and_then(|it| load(disk, it, &index, &data));
+        let (fingerprints, damages) = match known {
+            Some(fingerprints) => (fingerprints, Vec::new()),
+            None => {
+                let (fingerprints, damages) = examine(&index, &data)?;
+                if let Some(side) = side.filter(|_| damages.is_empty()) {
+                    save(disk, &side, &fingerprints, &index, &data);
+                }
+                (fingerprints, damages)
+            }
+        };
         let pair = Self {
             number,
             index,
@@ -261,11 +261,29 @@ impl Pair {
     /// # Errors
     /// Fails if the atom is in the index and its bytes are damaged or cannot be read.
     pub(super) fn find(&self, id: &AtomId) -> Result<Option<Atom>, ReadError> {
+        let was_damaged = self.is_damaged();
+        match self.find_once(id) {
+            // Copies that are kept nearer may be damaged, and the files not.
+            Err(ReadError::Damaged(_)) if self.forget_copies() => {
+                self.is_damaged.store(was_damaged, Ordering::Relaxed);
+                self.find_once(id)
+            }
+            found => found,
+        }
+    }
+
+    fn find_once(&self, id: &AtomId) -> Result<Option<Atom>, ReadError> {
         match self.locate(id) {
             Ok(None) => Ok(None),
             Ok(Some((at, entry))) => self.atom(at, &entry).map(Some),
             Err(error) => Err(self.failed_index(error)),
         }
+    }
+
+    /// Drops copies of the files that are kept nearer; returns `false` if there were none.
+    fn forget_copies(&self) -> bool {
+        let forgot = [&self.index, &self.data].map(|sealed| sealed.file().forget());
+        forgot.contains(&true)
     }
 
     /// Returns whether the index has the atom; its data is not read.
@@ -433,6 +451,81 @@ impl Cursor<'_> {
     }
 }
 
+/// Builds the fingerprint index of a pair; also returns damage visible in the structure of its
+/// files.
+fn examine(index: &Sealed, data: &Sealed) -> Result<(FingerprintIndex, Vec<Damage>), ReadError> {
+    let (count, mut damages) = entry_count(index)?;
+    let fingerprints = FingerprintIndex::build(index, count)
+        .map_err(|error| ReadError::failed(index.path(), error))?;
+    if !fingerprints.is_ascending() {
+        damages.push(Damage {
+            path: index.path().to_owned(),
+            offset: COUNT_BYTES,
+            problem: "index ids are not in ascending order; lookups are slow".into(),
+        });
+    } else if damages.is_empty() {
+        damages.extend(extra_data(index, data, count)?);
+    }
+    Ok((fingerprints, damages))
+}
+
+/// Loads the fingerprint index of a pair from a side file, which exists only for files without
+/// damage in their structure.
+fn load(disk: &dyn Disk, side: &Path, index: &Sealed, data: &Sealed) -> Option<FingerprintIndex> {
+    let count = u32::try_from(room(index)).ok()?;
+    let file = disk.open(side).ok()?;
+    // A valid one is far shorter than the index.
+    let len = file.len().ok().filter(|len| *len <= index.len())?;
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    FingerprintIndex::from_bytes(&bytes, count, index.len(), data.len())
+}
+
+/// Saves the fingerprint index of a pair to a side file; a failure costs only time at the next start.
+fn save(
+    disk: &dyn Disk,
+    side: &Path,
+    fingerprints: &FingerprintIndex,
+    index: &Sealed,
+    data: &Sealed,
+) {
+    let Some(bytes) = fingerprints.to_bytes(index.len(), data.len()) else {
+        return;
+    };
+    let temporary = side.with_extension("tmp");
+    let written = disk.create(&temporary).and_then(|file| {
+        file.write_all_at(&bytes, 0)?;
+        disk.rename(&temporary, side)
+    });
+    if let Err(error) = written {
+        crate::log::debug!("cold storage: cannot save {}: {error}", side.display());
+    }
+}
+
+/// Encodes the fingerprint index of a pair with these files.
+pub(super) fn encode_fingerprints(
+    disk: &dyn Disk,
+    index: &Path,
+    data: &Path,
+) -> io::Result<Vec<u8>> {
+    let index = Sealed::open(disk, index, false)?;
+    let data = Sealed::open(disk, data, false)?;
+    let (fingerprints, damages) = examine(&index, &data).map_err(|error| match error {
+        ReadError::Failed { error, .. } => error,
+        ReadError::Damaged(damage) => io::Error::other(damage.to_string()),
+    })?;
+    let bytes = match damages.first() {
+        Some(damage) => Err(io::Error::other(damage.to_string())),
+        None => Ok(fingerprints.to_bytes(index.len(), data.len())),
+    }?;
+    bytes.ok_or_else(|| io::Error::other("the ids do not ascend"))
+}
+
+/// Returns the number of entries that an index has room for.
+fn room(index: &Sealed) -> u64 {
+    index.len().saturating_sub(COUNT_BYTES) / ENTRY_LEN
+}
+
 /// Returns the number of entries that the index has room for, and the damage that contradicts it.
 fn entry_count(index: &Sealed) -> Result<(u32, Vec<Damage>), ReadError> {
     let path = index.path();
@@ -444,7 +537,7 @@ fn entry_count(index: &Sealed) -> Result<(u32, Vec<Damage>), ReadError> {
             problem: problem.into(),
         });
     };
-    let room = index.len().saturating_sub(COUNT_BYTES) / ENTRY_LEN;
+    let room = room(index);
     let count = u32::try_from(room).map_err(|_| {
         let problem = "index exceeds the maximum of 4,294,967,295 entries per pair";
         ReadError::damaged(path, 0, problem)

@@ -5,7 +5,7 @@ use crate::config::Settings;
 use std::path::{Path, PathBuf};
 
 /// Returns the chain directory of a node with these settings: `<chain id>` in `chain_dir`, or else
-/// in `chain` of `cold_storage_path`. Returns `None` for a node without either: it saves nothing of
+/// in `chain` of the local directory of cold storage. Returns `None` for a node without either: it saves nothing of
 /// its chain, and starts without a head each time. `validates` is whether the node has a validation
 /// key.
 ///
@@ -31,7 +31,7 @@ pub fn has_files(path: &Path) -> bool {
 #[must_use]
 pub fn candidates(settings: &Settings) -> Vec<PathBuf> {
     let configured = settings.chain_dir.clone();
-    let cold = settings.cold_storage_path.as_ref();
+    let cold = settings.cold_directory();
     let cold = cold.map(|path| path.join("chain"));
     let bases = configured.into_iter().chain(cold);
     let chain_id = settings.chain_id.to_string();

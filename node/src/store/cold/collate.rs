@@ -29,6 +29,7 @@ impl Inner {
         if total == 0 && !segments.iter().any(is_damaged) {
             return Ok(false);
         }
+        self.begin_turn()?;
         let mut lost = Lost {
             inner: self,
             report: self.begin_report(),
@@ -101,6 +102,7 @@ impl Inner {
                 }
             }
             match (copies.first(), intact) {
+                (Some((id, _)), Some(_)) if self.is_shared_atom(id) => {}
                 (Some((id, _)), Some(atom)) => push(writer, id, &atom)?,
                 (Some((id, _)), None) => lost.lose(id)?,
                 (None, _) => {}
@@ -125,8 +127,15 @@ impl Inner {
         }
         self.sync_dir(&self.root)?;
         let dir = self.level_dir(level);
-        let names = PairNames::of(self.list(&dir)?.into_iter().map(|entry| entry.name));
-        let number = names.next_number();
+        let number = match self.disk.shared() {
+            Some(shared) => shared
+                .pair_number()
+                .map_err(|error| ColdError::io("write a pair to", &dir, &error))?,
+            None => {
+                let entries = self.list(&dir)?.into_iter();
+                PairNames::of(entries.map(|entry| entry.name)).next_number()
+            }
+        };
         let failed = |error| ColdError::io("write a pair to", &dir, &error);
         let mut writer = PairWriter::create(&*self.disk, &dir, number).map_err(failed)?;
         fill(&mut writer)?;

@@ -85,6 +85,39 @@ pub enum ColdError {
         /// Id of the atom.
         id: AtomId,
     },
+    /// The sealed pairs are shared with other nodes, so that garbage cannot be told.
+    SharedPairs,
+    /// Another node is changing the shared pairs.
+    NotOurTurn {
+        /// Name of that node.
+        holder: String,
+    },
+    /// An operation on shared pairs failed.
+    Shared {
+        /// Name of the operation.
+        operation: &'static str,
+        /// Local directory of the store.
+        root: PathBuf,
+        /// Description of the failure.
+        message: String,
+    },
+    /// A pair of an object store could not be opened.
+    Unopened {
+        /// Path of its index.
+        path: PathBuf,
+    },
+    /// The directory is the local part of a store whose pairs are in an object store.
+    OfObjectStore {
+        /// Path of the file that marks it.
+        path: PathBuf,
+    },
+    /// The object store could not be opened.
+    ObjectStore {
+        /// Address of the object store.
+        url: String,
+        /// Description of the failure.
+        message: String,
+    },
     /// A level was damaged again right after its repair.
     DamagedAgain {
         /// Path of the level's directory.
@@ -206,6 +239,31 @@ impl fmt::Display for ColdError {
                 "cannot collect garbage: atom {id}, which has to be kept, is damaged; see \
                  `astreum store verify`"
             ),
+            Self::SharedPairs => f.write_str(
+                "refusing to collect garbage in an object store: other nodes use the same pairs, \
+                 and what they pin and follow is not known here; objects are only removed by merges",
+            ),
+            Self::NotOurTurn { holder } => write!(
+                f,
+                "{holder} is changing the pairs of the object store; try again once it has ended"
+            ),
+            Self::Shared {
+                operation, message, ..
+            } => write!(f, "cannot {operation} the pairs of the object store: {message}"),
+            Self::Unopened { path } => write!(
+                f,
+                "cannot open the pair of the object store that is at {}; the log has the reason",
+                path.display()
+            ),
+            Self::OfObjectStore { path } => write!(
+                f,
+                "{} says that the sealed pairs of this directory are in an object store: set \
+                 cold_storage_path to its address and cold_storage_local_path to the directory",
+                path.display()
+            ),
+            Self::ObjectStore { url, message } => {
+                write!(f, "cannot open the object store {url}: {message}")
+            }
             Self::DamagedAgain { path } => write!(
                 f,
                 "{} was damaged again during its merge; check the disk",

@@ -246,9 +246,13 @@ impl ColdStore {
     /// this call.
     ///
     /// # Errors
-    /// Fails if another collection is under way, or the disk fails.
+    /// Fails if another collection is under way, the pairs are shared with other nodes, or the disk
+    /// fails.
     pub fn begin_collection(&self) -> Result<Collection, ColdError> {
         let inner = &self.inner;
+        if inner.is_shared() {
+            return Err(ColdError::SharedPairs);
+        }
         // Whatever waits in level 0 cannot be collected.
         inner.collate(&mut |_| ())?;
         // A merge would replace pairs.

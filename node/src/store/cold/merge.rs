@@ -27,6 +27,12 @@ impl From<ColdError> for Stop {
 
 impl Inner {
     pub(super) fn maintain(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), ColdError> {
+        let maintained = self.maintain_all(progress);
+        self.end_turn();
+        maintained
+    }
+
+    fn maintain_all(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), ColdError> {
         self.check_place()?;
         self.remove_obsolete(&mut lock(&self.maintenance))?;
         if self.is_sync_due() {
@@ -104,6 +110,7 @@ impl Inner {
         if level >= MAX_LEVEL || self.collecting.is_active() {
             return Ok(false);
         }
+        self.begin_turn()?;
         // Damaged pairs that cannot be set aside stay, and do not prevent the merging of intact
         // pairs.
         let (mut repaired, refused) = match self.repair(level, &mut obsolete, progress) {

@@ -48,6 +48,7 @@ mod progress;
 mod remove;
 mod repair;
 mod set_aside;
+mod share;
 mod stats;
 mod sweep;
 mod transfer;
@@ -76,6 +77,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use set_aside::Incidents;
 use stats::Damages;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use worker::Worker;
@@ -96,6 +98,19 @@ pub struct ColdOptions {
     pub mapped: bool,
     /// True if a thread collates and merges. Otherwise only [`ColdStore::maintain`] does.
     pub background: bool,
+}
+
+impl ColdOptions {
+    /// Options of a store that is only read.
+    pub(super) const fn to_read(mapped: bool) -> Self {
+        Self {
+            level_size_bytes: u64::MAX,
+            limit_bytes: 0,
+            sync: ColdStorageSync::Never,
+            mapped,
+            background: false,
+        }
+    }
 }
 
 /// Options of a node's store, with a thread that maintains it.
@@ -181,7 +196,11 @@ impl Snapshot {
             self.levels.insert(at, level);
         }
         if let Some(level) = self.levels.get_mut(at) {
-            level.pairs.insert(0, pair);
+            // A list of shared pairs may have named a new pair before its writer adds it.
+            let is_here = level.pairs.iter().any(|it| it.number() == pair.number());
+            if !is_here {
+                level.pairs.insert(0, pair);
+            }
         }
     }
 
@@ -369,7 +388,7 @@ impl ColdStore {
     /// # Errors
     /// Fails if the disk fails. Nothing is lost then.
     pub fn collate(&self) -> Result<bool, ColdError> {
-        self.inner.collate(&mut |_| ())
+        self.collate_with(&mut |_| ())
     }
 
     /// Like [`Self::collate`], and reports progress.
@@ -377,7 +396,7 @@ impl ColdStore {
     /// # Errors
     /// Same as [`Self::collate`].
     pub fn collate_with(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
-        self.inner.collate(progress)
+        self.in_turn(|| self.inner.collate(progress))
     }
 
     /// Repairs a level and merges it into one pair of the next one, whatever its size. Returns
@@ -390,7 +409,7 @@ impl ColdStore {
         level: u32,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<bool, ColdError> {
-        self.inner.merge(level, progress)
+        self.in_turn(|| self.inner.merge(level, progress))
     }
 
     /// Repairs damaged files, and collates and merges levels that exceed their size.
@@ -415,7 +434,29 @@ impl ColdStore {
     /// # Errors
     /// Fails if the disk fails, or too much is set aside already. Nothing is lost then.
     pub fn repair_with(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
-        self.inner.repair_all(progress)
+        self.in_turn(|| self.inner.repair_all(progress))
+    }
+
+    /// Ends the turn to change shared pairs that an operation may have taken.
+    fn in_turn<T>(&self, work: impl FnOnce() -> T) -> T {
+        let result = work();
+        self.inner.end_turn();
+        result
+    }
+
+    /// Loads the current list of shared pairs now, and returns whether it is another one; the
+    /// thread of the store does so at intervals. Has no effect on a store of one node.
+    ///
+    /// # Errors
+    /// Fails if the list, or a new pair, cannot be read.
+    pub fn refresh_shared(&self) -> Result<bool, ColdError> {
+        self.inner.reload_shared()
+    }
+
+    /// Returns whether the sealed pairs are shared with other nodes, in an object store.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.inner.is_shared()
     }
 
     /// Returns at most `max` ids of atoms that were lost in damaged files and are still missing.
@@ -554,6 +595,15 @@ impl Inner {
     ) -> Result<Option<Atom>, ColdError> {
         loop {
             let (atom, problems) = self.find(&snapshot, id);
+            let is_gone = |problem: &ReadError| match problem {
+                ReadError::Failed { error, .. } => error.kind() == io::ErrorKind::NotFound,
+                ReadError::Damaged(_) => false,
+            };
+            // Another node has merged the pair, and this one has not seen it yet.
+            if atom.is_none() && problems.iter().any(is_gone) && self.reload_shared()? {
+                snapshot = self.snapshot.load();
+                continue;
+            }
             if atom.is_none() && !problems.is_empty() {
                 // A leftover is opened by name, and may have been collated in the meantime.
                 let now = self.snapshot.load();

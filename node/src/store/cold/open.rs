@@ -2,7 +2,7 @@
 
 use super::watch::PROBE;
 use super::{Broken, ColdError, ColdOptions, Inner, Level, MAX_LEVEL, Snapshot, lock};
-use crate::store::disk::{DirEntry, Disk, is_read_only};
+use crate::store::disk::{DirEntry, Disk, OBJECT_STORE, is_read_only};
 use crate::store::journal::{self, Journal, Recovery, Segment};
 use crate::store::sorted_pair::{
     Damage, Pair, data_name, index_name, lengths_name, temporary_name,
@@ -96,6 +96,10 @@ impl Inner {
                 return Err(ColdError::Incomplete { path });
             }
             Err(error) => return Err(ColdError::io("look for", &mark, &error)),
+        }
+        let mark = self.root.join(OBJECT_STORE);
+        if !self.is_shared() && matches!(self.disk.identity(&mark), Ok(Some(_))) {
+            return Err(ColdError::OfObjectStore { path: mark });
         }
         let path = self.root.join("FORMAT");
         let failed = |error| ColdError::io("read", &path, &error);
@@ -228,9 +232,14 @@ impl Inner {
             }
             let missing = match (files.index, files.data) {
                 (true, true) => {
-                    opened
-                        .pairs
-                        .extend(self.open_pair(&dir, number).map(Arc::new));
+                    let pair = self.open_pair(&dir, number);
+                    if pair.is_none() && self.is_shared() {
+                        // Its atoms are not absent, and opening again may succeed.
+                        return Err(ColdError::Unopened {
+                            path: dir.join(index_name(number)),
+                        });
+                    }
+                    opened.pairs.extend(pair.map(Arc::new));
                     continue;
                 }
                 (true, false) => data_name(number),

@@ -87,6 +87,7 @@ impl Inner {
     }
 
     fn remove_pairs(&self, level: u32, pairs: &[(u64, u64)]) -> Result<(), ColdError> {
+        self.begin_turn()?;
         let dir = self.level_dir(level);
         let obsolete_path = |number| dir.join(temporary_name(&index_name(number)));
         for &(number, _) in pairs {

@@ -67,6 +67,9 @@ impl Inner {
             .map(|pair| Target::Damaged(Arc::clone(pair)))
             .chain(level_now.broken.iter().copied().map(Target::Broken))
             .collect();
+        if !targets.is_empty() {
+            self.begin_turn()?;
+        }
         for target in &targets {
             self.repair_pair(level, target, obsolete, progress)?;
             self.remove_obsolete(obsolete)?;

@@ -4,7 +4,7 @@ use super::set_aside::SetAside;
 use super::{Inner, lock};
 use crate::store::sorted_pair::Damage;
 use core::sync::atomic::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 /// Maximum number of damaged places listed; further ones are counted.
@@ -56,6 +56,10 @@ pub struct ColdStats {
     pub interrupted: Vec<Damage>,
     /// Reason writes are refused.
     pub write_failure: Option<String>,
+    /// Problems of an object store that has the sealed pairs.
+    pub object_store_problems: Vec<String>,
+    /// Counters of an object store, by name.
+    pub object_store_counters: BTreeMap<String, u64>,
     /// Reason collations, merges or repairs fail.
     pub maintenance_failure: Option<String>,
 }
@@ -132,6 +136,7 @@ pub(super) fn of(inner: &Inner) -> ColdStats {
     let levels: Vec<_> = core::iter::once(level_0).chain(sealed).collect();
     let side: u64 = snapshot.pairs().map(|pair| pair.memory_bytes()).sum();
     let write_failure = lock(&inner.log).failure.as_ref().map(ToString::to_string);
+    let shared = inner.shared_status();
     let noted = lock(&inner.damages.0);
     ColdStats {
         atoms: levels.iter().map(|level| level.atoms).sum(),
@@ -148,6 +153,8 @@ pub(super) fn of(inner: &Inner) -> ColdStats {
         further_damages: noted.further,
         interrupted: noted.interrupted.iter().cloned().collect(),
         write_failure,
+        object_store_problems: shared.problems,
+        object_store_counters: shared.counters,
         maintenance_failure: inner.wake.failure().map(|error| error.to_string()),
     }
 }

@@ -181,14 +181,7 @@ impl ColdStore {
         if !entries.iter().any(is_ours) {
             return Err(ColdError::Nothing { path: path.into() });
         }
-        let options = ColdOptions {
-            level_size_bytes: u64::MAX,
-            limit_bytes: 0,
-            sync: ColdStorageSync::Never,
-            mapped,
-            background: false,
-        };
-        Self::open_on(Arc::new(ReadOnlyDisk), path, options)
+        Self::open_on(Arc::new(ReadOnlyDisk), path, ColdOptions::to_read(mapped))
     }
 
     /// Calls `each` with every intact atom of `stored_len` stored bytes; an atom in two files is

@@ -21,7 +21,11 @@ impl Inner {
             return;
         }
         self.watch_journals();
-        self.watch_pairs();
+        match self.disk.shared() {
+            // Their files are immutable, and come and go.
+            Some(shared) => self.watch_shared(shared),
+            None => self.watch_pairs(),
+        }
         if failure.as_ref().is_some_and(ColdError::is_of_disk) {
             self.set_failure(failure, self.probe().err());
         }

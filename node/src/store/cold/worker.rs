@@ -122,6 +122,12 @@ fn run(inner: &Inner) {
         let result = inner.maintain(&mut |_| ());
         match &result {
             Ok(()) => (retry_at, delay) = (None, RETRY_AFTER),
+            // Nodes that share pairs take turns; a long wait is reported by the disk.
+            Err(ColdError::NotOurTurn { .. }) => {
+                retry_at = Some(Instant::now() + RETRY_AFTER);
+                inner.wake.set_failure(None);
+                continue;
+            }
             Err(error) => {
                 crate::log::error!("cold storage: {error}; trying again in {delay:?}");
                 retry_at = Some(Instant::now() + delay);

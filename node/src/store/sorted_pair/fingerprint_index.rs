@@ -14,6 +14,16 @@
 //! The target is eighteen entries per bucket; one bucket in two hundred has more than 29, and a
 //! short list has the tags of those beyond. A bucket with more than 64 entries is searched in the
 //! file, by bisection.
+//!
+//! In a file, numbers are little-endian:
+//!
+//! | bytes | part |
+//! | --- | --- |
+//! | 8 | `ASTFPRT` and a version byte |
+//! | 8 each | lengths of the pair's index and data, number of buckets, number of tags beyond them |
+//! | 64 each | buckets, as 32 numbers of 16 bits |
+//! | 4 + 2 each | tags beyond: number of the bucket, tag |
+//! | 32 | BLAKE3 of the above |
 
 use super::{COUNT_BYTES, ENTRIES_PER_READ, ENTRY_BYTES, ENTRY_LEN, Entry, entry_offset};
 use crate::store::sealed::Sealed;
@@ -21,6 +31,14 @@ use astreum_core::atom::{AtomId, ID_BYTES};
 use core::cmp::Ordering;
 use core::ops::Range;
 use std::io;
+
+/// Header of the form in a file.
+const MAGIC: [u8; 8] = *b"ASTFPRT\x01";
+/// Bytes of the magic and four numbers.
+const FILE_HEADER_BYTES: usize = 8 + 4 * 8;
+const BUCKET_BYTES: usize = 64;
+const BEYOND_BYTES: usize = 6;
+const HASH_BYTES: usize = 32;
 
 /// Target number of entries per bucket.
 const BUCKET_ENTRIES: u32 = 18;
@@ -132,6 +150,71 @@ impl FingerprintIndex {
             buckets: buckets.into_boxed_slice(),
             beyond: beyond.into_boxed_slice(),
             order,
+        })
+    }
+
+    /// Encodes the index of a pair whose files have these lengths; `None` if its ids do not ascend.
+    pub(super) fn to_bytes(&self, index_len: u64, data_len: u64) -> Option<Vec<u8>> {
+        if !self.is_ascending() {
+            return None;
+        }
+        let buckets = self.buckets.len() as u64;
+        let numbers = [index_len, data_len, buckets, self.beyond.len() as u64];
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        for bucket in &self.buckets {
+            bytes.extend(bucket.0.iter().flat_map(|word| word.to_le_bytes()));
+        }
+        for (bucket, tag) in &self.beyond {
+            bytes.extend(bucket.to_le_bytes());
+            bytes.extend(tag.to_le_bytes());
+        }
+        let hash = blake3::hash(&bytes);
+        bytes.extend_from_slice(hash.as_bytes());
+        Some(bytes)
+    }
+
+    /// Decodes the index of a pair with `count` entries whose files have these lengths; `None` if it
+    /// is damaged or belongs to another pair.
+    pub(super) fn from_bytes(
+        bytes: &[u8],
+        count: u32,
+        index_len: u64,
+        data_len: u64,
+    ) -> Option<Self> {
+        let (content, hash) = bytes.split_at_checked(bytes.len().checked_sub(HASH_BYTES)?)?;
+        if blake3::hash(content).as_bytes() != hash {
+            return None;
+        }
+        let (header, rest) = content.split_at_checked(FILE_HEADER_BYTES)?;
+        let numbers = header.strip_prefix(&MAGIC)?.as_chunks::<8>().0;
+        let mut numbers = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes));
+        let lens = (numbers.next()?, numbers.next()?);
+        let buckets = usize::try_from(numbers.next()?).ok()?;
+        let beyond = usize::try_from(numbers.next()?).ok()?;
+        let is_of_pair =
+            lens == (index_len, data_len) && buckets == count.div_ceil(BUCKET_ENTRIES) as usize;
+        let (buckets, rest) = rest.split_at_checked(buckets.checked_mul(BUCKET_BYTES)?)?;
+        if !is_of_pair || rest.len() != beyond.checked_mul(BEYOND_BYTES)? {
+            return None;
+        }
+        let buckets = buckets.as_chunks::<BUCKET_BYTES>().0.iter().map(|bytes| {
+            let mut bucket = Bucket::default();
+            for (word, bytes) in bucket.0.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *word = u16::from_le_bytes(*bytes);
+            }
+            bucket
+        });
+        let beyond = rest.as_chunks::<BEYOND_BYTES>().0.iter();
+        let beyond = beyond.map(|&[a, b, c, d, low, high]| {
+            let bucket = u32::from_le_bytes([a, b, c, d]);
+            (bucket, u16::from_le_bytes([low, high]))
+        });
+        Some(Self {
+            count,
+            buckets: buckets.collect(),
+            beyond: beyond.collect(),
+            order: None,
         })
     }
 
