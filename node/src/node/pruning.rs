@@ -134,7 +134,8 @@ impl Pruner {
                 status.removed.0 += outcome.swept.atoms;
                 status.removed.1 += outcome.swept.bytes;
             }
-            Err(PruneError::Cold(ColdError::Cancelled)) | Ok(_) => {}
+            // Refused, which only the caller has to know.
+            Err(PruneError::Cold(ColdError::Cancelled | ColdError::SharedPairs)) | Ok(_) => {}
             Err(error) => status.failure = Some(error.to_string()),
         }
         drop(status);

@@ -220,3 +220,42 @@ fn snapshot_needs_a_trusted_block_and_cold_storage() {
         "{error}"
     );
 }
+
+#[test]
+fn object_store_needs_a_local_directory_and_a_bucket() {
+    let with = |path: &str, local: Option<&str>| {
+        let config = Config {
+            cold_storage_path: Some(path.into()),
+            cold_storage_local_path: local.map(Into::into),
+            ..Config::default()
+        };
+        config.resolve().map_err(|errors| errors.to_string())
+    };
+    let settings = with("s3://bucket/a/b/", Some("/cold")).unwrap();
+    let remote = settings.object_store().unwrap();
+    assert_eq!((remote.bucket, remote.prefix), ("bucket", "a/b"));
+    assert_eq!(remote.url, "s3://bucket/a/b/");
+    assert_eq!(settings.cold_directory(), Some(Path::new("/cold")));
+    let error = with("s3://bucket", None).unwrap_err();
+    assert!(error.contains("set cold_storage_local_path"), "{error}");
+    let error = with("s3:///prefix", Some("/cold")).unwrap_err();
+    assert!(error.contains("has no bucket"), "{error}");
+    let error = with("/cold", Some("/other")).unwrap_err();
+    assert!(error.contains("goes with an object store"), "{error}");
+    let plain = with("/cold", None).unwrap();
+    assert_eq!(plain.object_store(), None);
+    assert_eq!(plain.cold_directory(), Some(Path::new("/cold")));
+}
+
+#[test]
+fn address_of_an_object_store_is_not_a_relative_path() {
+    let loaded = toml(
+        "cold_storage_path = \"s3://bucket/prefix\"\ncold_storage_local_path = \"cold\"\n\
+         object_store_endpoint = \"https://example.org\"\n",
+    );
+    let settings = loaded.unwrap().settings;
+    let remote = settings.object_store().unwrap();
+    assert_eq!((remote.bucket, remote.prefix), ("bucket", "prefix"));
+    assert_eq!(remote.endpoint, Some("https://example.org"));
+    assert!(remote.local.is_absolute() && remote.local.ends_with("cold"));
+}

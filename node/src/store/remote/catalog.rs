@@ -103,17 +103,21 @@ impl State {
         // The lease of another node lasts from when this content was seen first.
         let is_other = manifest.writer.is_some() && !is_ours;
         self.other = is_other.then(|| (version.clone(), Instant::now()));
+        if !is_other {
+            self.waits_since = None;
+        }
         self.manifest = Arc::new(manifest);
         self.version = Some(version);
     }
 }
 
 impl Catalog {
-    /// Loads the manifest.
+    /// Loads the manifest, of which this node has seen version `seen` before.
     pub(super) fn open(
         requests: Arc<Requests>,
         own: Writer,
         lease: Duration,
+        seen: u64,
     ) -> Result<Self, ObjectsError> {
         let catalog = Self {
             requests,
@@ -123,6 +127,17 @@ impl Catalog {
             transfer: Mutex::default(),
         };
         catalog.load()?;
+        let found = catalog.manifest().version;
+        if found < seen {
+            let found = match found {
+                0 => "missing".to_owned(),
+                found => format!("at version {found}"),
+            };
+            return Err(ObjectsError::Refused(format!(
+                "{MANIFEST} is {found}, and this node has seen version {seen}: another program has \
+                 deleted or replaced it; put the newest one back"
+            )));
+        }
         Ok(catalog)
     }
 
@@ -210,6 +225,12 @@ impl Catalog {
         if let Some(name) = self.other_holder() {
             return Ok(Turn::Busy(name));
         }
+        if self.state().version.is_none() && !self.requests.list(PAIRS)?.is_empty() {
+            return Err(ObjectsError::Refused(format!(
+                "there are pairs, but no {MANIFEST}, which lists them: put it back, or choose \
+                 another prefix"
+            )));
+        }
         let taken = self.replace(|state, manifest| {
             if state.other_holder(&self.own, self.lease).is_some() {
                 return Err(ObjectsError::Conflict);
@@ -218,17 +239,16 @@ impl Catalog {
             manifest.writer = Some(self.own.clone());
             Ok(())
         });
-        match taken {
-            Ok(()) => {}
+        let epoch = match taken {
+            Ok(epoch) => epoch,
             Err(ObjectsError::Conflict) => {
                 self.load()?;
                 let name = self.other_holder();
                 return Ok(Turn::Busy(name.unwrap_or_else(|| "another node".into())));
             }
             Err(error) => return Err(error),
-        }
+        };
         let mut state = self.state();
-        let epoch = state.manifest.epoch;
         state.lease = Some(Lease {
             epoch,
             renewed: Instant::now(),
@@ -284,12 +304,16 @@ impl Catalog {
     /// Fails without the lease, or if the manifest cannot be written. In the latter case it may have
     /// been changed; the next load shows it.
     pub(super) fn change(&self, change: impl Fn(&mut Manifest)) -> Result<(), ObjectsError> {
+        let is_ours = |manifest: &Manifest, lease: Lease| {
+            let writer = manifest.writer.as_ref();
+            manifest.epoch == lease.epoch && writer.is_some_and(|it| it.id == self.own.id)
+        };
         self.replace(|state, manifest| match state.lease {
-            Some(_) => {
+            Some(lease) if is_ours(manifest, lease) => {
                 change(manifest);
                 Ok(())
             }
-            None => Err(ObjectsError::Refused(match &state.lost {
+            _ => Err(ObjectsError::Refused(match &state.lost {
                 Some(lost) => lost.clone(),
                 None => "this node does not have the lease".into(),
             })),
@@ -302,12 +326,12 @@ impl Catalog {
         Ok(())
     }
 
-    /// Writes a changed manifest by compare-and-swap. `change` is called again if another attempt is
-    /// needed.
+    /// Writes a changed manifest by compare-and-swap; returns its epoch. `change` is called again if
+    /// another attempt is needed.
     fn replace(
         &self,
         change: impl Fn(&State, &mut Manifest) -> Result<(), ObjectsError>,
-    ) -> Result<(), ObjectsError> {
+    ) -> Result<u64, ObjectsError> {
         let _transfer = lock(&self.transfer);
         for _ in 0..ATTEMPTS {
             if self.state().is_doubtful {
@@ -327,23 +351,23 @@ impl Catalog {
             }
             match self.requests.put_if(MANIFEST, &bytes, expected.as_deref()) {
                 Ok(version) => {
+                    let epoch = manifest.epoch;
                     let mut state = self.state();
                     state.manifest = Arc::new(manifest);
                     state.version = Some(version);
-                    return Ok(());
+                    return Ok(epoch);
                 }
                 Err(ObjectsError::Conflict) => {
                     // Another writer, or an earlier attempt of this one.
                     self.load_locked()?;
                     if *self.state().manifest == manifest {
-                        return Ok(());
+                        return Ok(manifest.epoch);
                     }
                 }
-                Err(error @ ObjectsError::Unavailable(_)) => {
+                Err(error) => {
                     self.state().is_doubtful = true;
                     return Err(error);
                 }
-                Err(error) => return Err(error),
             }
         }
         Err(ObjectsError::Conflict)
@@ -422,7 +446,8 @@ impl Catalog {
             )
         }));
         problems.extend(state.lost.clone());
-        let long = state.waits_since.filter(|at| at.elapsed() >= LONG_WAIT);
+        let long = state.waits_since.filter(|_| state.other.is_some());
+        let long = long.filter(|at| at.elapsed() >= LONG_WAIT);
         problems.extend(long.map(|at| {
             let writer = state.manifest.writer.as_ref();
             format!(

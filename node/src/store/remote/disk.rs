@@ -7,20 +7,25 @@
 //! | `cache/` | locally: blocks of objects |
 //! | `fingerprints/` | locally: fingerprint indexes of the pairs |
 //! | `OBJECT_STORE` | locally: address of the object store, and id of this directory |
+//! | `MANIFEST_VERSION` | locally: version of the manifest that was seen last |
 //! | everything else | locally |
 //!
 //! A pair is written to local files. With the `sync_dir` after its index got its name, its objects
 //! are uploaded, and then the manifest is changed.
 
+use super::SEEN;
 use super::cache::{BLOCK_BYTES, Cache};
 use super::catalog::Catalog;
 use super::file::{ObjectFile, file_id};
 use super::manifest::{Kind, Manifest, PairEntry};
 use super::requests::Requests;
 use crate::clock;
-use crate::store::disk::{DirEntry, DirLock, Disk, DiskFile, FileId, Shared, SharedStatus, Turn};
+use crate::store::disk::{
+    DirEntry, DirLock, Disk, DiskFile, FileId, Shared, SharedStatus, SystemDisk, Turn,
+};
 use crate::store::sorted_pair::encode_fingerprints;
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -44,6 +49,8 @@ pub(super) struct RemoteDisk {
     pub(super) cache: Arc<Cache>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) pending: Mutex<Pending>,
+    /// Version of the manifest that is in the file.
+    pub(super) seen: AtomicU64,
 }
 
 /// Changes that the next `sync_dir` makes.
@@ -138,7 +145,7 @@ impl RemoteDisk {
         let mut published = Ok(());
         for ((level, number), files) in &staged {
             match self.upload(*level, *number, files) {
-                Ok(pair) => pairs.push(pair),
+                Ok(uploaded) => pairs.push(uploaded),
                 Err(error) => {
                     published = Err(error);
                     break;
@@ -148,16 +155,21 @@ impl RemoteDisk {
         let published = published.and_then(|()| {
             let now = clock::unix_time().as_secs();
             self.catalog.change(|manifest| {
-                manifest.pairs.extend(pairs.iter().cloned());
+                manifest
+                    .pairs
+                    .extend(pairs.iter().map(|(pair, _)| pair.clone()));
                 for (level, number) in &removed {
                     manifest.retire(*level, *number, now);
                 }
             })?;
             Ok(())
         });
-        for (pair, (_, files)) in pairs.iter().zip(&staged) {
+        for ((pair, fingerprints), (_, files)) in pairs.iter().zip(&staged) {
             let is_small = pair.index + pair.data <= self.cache.limit_bytes() / KEPT_DIVISOR;
             let is_kept = published.is_ok() && is_small;
+            if published.is_ok() {
+                let _ = self.write_file(&self.fingerprints_path(pair), fingerprints);
+            }
             for (kind, path) in files.iter().filter(|_| is_kept) {
                 // Freshly written atoms are read soon, and merged later.
                 let _ = self.keep(pair, *kind, path);
@@ -171,13 +183,13 @@ impl RemoteDisk {
         published
     }
 
-    /// Uploads the files of a pair under new names.
+    /// Uploads the files of a pair under new names; also returns its fingerprint index.
     fn upload(
         &self,
         level: u32,
         number: u64,
         files: &BTreeMap<Kind, PathBuf>,
-    ) -> io::Result<PairEntry> {
+    ) -> io::Result<(PairEntry, Vec<u8>)> {
         let nonce = clock::entropy()?;
         let (nonce, _) = nonce.split_at(8);
         let mut pair = PairEntry {
@@ -189,13 +201,20 @@ impl RemoteDisk {
             lengths: 0,
             fingerprints: 0,
         };
-        if let (Some(index), Some(data)) = (files.get(&Kind::Index), files.get(&Kind::Data)) {
-            let fingerprints = encode_fingerprints(&*self.local, index, data)?;
-            let path = self.fingerprints_path(&pair);
-            self.write_file(&path, &fingerprints)?;
-            pair.fingerprints = fingerprints.len() as u64;
-            self.upload_file(&pair, Kind::Fingerprints, &path)?;
-        }
+        let (index, data) = (files.get(&Kind::Index), files.get(&Kind::Data));
+        let (index, data) = index.zip(data).ok_or(ErrorKind::NotFound)?;
+        let fingerprints = encode_fingerprints(&*self.local, index, data)?;
+        pair.fingerprints = fingerprints.len() as u64;
+        let mut source = |buffer: &mut [u8], offset: u64| {
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            let part = fingerprints
+                .get(start..)
+                .and_then(|rest| rest.get(..buffer.len()));
+            buffer.copy_from_slice(part.ok_or(ErrorKind::UnexpectedEof)?);
+            Ok(())
+        };
+        let key = pair.key(Kind::Fingerprints);
+        self.requests.upload(&key, pair.fingerprints, &mut source)?;
         for (kind, path) in files {
             let len = self.upload_file(&pair, *kind, path)?;
             match kind {
@@ -205,7 +224,7 @@ impl RemoteDisk {
                 Kind::Fingerprints => pair.fingerprints = len,
             }
         }
-        Ok(pair)
+        Ok((pair, fingerprints))
     }
 
     fn upload_file(&self, pair: &PairEntry, kind: Kind, path: &Path) -> io::Result<u64> {
@@ -240,12 +259,12 @@ impl RemoteDisk {
         self.root.join(FINGERPRINTS).join(name)
     }
 
-    /// Writes a whole local file; its content protects itself against interruptions.
+    /// Writes a whole file that can be made again, also where nothing else may be changed.
     fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let temporary = path.with_extension("tmp");
-        let file = self.local.create(&temporary)?;
+        let file = SystemDisk.create(&temporary)?;
         file.write_all_at(bytes, 0)?;
-        self.local.rename(&temporary, path)
+        SystemDisk.rename(&temporary, path)
     }
 
     /// Copies an object to a local file, durably.
@@ -279,8 +298,19 @@ impl RemoteDisk {
         Ok(())
     }
 
+    /// Records the version of the manifest, so that a later start finds out if it was deleted.
+    fn note_version(&self) {
+        let version = self.manifest().version;
+        if self.is_read_only || self.seen.swap(version, Ordering::Relaxed) == version {
+            return;
+        }
+        // Without it, only that check is missing.
+        let _ = self.write_file(&self.root.join(SEEN), format!("{version}\n").as_bytes());
+    }
+
     /// Drops what is kept locally of pairs that no longer exist.
     pub(super) fn tidy(&self) {
+        self.note_version();
         let manifest = self.manifest();
         let pairs = manifest.pairs.iter();
         let names = pairs.flat_map(|pair| Kind::ALL.map(|kind| pair.name(kind)));
@@ -426,6 +456,7 @@ impl Shared for RemoteDisk {
 
     fn end(&self) {
         self.catalog.release();
+        self.note_version();
     }
 
     fn pair_number(&self) -> io::Result<u64> {

@@ -40,6 +40,7 @@ use crate::clock;
 use cache::Cache;
 use catalog::Catalog;
 use core::fmt;
+use core::sync::atomic::AtomicU64;
 use core::time::Duration;
 use disk::{FINGERPRINTS, RemoteDisk};
 use manifest::Writer;
@@ -52,6 +53,8 @@ use std::sync::Arc;
 const MARK: &str = "astreum object store 1";
 /// Maximum length of that file in bytes.
 const MAX_MARK_BYTES: u64 = 4_096;
+/// Name of the file with the version of the manifest that was seen last, in the local directory.
+const SEEN: &str = "MANIFEST_VERSION";
 /// Name of the cache's directory.
 const CACHE: &str = "cache";
 
@@ -138,7 +141,8 @@ pub fn open(
     let id = identify(&*local, root, &url, is_read_only)?;
     let requests = Arc::new(Requests::new(objects));
     let own = Writer { id, name: name() };
-    let catalog = Catalog::open(Arc::clone(&requests), own, lease);
+    let seen = read_seen(&*local, root).map_err(RemoteError::Local)?;
+    let catalog = Catalog::open(Arc::clone(&requests), own, lease, seen);
     if !is_read_only {
         let made = local.create_dir(&root.join(FINGERPRINTS));
         made.map_err(RemoteError::Local)?;
@@ -152,6 +156,7 @@ pub fn open(
         requests,
         catalog: Arc::new(catalog.map_err(RemoteError::Objects)?),
         pending: Default::default(),
+        seen: AtomicU64::new(seen),
     };
     disk.tidy();
     Ok(Arc::new(disk))
@@ -221,6 +226,16 @@ fn read_mark(file: &dyn DiskFile) -> io::Result<String> {
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Returns the version of the manifest that was seen last; 0 if none was. A file that is damaged
+/// counts as none.
+fn read_seen(local: &dyn Disk, root: &Path) -> io::Result<u64> {
+    match local.open(&root.join(SEEN)) {
+        Ok(file) => Ok(read_mark(&*file)?.trim().parse().unwrap_or(0)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns a name of this node for people: host and process.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Time after a failure in which reads of pairs fail with the same reason.
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5_000 });
 
 /// Requests to one store; see the module.
 #[derive(Debug)]

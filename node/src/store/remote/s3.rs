@@ -255,13 +255,8 @@ fn classify(error: &Error) -> ObjectsError {
             ObjectsError::Refused(text)
         }
         // Failures of the server, of the connection, and answers that were cut off.
-        _ => match has_credentials() {
-            true => ObjectsError::Unavailable(text),
-            false => ObjectsError::Denied(format!(
-                "{text}; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and no other \
-                 source of credentials answered"
-            )),
-        },
+        _ if has_credentials() => ObjectsError::Unavailable(text),
+        _ => ObjectsError::Unavailable(format!("{text}; AWS_ACCESS_KEY_ID is not set")),
     }
 }
 
@@ -290,11 +285,22 @@ fn describe(error: &Error) -> String {
         }
         source = error.source();
     }
+    // The answer of a server can repeat parts of the request, such as the id of the key.
+    if let Some(code) = between(&text, "<Code>", "</Code>") {
+        let message = between(&text, "<Message>", "</Message>").unwrap_or("no message");
+        text = format!("{code}: {message}");
+    }
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(MAX_DESCRIPTION) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
     }
+}
+
+/// Returns the text between two marks.
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(start)?;
+    rest.split_once(end).map(|(found, _)| found)
 }
 
 fn version(e_tag: Option<String>) -> Result<String, Error> {

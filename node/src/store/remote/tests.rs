@@ -79,6 +79,12 @@ impl World {
         self.try_open(name).unwrap()
     }
 
+    /// Opens a store after the manifest was put back.
+    fn open_after(&self, name: &str, manifest: &[u8]) -> ColdStore {
+        self.objects.replace("manifest.json", manifest.to_vec());
+        self.open(name)
+    }
+
     /// Checks that every object that the manifest refers to exists, and returns the manifest.
     fn check(&self) -> super::manifest::Manifest {
         let bytes = self.objects.object("manifest.json").unwrap_or_default();
@@ -232,7 +238,8 @@ fn read_that_fails_for_the_network_is_an_error_and_not_an_absence() {
         reader.put(&[atom(7)]).unwrap();
         assert_holds(&reader, 7..8);
         world.objects.set(None);
-        std::thread::sleep(Duration::from_millis(2_100));
+        // Reads are refused for a moment after a failure.
+        std::thread::sleep(Duration::from_millis(150));
         assert_holds(&reader, 0..100);
         // With the blocks in the cache, the network is not needed.
         world.objects.set(Some(Fault::Down));
@@ -621,7 +628,22 @@ fn manifest_that_was_deleted_replaced_or_is_newer_is_refused() {
     refused("newer version");
     world.objects.remove("manifest.json");
     refused("is gone");
-    world.objects.replace("manifest.json", current);
+    // Neither a node that has seen it nor a new one begins another list.
+    drop(store);
+    let error = world.try_open("a").unwrap_err();
+    assert!(
+        error.contains("is missing, and this node has seen"),
+        "{error}"
+    );
+    let new = world.open("new");
+    new.put(&atoms(0..10)).unwrap();
+    let error = new.collate().unwrap_err().to_string();
+    assert!(
+        error.contains("there are pairs, but no manifest"),
+        "{error}"
+    );
+    drop(new);
+    let store = world.open_after("a", &current);
     assert!(store.collate().unwrap());
     assert_holds(&world.open("b"), 0..300);
 }
