@@ -379,6 +379,9 @@ keys! {
         /// not use is saved for later ones. With the default a busy chain fills 10 GiB in a week. 0
         /// means no limit.
         max_block_growth_bytes: u64 = 32 << 10, ANY;
+        /// Minimum seconds between a block of this validator and its parent, for private chains. 0
+        /// means that a block is produced in the first slot that can be reached.
+        block_interval: u64 = 0, Allowed::Whole { min: 0, max: 3_600 };
         /// Interval between retries of chains that could not be followed, in seconds; news is
         /// followed at once. Default is peer_timeout_interval.
         verify_blockchain_interval: Duration => peer_timeout_interval,

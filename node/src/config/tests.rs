@@ -116,6 +116,7 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("reference_followers", "bool", "false"),
     ("max_block_transactions", "int", "4096"),
     ("max_block_growth_bytes", "int", "32768"),
+    ("block_interval", "int", "0"),
     ("verify_blockchain_interval", "float", "10"),
     ("verification_max_stale_seconds", "int", "10"),
     ("verification_max_future_skew", "int", "2"),

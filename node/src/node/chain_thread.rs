@@ -320,6 +320,7 @@ fn producer_config(
         reference_followers: settings.reference_followers,
         max_block_transactions: transactions,
         max_block_growth_bytes: settings.max_block_growth_bytes,
+        block_interval_seconds: settings.block_interval,
         has_seeds: settings.has_seeds(),
         ..ProducerConfig::new(key)
     })

@@ -115,6 +115,9 @@ pub struct ProducerConfig {
     pub max_block_transactions: usize,
     /// Average number of bytes that a block may add to storage; 0 for no limit. See [`growth`].
     pub max_block_growth_bytes: u64,
+    /// Minimum number of seconds between a block and its parent; 0 for none. A slot that begins
+    /// earlier is used if it lasts until then, else left to the next ones.
+    pub block_interval_seconds: u64,
     /// Maximum processor time for assembling a block.
     pub max_assembly_time: Duration,
     /// `true` if seeds are configured: then it does not create a chain, and listens for the seeds'
@@ -135,6 +138,7 @@ impl ProducerConfig {
             reference_followers: false,
             max_block_transactions: 4_096,
             max_block_growth_bytes: growth::DEFAULT_GROWTH_BYTES,
+            block_interval_seconds: 0,
             max_assembly_time: MAX_ASSEMBLY_TIME,
             has_seeds: false,
             slice_attempts: 256,

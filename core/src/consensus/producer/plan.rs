@@ -77,7 +77,10 @@ impl<H: BatchHasher> Producer<H> {
         let work = self.pace.assembly().saturating_add(search);
         let timing = Timing::new(now.unix, work);
         let signed = self.signed.last().map(|mark| mark.timestamp);
-        let earliest = timing.earliest(signed);
+        let after_interval = head
+            .timestamp()
+            .saturating_add(self.config.block_interval_seconds);
+        let earliest = timing.earliest(signed).max(after_interval);
         let timestamp = self.next_slot(environment, context, &head, earliest)?;
         if let Some(begin) = timing.begin(timestamp, head.timestamp()) {
             return Ok(Phase::Scheduled { begin, timestamp });

@@ -14,7 +14,7 @@ mod transactions;
 use super::{Activity, Halt, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND_LATER, ProducerConfig, Wait};
 use crate::atom::{AtomId, AtomSource as _};
 use crate::chain::{
-    Account, Address, BURN, Election, REFERENCE_BLOCK_TRANSACTIONS, SLOT_SECONDS, TREASURY,
+    Account, Address, BURN, Block, Election, REFERENCE_BLOCK_TRANSACTIONS, SLOT_SECONDS, TREASURY,
     Transaction, TransactionError, Unsigned, channel, contract, validator_at,
 };
 use crate::consensus::mempool::PoolLimits;
@@ -282,6 +282,31 @@ fn holds_back_during_sync_for_a_bounded_time() {
     net.run(40);
     let more = net.head(0).height() - height_then;
     assert!(more >= 40 / SLOT_SECONDS * 3 / 4, "{more} blocks in 40 s");
+}
+
+fn seconds(block: &Block) -> u64 {
+    block.timestamp.to_u64().unwrap()
+}
+
+#[test]
+fn blocks_of_several_validators_keep_the_configured_interval() {
+    for interval in [1, 2, 5, 6] {
+        let (mut net, genesis) = Net::with_chain(&[1, 2], &[]);
+        for number in [1, 2] {
+            let config = ProducerConfig {
+                block_interval_seconds: interval,
+                ..config(number)
+            };
+            net.add(config, Some(&genesis));
+        }
+        net.run(20 + 20 * interval);
+        verify_chain(&net, 0, true);
+        let times: Vec<u64> = net.chain(0).iter().map(seconds).collect();
+        let gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.iter().all(|gap| *gap >= interval), "{gaps:?}");
+        // Not much slower either, although the other's slots are waited for.
+        assert!(gaps.len() >= 8, "{interval}: {gaps:?}");
+    }
 }
 
 #[test]

@@ -146,14 +146,16 @@ fn defaults_are_those_of_the_core() {
             settings.claim_reward,
             settings.reference_followers,
             settings.max_block_transactions as usize,
-            settings.max_block_growth_bytes
+            settings.max_block_growth_bytes,
+            settings.block_interval
         ),
         (
             producer.chain_id,
             producer.claim_reward,
             producer.reference_followers,
             producer.max_block_transactions,
-            producer.max_block_growth_bytes
+            producer.max_block_growth_bytes,
+            producer.block_interval_seconds
         )
     );
     let engine = EngineConfig::new(SecretKey::from_bytes([1; 32]), settings.incoming_port);
