@@ -6,6 +6,7 @@ use core::num::NonZeroU64;
 use super::chain_args::{AccountArgs, BlockArgs, GenesisArgs, ProofArgs, TxArgs, ValidatorsArgs};
 use super::chain_cmd::ChainArgs;
 use super::config_args::ConfigArgs;
+use super::devnet::DevnetArgs;
 use super::key_args::{KeysArgs, SignerArgs};
 use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
 use super::node_args::{NodeArgs, RunArgs};
@@ -48,6 +49,18 @@ Precedence: flags, environment (ASTREUM_<KEY>), file, defaults.
 An empty variable is unset; an unknown one is ignored with a warning.
 Ctrl-C, or SIGTERM, stops the node.")]
     Run(RunArgs<false>),
+    /// Show evaluation, storage, fetching, a transfer and a proof, in less than a minute.
+    #[command(after_help = "Examples:
+  astreum tour
+  astreum tour --yes                       without pauses
+
+Each step is a command, which is shown and executed. The nodes run on this machine, in a temporary
+directory that is removed at the end. Without a terminal there are no pauses. The exit code is 1 if
+a step fails.")]
+    Tour(TourArgs),
+    /// Run a local network with funded accounts, for development.
+    #[command(after_help = super::devnet::HELP)]
+    Devnet(Box<DevnetArgs>),
     /// Evaluate expressions and print one result per line.
     #[command(after_help = super::language_args::EVAL_HELP)]
     Eval(EvalArgs),
@@ -313,6 +326,13 @@ pub(super) struct StatusArgs {
 pub(super) struct MetricsArgs {
     #[command(flatten)]
     pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TourArgs {
+    /// Do not wait for Enter before each step.
+    #[arg(short, long)]
+    pub(super) yes: bool,
 }
 
 #[derive(Debug, Args)]

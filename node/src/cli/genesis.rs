@@ -170,7 +170,7 @@ fn warnings(genesis: &Genesis, settings: &Settings) -> Vec<String> {
 }
 
 /// Begins the chain on disk, unless there is a trace of a chain with the same id.
-fn write(
+pub(super) fn write(
     loaded: &Loaded,
     block: &Block,
     atoms: &MemoryStore,

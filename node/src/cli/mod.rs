@@ -19,6 +19,7 @@ mod client;
 mod completions;
 mod config;
 mod config_args;
+mod devnet;
 mod eval;
 mod eval_session;
 mod expr_json;
@@ -57,6 +58,7 @@ mod store;
 mod store_dir;
 mod store_gc;
 mod table;
+mod tour;
 mod tx;
 mod tx_content;
 mod tx_file;
@@ -131,6 +133,8 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Some(Command::Eval(eval)) => eval::eval(&eval, out),
         Some(Command::Repl(repl)) => repl::repl(&repl, out),
         Some(Command::Parse(parse)) => eval::parse(&parse, out),
+        Some(Command::Devnet(args)) => devnet::devnet(*args, out),
+        Some(Command::Tour(args)) => tour::tour(&args, out),
         Some(Command::Status(status)) => client::status(&status, out),
         Some(Command::Metrics(args)) => client::metrics(&args, out),
         Some(Command::Peers(peers)) => client::peers(&peers, out),

@@ -1,0 +1,133 @@
+//! Command `astreum devnet`: a local network of nodes for development.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | [`args`] | arguments |
+//! | [`directory`] | files, description and locks of a network |
+//! | [`create`] | keys, configurations and genesis |
+//! | [`nodes`] | processes of the nodes |
+//! | [`child`] | hidden commands that run in these processes |
+//! | [`snapshots`] | copies of all nodes |
+//! | [`control`] | requests of other commands |
+//! | [`facts`] | what is printed about a network |
+//! | [`monitor`] | new blocks |
+//! | [`supervise`] | the process that runs a network |
+//!
+//! Invariants:
+//! - Nodes listen on 127.0.0.1 only, and on a chain id that is not a public one.
+//! - No node outlives the process that runs the network, however that ends; a temporary directory
+//!   is removed in each case.
+//! - One process at a time changes a directory, and none while nodes use it.
+
+mod args;
+mod child;
+mod control;
+mod create;
+mod directory;
+mod facts;
+mod monitor;
+mod nodes;
+mod snapshots;
+mod supervise;
+
+pub(super) use args::{DevnetArgs, HELP};
+pub(super) use nodes::without_variables;
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+
+use args::{AtArgs, DevnetCommand};
+use control::Order;
+use directory::{Description, Directory};
+
+use super::output::{Failure, Output};
+use super::parse;
+
+pub(super) fn devnet(args: DevnetArgs, out: &mut Output) -> Result<(), Failure> {
+    match args.command {
+        None => supervise::start(&args.start, out),
+        Some(DevnetCommand::Show { at, json }) => facts::show(&find(&at)?, json, out),
+        Some(DevnetCommand::Faucet {
+            address,
+            amount,
+            at,
+            json,
+        }) => faucet(&address, &amount, &find(&at)?, json),
+        Some(DevnetCommand::Snapshot { name, at }) => {
+            let directory = find(&at)?;
+            let path = snapshots::path_of(&directory, &name)?;
+            let order = Order::Snapshot { name: name.clone() };
+            change(&directory, &order, |directory, found| {
+                snapshots::take(directory, found, &name, core::iter::empty())
+            })?;
+            Ok(writeln!(out, "{}", path.display())?)
+        }
+        Some(DevnetCommand::Restore { name, at }) => {
+            let order = Order::Restore { name: name.clone() };
+            change(&find(&at)?, &order, |directory, found| {
+                snapshots::restore(directory, found, &name)
+            })
+        }
+        Some(DevnetCommand::Reset { at }) => {
+            change(&find(&at)?, &Order::Reset {}, snapshots::reset)
+        }
+        Some(DevnetCommand::Stop { at }) => stop(&find(&at)?),
+        Some(DevnetCommand::Node(node)) => child::node(node, out),
+        Some(DevnetCommand::Janitor { dir }) => child::janitor(&dir),
+    }
+}
+
+fn find(at: &AtArgs) -> Result<Directory, Failure> {
+    Directory::find(at.dir.as_deref())
+}
+
+/// Lets the process that runs the network carry out an order, or does it here if there is none.
+fn change(
+    directory: &Directory,
+    order: &Order,
+    alone: impl FnOnce(&Directory, &Description) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let found = directory.description()?;
+    if directory.is_running() {
+        return control::send(&directory.socket(), order);
+    }
+    let _lock = directory.lock()?;
+    alone(directory, &found)
+}
+
+fn stop(directory: &Directory) -> Result<(), Failure> {
+    directory.description()?;
+    if !directory.is_running() {
+        return Err(Failure::Failed(format!(
+            "no development network runs in {}",
+            directory.path().display()
+        )));
+    }
+    control::send(&directory.socket(), &Order::Stop {})?;
+    directory.wait_until_unlocked()
+}
+
+/// Replaces this process by the one of `astreum tx send`, with the faucet's key.
+fn faucet(
+    address: &str,
+    amount: &str,
+    directory: &Directory,
+    is_json: bool,
+) -> Result<(), Failure> {
+    parse::account_key("the address", address)?;
+    parse::natural("the amount", amount)?;
+    directory.description()?;
+    let mut command = nodes::own_command_in_group()?;
+    command
+        .args(["tx", "send", address, amount, "--wait", "--key-file"])
+        .arg(directory.key("faucet"))
+        .arg("--config")
+        .arg(directory.node_config(1));
+    if is_json {
+        command.arg("--json");
+    }
+    Err(Failure::Failed(format!(
+        "cannot run `astreum tx send`: {}",
+        command.exec()
+    )))
+}
