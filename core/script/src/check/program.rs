@@ -15,7 +15,7 @@ use astreum_core::machine::Opcode;
 use astreum_core::text::Escaped;
 
 /// Minimum length of text that may be a misspelled opcode.
-const MIN_OPCODE_LEN: usize = 3;
+const MIN_OPCODE_LEN: usize = 2;
 
 /// Maximum number of tokens of a program whose spelling is checked.
 const MAX_COMPARED: usize = 1 << 16;

@@ -141,7 +141,7 @@ fn stack_programs_are_followed() {
 #[test]
 fn problems_in_macros_name_their_uses() {
     let mut sources = Sources::new();
-    let text = "((%x ad) (x) m %macro)\n(1 (((($0 1) %m)) sk))";
+    let text = "((%x xy) (x) m %macro)\n(1 (((($0 1) %m)) sk))";
     let main = sources.add("f", text);
     let assembled = assemble(&mut sources, main, &mut NoIncludes).unwrap();
     let problems = check(
