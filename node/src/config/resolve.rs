@@ -74,10 +74,10 @@ pub(super) fn conflicts(config: &Config, source: impl Fn(&str) -> Source) -> Vec
     let is_remote = remote.is_some();
     let starts_elsewhere = config.verified_up_to.is_some() || config.latest_block_hash.is_some();
     let listen = config.rpc_listen;
-    let is_remote = listen.is_some_and(|listen| !listen.is_local()) && !config.rpc_allow_remote;
+    let is_exposed = listen.is_some_and(|listen| !listen.is_local()) && !config.rpc_allow_remote;
     let relations = [
         (
-            is_remote,
+            is_exposed,
             "rpc_listen",
             "rpc_allow_remote",
             "other machines can reach the address, and there is no encryption: listen on 127.0.0.1 \

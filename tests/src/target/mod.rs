@@ -13,6 +13,7 @@ pub mod mempool;
 pub mod producer;
 pub mod proofs;
 pub mod records;
+pub mod script;
 pub mod stream;
 pub mod sync;
 pub mod text;
@@ -67,6 +68,7 @@ pub const TARGETS: &[Target] = &[
     ("producer", producer::run),
     ("proofs", proofs::run),
     ("records", records::run),
+    ("script", script::run),
     ("stream", stream::run),
     ("sync", sync::run),
     ("text", text::run),

@@ -186,14 +186,17 @@ pub(super) fn create(
 
 fn create_key(directory: &Directory, name: &str) -> Result<String, Failure> {
     let secret = key_file::generate().map_err(Failure::failed)?;
-    key_file::create_file(&directory.key(name), KeyKind::Validation, &secret)
+    let path = directory.key(name);
+    key_file::create_file(&path, KeyKind::Validation, &secret, &KeyFormat::Plain)
         .map_err(Failure::failed)?;
     Ok(hex::encode(KeyKind::Validation.public_key(&secret)))
 }
 
 /// Reads the secret key of an account.
 pub(super) fn read_key(directory: &Directory, name: &str) -> Result<Secret, Failure> {
-    key_file::read_secret(&directory.key(name), KeyKind::Validation).map_err(Failure::failed)
+    let path = directory.key(name);
+    let secret = key_file::read_secret(&path, KeyKind::Validation, &PassphraseSource::none());
+    secret.map_err(Failure::failed)
 }
 
 fn configuration(number: u32, validates: bool, chain_id: u64) -> String {

@@ -1,0 +1,2 @@
+#![no_main]
+astreum_fuzz::target!(script);
