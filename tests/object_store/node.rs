@@ -8,19 +8,25 @@ use std::process::{Command, Output as Ran};
 use std::time::Duration;
 
 /// Secret that must not occur in any output.
-pub const SECRET: &str = "SECRETsecretSECRETsecret";
+pub(crate) const SECRET: &str = "SECRETsecretSECRETsecret";
 /// Time limit of requests.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Directory of one node, and what it is started with.
-pub struct Home {
-    pub path: PathBuf,
+pub(crate) struct Home {
+    pub(crate) path: PathBuf,
     program: PathBuf,
     options: Vec<String>,
 }
 
 impl Home {
-    pub fn new(scratch: &Path, name: &str, program: &Path, endpoint: &str, url: &str) -> Self {
+    pub(crate) fn new(
+        scratch: &Path,
+        name: &str,
+        program: &Path,
+        endpoint: &str,
+        url: &str,
+    ) -> Self {
         let path = scratch.join(name);
         fs::create_dir_all(&path).expect("the directory is created");
         let options = [
@@ -38,7 +44,7 @@ impl Home {
     }
 
     /// Replaces the value of an option.
-    pub fn option(&mut self, name: &str, value: &str) {
+    pub(crate) fn option(&mut self, name: &str, value: &str) {
         let at = self.options.iter().position(|option| option == name);
         match at.and_then(|at| self.options.get_mut(at + 1)) {
             Some(found) => value.clone_into(found),
@@ -63,7 +69,7 @@ impl Home {
     }
 
     /// Starts the node, and waits until it answers.
-    pub fn start(&self) -> Result<NodeProcess, String> {
+    pub(crate) fn start(&self) -> Result<NodeProcess, String> {
         let mut command = self.command();
         command
             .args(["run", "--incoming-port", "0", "--default-seed", "none"])
@@ -78,7 +84,7 @@ impl Home {
     }
 
     /// Runs a command of a node that runs here.
-    pub fn ask(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Ran {
         let mut command = self.command();
         command
             .args(arguments)
@@ -88,14 +94,20 @@ impl Home {
     }
 
     /// Runs a command on the files of a node that does not run.
-    pub fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         let mut command = self.command();
         command.args(arguments).args(&self.options);
         command.output().expect("the program runs")
     }
 
+    /// Runs a command without options.
+    pub(crate) fn plain(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.command();
+        command.args(arguments).output().expect("the program runs")
+    }
+
     /// Runs a command on the files of a node that may run.
-    pub fn run_beside(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run_beside(&self, arguments: &[&str]) -> Ran {
         let mut command = self.command();
         command.args(arguments).args(&self.options);
         command.arg("--control-socket").arg(self.socket());
@@ -103,7 +115,7 @@ impl Home {
     }
 
     /// Stores bytes in the running node; returns the id.
-    pub fn put(&self, bytes: &[u8]) -> Result<String, String> {
+    pub(crate) fn put(&self, bytes: &[u8]) -> Result<String, String> {
         let file = self.path.join("input");
         fs::write(&file, bytes).map_err(|error| error.to_string())?;
         let ran = self.ask(&["put", "input", "--json"]);
@@ -114,7 +126,7 @@ impl Home {
     }
 
     /// Fetches an object through the running node.
-    pub fn get(&self, id: &str) -> Result<Vec<u8>, String> {
+    pub(crate) fn get(&self, id: &str) -> Result<Vec<u8>, String> {
         let file = self.path.join("fetched");
         let _ = fs::remove_file(&file);
         let ran = self.ask(&["get", id, "--list", "-o", "fetched"]);
@@ -126,7 +138,7 @@ impl Home {
 }
 
 /// Returns everything that a command printed.
-pub fn text(ran: &Ran) -> String {
+pub(crate) fn text(ran: &Ran) -> String {
     let (out, errors) = (&ran.stdout, &ran.stderr);
     format!(
         "{}{}",
@@ -136,7 +148,7 @@ pub fn text(ran: &Ran) -> String {
 }
 
 /// Waits until what is in the journals of a node is below its level size.
-pub fn wait_until_uploaded(node: &NodeProcess) -> Result<(), String> {
+pub(crate) fn wait_until_uploaded(node: &NodeProcess) -> Result<(), String> {
     wait::wait_within(Duration::from_secs(60), "journals are uploaded", || {
         let status = node.status();
         let puts = status.counters.get("object_store_puts");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Way in which the proxy treats requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Passes them on.
     Pass,
     /// Closes the connection.
@@ -28,14 +28,14 @@ const HANG: Duration = Duration::from_secs(60);
 
 /// Running proxy.
 #[derive(Clone)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     mode: Arc<Mutex<Mode>>,
     address: SocketAddr,
 }
 
 impl Proxy {
     /// Starts a proxy of the server at an address.
-    pub fn start(server: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn start(server: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let proxy = Self {
             mode: Arc::new(Mutex::new(Mode::Pass)),
@@ -54,11 +54,11 @@ impl Proxy {
     }
 
     /// Returns its URL.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
     }
 

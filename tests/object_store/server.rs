@@ -15,15 +15,15 @@ const VARIABLE: &str = "MOTO_SERVER";
 const START: Duration = Duration::from_secs(60);
 
 /// Running server; ends when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Server {
     /// Starts a server on any port; installs it first if it is missing. `log` is the file for its
     /// output.
-    pub fn start(log: &Path) -> Result<Self, String> {
+    pub(crate) fn start(log: &Path) -> Result<Self, String> {
         let program = find()?;
         // Free a moment later; nothing else here listens.
         let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -50,7 +50,7 @@ impl Server {
     }
 
     /// Creates a bucket.
-    pub fn create_bucket(&self, name: &str) -> io::Result<()> {
+    pub(crate) fn create_bucket(&self, name: &str) -> io::Result<()> {
         use std::io::{Read as _, Write as _};
         let mut connection = TcpStream::connect(self.address)?;
         write!(

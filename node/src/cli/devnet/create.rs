@@ -15,7 +15,7 @@ use super::args::StartArgs;
 use super::directory::{Description, Directory, create_private, failed};
 use crate::clock;
 use crate::config::{Inputs, Secret};
-use crate::key_file::{self, KeyKind};
+use crate::key_file::{self, KeyFormat, KeyKind, PassphraseSource};
 
 /// Maximum number of nodes.
 const MAX_NODES: u32 = 64;

@@ -246,6 +246,8 @@ fn is_loopback(url: &str) -> bool {
 fn classify(error: &Error) -> ObjectsError {
     let text = describe(error);
     match error {
+        // Not the absence of a manifest.
+        Error::NotFound { .. } if text.contains("NoSuchBucket") => ObjectsError::Refused(text),
         Error::NotFound { path, .. } => ObjectsError::NotFound(path.clone()),
         Error::Precondition { .. } | Error::AlreadyExists { .. } => ObjectsError::Conflict,
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
@@ -402,6 +404,21 @@ impl Objects for S3 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answer_of_a_server_is_reduced_to_code_and_message() {
+        let of = |body: &str| {
+            describe(&Error::Generic {
+                store: "S3",
+                source: body.into(),
+            })
+        };
+        let body = "403: <Error><Code>SignatureDoesNotMatch</Code><Message>It does\n not \
+                    match.</Message><AWSAccessKeyId>AKIA</AWSAccessKeyId></Error>";
+        assert_eq!(of(body), "SignatureDoesNotMatch: It does not match.");
+        let long = "x".repeat(5_000);
+        assert!(of(&long).chars().count() <= MAX_DESCRIPTION + 1);
+    }
 
     #[test]
     fn http_is_allowed_to_this_machine_only() {

@@ -210,6 +210,31 @@ fn writes_are_acknowledged_while_the_store_is_unreachable_and_uploaded_later() {
 }
 
 #[test]
+fn node_does_not_start_without_the_index_of_a_pair() {
+    let world = World::new();
+    let store = world.open("a");
+    store.put(&atoms(0..100)).unwrap();
+    store.collate().unwrap();
+    // The manifest is loaded, and nothing else.
+    world.objects.fail_from(1);
+    let error = world.try_open("b").unwrap_err();
+    assert!(error.contains("cannot open the pair"), "{error}");
+    world.objects.heal();
+    let reader = world.open("b");
+    // A running node goes on with the pairs that it knows.
+    store.put(&atoms(100..200)).unwrap();
+    store.collate().unwrap();
+    world.objects.fail_from(1);
+    let error = reader.refresh_shared().unwrap_err().to_string();
+    assert!(error.contains("down"), "{error}");
+    world.objects.heal();
+    std::thread::sleep(Duration::from_millis(150));
+    assert_holds(&reader, 0..100);
+    assert!(reader.refresh_shared().unwrap());
+    assert_holds(&reader, 0..200);
+}
+
+#[test]
 fn read_that_fails_for_the_network_is_an_error_and_not_an_absence() {
     let world = World::new();
     let store = world.open("a");
