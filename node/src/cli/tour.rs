@@ -253,7 +253,7 @@ impl Tour<'_> {
         let line = "astreum devnet --accounts 2 --quiet";
         self.show(&format!("{line} &"))?;
         // Hidden options: it ends with this process.
-        let mut command = self.shell(&format!("exec \"$TOUR_PROGRAM\" {}", &devnet_options(line)));
+        let mut command = self.shell(&format!("exec \"$TOUR_PROGRAM\" {}", devnet_options(line)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let failed = |error: io::Error| Failure::Failed(format!("`{line}`: {error}"));
         let mut child = command.spawn().map_err(failed)?;

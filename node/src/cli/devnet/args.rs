@@ -44,7 +44,7 @@ pub(super) struct StartArgs {
     #[arg(long, value_name = "K", value_parser = number::<u32>)]
     pub(super) accounts: Option<u32>,
     /// Balance of each account [default: 1000000000].
-    #[arg(long, value_name = "AMOUNT")]
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true)]
     pub(super) balance: Option<String>,
     /// Minimum seconds between two blocks, up to 3600 [default: 2, the length of a slot].
     #[arg(long, value_name = "SECONDS", value_parser = number::<u32>)]

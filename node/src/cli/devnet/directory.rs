@@ -85,12 +85,17 @@ impl Directory {
         let name: String = hex::encode(entropy).chars().take(8).collect();
         let path = parent.join(format!("{PREFIX}{name}"));
         create_private(&path).map_err(|error| failed("cannot create", &path, &error))?;
-        Self::at(&path)
+        let directory = Self::at(&path);
+        if directory.is_err() {
+            let _ = fs::remove_dir(&path);
+        }
+        directory
     }
 
     /// Returns the directory at a path, which is created if it is missing.
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
-        if !path.exists() {
+        if path.symlink_metadata().is_err() {
+            check_length(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))?;
             create_private(path).map_err(|error| failed("cannot create", path, &error))?;
         }
         Self::at(path)
@@ -105,14 +110,7 @@ impl Directory {
                 path.display()
             )));
         }
-        let bytes = path.as_os_str().len();
-        if bytes > MAX_PATH_BYTES {
-            return Err(Failure::Usage(format!(
-                "the path {} has {bytes} bytes, and the sockets in it allow {MAX_PATH_BYTES}; \
-                 choose a shorter --dir",
-                path.display()
-            )));
-        }
+        check_length(&path)?;
         Ok(Self(path))
     }
 
@@ -179,10 +177,7 @@ impl Directory {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Failure::Failed(format!(
-                    "a development network is already running in {shown}; stop it with `astreum \
-                     devnet stop --dir DIR`, or choose another --dir"
-                )));
+                return Err(self.already_running());
             }
             Err(TryLockError::Error(error)) => {
                 return Err(failed("cannot lock", &self.lock_path(), &error));
@@ -195,6 +190,14 @@ impl Directory {
             )));
         }
         Ok(Lock(file))
+    }
+
+    fn already_running(&self) -> Failure {
+        Failure::Failed(format!(
+            "a development network is already running in {}; stop it with `astreum devnet stop \
+             --dir DIR`, or choose another --dir",
+            self.0.display()
+        ))
     }
 
     /// Waits until no node uses the directory; returns whether that is so in time.
@@ -234,6 +237,9 @@ impl Directory {
         let locks = ["devnet.lock", "nodes.lock"];
         if names.iter().all(|name| locks.contains(&name.as_str())) {
             return Ok(false);
+        }
+        if self.is_in_use() {
+            return Err(self.already_running());
         }
         let shown = self.0.display();
         Err(Failure::Usage(
@@ -335,6 +341,19 @@ impl Directory {
     }
 }
 
+/// Checks that the paths of sockets in a directory are not too long.
+fn check_length(path: &Path) -> Result<(), Failure> {
+    let bytes = path.as_os_str().len();
+    if bytes <= MAX_PATH_BYTES {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "the path {} has {bytes} bytes, and the sockets in it allow {MAX_PATH_BYTES}; choose a \
+         shorter --dir",
+        path.display()
+    )))
+}
+
 /// Creates a directory that only its owner can read.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
@@ -385,14 +404,16 @@ mod tests {
         fs::write(directory.path().join("file"), "").unwrap();
         assert!(text(directory.has_network()).contains("is not empty"));
         let lock = directory.lock().unwrap();
-        assert!(text(directory.has_network()).contains("was interrupted"));
+        assert!(text(directory.has_network()).contains("already running"));
         assert!(text(directory.lock()).contains("already running"));
         drop(lock);
+        assert!(text(directory.has_network()).contains("was interrupted"));
         directory.save(&description()).unwrap();
         assert!(directory.has_network().unwrap());
         assert_eq!(directory.description().unwrap(), description());
         let long = scratch.path().join("x".repeat(90));
         assert!(text(Directory::create(&long)).contains("shorter --dir"));
+        assert!(!long.exists());
     }
 
     #[test]

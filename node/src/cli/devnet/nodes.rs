@@ -26,7 +26,7 @@ const FIRST_BLOCK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time after which a node that was asked to stop is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum time for a reply to a status request.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval between checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// Bytes at the end of a node's output that are shown if it fails.

@@ -197,6 +197,9 @@ impl Network<'_> {
                     Err(Failure::Reported | Failure::Closed) => Some("interrupted".to_owned()),
                 };
                 answer(stream, error);
+                if self.interrupt.is_received() {
+                    return Ok(None);
+                }
                 // Nodes that could not be started again.
                 if self.nodes.is_none() {
                     result?;
