@@ -12,6 +12,17 @@ use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
 use super::node_args::{NodeArgs, RunArgs};
 use super::path_arg::PathArg;
 
+/// Version of the program, with what it was built of.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit    ",
+    env!("ASTREUM_BUILD_COMMIT"),
+    "\ntarget    ",
+    env!("ASTREUM_BUILD_TARGET"),
+    "\nfeatures  ",
+    env!("ASTREUM_BUILD_FEATURES"),
+);
+
 /// Astreum: a machine, storage and a network that share one unit, the atom.
 ///
 /// Without a command, runs a node.
@@ -19,6 +30,7 @@ use super::path_arg::PathArg;
 #[command(
     name = "astreum",
     version,
+    long_version = LONG_VERSION,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Examples:
