@@ -6,7 +6,7 @@
 use astreum_node::astreum_core::chain::{Address, Unsigned};
 use astreum_node::astreum_core::crypto::SigningKey;
 use astreum_node::clock::unix_time;
-use astreum_node::key_file::{KeyKind, read_secret};
+use astreum_node::key_file::{KeyKind, PassphraseSource, read_secret};
 use astreum_node::query::BlockAt;
 use astreum_node::rpc::{AccountName, Client, DEFAULT_TIMEOUT, TransactionStatusReply, request};
 use core::error::Error;
@@ -28,7 +28,8 @@ pub(crate) fn transfer(
     amount: u64,
 ) -> Result<(TransactionStatusReply, String), Box<dyn Error>> {
     let key = |name: &str| {
-        let secret = read_secret(&directory.join("keys").join(name), KeyKind::Validation)?;
+        let path = directory.join("keys").join(name);
+        let secret = read_secret(&path, KeyKind::Validation, &PassphraseSource::none())?;
         Ok::<_, Box<dyn Error>>(SigningKey::from_seed(secret.expose()))
     };
     let (sender, recipient) = (key("account1.key")?, key("account2.key")?);
