@@ -1,12 +1,8 @@
 //! The standard library beside the same functions in Rust.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a failure fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
-use std::cell::RefCell;
+use core::cell::RefCell;
 use std::collections::BTreeMap;
 
 use astreum_core::atom::MemoryStore;

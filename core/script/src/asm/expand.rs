@@ -12,6 +12,7 @@ use crate::library;
 use crate::source::{Place, Sources};
 use crate::suggest::nearest;
 use crate::tree::{NodeId, Tree, Value};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -81,7 +82,7 @@ pub(super) struct Expander<'s> {
 }
 
 /// Problem, with the use of a macro that it is in.
-type Failed = (Diagnostic, Option<usize>);
+type Failed = Box<(Diagnostic, Option<usize>)>;
 
 fn failed(
     code: &'static str,
@@ -89,7 +90,7 @@ fn failed(
     message: impl Into<String>,
     expansion: Option<usize>,
 ) -> Failed {
-    (Diagnostic::error(code, place, message), expansion)
+    Box::new((Diagnostic::error(code, place, message), expansion))
 }
 
 impl<'s> Expander<'s> {
@@ -112,7 +113,8 @@ impl<'s> Expander<'s> {
     }
 
     pub(super) fn run(mut self, main: usize) -> Result<Assembled, Diagnostic> {
-        if let Err((error, expansion)) = self.expand(main) {
+        if let Err(failure) = self.expand(main) {
+            let (error, expansion) = *failure;
             let mut error = explained(error, &self.expansions, expansion);
             for file in self.files.iter().rev() {
                 if let Some(from) = file.from {
@@ -156,7 +158,7 @@ impl<'s> Expander<'s> {
         let roots = self
             .input
             .read(self.sources, source)
-            .map_err(|error| (error, None));
+            .map_err(|error| Box::new((error, None)));
         self.files.push(File {
             source,
             rest: Vec::new().into_iter(),
@@ -225,7 +227,10 @@ impl<'s> Expander<'s> {
         if let Some(known) = self.macros.get(&name) {
             let message = format!("'%{name}' is already defined");
             let error = Diagnostic::error("duplicate-macro", place, message);
-            return Err((error.with_note(known.place, "first defined"), None));
+            return Err(Box::new((
+                error.with_note(known.place, "first defined"),
+                None,
+            )));
         }
         if DIRECTIVES.contains(&name.as_str()) {
             let message = format!("'%{name}' is a directive and cannot be defined");
@@ -279,7 +284,7 @@ impl<'s> Expander<'s> {
             if cycle == 0 {
                 error = error.with_hint("it is the assembled file");
             }
-            return Err((error, None));
+            return Err(Box::new((error, None)));
         }
         if !self.included.insert(loaded.name.clone()) {
             return Ok(());
@@ -388,7 +393,7 @@ impl<'s> Expander<'s> {
             return open
                 .labels
                 .define(label, index, place)
-                .map_err(|error| (error, at));
+                .map_err(|error| Box::new((error, at)));
         }
         if let Some(names) = name.strip_prefix('@').filter(|names| !names.is_empty()) {
             let (label, minus) = match names.split_once('-') {
@@ -457,7 +462,7 @@ impl<'s> Expander<'s> {
                 Some(near) => error.with_hint(format!("did you mean '%{near}'?")),
                 None => error,
             };
-            return Err((error, at));
+            return Err(Box::new((error, at)));
         };
         let count = called.params.as_ref().map_or(0, Vec::len);
         if count != arguments.len() {
@@ -466,7 +471,7 @@ impl<'s> Expander<'s> {
                 arguments.len()
             );
             let error = Diagnostic::error("macro-arity", name_place, message);
-            return Err((error.with_note(called.place, "defined"), at));
+            return Err(Box::new((error.with_note(called.place, "defined"), at)));
         }
         let depth = at
             .and_then(|at| self.arguments.get(at))
@@ -482,7 +487,10 @@ impl<'s> Expander<'s> {
         if depth >= MAX_MACRO_DEPTH {
             let message = format!("macros are nested deeper than {MAX_MACRO_DEPTH}");
             let error = Diagnostic::error("macro-depth", name_place, message);
-            return Err((error.with_hint("a macro must not use itself"), at));
+            return Err(Box::new((
+                error.with_hint("a macro must not use itself"),
+                at,
+            )));
         }
         self.expansions.push(Expansion {
             name: name.to_string(),
@@ -544,9 +552,9 @@ impl<'s> Expander<'s> {
 
 fn outside(place: Place, at: Option<usize>) -> Failed {
     let message = "label outside of the body of a stack program";
-    let (error, at) = failed("label-place", place, message, at);
-    let hint = "write text that looks like a label as a string";
-    (error.with_hint(hint), at)
+    let mut failure = failed("label-place", place, message, at);
+    failure.0.hint = Some("write text that looks like a label as a string".into());
+    failure
 }
 
 /// Returns the name of the label that a symbol defines.

@@ -4,6 +4,7 @@ use crate::diagnostic::Diagnostic;
 use crate::source::Place;
 use crate::suggest::nearest;
 use crate::tree::{NodeId, Tree, Value};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -77,10 +78,10 @@ impl Labels {
         &self,
         tree: &mut Tree,
         len: usize,
-    ) -> Result<(), (Diagnostic, Option<usize>)> {
+    ) -> Result<(), Box<(Diagnostic, Option<usize>)>> {
         for reference in &self.references {
             let at = |label| self.find(label, len, reference.place);
-            let wrong = |error| (error, reference.expansion);
+            let wrong = |error| Box::new((error, reference.expansion));
             let position = at(&reference.label).map_err(wrong)?;
             let base = reference.minus.as_ref().map_or(Ok(0), at).map_err(wrong)?;
             let number = position as i128 - base as i128;
