@@ -30,8 +30,11 @@ type Imports = BTreeMap<(Module, Module), BTreeSet<String>>;
 
 /// Crates whose structure is checked, each with a number of modules and of imports that are surely
 /// exceeded.
-const CRATES: [(&str, usize, usize); 3] =
-    [("core", 100, 300), ("core/script", 12, 15), ("node", 80, 200)];
+const CRATES: [(&str, usize, usize); 3] = [
+    ("core", 100, 300),
+    ("core/script", 12, 15),
+    ("node", 80, 200),
+];
 
 fn sources(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

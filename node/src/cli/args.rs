@@ -11,6 +11,7 @@ use super::key_args::{KeysArgs, SignerArgs};
 use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
 use super::node_args::{NodeArgs, RunArgs};
 use super::path_arg::PathArg;
+use super::script_args::{AsmArgs, CheckArgs, FmtArgs, TraceArgs};
 
 /// Version of the program, with what it was built of.
 const LONG_VERSION: &str = concat!(
@@ -84,6 +85,18 @@ a step fails.")]
   astreum parse '(a (b 255))'
   astreum parse program.astreum --json")]
     Parse(ParseArgs),
+    /// Assemble a script with labels, constants, macros and includes to plain source.
+    #[command(after_help = super::script_args::ASM_HELP)]
+    Asm(AsmArgs),
+    /// Format scripts.
+    #[command(after_help = super::script_args::FMT_HELP)]
+    Fmt(FmtArgs),
+    /// Find problems in scripts without evaluating them.
+    #[command(after_help = super::script_args::CHECK_HELP)]
+    Check(CheckArgs),
+    /// Evaluate expressions step by step and print each state.
+    #[command(after_help = super::script_args::TRACE_HELP)]
+    Trace(TraceArgs),
     /// Show the status of the running node.
     #[command(after_help = "Examples:
   astreum status

@@ -26,6 +26,9 @@ pub(super) fn eval(args: &EvalArgs, out: &mut Output) -> Result<(), Failure> {
     };
     let count = script.exprs().len();
     let mut sources = Sources::new();
+    if args.std {
+        session.load_library(&mut sources)?;
+    }
     sources.add(&source.name, 0, script);
     let mut has_error = false;
     for index in 0..count.max(1) {

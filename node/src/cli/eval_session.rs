@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use astreum_core::atom::{Atom, AtomId, AtomSink, AtomSource, MemoryStore, SourceError};
 use astreum_core::expr::Expr;
-use astreum_core::machine::{Env, Evaluation, Machine, Progress, Reason};
+use astreum_core::machine::{Env, Evaluation, Limits, Machine, Progress, Reason, Suspended};
+use astreum_core::text::Script;
+use astreum_script::library;
 
 use crate::WaitLimit;
 use crate::rpc::{Client, ClientError, EVAL_FETCH_SECONDS, request};
@@ -17,6 +19,7 @@ use super::language_args::LimitArgs;
 use super::limits::EvalLimits;
 use super::node_args::NodeArgs;
 use super::output::Failure;
+use super::report::Sources;
 
 /// Number of steps of an evaluation after which waiting output may be written.
 const SLICE_STEPS: u64 = 1 << 22;
@@ -76,13 +79,70 @@ impl Session {
         self.interrupt = Some(flag);
     }
 
+    /// Defines the standard library, outside of the environment that [`Session::env`] lists. The
+    /// limits do not apply to it.
+    pub(super) fn load_library(&mut self, sources: &mut Sources<'_>) -> Result<(), Failure> {
+        let script = Script::parse(library::SOURCE).map_err(Failure::failed)?;
+        let mut env = Env::new();
+        self.machine.set_limits(Limits::DEFAULT);
+        self.machine.set_meter_limit(None);
+        for expr in script.exprs() {
+            self.machine.eval(expr, &mut env);
+        }
+        self.set(self.limits);
+        let own = core::mem::take(&mut self.env);
+        self.env = Env::with_parent(Arc::new(env));
+        for (name, value) in own.iter() {
+            self.env.set(name, value.clone());
+        }
+        sources.know(library::names());
+        sources.add("<std>", 0, script);
+        Ok(())
+    }
+
+    /// Starts to evaluate an expression step by step.
+    pub(super) fn begin(&mut self, expr: &Expr) -> Progress {
+        let wait_limit = self.wait_limit();
+        wait_limit.scope(|| self.machine.start_stepping(expr, &mut self.env))
+    }
+
+    /// Runs one step of an evaluation that [`Session::begin`] started.
+    pub(super) fn advance(&mut self, suspended: Suspended) -> Progress {
+        let wait_limit = self.wait_limit();
+        wait_limit.scope(|| self.machine.step(suspended, &mut self.env))
+    }
+
+    /// Runs such an evaluation to its end.
+    pub(super) fn complete(&mut self, suspended: Suspended) -> Evaluation {
+        let wait_limit = self.wait_limit();
+        wait_limit.scope(|| self.machine.finish(suspended, &mut self.env))
+    }
+
+    /// Returns the atoms in memory, sorted by id.
+    pub(super) fn atoms(&self) -> Vec<(AtomId, Atom)> {
+        let atoms = self.machine.store().memory.iter();
+        let mut atoms: Vec<_> = atoms.map(|(id, atom)| (*id, atom.clone())).collect();
+        atoms.sort_by_key(|(id, _)| *id);
+        atoms
+    }
+
+    /// Returns the number of atoms in memory.
+    pub(super) fn atom_count(&self) -> usize {
+        self.machine.store().memory.len()
+    }
+
+    fn wait_limit(&self) -> WaitLimit {
+        let fetches = Duration::from_secs(self.machine.store().fetch_seconds);
+        let wait_limit = WaitLimit::NONE.within(fetches);
+        match &self.interrupt {
+            Some(interrupt) => wait_limit.until(Arc::clone(interrupt)),
+            None => wait_limit,
+        }
+    }
+
     /// Evaluates an expression; calls `at_slice` if that takes long.
     pub(super) fn eval(&mut self, expr: &Expr, at_slice: impl FnOnce()) -> Evaluation {
-        let fetches = Duration::from_secs(self.machine.store().fetch_seconds);
-        let mut wait_limit = WaitLimit::NONE.within(fetches);
-        if let Some(interrupt) = &self.interrupt {
-            wait_limit = wait_limit.until(Arc::clone(interrupt));
-        }
+        let wait_limit = self.wait_limit();
         wait_limit.scope(|| self.run(expr, at_slice))
     }
 

@@ -11,6 +11,7 @@ Examples:
   astreum eval '(1 2 ((a b (($0 $1 add) sk)) (a b) fn))'
   astreum eval program.astreum --last --steps 100000
   echo '(5 five def) five' | astreum eval - --quiet
+  astreum eval --std '(-7 2 int.div)'
   astreum eval '\"hi\"' --as text            without --as: 26729
   astreum eval '\"text\"' --json
 
@@ -145,6 +146,9 @@ pub(super) struct EvalArgs {
     /// Print only the last result; errors are still explained on stderr.
     #[arg(long, conflicts_with = "quiet")]
     pub(super) last: bool,
+    /// Define the standard library first.
+    #[arg(long)]
+    pub(super) std: bool,
     #[command(flatten)]
     pub(super) style: StyleArgs,
     /// Look up atoms at the running node, and store new ones there.
@@ -158,6 +162,9 @@ pub(super) struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ReplArgs {
+    /// Define the standard library first.
+    #[arg(long)]
+    pub(super) std: bool,
     /// Do not print the values of definitions, unless they are errors.
     #[arg(short, long)]
     pub(super) quiet: bool,

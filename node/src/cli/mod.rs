@@ -9,12 +9,14 @@ mod advertise;
 #[cfg(test)]
 mod advice;
 mod args;
+mod asm;
 mod backup;
 mod block;
 mod chain_archive;
 mod chain_args;
 mod chain_cmd;
 mod chain_dir;
+mod check;
 mod client;
 mod completions;
 mod config;
@@ -25,6 +27,7 @@ mod eval_session;
 mod expr_json;
 mod folder;
 mod forks;
+mod format;
 mod from_python;
 mod genesis;
 mod genesis_file;
@@ -50,15 +53,20 @@ mod progress;
 mod proof;
 mod put;
 mod repl;
+mod repl_commands;
+mod repl_editor;
 mod report;
 mod restore;
 mod run;
+mod script_args;
+mod script_source;
 mod signer;
 mod store;
 mod store_dir;
 mod store_gc;
 mod table;
 mod tour;
+mod trace;
 mod tx;
 mod tx_content;
 mod tx_file;
@@ -135,6 +143,10 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Some(Command::Parse(parse)) => eval::parse(&parse, out),
         Some(Command::Devnet(args)) => devnet::devnet(*args, out),
         Some(Command::Tour(args)) => tour::tour(&args, out),
+        Some(Command::Asm(args)) => asm::asm(&args, out),
+        Some(Command::Fmt(args)) => format::fmt(&args, out),
+        Some(Command::Check(args)) => check::check(&args, out),
+        Some(Command::Trace(args)) => trace::trace(&args, out),
         Some(Command::Status(status)) => client::status(&status, out),
         Some(Command::Metrics(args)) => client::metrics(&args, out),
         Some(Command::Peers(peers)) => client::peers(&peers, out),

@@ -1,24 +1,24 @@
 //! Command `astreum repl`: with history and editing on a terminal, else line by line.
 
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::fs::DirBuilder;
+use core::time::Duration;
+use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
-use astreum_core::text::{Escaped, Pending, Script, Styled};
+use astreum_core::atom::{Atom, AtomId, NoStore};
+use astreum_core::expr::Expr;
+use astreum_core::machine::{Env, Evaluation, Machine, Progress, Suspended};
+use astreum_core::text::{BytesStyle, Escaped, Script, Styled, parse, to_text};
+use astreum_script::library;
+use astreum_script::trace::View;
 use clap::ValueEnum as _;
-use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
-use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
-use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{
-    Cmd, ConditionalEventHandler, Editor, Event, EventContext, EventHandler, Helper, KeyEvent,
-    RepeatCount,
-};
+use rustyline::{Editor, EventHandler, KeyEvent};
 
 use crate::config::expand_home;
 
@@ -28,27 +28,33 @@ use super::input::{MAX_SOURCE_BYTES, Source, not_text, without_prefix};
 use super::language_args::{As, ReplArgs};
 use super::node_args::NodeArgs;
 use super::output::{Failure, Output, complain};
+use super::repl_commands;
+use super::repl_editor::{Leave, Lines, Open};
 use super::report::Sources;
+use super::trace::wait;
 
-const HELP: &str = "\
-Type an expression; it may span several lines. Its value is printed.
-  (1 2 ((a b (($0 $1 add) sk)) (a b) fn))  calls a function on 1 and 2
-  (5 five def)                              binds a name for the rest of the session
-:env            list the names that are bound
-:limit          list the limits of each expression
-:limit NAME N   set one, such as :limit steps 1000; :limit NAME none removes it
-:limit N        set the limit of the meter; :limit none removes it
-:as FORM        print bytes as auto, text, int or hex
-:load FILE      evaluate the expressions of a file
-:help           show this
-:quit           exit, as Ctrl-D does, also while an expression is open
-Ctrl-C stops an evaluation, or clears the input.";
+const STEPPED: &str = "an evaluation is stepped: use :step, :finish or :stop first";
 
 /// Next step after a line.
 #[derive(PartialEq, Eq)]
 enum Next {
     Continue,
     Quit,
+}
+
+/// Cost of the last input.
+#[derive(Default)]
+struct Spent {
+    time: Duration,
+    charge: u64,
+    steps: u64,
+    atoms: usize,
+}
+
+/// Evaluation that is stepped.
+struct Stepping {
+    suspended: Suspended,
+    steps: u64,
 }
 
 /// State of a session, independent of the source of its lines.
@@ -60,6 +66,9 @@ struct Repl<'o> {
     out: &'o mut Output,
     interrupt: Arc<AtomicBool>,
     has_error: bool,
+    spent: Spent,
+    stepping: Option<Stepping>,
+    has_library: bool,
 }
 
 pub(super) fn repl(args: &ReplArgs, out: &mut Output) -> Result<(), Failure> {
@@ -74,7 +83,13 @@ pub(super) fn repl(args: &ReplArgs, out: &mut Output) -> Result<(), Failure> {
         out,
         interrupt: Arc::clone(&interrupt),
         has_error: false,
+        spent: Spent::default(),
+        stepping: None,
+        has_library: false,
     };
+    if args.std {
+        repl.load_library()?;
+    }
     if io::stdin().is_terminal() {
         signal_hook::flag::register(signal_hook::consts::SIGINT, interrupt)
             .map_err(Failure::failed)?;
@@ -94,7 +109,7 @@ fn state_dir(at: &NodeArgs) -> Result<PathBuf, Failure> {
 impl Repl<'_> {
     fn at_terminal(&mut self, state_dir: &Path) -> Result<(), Failure> {
         let mut editor: Editor<Lines, FileHistory> = Editor::new().map_err(Failure::failed)?;
-        editor.set_helper(Some(Lines));
+        editor.set_helper(Some(Lines::new()));
         let leaving = Arc::new(AtomicBool::new(false));
         let leave = Box::new(Leave(Arc::clone(&leaving)));
         editor.bind_sequence(KeyEvent::ctrl('D'), EventHandler::Conditional(leave));
@@ -111,7 +126,20 @@ impl Repl<'_> {
         let mut failure = None;
         loop {
             self.out.flush()?;
-            match editor.readline("> ") {
+            if let Some(helper) = editor.helper_mut() {
+                helper.set_names(self.names());
+            }
+            let prompt = if self.stepping.is_some() {
+                "step> "
+            } else {
+                "> "
+            };
+            match editor.readline(prompt) {
+                // An empty line repeats the step.
+                Ok(text) if text.trim().is_empty() && self.stepping.is_some() => {
+                    self.interrupt.store(false, Ordering::Relaxed);
+                    self.step("")?;
+                }
                 Ok(text) => {
                     let _ = editor.add_history_entry(text.trim_end());
                     self.interrupt.store(false, Ordering::Relaxed);
@@ -208,15 +236,46 @@ impl Repl<'_> {
 
     fn command(&mut self, command: &str, argument: &str) -> Result<Next, Failure> {
         match (command, argument) {
-            ("help" | "h" | "?", _) => writeln!(self.out, "{HELP}")?,
+            ("help" | "h" | "?", _) => writeln!(self.out, "{}", repl_commands::help())?,
             ("quit" | "q" | "exit", _) => return Ok(Next::Quit),
-            ("env", _) => {
+            ("env", prefix) => {
                 let style = self.form.style();
-                for (name, value) in self.session.env().iter() {
+                let names = self.session.env().iter();
+                for (name, value) in names.filter(|(name, _)| name.starts_with(prefix)) {
                     let (name, value) = (Escaped(name), Styled::new(value, style));
                     writeln!(self.out, "{name} = {value:#}")?;
                 }
             }
+            ("std", _) if self.stepping.is_some() => self.complain(STEPPED),
+            ("std", _) => self.load_library()?,
+            ("save", "") => self.complain("missing file name: expected :save FILE"),
+            ("save", file) => self.save(&expand_home(file.into()))?,
+            ("step" | "s", argument) => self.step(argument)?,
+            ("finish", _) => self.finish_steps()?,
+            ("stop", _) => {
+                if self.stepping.take().is_none() {
+                    self.complain("no evaluation is stepped; :step EXPR starts one");
+                }
+            }
+            ("time", source) => {
+                self.evaluate_argument(source)?;
+                let (time, charge) = (self.spent.time, self.spent.charge);
+                writeln!(self.out, "time {time:.1?}, charge {charge}")?;
+            }
+            ("meter", source) => {
+                self.evaluate_argument(source)?;
+                let Spent {
+                    charge,
+                    steps,
+                    atoms,
+                    ..
+                } = self.spent;
+                writeln!(
+                    self.out,
+                    "charge {charge}, steps {steps}, new atoms {atoms}"
+                )?;
+            }
+            ("atoms", id) => self.show_atoms(id)?,
             ("limit", "") => {
                 for (name, value) in self.session.limits().rows() {
                     let name = if name == "limit" { "meter" } else { name };
@@ -262,16 +321,43 @@ impl Repl<'_> {
         self.out.complain(message);
     }
 
-    fn evaluate(&mut self, source: Source) -> Result<(), Failure> {
+    /// Returns the names that are bound.
+    fn names(&self) -> Vec<String> {
+        let own = self.session.env().iter().map(|(name, _)| name.to_owned());
+        let library = if self.has_library {
+            library::names()
+        } else {
+            Vec::new()
+        };
+        own.chain(library).collect()
+    }
+
+    fn load_library(&mut self) -> Result<(), Failure> {
+        if !core::mem::replace(&mut self.has_library, true) {
+            self.session.load_library(&mut self.sources)?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates the argument of a command, if there is one.
+    fn evaluate_argument(&mut self, text: &str) -> Result<(), Failure> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.evaluate(argument(text))
+    }
+
+    /// Parses a source and makes it the current one; returns the number of its expressions.
+    fn load_source(&mut self, source: Source) -> Result<usize, Failure> {
         let count = match load(&source) {
             Ok(script) => script.exprs().len(),
             Err(error) => {
                 self.complain(&error.explain(&source));
-                return Ok(());
+                return Ok(0);
             }
         };
         if count == 0 {
-            return Ok(());
+            return Ok(0);
         }
         let Source {
             name,
@@ -280,67 +366,233 @@ impl Repl<'_> {
         } = source;
         let script = Script::parse(text).map_err(Failure::failed)?;
         self.sources.add(&name, lines_before, script);
+        Ok(count)
+    }
+
+    fn evaluate(&mut self, source: Source) -> Result<(), Failure> {
+        if self.stepping.is_some() {
+            self.complain(STEPPED);
+            return Ok(());
+        }
+        let count = self.load_source(source)?;
+        if count == 0 {
+            return Ok(());
+        }
+        self.spent = Spent::default();
+        let atoms = self.session.atom_count();
         for index in 0..count {
             let Some(expr) = self.sources.expr(index) else {
                 break;
             };
             let out = &mut *self.out;
+            let start = Instant::now();
             let evaluation = self.session.eval(&expr, || {
                 let _ = out.flush();
             });
-            let failed = is_failed(&evaluation);
-            self.has_error |= failed;
-            if failed || !(self.quiet && is_definition(&expr)) {
-                print(&evaluation, self.form, self.out)?;
-            }
-            for message in explain(index, &evaluation, &mut self.sources, &self.session, true) {
-                self.out.complain(&message);
-            }
-            if let Some(problem) = self.session.take_problem() {
-                self.complain(&problem);
-            } else if let Some(id) = evaluation.missing() {
-                self.complain(&missing(id, self.session.has_node()));
-            }
-            self.out.flush_soon()?;
+            self.spent.time += start.elapsed();
+            self.spent.charge = self.spent.charge.saturating_add(evaluation.used());
+            self.spent.steps = self.spent.steps.saturating_add(evaluation.steps());
+            self.show(index, &expr, &evaluation)?;
             // Ctrl-C skips the rest of a file as well.
             if self.interrupt.swap(false, Ordering::Relaxed) {
                 break;
             }
         }
+        self.spent.atoms = self.session.atom_count().saturating_sub(atoms);
+        Ok(())
+    }
+
+    /// Prints the value of the expression with this index of the current source, and its errors.
+    fn show(&mut self, index: usize, expr: &Expr, evaluation: &Evaluation) -> Result<(), Failure> {
+        let failed = is_failed(evaluation);
+        self.has_error |= failed;
+        if failed || !(self.quiet && is_definition(expr)) {
+            print(evaluation, self.form, self.out)?;
+        }
+        for message in explain(index, evaluation, &mut self.sources, &self.session, true) {
+            self.out.complain(&message);
+        }
+        if let Some(problem) = self.session.take_problem() {
+            self.complain(&problem);
+        } else if let Some(id) = evaluation.missing() {
+            self.complain(&missing(id, self.session.has_node()));
+        }
+        Ok(self.out.flush_soon()?)
+    }
+
+    /// Starts to step an expression, or runs the next steps.
+    fn step(&mut self, argument: &str) -> Result<(), Failure> {
+        let is_count = argument.is_empty() || argument.bytes().all(|byte| byte.is_ascii_digit());
+        match self.stepping.take() {
+            Some(stepping) if is_count => {
+                let count = argument.parse().unwrap_or(1);
+                self.advance(stepping, count)
+            }
+            Some(stepping) => {
+                self.stepping = Some(stepping);
+                self.complain(STEPPED);
+                Ok(())
+            }
+            None if argument.is_empty() => {
+                self.complain("no evaluation is stepped; :step EXPR starts one");
+                Ok(())
+            }
+            None => {
+                let count = self.load_source(self::argument(argument))?;
+                let Some(expr) = self.sources.expr(0).filter(|_| count > 0) else {
+                    return Ok(());
+                };
+                if count > 1 {
+                    self.complain("only the first expression is stepped");
+                }
+                let progress = self.session.begin(&expr);
+                self.after_step(progress, 0, true)
+            }
+        }
+    }
+
+    /// Runs steps and shows the state after the last one.
+    fn advance(&mut self, stepping: Stepping, count: u64) -> Result<(), Failure> {
+        let (mut suspended, mut steps) = (stepping.suspended, stepping.steps);
+        for left in (0..count).rev() {
+            if let Some(note) = wait(&mut suspended) {
+                self.out.complain(&note);
+            }
+            steps += 1;
+            let progress = self.session.advance(suspended);
+            let is_interrupted = self.interrupt.swap(false, Ordering::Relaxed);
+            match progress {
+                Progress::Suspended(next) if left > 0 && !is_interrupted => suspended = next,
+                progress => return self.after_step(progress, steps, true),
+            }
+        }
+        self.after_step(Progress::Suspended(suspended), steps, true)
+    }
+
+    fn after_step(&mut self, progress: Progress, steps: u64, shows: bool) -> Result<(), Failure> {
+        match progress {
+            Progress::Done(evaluation) => {
+                let expr = self.sources.expr(0).unwrap_or_else(|| Expr::list([]));
+                self.show(0, &expr, &evaluation)
+            }
+            Progress::Suspended(suspended) => {
+                if shows {
+                    let view = View::new(&suspended);
+                    let place = self.sources.next_place(0, &suspended);
+                    if let Some(place) = &place {
+                        writeln!(self.out, "{}", place.snippet())?;
+                    }
+                    writeln!(self.out, "step {steps}, charge {}: {view}", view.used)?;
+                }
+                self.stepping = Some(Stepping { suspended, steps });
+                Ok(())
+            }
+        }
+    }
+
+    fn finish_steps(&mut self) -> Result<(), Failure> {
+        let Some(stepping) = self.stepping.take() else {
+            self.complain("no evaluation is stepped; :step EXPR starts one");
+            return Ok(());
+        };
+        let evaluation = self.session.complete(stepping.suspended);
+        self.interrupt.store(false, Ordering::Relaxed);
+        self.after_step(Progress::Done(evaluation), stepping.steps, false)
+    }
+
+    /// Writes the definitions of the session to a new file, as expressions that define them again.
+    fn save(&mut self, path: &Path) -> Result<(), Failure> {
+        let mut text = String::new();
+        let mut skipped = Vec::new();
+        for (name, value) in self.session.env().iter() {
+            match definition(name, value) {
+                Some(line) => text.push_str(&line),
+                None => skipped.push(Escaped(name).to_string()),
+            }
+        }
+        let name = path.display();
+        match File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.complain(&format!("refusing to overwrite {name}: the file exists"));
+            }
+            Err(error) => self.complain(&format!("{name}: {error}")),
+        }
+        if !skipped.is_empty() {
+            let names = skipped.join(", ");
+            self.complain(&format!(
+                "not saved, since no expression has their values: {names}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn show_atoms(&mut self, id: &str) -> Result<(), Failure> {
+        let wanted = match id {
+            "" => None,
+            text => match text.strip_prefix("0x").unwrap_or(text).parse::<AtomId>() {
+                Ok(id) => Some(id),
+                Err(error) => {
+                    self.complain(&format!("invalid id {text:?}: {error}"));
+                    return Ok(());
+                }
+            },
+        };
+        let mut atoms = self.session.atoms();
+        if let Some(wanted) = wanted {
+            atoms.retain(|(id, _)| *id == wanted);
+            if atoms.is_empty() {
+                self.complain(&format!("atom {wanted} is not in memory"));
+            }
+        }
+        let most = if wanted.is_some() {
+            usize::MAX
+        } else {
+            MAX_PREVIEW_BYTES
+        };
+        for (id, atom) in &atoms {
+            writeln!(self.out, "{}", atom_line(id, atom, most))?;
+        }
         Ok(())
     }
 }
 
-/// Lines of a pipe that are not yet evaluated.
-#[derive(Default)]
-struct Open {
-    text: String,
-    lines: usize,
-    lines_before: usize,
-    pending: Pending,
-    is_command: bool,
+/// Maximum size of the text of an atom's data in a list, in bytes.
+const MAX_PREVIEW_BYTES: usize = 60;
+
+/// Returns the line about an atom: id, kind, size, data, and the next atom.
+fn atom_line(id: &AtomId, atom: &Atom, max_bytes: usize) -> String {
+    let data = to_text(&Expr::bytes(atom.data()), max_bytes);
+    let kind = format!("{:?}", atom.kind()).to_lowercase();
+    let next = match atom.next() {
+        next if next.is_zero() => String::new(),
+        next => format!(" next {next}"),
+    };
+    format!("{id} {kind} {} {data}{next}", atom.data().len())
 }
 
-impl Open {
-    fn push(&mut self, line: &str) {
-        if self.lines == 0 {
-            self.is_command = line.trim_start().starts_with(':');
-        }
-        self.lines += 1;
-        self.pending.push(line);
-        self.text.push_str(line);
-    }
-
-    fn is_complete(&self) -> bool {
-        self.is_command || self.pending.is_complete()
+/// Returns the source of an argument of a command.
+fn argument(text: &str) -> Source {
+    Source {
+        name: "input".to_owned(),
+        text: text.to_owned(),
+        lines_before: 0,
     }
 }
 
-/// Returns whether the text is incomplete: it has an open list, string or datum comment.
-fn is_incomplete(text: &str) -> bool {
-    let mut open = Open::default();
-    open.push(text);
-    !open.is_complete()
+/// Returns an expression that defines the name with this value again, or `None` if there is none:
+/// for a value that does not evaluate to itself, or has names that cannot be written.
+fn definition(name: &str, value: &Expr) -> Option<String> {
+    let evaluation = Machine::new(NoStore).eval(value, &mut Env::new());
+    let symbol = Expr::symbol(name);
+    let line = format!(
+        "({:#} {symbol} def)\n",
+        Styled::new(value, BytesStyle::Text)
+    );
+    let parsed = parse(&line).ok()?;
+    let is_same = *evaluation.value() == *value
+        && matches!(parsed.as_list(), Some([found, bound, _]) if found == value && *bound == symbol);
+    is_same.then_some(line)
 }
 
 /// Returns the path of the history file; `None` if its directory cannot be created.
@@ -350,63 +602,36 @@ fn history_file(state_dir: &Path) -> Option<PathBuf> {
     Some(state_dir.join("repl_history"))
 }
 
-/// Validator that tells the editor when the input is complete.
-struct Lines;
-
-impl Validator for Lines {
-    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        Ok(if is_incomplete(context.input()) {
-            ValidationResult::Incomplete
-        } else {
-            ValidationResult::Valid(None)
-        })
-    }
-}
-
-impl Completer for Lines {
-    type Candidate = String;
-}
-
-impl Hinter for Lines {
-    type Hint = String;
-}
-
-impl Highlighter for Lines {}
-
-impl Helper for Lines {}
-
-/// Handler that makes Ctrl-D at the end of the input leave the REPL even if an expression is open;
-/// the editor itself leaves only on empty input.
-struct Leave(Arc<AtomicBool>);
-
-impl ConditionalEventHandler for Leave {
-    fn handle(
-        &self,
-        _: &Event,
-        _: RepeatCount,
-        _: bool,
-        context: &EventContext<'_>,
-    ) -> Option<Cmd> {
-        let line = context.line();
-        if line.is_empty() || context.pos() < line.len() {
-            return None;
-        }
-        self.0.store(true, Ordering::Relaxed);
-        Some(Cmd::Interrupt)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn open_lists_and_strings_are_incomplete() {
-        for text in ["(", "(a", "\"text", "(a \"b)", "(a ; )", "(a) (b"] {
-            assert!(is_incomplete(text), "{text}");
+    fn definitions_of_saved_sessions_read_back() {
+        for source in [
+            "5",
+            "\"\\x00\\xff\"",
+            "(($0 $1 add) sk)",
+            "((x \"text\") (x) fn)",
+            "(1 2 3)",
+            "()",
+        ] {
+            let value = parse(source).unwrap();
+            let line = definition("name", &value).unwrap();
+            let mut env = Env::new();
+            Machine::new(NoStore).eval_source(&line, &mut env);
+            assert_eq!(env.get("name"), Some(&value), "{line}");
         }
-        for text in ["", "a", "(a)", ")", "(a))", "\"a\\q\"", ":help (", "; ("] {
-            assert!(!is_incomplete(text), "{text}");
+        let id = Expr::bytes([7; 32]);
+        assert!(definition("id", &id).is_some());
+        for source in ["((5))", "(1 x)", "x"] {
+            assert_eq!(
+                definition("name", &parse(source).unwrap()),
+                None,
+                "{source}"
+            );
         }
+        assert_eq!(definition("two words", &Expr::integer(1)), None);
+        assert_eq!(definition("5", &Expr::integer(1)), None);
     }
 }

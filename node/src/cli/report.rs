@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use astreum_core::expr::{Expr, Visit};
-use astreum_core::machine::{Env, ErrorKind, Evaluation, Failure, Opcode};
+use astreum_core::machine::{Env, ErrorKind, Evaluation, Failure, Opcode, Suspended};
 use astreum_core::text::{Escaped, Position, Script};
 use serde_json::{Value, json};
 
@@ -43,10 +43,12 @@ pub(super) struct Sources<'s> {
     loaded: VecDeque<Loaded<'s>>,
     bytes: usize,
     budget: usize,
+    /// Names that are bound beside those of the environment.
+    names: Vec<String>,
 }
 
 /// Location in a source.
-struct Location {
+pub(super) struct Location {
     name: String,
     at: Position,
     snippet: String,
@@ -58,7 +60,24 @@ impl<'s> Sources<'s> {
             loaded: VecDeque::new(),
             bytes: 0,
             budget: SEARCH_BUDGET,
+            names: Vec::new(),
         }
+    }
+
+    /// Adds names that are bound beside those of the environment.
+    pub(super) fn know(&mut self, names: Vec<String>) {
+        self.names.extend(names);
+    }
+
+    /// Returns the location of the next operation of a suspended evaluation of the expression with
+    /// this index of the current source.
+    pub(super) fn next_place(&mut self, index: usize, suspended: &Suspended) -> Option<Location> {
+        // Each step may look at all sources: the number of steps is what is limited.
+        self.budget = SEARCH_BUDGET;
+        let inspection = suspended.inspect();
+        let frames = inspection.frames();
+        let code = frames.first()?.code();
+        self.location(index, code, &inspection.path())
     }
 
     /// Adds a source, which becomes the current one.
@@ -220,6 +239,7 @@ impl<'s> Sources<'s> {
             return None;
         }
         let names = env.iter().map(|(name, _)| name).chain(SPECIAL_FORMS);
+        let names = names.chain(self.names.iter().map(String::as_str));
         let nearest = nearest(symbol, names)?;
         Some(format!("did you mean '{}'?", Escaped(nearest)))
     }
@@ -293,7 +313,17 @@ impl Loaded<'_> {
 }
 
 impl Location {
-    fn json(&self) -> Value {
+    /// Returns name, line and column.
+    pub(super) fn short(&self) -> String {
+        format!("{}:{}:{}", self.name, self.at.line, self.at.column)
+    }
+
+    /// Returns the line with a caret.
+    pub(super) fn snippet(&self) -> &str {
+        &self.snippet
+    }
+
+    pub(super) fn json(&self) -> Value {
         json!({
             "source": self.name,
             "line": self.at.line,

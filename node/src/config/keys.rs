@@ -356,8 +356,8 @@ keys! {
         /// Names under which the node may be asked, beside localhost and IP addresses. Repeat the
         /// flag, or separate them with commas.
         rpc_hosts: HostNames = HostNames::default(), Allowed::Hosts;
-        /// Origins of web pages that may use the node, such as https://wallet.example.org. Repeat the
-        /// flag, or separate them with commas.
+        /// Origins of web pages that may use the node, such as `https://wallet.example.org`. Repeat
+        /// the flag, or separate them with commas.
         rpc_origins: Origins = Origins::default(), Allowed::Origins;
         /// File of the token that permits everything over HTTP and WebSocket; without the token only
         /// reading is permitted. Default is rpc.token in state_dir; created on start.

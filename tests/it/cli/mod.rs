@@ -24,6 +24,7 @@ mod places;
 mod private;
 mod pruning;
 mod reload;
+mod script;
 mod signer;
 mod storage;
 mod store;

@@ -55,9 +55,13 @@ impl EventSource for NoEvents {
 fn start_echo() -> SocketAddr {
     let (sender, address) = channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         runtime.expect("a runtime").block_on(async {
-            let server = ServerBuilder::default().build((Ipv4Addr::LOCALHOST, 0)).await;
+            let server = ServerBuilder::default()
+                .build((Ipv4Addr::LOCALHOST, 0))
+                .await;
             let server = server.expect("a server");
             let mut module = RpcModule::new(());
             module
@@ -65,7 +69,9 @@ fn start_echo() -> SocketAddr {
                     params.parse::<serde_json::Value>().unwrap_or_default()
                 })
                 .expect("a method");
-            sender.send(server.local_addr().expect("an address")).expect("a receiver");
+            sender
+                .send(server.local_addr().expect("an address"))
+                .expect("a receiver");
             server.start(module).stopped().await;
         });
     });
@@ -75,8 +81,12 @@ fn start_echo() -> SocketAddr {
 fn rate(address: SocketAddr, message: &str) -> f64 {
     let frame = WebSocket::frame(1, message.as_bytes());
     let mut socket = WebSocket::open(address, &[]).expect("a WebSocket");
-    socket.pipeline(&frame, IN_FLIGHT, REQUESTS / 10).expect("replies");
-    let time = socket.pipeline(&frame, IN_FLIGHT, REQUESTS).expect("replies");
+    socket
+        .pipeline(&frame, IN_FLIGHT, REQUESTS / 10)
+        .expect("replies");
+    let time = socket
+        .pipeline(&frame, IN_FLIGHT, REQUESTS)
+        .expect("replies");
     REQUESTS as f64 / time.as_secs_f64()
 }
 
@@ -99,7 +109,11 @@ fn main() -> ExitCode {
     let _ = std::fs::remove_file(token_file);
     let get = call(1, "get", &json!({"id": id}));
     // As long as the reply to `get`.
-    let echo = call(1, "echo", &json!({"id": id, "data": "07".repeat(100), "next": id}));
+    let echo = call(
+        1,
+        "echo",
+        &json!({"id": id, "data": "07".repeat(100), "next": id}),
+    );
     let echo_address = start_echo();
     let (mut ours, mut theirs) = (0_f64, 0_f64);
     for _ in 0..ROUNDS {
