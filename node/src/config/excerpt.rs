@@ -80,7 +80,10 @@ fn masked(line: &str) -> String {
     let is_secret_free = |name: &str| Key::find(name.trim()).is_some_and(|key| !key.is_secret());
     let is_header = line.trim_start().starts_with('[');
     let (shown, hidden) = match line.split_once('=') {
-        Some((name, _)) if is_secret_free(name) => line.split_at(comment(line)),
+        // Another key may follow by mistake.
+        Some((name, value)) if is_secret_free(name) && !value.contains("secret") => {
+            line.split_at(comment(line))
+        }
         Some((name, _)) if !name.contains('#') => line.split_at(name.len() + 1),
         _ if is_header => line.split_at(comment(line)),
         _ => {
@@ -154,6 +157,7 @@ mod tests {
             format!("verbose = true # relay_secret_key = {secret}"),
             format!("# relay_secret_key = {secret}"),
             format!("[a] # {secret}"),
+            format!("verbose = true relay_secret_key = \"{secret}\""),
         ] {
             let text = Excerpt::new(&line, 0..1).to_string();
             assert!(!text.contains("0123") && !text.contains("cdef"), "{text}");

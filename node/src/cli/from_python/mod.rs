@@ -1,7 +1,9 @@
 //! Command `astreum config from-python`: converts a configuration of the Python package.
 
 mod literal;
+mod tokens;
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -120,8 +122,10 @@ fn find(source: &str, name: &str) -> Result<Dictionary, Failure> {
 /// Returns the last entry of each name, in the order of the first ones.
 fn last_of_each(entries: &[Entry]) -> Vec<&Entry> {
     let mut last: Vec<&Entry> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in entries {
-        match last.iter_mut().find(|other| other.name == entry.name) {
+        let place = *places.entry(&entry.name).or_insert(last.len());
+        match last.get_mut(place) {
             Some(other) => *other = entry,
             None => last.push(entry),
         }
