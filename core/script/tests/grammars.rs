@@ -28,6 +28,9 @@ struct Grammar {
     compiled: BTreeMap<String, Rc<Vec<Rule>>>,
 }
 
+/// Open region: its rules, end and scope.
+type Open = (Rc<Vec<Rule>>, Option<Regex>, Option<String>);
+
 impl Grammar {
     fn new() -> Self {
         let text = include_str!("../grammars/astreum.tmLanguage.json");
@@ -75,10 +78,8 @@ impl Grammar {
     /// Returns the outermost scope of every byte.
     fn scopes(&mut self, source: &str) -> Vec<Option<String>> {
         let mut scopes = vec![None; source.len()];
-        // Rules, end and scope of the open regions.
         let start = self.start.clone();
-        let mut stack: Vec<(Rc<Vec<Rule>>, Option<Regex>, Option<String>)> =
-            vec![(self.rules(&start), None, None)];
+        let mut stack: Vec<Open> = vec![(self.rules(&start), None, None)];
         let mut offset = 0;
         for line in source.split_inclusive('\n') {
             let text = line.trim_end_matches('\n');
@@ -101,7 +102,7 @@ impl Grammar {
                 for (index, rule) in rules.iter().enumerate() {
                     match rule {
                         Rule::Match(_, regex) | Rule::Region(_, regex, ..) => {
-                            offer(regex, Some(index))
+                            offer(regex, Some(index));
                         }
                     }
                 }

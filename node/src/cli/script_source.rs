@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use astreum_script::asm::{Loaded, Loader};
 use astreum_script::{Diagnostic, Place, Sources};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::input::{not_text, read_capped, without_prefix};
 use super::output::{Failure, Output, json_line};
@@ -86,34 +86,67 @@ pub(super) fn report(
     out: &mut Output,
 ) -> Result<(), Failure> {
     if json {
-        return json_line(out, &problem_json(problem, sources));
+        return json_line(out, &ProblemReply::new(problem, sources));
     }
     out.complain(&problem.render(sources));
     Ok(())
 }
 
-fn problem_json(problem: &Diagnostic, sources: &Sources) -> Value {
-    let notes = problem.notes.iter().map(|note| {
-        let mut value = place_json(note.place, sources);
-        value["message"] = note.message.clone().into();
-        value
-    });
-    let mut value = place_json(problem.place, sources);
-    value["severity"] = problem.severity.name().into();
-    value["code"] = problem.code.into();
-    value["message"] = problem.message.clone().into();
-    value["hint"] = problem.hint.clone().into();
-    value["notes"] = notes.collect();
-    value
+/// Problem, as JSON.
+#[derive(Serialize)]
+struct ProblemReply<'p> {
+    #[serde(flatten)]
+    place: PlaceReply<'p>,
+    severity: &'static str,
+    code: &'static str,
+    message: &'p str,
+    hint: Option<&'p str>,
+    notes: Vec<NoteReply<'p>>,
 }
 
-fn place_json(place: Place, sources: &Sources) -> Value {
-    let at = sources.position(place);
-    json!({
-        "source": sources.name(place.source),
-        "line": at.line,
-        "column": at.column,
-        "offset": place.start,
-        "end": place.end,
-    })
+#[derive(Serialize)]
+struct NoteReply<'p> {
+    #[serde(flatten)]
+    place: PlaceReply<'p>,
+    message: &'p str,
+}
+
+/// Place, with offsets in bytes.
+#[derive(Serialize)]
+struct PlaceReply<'p> {
+    source: &'p str,
+    line: usize,
+    column: usize,
+    offset: usize,
+    end: usize,
+}
+
+impl<'p> ProblemReply<'p> {
+    fn new(problem: &'p Diagnostic, sources: &'p Sources) -> Self {
+        let notes = problem.notes.iter().map(|note| NoteReply {
+            place: PlaceReply::new(note.place, sources),
+            message: &note.message,
+        });
+        Self {
+            place: PlaceReply::new(problem.place, sources),
+            severity: problem.severity.name(),
+            code: problem.code,
+            message: &problem.message,
+            hint: problem.hint.as_deref(),
+            notes: notes.collect(),
+        }
+    }
+}
+
+impl<'p> PlaceReply<'p> {
+    fn new(place: Place, sources: &'p Sources) -> Self {
+        let at = sources.position(place);
+        Self {
+            source: sources.name(place.source),
+            line: at.line,
+            column: at.column,
+            offset: place.start,
+            end: place.end,
+        }
+    }
 }

@@ -250,7 +250,7 @@ mod tests {
             ),
             (
                 "tx",
-                "missing command of `astreum tx`: expected send, status, resend, show, help; see `astreum tx --help`",
+                "missing command of `astreum tx`: expected send, sign, submit, status, resend, show, help; see `astreum tx --help`",
             ),
         ] {
             assert_eq!(error(arguments), expected, "{arguments}");

@@ -236,7 +236,7 @@ pub(crate) fn suggest(name: &str) -> Option<&'static str> {
 
 /// Returns the number of characters to insert, delete or replace to get from `a` to `b`.
 pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
-    strsim::levenshtein(a, b)
+    strsim::osa_distance(a, b)
 }
 
 #[cfg(test)]

@@ -205,7 +205,6 @@ fn invalid_usage_is_exit_code_2_and_help_is_0() {
         &["eval", "1", "--limit", "x"],
         &["eval", "1", "2"],
         &["parse", "--file", "a", "b"],
-        &["keys"],
         &["keys", "generate"],
         &["get"],
         &["get", "xyz"],

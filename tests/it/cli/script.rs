@@ -44,7 +44,7 @@ fn asm_writes_plain_source_that_eval_accepts() {
         .fails(1, &["includes itself"]);
     let error = home.run(&["asm", "--json", "--expr", "(1 %nope)"]);
     assert_eq!(error.code, 1);
-    let error = error.json();
+    let error = error.failed_json();
     assert_eq!(
         (&error["code"], &error["line"], &error["column"]),
         (&"unknown-macro".into(), &1.into(), &4.into())
@@ -59,10 +59,10 @@ fn fmt_rewrites_files_in_place_and_checks_them() {
     home.file("b", "(3)\n");
     home.file("bad", "(");
     let ran = home.run(&["fmt", "--check", "a", "b"]);
-    assert_eq!((ran.code, ran.lines()), (1, vec!["a"]));
+    assert_eq!((ran.code, &ran.stdout[..]), (1, &b"a\n"[..]));
     assert_eq!(fs::read_to_string(&path).unwrap(), "( 1   2 ) ; note\n");
     let ran = home.run(&["fmt", "bad", "a", "b"]);
-    ran.fails(1, &["bad:1:1: error: parse error: expected ')'"]);
+    ran.fails(1, &["bad:1:2: error: parse error: expected ')'"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), "(1 2) ; note\n");
     assert_eq!(
         fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -97,7 +97,7 @@ fn check_finds_problems_with_places_and_suggestions() {
     home.run(&["check", "--std", "(1 int.sub)"])
         .fails(1, &["takes 2 arguments, and 1 is given"]);
     let ran = home.run(&["check", "--json", "(1 nope)"]);
-    let problem = ran.json();
+    let problem = ran.failed_json();
     assert_eq!(
         (ran.code, &problem["code"], &problem["severity"]),
         (1, &"unbound-name".into(), &"error".into())

@@ -59,6 +59,15 @@ impl Ran {
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, 0, "{self:?}");
+        self.failed_json()
+    }
+
+    /// Returns the JSON on stdout, whatever the exit code.
+    ///
+    /// # Panics
+    /// Panics if it is not JSON.
+    #[must_use]
+    pub fn failed_json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.stdout).unwrap()
     }
 
