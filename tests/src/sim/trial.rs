@@ -4,7 +4,7 @@
 //! - no acknowledged atom is ever lost;
 //! - an atom that a live, connected node holds is found by every other within [`FIND_WITHIN`], also
 //!   where hostile nodes advertise it;
-//! - a long list that such a node holds arrives completely within [`LIST_WITHIN`], regardless of
+//! - a long list that such a node holds arrives completely within ten seconds, regardless of
 //!   streams that were closed, stalled or served wrong atoms before;
 //! - a node that starts has a validated peer within [`JOIN_WITHIN`], regardless of forged
 //!   handshakes;

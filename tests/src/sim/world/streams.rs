@@ -449,7 +449,7 @@ impl World {
                     number,
                     is_complete,
                     next,
-                } => self.found(connection, (number, is_complete, next), &found, &mut out),
+                } => self.take_atoms(connection, (number, is_complete, next), &found, &mut out),
                 Answer::Ended { number, .. } => {
                     let (client, peer) = (connection.client, connection.peer);
                     if let Some(list) = connection.lists.remove(&number) {
@@ -466,7 +466,7 @@ impl World {
         Ok(out)
     }
 
-    fn found(
+    fn take_atoms(
         &mut self,
         connection: &mut Connection,
         (number, is_complete, next): (u32, bool, AtomId),
