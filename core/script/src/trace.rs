@@ -32,7 +32,8 @@ const MAX_LINE: usize = 100;
 ///     lines.push(View::new(&suspended).to_string());
 ///     progress = machine.step(suspended, &mut env);
 /// }
-/// assert_eq!(lines.last().unwrap(), "[6] add  stack: 1 2  heap: a=1");
+/// assert_eq!(lines[lines.len() - 2], "[6] add  stack: 1 2  heap: a=1");
+/// assert_eq!(lines[lines.len() - 1], "return  stack: 3");
 /// # Ok::<(), text::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]

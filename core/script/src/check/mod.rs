@@ -91,10 +91,12 @@ impl Options {
 /// ```
 /// use astreum_script::{Options, Sources, Tree, check};
 /// let mut sources = Sources::new();
-/// let file = sources.add("file", "(1 (($0 haep_get 0 jump) sk))");
+/// let file = sources.add("file", "(1 ((a $0 heap_set a haep_get) sk))");
 /// let tree = Tree::parse(&sources, file).unwrap();
 /// let problems = check(&sources, &tree, &[], &Options::new());
-/// assert_eq!(problems[0].hint.as_deref(), Some("did you mean 'heap_get'?"));
+/// let codes: Vec<_> = problems.iter().map(|problem| problem.code).collect();
+/// assert_eq!(codes, ["bad-stack", "misspelled-opcode"]);
+/// assert_eq!(problems[1].hint.as_deref(), Some("did you mean 'heap_get'?"));
 /// ```
 #[must_use]
 pub fn check(
