@@ -237,6 +237,9 @@ pub(super) fn comes_by_stream(
     block: AtomId,
 ) -> bool {
     let streams = &mut downloads.streams;
+    if streams.note_missing_header(call.now(), &block) {
+        return false;
+    }
     if !streams.awaits_header(&block) && branch.path.len() >= MIN_HEADERS {
         request_headers(call, branch, streams, block);
     }

@@ -7,8 +7,13 @@
 //! slower than [`HEADERS_PER_SECOND`], is given up, and so is its peer for [`PAUSE`], which doubles
 //! each time: then everything goes on by datagrams.
 //!
+//! What arrives is kept in the host's memory, which may drop it before it is read, or keep nothing
+//! at all. A header that has arrived and is missing again is lost: it is fetched by datagram, and
+//! the next streams bring half as many, down to [`MIN_HEADERS`]; below that there are no streams for
+//! [`PAUSE`]. Each stream that was read to its end allows twice as many again.
+//!
 //! Bounds: [`MAX_STREAMS`] streams, of [`MAX_HEADERS`] headers or of the blocks whose transactions
-//! are fetched in advance.
+//! are fetched in advance; as many that have arrived and are not read to their end.
 
 use super::announcers::Announcers;
 use super::call::Call;
@@ -16,7 +21,7 @@ use crate::atom::AtomId;
 use crate::consensus::{Effect, StreamObject, StreamRequest};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -25,6 +30,8 @@ use core::time::Duration;
 pub(super) const MIN_HEADERS: u64 = 8;
 /// Maximum number of headers of one request.
 pub(super) const MAX_HEADERS: u32 = 4_096;
+/// Maximum number of headers of the first request after the host's memory held next to nothing.
+const FEWEST_HEADERS: u32 = 16;
 /// Maximum number of streams at once, of all branches.
 const MAX_STREAMS: usize = 6;
 /// Maximum number of these for transactions.
@@ -46,8 +53,8 @@ const MAX_PEERS: usize = 256;
 #[derive(Debug)]
 struct Open {
     peer: PublicKey,
-    /// Header that is read next, of those that arrive downwards; `None` for transactions.
-    next: Option<AtomId>,
+    /// `None` for transactions.
+    headers: Option<Headers>,
     /// Blocks whose headers or transactions arrive.
     blocks: BTreeSet<AtomId>,
     /// `true` if it is expected to bring what was requested.
@@ -55,6 +62,24 @@ struct Open {
     progressed: Instant,
     /// Latest end.
     ends: Instant,
+}
+
+/// Headers of a stream, which are read downwards.
+#[derive(Clone, Copy, Debug)]
+struct Headers {
+    /// Header that is read next.
+    next: AtomId,
+    /// Number of headers that are not read yet.
+    left: u32,
+    /// Number of headers that were requested.
+    count: u32,
+}
+
+/// Headers of a complete stream that are not read to their end.
+#[derive(Debug)]
+struct Arrived {
+    headers: Headers,
+    blocks: BTreeSet<AtomId>,
 }
 
 /// Experience with the streams of a peer.
@@ -68,12 +93,32 @@ struct Experience {
 }
 
 /// Streams of sync. See the [module](self).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Streams {
     is_enabled: bool,
     next_number: u64,
     open: BTreeMap<u64, Open>,
+    /// The newest last.
+    arrived: VecDeque<Arrived>,
+    /// Maximum number of headers of the next request: what the host's memory has held so far.
+    most_headers: u32,
+    /// End of the pause that follows if it holds next to nothing.
+    starts: Instant,
     peers: BTreeMap<PublicKey, Experience>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            is_enabled: false,
+            next_number: 0,
+            open: BTreeMap::new(),
+            arrived: VecDeque::new(),
+            most_headers: MAX_HEADERS,
+            starts: Instant::default(),
+            peers: BTreeMap::new(),
+        }
+    }
 }
 
 impl Streams {
@@ -96,13 +141,31 @@ impl Streams {
     }
 
     fn header_streams(&self, block: &AtomId) -> impl Iterator<Item = &Open> {
-        let headers = self.open.values().filter(|open| open.next.is_some());
-        headers.filter(|open| open.next == Some(*block) || open.blocks.contains(block))
+        self.open.values().filter(|open| {
+            let headers = open.headers.as_ref();
+            headers.is_some_and(|it| it.next == *block || open.blocks.contains(block))
+        })
+    }
+
+    /// Notes that a header is missing. Returns whether it has arrived by stream, and was lost.
+    pub(super) fn note_missing_header(&mut self, now: Instant, block: &AtomId) -> bool {
+        let has_brought = |it: &Arrived| it.headers.next == *block || it.blocks.contains(block);
+        let Some(lost) = self.arrived.iter().position(has_brought) else {
+            return false;
+        };
+        if let Some(lost) = self.arrived.remove(lost) {
+            self.most_headers = lost.headers.count / 2;
+        }
+        if u64::from(self.most_headers) < MIN_HEADERS {
+            self.most_headers = FEWEST_HEADERS;
+            self.starts = now + PAUSE;
+        }
+        true
     }
 
     /// Returns whether the transactions of a block arrive by stream.
     pub(super) fn brings_body(&self, block: &AtomId) -> bool {
-        let mut bodies = self.open.values().filter(|open| open.next.is_none());
+        let mut bodies = self.open.values().filter(|open| open.headers.is_none());
         bodies.any(|open| open.is_proven && open.blocks.contains(block))
     }
 
@@ -115,11 +178,16 @@ impl Streams {
         (first, count): (AtomId, u32),
         known: impl IntoIterator<Item = AtomId>,
     ) {
-        let count = count.min(MAX_HEADERS);
+        let count = count.min(self.most_headers);
         let object = StreamObject::Headers { id: first, count };
         let blocks = known.into_iter().collect();
         let time = STALL + Duration::from_secs(u64::from(count / HEADERS_PER_SECOND));
-        self.request(call, announcers, object, (Some(first), blocks, time));
+        let headers = Headers {
+            next: first,
+            left: count,
+            count,
+        };
+        self.request(call, announcers, object, (Some(headers), blocks, time));
     }
 
     /// Requests the transactions of blocks, each given with the first atom of its list. Returns
@@ -146,7 +214,7 @@ impl Streams {
     }
 
     fn has_room_for_bodies(&self) -> bool {
-        let streams = self.open.values().filter(|open| open.next.is_none());
+        let streams = self.open.values().filter(|open| open.headers.is_none());
         streams.count() < MAX_BODY_STREAMS && self.open.len() < MAX_STREAMS
     }
 
@@ -155,7 +223,7 @@ impl Streams {
         call: &mut Call<'_, '_>,
         announcers: &Announcers,
         object: StreamObject,
-        (next, blocks, time): (Option<AtomId>, BTreeSet<AtomId>, Duration),
+        (headers, blocks, time): (Option<Headers>, BTreeSet<AtomId>, Duration),
     ) -> bool {
         let now = call.now();
         if !self.is_enabled || self.open.len() >= MAX_STREAMS {
@@ -168,7 +236,7 @@ impl Streams {
         self.next_number += 1;
         let open = Open {
             peer: from,
-            next,
+            headers,
             blocks,
             is_proven: self.peers.get(&from).is_some_and(|peer| peer.is_proven),
             progressed: now,
@@ -183,8 +251,12 @@ impl Streams {
         true
     }
 
-    /// Returns the announcer with the fewest streams of those without a pause.
+    /// Returns the announcer with the fewest streams of those without a pause; `None` if the host's
+    /// memory holds next to nothing.
     fn peer(&self, now: Instant, announcers: &Announcers) -> Option<PublicKey> {
+        if self.starts > now {
+            return None;
+        }
         let peers = announcers.iter().map(|announcer| announcer.peer);
         let is_paused = |peer: &PublicKey| {
             let experience = self.peers.get(peer);
@@ -196,11 +268,21 @@ impl Streams {
 
     /// Notes that a header was read: the stream that brings it goes on with the one below.
     pub(super) fn read_header(&mut self, id: AtomId, previous: AtomId) {
-        for open in self.open.values_mut() {
-            if open.next == Some(id) {
-                open.next = Some(previous);
-            }
+        let open = self.open.values_mut();
+        let open = open.filter_map(|open| open.headers.as_mut());
+        let arrived = self.arrived.iter_mut().map(|it| &mut it.headers);
+        for headers in open.chain(arrived).filter(|it| it.next == id) {
+            headers.next = previous;
+            headers.left = headers.left.saturating_sub(1);
         }
+        let most = &mut self.most_headers;
+        self.arrived.retain(|arrived| {
+            let Headers { left, count, .. } = arrived.headers;
+            if left == 0 && count >= *most {
+                *most = count.saturating_mul(2).min(MAX_HEADERS);
+            }
+            left > 0
+        });
     }
 
     /// Notes that a part has arrived. Returns whether the stream is open.
@@ -223,8 +305,16 @@ impl Streams {
         let Some(open) = self.open.remove(&number) else {
             return false;
         };
-        if !is_complete {
-            self.pause(now, open.peer);
+        match open.headers {
+            _ if !is_complete => self.pause(now, open.peer),
+            Some(headers) if headers.left > 0 => {
+                let blocks = open.blocks;
+                self.arrived.push_back(Arrived { headers, blocks });
+                if self.arrived.len() > MAX_STREAMS {
+                    self.arrived.pop_front();
+                }
+            }
+            _ => {}
         }
         true
     }
@@ -359,6 +449,36 @@ mod tests {
         });
         assert_eq!(context.poll_effect(), Some(Effect::CancelStream(number)));
         assert!(!streams.progressed(at(11), number));
+    }
+
+    #[test]
+    fn lost_headers_halve_the_next_request_and_read_ones_double_it() {
+        let (mut streams, mut context) = (Streams::new(true), Context::new(None));
+        let at = Instant::from_secs;
+        let mut brought = |streams: &mut Streams, seconds| {
+            let request = request(streams, &mut context, seconds, &[1])?;
+            streams.progressed(at(seconds), request.number);
+            assert!(streams.ended(at(seconds), request.number, true));
+            match request.object {
+                StreamObject::Headers { count, .. } => Some(count),
+                _ => None,
+            }
+        };
+        let mut counts = Vec::new();
+        while let Some(count) = brought(&mut streams, 0) {
+            counts.push(count);
+            assert!(!streams.note_missing_header(at(0), &id(8)));
+            assert!(streams.note_missing_header(at(0), &id(9)));
+            assert!(!streams.note_missing_header(at(0), &id(9)), "noted");
+        }
+        assert_eq!(counts, [100, 50, 25, 12]);
+        assert_eq!(brought(&mut streams, 59), None);
+        assert_eq!(brought(&mut streams, 60), Some(FEWEST_HEADERS));
+        for _ in 0..FEWEST_HEADERS {
+            streams.read_header(id(9), id(9));
+        }
+        assert!(streams.arrived.is_empty());
+        assert_eq!(brought(&mut streams, 60), Some(2 * FEWEST_HEADERS));
     }
 
     #[test]

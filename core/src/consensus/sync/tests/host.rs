@@ -207,7 +207,7 @@ fn limit(request: &FetchRequest) -> ListLimit {
 
 /// Follower, whose fetches are answered from the makers.
 pub(super) struct Host {
-    chain: ChainHost<ChainSync<Scalar>>,
+    pub(super) chain: ChainHost<ChainSync<Scalar>>,
     /// True time.
     pub(super) now: Duration,
     /// Time since the start, by the monotonic clock.

@@ -1,6 +1,6 @@
 //! Headers and transactions by stream.
 
-use super::host::{Host, Maker, StreamConduct, time};
+use super::host::{Host, LocalStore, Maker, StreamConduct, time};
 use crate::chain::{Block, Transaction};
 use crate::consensus::sync::{BODIES_AHEAD, SyncConfig};
 use crate::consensus::{StreamObject, StreamRequest};
@@ -65,6 +65,27 @@ fn chain_arrives_by_few_streams_and_few_datagrams() {
     let fetched: usize = host.asked.values().sum();
     assert!(fetched < 60, "{fetched} fetches by datagram");
     assert!(host.asked.values().all(|count| *count == 1));
+}
+
+#[test]
+fn memory_that_drops_what_arrives_makes_streams_smaller_and_ends_no_sync() {
+    let mut maker = Maker::new();
+    let blocks = chain(&mut maker, 300);
+    let head = blocks.last().unwrap();
+    for (memory_bytes, requests) in [(0, 4), (100 << 10, 40), (1 << 20, 60)] {
+        let config = SyncConfig {
+            has_streams: true,
+            ..SyncConfig::default()
+        };
+        let mut host = Host::with(time(head) + 1, config, None);
+        host.chain.store = LocalStore::new(memory_bytes);
+        host.streams = StreamConduct::Serves;
+        host.announce(1, head.id());
+        host.run(&[&maker], 50);
+        assert_eq!(host.verified_head(), Some(head.id()), "{memory_bytes}");
+        let counts = headers(&host);
+        assert!(counts.len() <= requests, "{memory_bytes}: {counts:?}");
+    }
 }
 
 #[test]
