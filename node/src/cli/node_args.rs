@@ -51,11 +51,13 @@ impl<const HIDDEN: bool> RunArgs<HIDDEN> {
     /// Loads the configuration, and returns what it was loaded from, to load it again.
     pub(super) fn load_with_inputs(self) -> Result<(Loaded, Inputs), Failure> {
         let mut inputs = self.into_inputs();
+        // Messages at start show the path as it was typed.
+        let loaded = load(inputs.clone())?;
         // The node may be reloaded from another working directory than it was started in.
         inputs.file = inputs
             .file
             .map(|file| std::path::absolute(&file).unwrap_or(file));
-        Ok((load(inputs.clone())?, inputs))
+        Ok((loaded, inputs))
     }
 
     fn into_inputs(self) -> Inputs {

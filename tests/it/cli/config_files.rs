@@ -75,8 +75,7 @@ fn check_reports_every_error_with_its_place() {
     home.run(&["run", "--config", "b.toml"]).fails(
         2,
         &[
-            "b.toml:3) and use_ipv6 (",
-            "b.toml:1) conflict",
+            "bind_address (b.toml:3) and use_ipv6 (b.toml:1) conflict",
             "3 | bind_address = \"127.0.0.1\"\n  |                ^^^^^^^^^^^\n",
             "1 | use_ipv6 = true\n  |            ^^^^",
         ],
