@@ -106,6 +106,21 @@ pub(super) struct TxContentArgs {
     pub(super) force: bool,
 }
 
+/// How long a command waits for a transaction.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct WaitArgs {
+    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many
+    /// seconds, by default 60 or 600.
+    #[arg(
+        id = "wait",
+        long = "wait",
+        value_name = "included|safe|SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "included"
+    )]
+    pub(super) until: Option<Wait>,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct TxSendArgs {
     #[command(flatten)]
@@ -113,15 +128,8 @@ pub(super) struct TxSendArgs {
     /// Chain id [default: that of the node's head].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(super) chain_id: Option<String>,
-    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many
-    /// seconds, by default 60 or 600.
-    #[arg(
-        long,
-        value_name = "included|safe|SECONDS",
-        num_args = 0..=1,
-        default_missing_value = "included"
-    )]
-    pub(super) wait: Option<Wait>,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
     /// Print the transaction without sending it.
     #[arg(long, conflicts_with = "wait")]
     pub(super) dry_run: bool,
@@ -150,15 +158,8 @@ pub(super) struct TxSignArgs {
 pub(super) struct TxSubmitArgs {
     /// File of `astreum tx sign`; `-` for stdin.
     pub(super) file: PathArg,
-    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many
-    /// seconds, by default 60 or 600.
-    #[arg(
-        long,
-        value_name = "included|safe|SECONDS",
-        num_args = 0..=1,
-        default_missing_value = "included"
-    )]
-    pub(super) wait: Option<Wait>,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
     /// Check the transaction and print it without sending it.
     #[arg(long, conflicts_with = "wait")]
     pub(super) dry_run: bool,
@@ -176,15 +177,8 @@ pub(super) struct TxSubmitArgs {
 pub(super) struct TxStatusArgs {
     /// Id of the transaction: 64 hex digits.
     pub(super) id: String,
-    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many
-    /// seconds, by default 60 or 600.
-    #[arg(
-        long,
-        value_name = "included|safe|SECONDS",
-        num_args = 0..=1,
-        default_missing_value = "included"
-    )]
-    pub(super) wait: Option<Wait>,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
@@ -207,15 +201,8 @@ pub(super) struct TxShowArgs {
 pub(super) struct TxResendArgs {
     /// Id of the transaction: 64 hex digits.
     pub(super) id: String,
-    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many
-    /// seconds, by default 60 or 600.
-    #[arg(
-        long,
-        value_name = "included|safe|SECONDS",
-        num_args = 0..=1,
-        default_missing_value = "included"
-    )]
-    pub(super) wait: Option<Wait>,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

@@ -37,7 +37,7 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
         None => head_chain_id(&client)?,
     };
     let submission = Submission {
-        wait: args.wait,
+        wait: args.wait.until,
         dry_run: args.dry_run,
         force: args.content.force,
         json: args.json,
@@ -61,7 +61,7 @@ fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
     let id = parse::id("the transaction", &args.id)?;
     let client = client(&args.at)?;
     let reply = client.request(&request::ResendTransaction { id })?;
-    let status = match args.wait {
+    let status = match args.wait.until {
         None => None,
         Some(until) => Some(wait(&client, reply.id, until, &args.at, true)?),
     };
@@ -83,13 +83,13 @@ fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
             write!(out, "{}", status_text(status))?;
         }
     }
-    status.map_or(Ok(()), |status| verdict(&status, args.wait))
+    status.map_or(Ok(()), |status| verdict(&status, args.wait.until))
 }
 
 fn status(args: &TxStatusArgs, out: &mut Output) -> Result<(), Failure> {
     let id = parse::id("the transaction", &args.id)?;
     let client = client(&args.at)?;
-    let status = match args.wait {
+    let status = match args.wait.until {
         Some(until) => wait(&client, id, until, &args.at, false)?,
         None => client.request(&request::TransactionStatus {
             id,
@@ -102,7 +102,7 @@ fn status(args: &TxStatusArgs, out: &mut Output) -> Result<(), Failure> {
     } else {
         write!(out, "{}", status_text(&status))?;
     }
-    verdict(&status, args.wait)
+    verdict(&status, args.wait.until)
 }
 
 fn show(args: &TxShowArgs, out: &mut Output) -> Result<(), Failure> {

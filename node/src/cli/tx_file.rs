@@ -140,7 +140,7 @@ pub(super) fn submit_file(args: &TxSubmitArgs, out: &mut Output) -> Result<(), F
         .map_err(|error| failed(format!("not a file of `astreum tx sign`: {error}")))?;
     let transaction = file.transaction().map_err(failed)?;
     let submission = Submission {
-        wait: args.wait,
+        wait: args.wait.until,
         dry_run: args.dry_run,
         force: args.force,
         json: args.json,
