@@ -57,5 +57,5 @@ pub use check::{Options, check};
 pub use diagnostic::{Diagnostic, Severity};
 pub use format::format;
 pub use source::{Place, Sources};
-pub use suggest::nearest;
+pub use suggest::{edit_distance, nearest};
 pub use tree::Tree;

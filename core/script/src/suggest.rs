@@ -26,13 +26,20 @@ pub fn nearest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Opti
     let names = names.into_iter();
     let near = names
         .filter(|name| name.len() <= MAX_NAME_BYTES && name.len().abs_diff(word.len()) <= 4 * most);
-    let (distance, name) = near.map(|name| (distance(word, name), name)).min()?;
+    let (distance, name) = near.map(|name| (edit_distance(word, name), name)).min()?;
     (distance <= most && name != word).then_some(name)
 }
 
 /// Returns the number of letters to insert, remove, replace or swap with a neighbour that makes one
-/// word of the other, whatever their case.
-fn distance(a: &str, b: &str) -> usize {
+/// word of the other, whatever their case. It takes time in proportion to the product of their
+/// lengths.
+///
+/// ```
+/// use astreum_script::edit_distance;
+/// assert_eq!(edit_distance("haep_get", "heap_get"), 1);
+/// ```
+#[must_use]
+pub fn edit_distance(a: &str, b: &str) -> usize {
     let letters = |word: &str| -> Vec<char> { word.chars().flat_map(char::to_lowercase).collect() };
     let (a, b) = (letters(a), letters(b));
     // The last three rows of the table: two suffice without swaps.
@@ -66,11 +73,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distance_matches_known_values() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("haep_get", "heap_get"), 1);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("ABC", "abc"), 0);
+    fn edit_distance_matches_known_values() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("haep_get", "heap_get"), 1);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("ABC", "abc"), 0);
     }
 
     #[test]

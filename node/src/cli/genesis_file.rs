@@ -7,9 +7,8 @@ use std::fs::File;
 use std::path::Path;
 
 use astreum_core::integer::Natural;
+use astreum_script::edit_distance;
 use toml::de::{DeTable, DeValue};
-
-use crate::config::edit_distance;
 
 use super::input::read_capped;
 use super::output::Failure;

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use astreum_core::expr::{Expr, Visit};
 use astreum_core::machine::{Env, ErrorKind, Evaluation, Failure, Opcode, Suspended};
 use astreum_core::text::{Escaped, Position, Script};
+use astreum_script::edit_distance;
 use serde_json::{Value, json};
 
 use super::input::moved;
-use crate::config::edit_distance;
 
 /// Maximum number of bytes of earlier sources kept for finding locations.
 const KEPT_SOURCE_BYTES: usize = 1 << 20;

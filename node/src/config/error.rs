@@ -1,5 +1,6 @@
 //! Configuration errors, with source, cause and advice.
 
+use astreum_script::edit_distance;
 use core::fmt;
 use std::path::PathBuf;
 
@@ -234,22 +235,9 @@ pub(crate) fn suggest(name: &str) -> Option<&'static str> {
     (distance <= 1 + name.len() / 5).then_some(nearest)
 }
 
-/// Returns the number of characters to insert, delete or replace to get from `a` to `b`.
-pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
-    strsim::osa_distance(a, b)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn edit_distance_matches_known_values() {
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-        assert_eq!(edit_distance("", "abc"), 3);
-        assert_eq!(edit_distance("abc", ""), 3);
-        assert_eq!(edit_distance("same", "same"), 0);
-    }
 
     #[test]
     fn suggests_keys_for_typing_errors_and_old_names() {

@@ -26,8 +26,8 @@ mod source;
 mod template;
 mod value;
 
+pub(crate) use error::suggest;
 pub use error::{ConfigError, ConfigErrors};
-pub(crate) use error::{edit_distance, suggest};
 pub use excerpt::Excerpt;
 pub(crate) use home::expand_home;
 pub use keys::{Config, DEFAULT_SEED, KEYS, Key, SettingValues};

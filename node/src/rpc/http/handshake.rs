@@ -1,7 +1,6 @@
 //! Opening handshake of a WebSocket, RFC 6455 section 4.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64ct::{Base64, Encoding as _};
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
@@ -39,14 +38,15 @@ pub(super) fn accept(headers: &HeaderMap) -> Result<String, &'static str> {
     }
     let key = headers.get(&SEC_WEBSOCKET_KEY);
     let is_key = |key: &&hyper::header::HeaderValue| {
-        let decoded = STANDARD.decode(key.as_bytes());
+        let mut bytes = [0; KEY_BYTES];
+        let decoded = Base64::decode(key.as_bytes(), &mut bytes);
         decoded.is_ok_and(|bytes| bytes.len() == KEY_BYTES)
     };
     let key = key.filter(is_key).ok_or("malformed Sec-WebSocket-Key\n")?;
     let mut hash = sha1_smol::Sha1::new();
     hash.update(key.as_bytes());
     hash.update(GUID);
-    Ok(STANDARD.encode(hash.digest().bytes()))
+    Ok(Base64::encode_string(&hash.digest().bytes()))
 }
 
 #[cfg(test)]
