@@ -39,8 +39,6 @@ pub struct Ledger {
     paid: u64,
     /// Limits of the headers of a branch.
     pub limits: SyncLimits,
-    /// True if its nodes request parts of the chain by stream.
-    pub has_streams: bool,
 }
 
 /// Union of the stores of several nodes. A node whose disk refused for a while lacks atoms, which
@@ -111,7 +109,6 @@ impl Ledger {
             wallet,
             paid: 0,
             limits: SyncLimits::default(),
-            has_streams: true,
         }
     }
 
@@ -153,7 +150,7 @@ impl Ledger {
             interval: Duration::from_secs(1),
             limits: self.limits,
             seeds: if has_seeds { SEEDS } else { 0 },
-            has_streams: self.has_streams,
+            has_streams: true,
             ..SyncConfig::default()
         };
         let mut restored = Mempool::new(MempoolConfig {

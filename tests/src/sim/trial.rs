@@ -216,10 +216,7 @@ impl Trial {
     fn begin(&mut self) {
         self.world.links.conditions = self.conditions(0);
         if self.settings.validators > 0 {
-            let mut ledger = Ledger::new(self.settings.validators);
-            // A long partition is followed by datagrams alone.
-            ledger.has_streams = self.settings.partition_blocks == 0;
-            self.world.set_ledger(ledger);
+            self.world.set_ledger(Ledger::new(self.settings.validators));
         }
         for number in 0..self.settings.nodes {
             let is_hostile = number >= self.first_hostile();
@@ -254,9 +251,7 @@ impl Trial {
         self.put_list(owner);
         // Others see nothing wrong with it before they use its streams.
         let liar = self.world.random.below(2 * self.settings.nodes);
-        if let Some(host) = self.world.host(liar)
-            && self.settings.partition_blocks == 0
-        {
+        if let Some(host) = self.world.host(liar) {
             host.lies_by_stream = true;
         }
     }
