@@ -1,6 +1,7 @@
 //! Handlers of control socket requests.
 
 use super::chain_status::chain_reply;
+use super::recent_warnings::RecentWarnings;
 use super::{
     Reloader, StopHandle, atom_transfers, chain_handlers, conditions, fork_handlers, list_sender,
     metrics, shared_address_warning,
@@ -13,7 +14,7 @@ use crate::node::{Node, NodeError, Peer, PruneStatus, Status};
 use crate::query::AccountProof;
 use crate::rpc::{
     AccountReply, AdvertisementReply, AtomReply, BackupReply, BlockReply, Caller,
-    EVAL_FETCH_SECONDS, ErrorKind, EvalReply, ForksReply, HttpCounts, ListReply,
+    EVAL_FETCH_SECONDS, ErrorKind, EvalReply, ForksReply, HttpCounts, ListReply, LogReply,
     MAX_LIST_REPLY_BYTES, MAX_PINS_REPLY, PeerReply, PinReply, PinnedReply, ProducerReply,
     ProviderReply, PruneReply, PruningReply, PutReply, RefusalReply, ReloadReply, Request,
     RpcError, SendReply, SentReply, Service, StatusReply, StoredReply, TransactionReply,
@@ -50,6 +51,7 @@ pub struct NodeHandler {
     node: Arc<Node>,
     stop: StopHandle,
     reloader: Arc<Reloader>,
+    warnings: RecentWarnings,
     /// Counts of RPC over HTTP, if it is served.
     rpc: Option<Box<dyn Fn() -> HttpCounts + Send + Sync>>,
 }
@@ -63,13 +65,15 @@ impl core::fmt::Debug for NodeHandler {
 }
 
 impl NodeHandler {
-    /// Creates a handler for `node`; a stop request uses `stop`, and a reload `reloader`.
+    /// Creates a handler for `node`; a stop request uses `stop`, and a reload `reloader`. It keeps the
+    /// latest warnings that the process logs from now on.
     #[must_use]
-    pub const fn new(node: Arc<Node>, stop: StopHandle, reloader: Arc<Reloader>) -> Self {
+    pub fn new(node: Arc<Node>, stop: StopHandle, reloader: Arc<Reloader>) -> Self {
         Self {
             node,
             stop,
             reloader,
+            warnings: RecentWarnings::new(),
             rpc: None,
         }
     }
@@ -451,6 +455,14 @@ impl Service for NodeHandler {
             .map_err(|error| RpcError::new(ErrorKind::Internal, error))
     }
 
+    fn recent_warnings(
+        &self,
+        _: request::RecentWarnings,
+        _: &Caller,
+    ) -> Result<Vec<LogReply>, RpcError> {
+        Ok(self.warnings.list())
+    }
+
     fn subscribe(&self, params: request::Subscribe, caller: &Caller) -> Result<u64, RpcError> {
         let session = caller.session()?;
         session.subscribe(params.topic, params.id, params.level)
@@ -639,14 +651,21 @@ pub(super) fn counters(
             ("cold_hits".to_owned(), cold.hits),
             ("cold_misses".to_owned(), cold.misses),
         ]);
+        // Level 0 is first.
+        if let Some(journals) = cold.levels.first() {
+            counters.insert("cold_journals".to_owned(), journals.files);
+            counters.insert("cold_journal_bytes".to_owned(), journals.bytes);
+        }
         counters.extend(cold.object_store_counters.clone());
     }
-    if let Some(NetworkStatus { stats, .. }) = network {
+    if let Some(NetworkStatus { stats, streams, .. }) = network {
         counters.extend([
             ("datagrams_received".to_owned(), stats.received),
             ("bytes_received".to_owned(), stats.received_bytes),
             ("datagrams_sent".to_owned(), stats.sent),
             ("bytes_sent".to_owned(), stats.sent_bytes),
+            ("stream_bytes_received".to_owned(), streams.received_bytes),
+            ("stream_bytes_sent".to_owned(), streams.sent_bytes),
             ("objects_served".to_owned(), stats.objects_served),
             ("disk_reads".to_owned(), stats.disk_reads),
             ("key_agreements".to_owned(), stats.agreements),

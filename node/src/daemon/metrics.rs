@@ -26,7 +26,7 @@ enum Kind {
 }
 
 /// Counters of `status`: name there, name and kind here without the unit, and help.
-const COUNTERS: [(&str, &str, Kind, &str); 18] = {
+const COUNTERS: [(&str, &str, Kind, &str); 22] = {
     use Kind::{Gauge, GaugeBytes, Total, TotalBytes};
     [
         (
@@ -73,6 +73,18 @@ const COUNTERS: [(&str, &str, Kind, &str); 18] = {
             "Maximum bytes of cold storage; 0 for none",
         ),
         (
+            "cold_journals",
+            "cold_journals",
+            Gauge,
+            "Files of the journals of cold storage",
+        ),
+        (
+            "cold_journal_bytes",
+            "cold_journal",
+            GaugeBytes,
+            "Bytes of the journals of cold storage",
+        ),
+        (
             "cold_memory_bytes",
             "cold_memory",
             GaugeBytes,
@@ -104,6 +116,18 @@ const COUNTERS: [(&str, &str, Kind, &str); 18] = {
         ),
         ("datagrams_sent", "sent_datagrams", Total, "Datagrams sent"),
         ("bytes_sent", "sent", TotalBytes, "Bytes sent by datagram"),
+        (
+            "stream_bytes_received",
+            "stream_received",
+            TotalBytes,
+            "Bytes received by stream",
+        ),
+        (
+            "stream_bytes_sent",
+            "stream_sent",
+            TotalBytes,
+            "Bytes sent by stream",
+        ),
         (
             "objects_served",
             "served_objects",

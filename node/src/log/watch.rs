@@ -35,12 +35,21 @@ impl From<&Event> for LogLine {
 /// neither block nor log.
 type Observer = Arc<dyn Fn(&LogLine) + Send + Sync>;
 
-static OBSERVERS: Mutex<Vec<(usize, Observer)>> = Mutex::new(Vec::new());
-/// Number of observers: without any, a line costs no lock.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Observer with its number and the least severe level that it sees.
+type Registered = (usize, Level, Observer);
 
-fn observers() -> MutexGuard<'static, Vec<(usize, Observer)>> {
+static OBSERVERS: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
+/// Number of the least severe level that an observer sees; 0 without any. Other lines cost no lock.
+static LEVEL: AtomicUsize = AtomicUsize::new(0);
+
+fn observers() -> MutexGuard<'static, Vec<Registered>> {
     OBSERVERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sets the level after a change.
+fn set_level(observers: &[Registered]) {
+    let levels = observers.iter().map(|(_, level, _)| *level as usize);
+    LEVEL.store(levels.max().unwrap_or(0), Ordering::Relaxed);
 }
 
 /// Registration of an observer, which ends when this is dropped.
@@ -57,11 +66,17 @@ impl Watch {
     /// block nor log.
     #[must_use]
     pub fn new(observer: impl Fn(&LogLine) + Send + Sync + 'static) -> Self {
+        Self::of_level(Level::Trace, observer)
+    }
+
+    /// Like [`Watch::new`], for lines of this level and more severe ones.
+    #[must_use]
+    pub fn of_level(level: Level, observer: impl Fn(&LogLine) + Send + Sync + 'static) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut observers = observers();
-        observers.push((number, Arc::new(observer)));
-        COUNT.store(observers.len(), Ordering::Relaxed);
+        observers.push((number, level, Arc::new(observer)));
+        set_level(&observers);
         Self(number)
     }
 }
@@ -69,18 +84,22 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut observers = observers();
-        observers.retain(|(number, _)| *number != self.0);
-        COUNT.store(observers.len(), Ordering::Relaxed);
+        observers.retain(|(number, _, _)| *number != self.0);
+        set_level(&observers);
     }
 }
 
 /// Passes a line to the observers.
 pub(super) fn observe(event: &Event) {
-    if COUNT.load(Ordering::Relaxed) == 0 {
+    if event.level as usize > LEVEL.load(Ordering::Relaxed) {
         return;
     }
     // Not held during the calls.
-    let observers: Vec<Observer> = observers().iter().map(|(_, it)| Arc::clone(it)).collect();
+    let observers: Vec<Observer> = observers()
+        .iter()
+        .filter(|(_, level, _)| event.level <= *level)
+        .map(|(_, _, observer)| Arc::clone(observer))
+        .collect();
     let line = LogLine::from(event);
     for observer in observers {
         observer(&line);
@@ -91,6 +110,28 @@ pub(super) fn observe(event: &Event) {
 mod tests {
     use super::*;
     use core::time::Duration;
+
+    #[test]
+    fn observers_of_a_level_do_not_see_others() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let watch = {
+            let seen = Arc::clone(&seen);
+            Watch::of_level(Level::Warn, move |line| {
+                seen.lock().unwrap().push(line.message.clone());
+            })
+        };
+        for level in [Level::Info, Level::Warn, Level::Error] {
+            observe(&Event::own(
+                Duration::ZERO,
+                level,
+                format!("{level} of the level test"),
+            ));
+        }
+        drop(watch);
+        let mut seen = seen.lock().unwrap().clone();
+        seen.retain(|message| message.ends_with("of the level test"));
+        assert_eq!(seen, ["WARN of the level test", "ERROR of the level test"]);
+    }
 
     #[test]
     fn observers_see_lines_until_they_are_dropped() {

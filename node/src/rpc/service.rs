@@ -14,7 +14,7 @@ use super::protocol::{
 use super::pruning::{PinReply, PinnedReply, PruneReply};
 use super::reload::ReloadReply;
 use super::schema::{Field, MethodSchema, Schema, Types, document};
-use super::subscription::{self, Session};
+use super::subscription::{self, LogReply, Session};
 use super::text::{self, AccountName, LogLevel, Topic};
 use super::transfer::Transfers;
 use crate::WaitLimit;
@@ -536,6 +536,9 @@ methods! {
         /// Absolute path of the directory, which is created, or is empty.
         directory: String,
     } -> BackupReply;
+
+    /// Returns the latest warnings and errors of the log, oldest first.
+    recent_warnings: RecentWarnings {} -> Vec<LogReply>;
 
     /// Returns metrics in the text format of Prometheus.
     metrics: Metrics {} -> String;
