@@ -1,7 +1,7 @@
 //! Command-line arguments in raw form. They are interpreted later; parsing opens nothing.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use core::num::NonZeroU64;
+use core::num::{NonZeroU32, NonZeroU64};
 
 use super::chain_args::{AccountArgs, BlockArgs, GenesisArgs, ProofArgs, TxArgs, ValidatorsArgs};
 use super::chain_cmd::ChainArgs;
@@ -106,6 +106,15 @@ a step fails.")]
 
 Exit codes: 0 done, 1 no node answers or a check failed, 2 wrong usage or configuration.")]
     Status(StatusArgs),
+    /// Watch the running node on a screen: chain, network, mempool, storage, problems and log.
+    #[command(after_help = "Examples:
+  astreum top
+  astreum top --interval 5
+
+Keys: q quits, p pauses, Tab and arrows choose and scroll a list, ? shows help. The terminal needs 80
+columns and 24 lines. Without a terminal, use `astreum status --watch`. With NO_COLOR set there are no
+colors.")]
+    Top(TopArgs),
     /// Print metrics of the running node in the text format of Prometheus.
     #[command(after_help = "Example:
   astreum metrics > /var/lib/node_exporter/astreum.prom
@@ -343,6 +352,20 @@ pub(super) struct StatusArgs {
         value_parser = super::number_arg::number::<NonZeroU64>,
     )]
     pub(super) watch: Option<NonZeroU64>,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TopArgs {
+    /// Seconds between requests to the node.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "1",
+        value_parser = super::number_arg::number::<NonZeroU32>,
+    )]
+    pub(super) interval: NonZeroU32,
     #[command(flatten)]
     pub(super) at: NodeArgs,
 }

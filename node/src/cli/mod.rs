@@ -65,6 +65,8 @@ mod store;
 mod store_dir;
 mod store_gc;
 mod table;
+#[cfg(feature = "top")]
+mod top;
 mod tour;
 mod trace;
 mod tx;
@@ -148,6 +150,14 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Some(Command::Check(args)) => check::check(&args, out),
         Some(Command::Trace(args)) => trace::trace(&args, out),
         Some(Command::Status(status)) => client::status(&status, out),
+        #[cfg(feature = "top")]
+        Some(Command::Top(args)) => top::top(&args),
+        #[cfg(not(feature = "top"))]
+        Some(Command::Top(_)) => Err(Failure::Failed(
+            "this program was built without the feature `top`; use `astreum status --watch`, or \
+             build it with the feature"
+                .to_owned(),
+        )),
         Some(Command::Metrics(args)) => client::metrics(&args, out),
         Some(Command::Peers(peers)) => client::peers(&peers, out),
         Some(Command::Get(get)) => get::get(&get, out),

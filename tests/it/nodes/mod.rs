@@ -20,3 +20,4 @@ mod rpc;
 mod running;
 mod snapshot;
 mod support;
+mod top;

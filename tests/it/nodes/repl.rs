@@ -1,27 +1,13 @@
 //! Read-eval-print loop at a terminal, beside a running node.
 
 use super::running::start;
-use super::support::eventually;
+use super::support::{eventually, terminal};
 use astreum_node::rpc::request;
 use astreum_tests::testkit::program;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-
-/// Returns a pseudoterminal: the side of the user and that of the program.
-fn terminal() -> (File, File) {
-    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&user).unwrap();
-    unlockpt(&user).unwrap();
-    let path = ptsname(&user, Vec::new()).unwrap();
-    let mut options = OpenOptions::new();
-    let program = options.read(true).write(true);
-    let program = program.open(path.to_str().unwrap()).unwrap();
-    (user.into(), program)
-}
 
 #[test]
 fn ctrl_c_in_repl_interrupts_an_evaluation_waiting_for_the_network() {
