@@ -17,6 +17,7 @@
 //! | [`store`] | bounded storage of atoms in memory and on disk, behind one facade |
 //! | [`runtime`] | bounded worker threads, mailbox, parallel execution |
 //! | [`net`] | event loop that drives core's engine, seeds, proof of work |
+//! | [`port_mapping`] | mapping of the node's ports by a gateway |
 //! | [`prune`] | removal of what is neither needed by the chain nor pinned |
 //! | [`query`] | queries about the chain, answered from atoms |
 //! | [`chain_service`] | thread and files of the components that follow, verify and produce blocks |
@@ -36,6 +37,7 @@ pub mod key_file;
 pub mod log;
 pub mod net;
 pub mod node;
+pub mod port_mapping;
 pub mod prune;
 pub mod query;
 pub mod rpc;

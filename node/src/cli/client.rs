@@ -10,7 +10,10 @@ use astreum_core::crypto::PublicKey;
 use crate::config::Seed;
 use crate::log::utc_text;
 use crate::net::SeedState;
-use crate::rpc::{Client, PeerReply, ProducerReply, PruningReply, StatusReply, duration, request};
+use crate::rpc::{
+    Client, PeerReply, PortMappingReply, ProducerReply, PruningReply, StatusReply, duration,
+    request,
+};
 
 use super::args::{MetricsArgs, PeersArgs, StatusArgs};
 use super::node_args::client;
@@ -128,6 +131,9 @@ fn show(
     }
     if let Some(pruning) = &status.pruning {
         writeln!(out, "{:<15} {}", "pruning", pruning_line(pruning))?;
+    }
+    if let Some(mapping) = &status.port_mapping {
+        writeln!(out, "{:<15} {}", "port mapping", mapping_line(mapping))?;
     }
     for seed in &status.seeds {
         writeln!(out, "{:<15} {}", "seed", seed_line(seed))?;
@@ -279,6 +285,29 @@ fn pruning_line(pruning: &PruningReply) -> String {
     line
 }
 
+/// Describes the state of port mapping in one line.
+fn mapping_line(mapping: &PortMappingReply) -> String {
+    if let Some(error) = &mapping.error {
+        return format!("failed: {error}");
+    }
+    let Some(method) = &mapping.method else {
+        return format!("{}: in progress", mapping.mode);
+    };
+    let ports = mapping.ports.iter().map(|port| {
+        let place = match port.external_address {
+            Some(address) => address.to_string(),
+            None => format!("port {} of the gateway", port.external_port),
+        };
+        format!("{} {} at {place}", port.protocol, port.port)
+    });
+    let ports = ports.collect::<Vec<_>>().join(", ");
+    let expires = mapping.ports.iter().filter_map(|port| port.expires_seconds);
+    let expires = expires
+        .min()
+        .map(|left| format!(", for {}", duration(left)));
+    format!("{ports} by {method}{}", expires.unwrap_or_default())
+}
+
 /// Returns the state of a seed as text.
 fn seed_line(seed: &SeedState) -> String {
     let addresses: Vec<String> = seed.addresses.iter().map(ToString::to_string).collect();
@@ -291,4 +320,44 @@ fn seed_line(seed: &SeedState) -> String {
     let error = seed.error.as_ref();
     let error = error.map(|error| format!(", failed to resolve: {error}"));
     format!("{}{addresses}{}", seed.name, error.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::MappedPortReply;
+
+    #[test]
+    fn line_states_addresses_or_the_failure() {
+        let port = |protocol: &str, external_address, expires_seconds| MappedPortReply {
+            protocol: protocol.to_owned(),
+            port: 52_780,
+            external_port: 52_780,
+            external_address,
+            expires_seconds,
+        };
+        let begun = PortMappingReply {
+            mode: "auto".to_owned(),
+            ..PortMappingReply::default()
+        };
+        assert_eq!(mapping_line(&begun), "auto: in progress");
+        let mapped = PortMappingReply {
+            method: Some("PCP".to_owned()),
+            ports: vec![
+                port("UDP", "203.0.113.7:52780".parse().ok(), Some(7_200)),
+                port("TCP", None, Some(7_199)),
+            ],
+            ..begun.clone()
+        };
+        assert_eq!(
+            mapping_line(&mapped),
+            "UDP 52780 at 203.0.113.7:52780, TCP 52780 at port 52780 of the gateway by PCP, for 1 h \
+             59 min"
+        );
+        let failed = PortMappingReply {
+            error: Some("no answer".to_owned()),
+            ..begun
+        };
+        assert_eq!(mapping_line(&failed), "failed: no answer");
+    }
 }

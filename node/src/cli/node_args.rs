@@ -112,11 +112,13 @@ fn flag(key: &'static Key, defaults: &Config) -> Arg {
         Allowed::Text => arg.value_name("TEXT"),
         Allowed::Key | Allowed::Id | Allowed::PublicKey => arg.value_name("HEX"),
         Allowed::Seed => arg.value_name("HOST:PORT"),
-        Allowed::IpAddress => arg.value_name("IP"),
+        Allowed::IpAddress | Allowed::Ipv4Address => arg.value_name("IP"),
         Allowed::Address | Allowed::Listen => arg.value_name("IP:PORT"),
-        Allowed::Sync | Allowed::SyncMode | Allowed::Chain | Allowed::LogFormat => {
-            arg.value_name("WORD")
-        }
+        Allowed::Sync
+        | Allowed::SyncMode
+        | Allowed::Chain
+        | Allowed::LogFormat
+        | Allowed::PortMapping => arg.value_name("WORD"),
         Allowed::LogFilter => arg.value_name("LEVELS"),
     }
 }

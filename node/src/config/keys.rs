@@ -2,7 +2,7 @@
 //! how its values are derived, and the flags, environment variables, TOML keys, checks, output of
 //! `astreum config`, and tables of `node/docs/configuration.md`.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use astreum_core::machine::Limits;
 use super::secret::Secret;
 use super::value::{
     Allowed, Chain, ColdStorageSync, DisplayValue, HostNames, ListenAddress, LogFilter, LogFormat,
-    Origins, Raw, Seed, Setting, SyncMode,
+    Origins, PortMapping, Raw, Seed, Setting, SyncMode,
 };
 
 /// Default seed of a node.
@@ -261,6 +261,12 @@ keys! {
         /// TCP port on which peers request long lists and chains. Default is the number of the UDP
         /// port. 0 turns streams off: everything moves by datagrams.
         stream_port: Option<u16> = None, Allowed::Whole { min: 0, max: 65_535 };
+        /// Ask the router of the local network to forward the UDP port and the TCP port of streams:
+        /// off, pcp (PCP or NAT-PMP), upnp, or auto (pcp, else upnp). IPv4 only.
+        port_mapping: PortMapping = PortMapping::Off, Allowed::PortMapping;
+        /// IPv4 address of that router. Default is the gateway of the default route for pcp, and a
+        /// search in the local network for upnp.
+        port_mapping_gateway: Option<Ipv4Addr> = None, Allowed::Ipv4Address;
         /// First address to contact when joining. "none", or "" in a file or flag, means no default
         /// seed.
         default_seed: Option<Seed> = DEFAULT_SEED.parse().ok(), Allowed::Seed;

@@ -40,7 +40,7 @@ pub use source::Source;
 pub use template::template;
 pub use value::{
     Allowed, Chain, ColdStorageSync, DisplayValue, HostNames, ListenAddress, LogFilter, LogFormat,
-    Mismatch, Origins, ParseSeedError, Seed, SyncMode,
+    Mismatch, Origins, ParseSeedError, PortMapping, Seed, SyncMode,
 };
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! Types of configuration values: reading, validation and display.
 
 mod logging;
+mod port_mapping;
 mod rpc;
 mod seed;
 
 pub use logging::{LogFilter, LogFormat};
+pub use port_mapping::PortMapping;
 pub use rpc::{HostNames, ListenAddress, Origins};
 pub use seed::{ParseSeedError, Seed};
 
@@ -147,6 +149,10 @@ pub enum Allowed {
     Seeds,
     /// IP address; empty text means unset.
     IpAddress,
+    /// IPv4 address; empty text means unset.
+    Ipv4Address,
+    /// Protocol of port mapping.
+    PortMapping,
     /// IP address and port; empty text means unset.
     Address,
     /// Atom id in hex; empty text means unset.
@@ -202,6 +208,8 @@ impl fmt::Display for Allowed {
             Self::Seed => f.write_str("host:port or [ipv6]:port, or \"\" for none"),
             Self::Seeds => f.write_str("a list of host:port or [ipv6]:port"),
             Self::IpAddress => f.write_str("an IP address"),
+            Self::Ipv4Address => f.write_str("an IPv4 address"),
+            Self::PortMapping => f.write_str("off, upnp, pcp or auto"),
             Self::Address => f.write_str("ip:port or [ipv6]:port"),
             Self::Id => f.write_str("64 hex digits (an atom id)"),
             Self::PublicKey => f.write_str("64 hex digits (a public key)"),
@@ -282,6 +290,8 @@ impl Allowed {
             | Self::Text
             | Self::Seed
             | Self::IpAddress
+            | Self::Ipv4Address
+            | Self::PortMapping
             | Self::Address
             | Self::Sync
             | Self::SyncMode

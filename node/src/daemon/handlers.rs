@@ -4,7 +4,7 @@ use super::chain_status::chain_reply;
 use super::recent_warnings::RecentWarnings;
 use super::{
     Reloader, StopHandle, atom_transfers, chain_handlers, conditions, fork_handlers, list_sender,
-    metrics, shared_address_warning,
+    metrics, port_mapping, shared_address_warning,
 };
 use crate::WaitLimit;
 use crate::chain_service::producer::ValidatorStatus;
@@ -546,6 +546,9 @@ fn status_reply(node: &Node) -> StatusReply {
     let validator = chain.validator.as_ref();
     let now = clock::unix_time().as_secs();
     let pruning = node.prune_status();
+    let mapping = node.port_mapping();
+    let mapping = mapping.as_ref();
+    let ports = (port, network.and_then(|network| network.streams.port));
     let (mut problems, halted) = conditions::problems(&chain, cold.as_ref(), now);
     problems.extend(network.and_then(|network| network.streams.failure.clone()));
     let snapshot = node.snapshot();
@@ -577,14 +580,17 @@ fn status_reply(node: &Node) -> StatusReply {
             .into_iter()
             .chain(shared.map(shared_address_warning))
             .chain(own_key.map(own_key_warning))
+            .chain(mapping.and_then(|it| it.mapped.as_ref()?.doubt()))
             .collect(),
         counters: counters(&hot, cold.as_ref(), network),
         problems: problems
             .into_iter()
             .chain(pruning_problems(&pruning))
             .chain(log_problem)
+            .chain(mapping.and_then(|it| port_mapping::problem(settings, it, ports)))
             .collect(),
         halted,
+        port_mapping: mapping.map(|status| port_mapping::reply(settings, status)),
         validator: validator.map(|status| validator_reply(status, &chain.mempool, halted, now)),
         pruning: node
             .store()

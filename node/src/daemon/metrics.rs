@@ -189,6 +189,10 @@ pub(super) fn render(status: &StatusReply, rpc: Option<&HttpCounts>) -> Result<S
     if let Some(pruning) = &status.pruning {
         pruning_metrics(&mut scrape, pruning);
     }
+    if let Some(mapping) = &status.port_mapping {
+        let help = "1 if the gateway forwards the node's ports, as configured";
+        scrape.is("ports_mapped", help, !mapping.ports.is_empty());
+    }
     if let Some(rpc) = rpc {
         rpc_metrics(&mut scrape, rpc);
     }

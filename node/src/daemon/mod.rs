@@ -19,6 +19,7 @@ mod http;
 mod list_sender;
 mod metrics;
 mod panics;
+mod port_mapping;
 mod recent_warnings;
 mod reload;
 mod stop;

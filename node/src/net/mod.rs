@@ -117,6 +117,7 @@ pub struct Network {
     commands: CommandSender,
     thread: Option<JoinHandle<()>>,
     port: u16,
+    stream_port: Option<u16>,
     public_key: PublicKey,
 }
 
@@ -135,6 +136,7 @@ impl Network {
         let public_key = secret.public_key();
         let event_loop = EventLoop::new(settings, secret, seed, store, failure)?;
         let (port, commands) = (event_loop.port(), event_loop.commands());
+        let stream_port = event_loop.stream_status().port;
         let stop = commands.clone();
         failure.on_panic(move || stop.stop());
         let failure = failure.clone();
@@ -151,6 +153,7 @@ impl Network {
             commands,
             thread: Some(thread),
             port,
+            stream_port,
             public_key,
         })
     }
@@ -159,6 +162,12 @@ impl Network {
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Returns the TCP port on which streams are accepted; `None` if they are not.
+    #[must_use]
+    pub const fn stream_port(&self) -> Option<u16> {
+        self.stream_port
     }
 
     /// Returns the relay's public key.

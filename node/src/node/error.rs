@@ -44,6 +44,8 @@ pub enum NodeError {
     ChainNotStarted,
     /// The system could not create the thread for the file of known peers.
     PeersThread(io::Error),
+    /// The system could not create the thread that maps ports.
+    PortMappingThread(io::Error),
     /// A thread of the node panicked, and the node has stopped.
     Panicked(ThreadPanic),
     /// The chain thread did not take a decision in time.
@@ -108,6 +110,9 @@ impl fmt::Display for NodeError {
             Self::PeersThread(error) => {
                 write!(f, "cannot start the known peers thread: {error}")
             }
+            Self::PortMappingThread(error) => {
+                write!(f, "cannot start the port mapping thread: {error}")
+            }
             Self::ChainThread(error) => {
                 write!(f, "cannot start the chain thread: {error}")
             }
@@ -152,6 +157,7 @@ impl core::error::Error for NodeError {
             | Self::Resolve(error)
             | Self::ChainThread(error)
             | Self::PeersThread(error)
+            | Self::PortMappingThread(error)
             | Self::Advertisements(error)
             | Self::PruneThread(error)
             | Self::RefetchThread(error) => Some(error),

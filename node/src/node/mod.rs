@@ -40,6 +40,7 @@ use crate::failure::Failure;
 use crate::key_file::NodeKeys;
 pub use crate::net::{Advertisement, NetworkStatus, Peer, Provider};
 use crate::net::{FetchFailure, FetchedObject, Network, NetworkHandle};
+use crate::port_mapping::{MappingStatus, PortMapper};
 use crate::store::cold::{ColdStats, ColdStore};
 use crate::store::hot::HotStats;
 use crate::store::{Durability, Store, open_cold};
@@ -123,6 +124,7 @@ pub struct Node {
     network: Mutex<Option<Network>>,
     refetch: Mutex<Option<Refetch>>,
     known_peers: Mutex<Option<KnownPeers>>,
+    port_mapper: Mutex<Option<PortMapper>>,
     chain: ChainView,
     failure: Failure,
     /// Data that earlier queries about validators have read.
@@ -203,6 +205,7 @@ impl Node {
             elections: Mutex::default(),
             refetch: Mutex::new(None),
             known_peers: Mutex::new(None),
+            port_mapper: Mutex::new(None),
             stakes: Mutex::default(),
             chain,
             failure: Failure::default(),
@@ -265,6 +268,9 @@ impl Node {
             }
             // Advertisements from before the connection start now; there is room for them.
             started.handle().advertise_all(self.advertised())?;
+            let ports = (started.port(), started.stream_port());
+            let mapper = PortMapper::start(&self.settings, ports, &self.failure);
+            *self.port_mapper() = mapper.map_err(NodeError::PortMappingThread)?;
             *network = Some(started);
         }
         Ok(())
@@ -292,6 +298,11 @@ impl Node {
     }
 
     fn stop_threads(&self) {
+        // The gateway answers while the others stop.
+        let mut port_mapper = self.port_mapper().take();
+        if let Some(mapper) = &mut port_mapper {
+            mapper.begin_stop();
+        }
         self.stop_chain();
         // Updates its file once more.
         let known_peers = self.known_peers().take();
@@ -307,6 +318,7 @@ impl Node {
         let network = self.network().take();
         drop(network);
         drop(refetch);
+        drop(port_mapper);
         self.failure.clear();
     }
 
@@ -454,6 +466,12 @@ impl Node {
             Err(NodeError::NotConnected) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns the state of port mapping, if it is configured and the node is connected.
+    #[must_use]
+    pub fn port_mapping(&self) -> Option<MappingStatus> {
+        self.port_mapper().as_ref().map(PortMapper::status)
     }
 
     /// Removes a peer, which may connect again; returns `false` if the peer is unknown.
@@ -615,6 +633,11 @@ impl Node {
     fn known_peers(&self) -> MutexGuard<'_, Option<KnownPeers>> {
         let known = self.known_peers.lock();
         known.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn port_mapper(&self) -> MutexGuard<'_, Option<PortMapper>> {
+        let mapper = self.port_mapper.lock();
+        mapper.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn prune_thread(&self) -> MutexGuard<'_, Option<PruneThread>> {

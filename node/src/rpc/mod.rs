@@ -31,6 +31,7 @@ mod http_counts;
 mod link;
 mod message;
 mod number;
+mod port_mapping;
 mod protocol;
 mod pruning;
 mod reload;
@@ -62,6 +63,7 @@ pub use http::{
 pub use http_counts::HttpCounts;
 pub use message::MAX_ID_BYTES;
 pub use number::{Number, number};
+pub use port_mapping::{MappedPortReply, PortMappingReply};
 pub use protocol::{
     AdvertisementReply, AtomReply, BackupReply, EVAL_FETCH_SECONDS, EvalReply, ListReply,
     MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply,

@@ -1,6 +1,7 @@
 //! Replies of the control socket about the node, its peers and its atoms.
 
 use super::chain_status::ChainReply;
+use super::port_mapping::PortMappingReply;
 use super::pruning::PruningReply;
 use super::schema::{record, schema_of};
 use super::text::{self, Hex};
@@ -98,6 +99,9 @@ record! {
         /// State of pruning, if there is cold storage.
         #[serde(default)]
         pub pruning: Option<PruningReply>,
+        /// State of port mapping, if it is configured.
+        #[serde(default)]
+        pub port_mapping: Option<PortMappingReply>,
         /// Configuration that is valid but possibly unintended, one sentence each.
         #[serde(default)]
         pub warnings: Vec<String>,
@@ -137,6 +141,7 @@ impl Default for StatusReply {
             chain: ChainReply::default(),
             validator: None,
             pruning: None,
+            port_mapping: None,
             warnings: Vec::new(),
             counters: BTreeMap::new(),
             problems: Vec::new(),

@@ -12,6 +12,7 @@ mod node_init;
 mod node_validation;
 mod objects;
 mod port_handling;
+mod port_mapping;
 #[path = "../../../node/examples/quickstart.rs"]
 #[expect(dead_code, reason = "`main` is not called")]
 mod quickstart;

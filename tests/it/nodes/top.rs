@@ -4,6 +4,12 @@
 //! keys, sizes and signals arrive as in a terminal window. What is printed is interpreted by a
 //! terminal emulator, whose screen is compared.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a failure fails the test"
+)]
+
 use super::running::start;
 use super::support::{WAIT_TIMEOUT, eventually, terminal};
 use astreum_node::rpc::request;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::net::SeedState;
-use crate::rpc::ChainReply;
+use crate::rpc::{ChainReply, PortMappingReply};
 use astreum_core::chain::Address;
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -45,6 +45,7 @@ fn full() -> StatusReply {
             last_run_unix: Some(1_700_000_000),
             ..PruningReply::default()
         }),
+        port_mapping: Some(PortMappingReply::default()),
         counters: counters.chain([dropped]).collect(),
         ..StatusReply::default()
     }

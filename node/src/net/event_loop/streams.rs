@@ -157,7 +157,7 @@ impl EventLoop {
         }
     }
 
-    pub(super) fn stream_status(&self) -> StreamStatus {
+    pub(in crate::net) fn stream_status(&self) -> StreamStatus {
         match &self.streams {
             Some(streams) => streams.status(),
             None => StreamStatus {
