@@ -6,6 +6,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 /// Maximum length in characters of a text from a gateway.
+#[cfg(any(test, feature = "port-mapping"))]
 const MAX_ERROR_CHARS: usize = 300;
 
 /// Transport protocol of a port.
@@ -172,6 +173,7 @@ fn is_public(ip: IpAddr) -> bool {
 }
 
 /// Returns an error as text of bounded length: a part of it may come from a gateway.
+#[cfg(any(test, feature = "port-mapping"))]
 pub(super) fn short(error: impl fmt::Display) -> String {
     let text = error.to_string();
     let mut short: String = text.chars().take(MAX_ERROR_CHARS).collect();

@@ -9,6 +9,8 @@ use astreum_core::consensus::sync::SyncProgress;
 
 /// Number of values of a history: more than a screen is wide.
 const MAX_HISTORY: usize = 1_000;
+/// Time of which the mean of a rate is shown: a single interval has one block or none.
+const MEAN: Duration = Duration::from_secs(10);
 /// Time after which an answer that is due is said to be missing.
 const LATE: Duration = Duration::from_secs(3);
 
@@ -54,6 +56,17 @@ impl Series {
         let skipped = self.0.len().saturating_sub(width);
         let values = self.0.iter().skip(skipped).copied();
         core::iter::repeat_n(None, missing).chain(values).collect()
+    }
+
+    /// Returns the mean of the known ones of the last `number` values; `None` if the last one is
+    /// unknown.
+    pub(super) fn mean(&self, number: usize) -> Option<u64> {
+        self.0.back().copied().flatten()?;
+        let known = self.0.iter().rev().take(number).flatten();
+        let (sum, count) = known.fold((0, 0), |(sum, count), value| {
+            (sum + u128::from(*value), count + 1)
+        });
+        u64::try_from(sum / count).ok()
     }
 }
 
@@ -179,7 +192,7 @@ pub(super) struct Model {
     pub(super) sample: Sample,
     /// Error since the node is gone.
     pub(super) error: Option<String>,
-    pub(super) rates: Rates,
+    rates: Rates,
     pub(super) history: History,
     /// Counters per second, in thousandths.
     pub(super) counter_rates: BTreeMap<String, u64>,
@@ -211,6 +224,12 @@ impl Model {
             None if sampled > self.interval + LATE => Link::Late(sampled),
             None => Link::Live,
         }
+    }
+
+    /// Returns the mean of the latest values of a rate; `None` if it is unknown.
+    pub(super) fn mean(&self, rate: &Series) -> Option<u64> {
+        let intervals = MEAN.as_secs() / self.interval.as_secs().max(1);
+        rate.mean(usize::try_from(intervals.max(1)).unwrap_or(1))
     }
 
     /// Takes an update, unless the screen is frozen.
@@ -429,6 +448,26 @@ mod tests {
         model.act(Action::Help);
         assert!(!model.act(Action::Back) && !model.shows_help);
         assert!(model.act(Action::Back) && model.act(Action::Quit));
+    }
+
+    #[test]
+    fn rates_are_shown_as_means_of_ten_seconds() {
+        let mut model = Model::new(Duration::from_secs(2));
+        let mut series = Series::default();
+        assert_eq!(model.mean(&series), None);
+        for value in [u64::MAX, u64::MAX, 0, 10, 0, 10, 5] {
+            series.push(Some(value));
+        }
+        assert_eq!(model.mean(&series), Some(5));
+        assert_eq!(series.mean(2), Some(7));
+        // (2 u64::MAX + 25) / 7, without an overflow.
+        assert_eq!(series.mean(7), Some(5_270_498_306_774_157_607));
+        model.interval = Duration::from_secs(60);
+        assert_eq!(model.mean(&series), Some(5));
+        series.push(None);
+        assert_eq!(model.mean(&series), None);
+        series.push(Some(7));
+        assert_eq!(series.mean(3), Some(6));
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn chain(model: &Model) -> Vec<Row<'_>> {
         Some(age) => format!("{head}, {} old", duration(age)),
         None => head,
     };
-    let progress = model.rates.progress;
+    let progress = model.mean(&model.history.progress);
     let is_headers = stage(status).is_some_and(|stage| stage.is_headers);
     let name = if is_headers { "headers" } else { "blocks" };
     let validator = match &status.validator {
@@ -162,8 +162,8 @@ fn sync(status: &StatusReply) -> Row<'static> {
 
 fn network(model: &Model) -> Vec<Row<'_>> {
     let status = &model.sample.status;
-    let (rates, history) = (&model.rates, &model.history);
-    let traffic = |rate| shown(rate, |rate| format!("{}/s", bytes(rate)));
+    let history = &model.history;
+    let traffic = |rate| shown(model.mean(rate), |rate| format!("{}/s", bytes(rate)));
     let peers = Row::new("peers", count(status.peers)).history(&history.peers);
     let peers = match status.peers {
         0 => peers.tone(Tone::Warning),
@@ -175,9 +175,9 @@ fn network(model: &Model) -> Vec<Row<'_>> {
     };
     vec![
         peers,
-        Row::new("in", traffic(rates.received_bytes)).history(&history.received_bytes),
-        Row::new("out", traffic(rates.sent_bytes)).history(&history.sent_bytes),
-        Row::new("dropped", shown(rates.dropped, rate)).history(&history.dropped),
+        Row::new("in", traffic(&history.received_bytes)).history(&history.received_bytes),
+        Row::new("out", traffic(&history.sent_bytes)).history(&history.sent_bytes),
+        Row::new("dropped", shown(model.mean(&history.dropped), rate)).history(&history.dropped),
         Row::new("address", address),
     ]
 }
@@ -206,7 +206,7 @@ fn queues(model: &Model) -> Vec<Row<'_>> {
                 format!("{} ready, {} waiting", count(ready), count(waiting)),
                 bytes(validator.pool_bytes),
                 format!(
-                    "{} blocks, {} missed",
+                    "{}; {} missed",
                     count(validator.blocks_made),
                     count(validator.blocks_late)
                 ),
@@ -219,7 +219,7 @@ fn queues(model: &Model) -> Vec<Row<'_>> {
         Row::new("size", pending).history(&model.history.transactions),
         Row::new("fetches", fetches),
         Row::new("produced", produced),
-        Row::new("offered", format!("{} heads", count(chain.candidates))),
+        Row::new("heads", format!("{} offered", count(chain.candidates))),
     ]
 }
 
@@ -256,7 +256,8 @@ fn storage<'m>(status: &StatusReply, model: &'m Model) -> Vec<Row<'m>> {
         Row::new("hot", of(status.hot_bytes, status.hot_limit_bytes)),
         cold,
         Row::new("journal", journal.unwrap_or_else(|| "-".to_owned())),
-        Row::new("lookups", shown(model.rates.lookups, rate)).history(&model.history.lookups),
+        Row::new("lookups", shown(model.mean(&model.history.lookups), rate))
+            .history(&model.history.lookups),
         Row::new("pruned", pruning.unwrap_or_else(|| "-".to_owned())),
     ]
 }

@@ -55,7 +55,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let (mut line, mut used) = (String::new(), 0);
     for word in text.split_inclusive(' ') {
-        let visible = word.trim_end().width();
+        let visible = word.trim_end_matches(' ').width();
         if used > 0 && used + visible > width {
             lines.push(core::mem::take(&mut line));
             used = 0;
@@ -78,7 +78,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
         lines.push(line);
     }
     for line in &mut lines {
-        line.truncate(line.trim_end().len());
+        line.truncate(line.trim_end_matches(' ').len());
     }
     lines
 }

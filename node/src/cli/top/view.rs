@@ -36,7 +36,7 @@ const HELP: [&str; 19] = [
     "",
     "A line of small bars has one bar for each answer of the node,",
     "the latest one on the right; the highest one is the maximum.",
-    "The name of a value is faint. A dash is an unknown value.",
+    "Rates are means of ten seconds. A dash is an unknown value.",
     "",
     "Problems need action, warnings do not; the log has warnings",
     "and errors since the start of the node, the latest first.",

@@ -158,7 +158,7 @@ fn busy_node_shows_rates_and_histories() {
         ("dropped", "2.00/s"),
         ("mempool", "31 ready, 3 waiting"),
         ("fetches", "7; 0 headers, 172 blocks"),
-        ("produced", "12 blocks, 1 missed"),
+        ("produced", "12; 1 missed"),
         ("cold", "12.0 GiB of 50.0 GiB 24 %"),
         ("journal", "5.00 MiB in 3 files"),
         ("lookups", "1,000/s"),
