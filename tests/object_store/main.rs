@@ -21,13 +21,14 @@ mod server;
 
 use astreum_node::store::remote::{Objects as _, ObjectsError, S3, S3Options};
 use astreum_tests::testkit::{NodeProcess, program, wait};
+use core::time::Duration;
 use node::{Home, SECRET, text, wait_until_uploaded};
 use proxy::{Mode, Proxy};
 use server::Server;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const BUCKET: &str = "bucket-of-nodes";
 

@@ -2,10 +2,10 @@
 
 use astreum_node::rpc::Client;
 use astreum_tests::testkit::{NodeProcess, Output, wait};
+use core::time::Duration;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output as Ran};
-use std::time::Duration;
 
 /// Secret that must not occur in any output.
 pub(crate) const SECRET: &str = "SECRETsecretSECRETsecret";

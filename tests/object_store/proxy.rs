@@ -1,10 +1,11 @@
 //! HTTP proxy in front of the S3 server that fails as told.
 
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 /// Way in which the proxy treats requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

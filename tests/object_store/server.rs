@@ -1,11 +1,13 @@
 //! S3-speaking server of the Python package moto, in a virtual environment below the target folder.
 
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Package that is installed, with its version.
 const PACKAGE: &str = "moto[server]==5.2.5";

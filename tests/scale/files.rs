@@ -1,6 +1,7 @@
 //! Files and folders through the control socket of a node process, beside a plain append and a plain
 //! copy of the same bytes in the same run; the start of a node with a long journal.
 
+use super::process::anonymous;
 use super::table::{Bar, Table};
 use astreum_core::atom::Atom;
 use astreum_node::config::ColdStorageSync;
@@ -18,7 +19,6 @@ use std::time::Instant;
 const TRIES: u8 = 2;
 /// Number of bytes that a node writes with one sync.
 const SYNCED_BYTES: usize = 8 << 20;
-const MEBIBYTE: f64 = 1_048_576.0;
 /// Maximum anonymous memory of the client, and of the node over an idle one.
 const MAX_MEBIBYTES: f64 = 64.0;
 const NODE: [&str; 9] = [
@@ -299,15 +299,6 @@ fn bytes_in(path: &Path) -> u64 {
         data => data.map_or(0, |data| data.len()),
     });
     sizes.sum()
-}
-
-/// Returns the anonymous memory of a process in MiB; 0 once it has ended.
-fn anonymous(process: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let mut lines = status.lines();
-    let line = lines.find_map(|line| line.strip_prefix("RssAnon:"));
-    let kibibytes = line.and_then(|line| line.trim().split(' ').next()?.parse::<f64>().ok());
-    1_024.0 * kibibytes.unwrap_or_default() / MEBIBYTE
 }
 
 /// Time of a command, and the maximum anonymous memory of it and of the node meanwhile.

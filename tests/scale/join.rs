@@ -57,24 +57,33 @@ pub(crate) fn transfers(large: bool, table: &mut Table) {
 
 /// Source of the blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
+pub(crate) enum Way {
     Streams,
     Datagrams,
     /// They are in the store already, and only verified and stored.
     Local,
 }
 
-/// Returns the time from the start of the chain until the head is verified and stored.
 fn join(chain: &QuickChain, each_way: Duration, way: Way) -> Duration {
-    let scratch = tempfile::tempdir().unwrap();
+    join_in(tempfile::tempdir().unwrap().path(), chain, each_way, way)
+}
+
+/// Returns the time from the start of the chain until the head is verified and stored: in `joined`
+/// below this directory, where the chain has its directory too.
+pub(crate) fn join_in(
+    scratch: &Path,
+    chain: &QuickChain,
+    each_way: Duration,
+    way: Way,
+) -> Duration {
     let stream_port = (way != Way::Streams).then_some(0);
-    let server = node(&scratch.path().join("server"), |config| Config {
+    let server = node(&scratch.join("server"), |config| Config {
         latest_block_hash: Some(chain.head()),
         stream_port,
         ..config
     });
     server.store().put_all(chain.atoms()).unwrap();
-    let path = scratch.path().join("joining");
+    let path = scratch.join("joined");
     let server_port = server.port().unwrap();
     let is_delayed = !each_way.is_zero();
     let ip = if is_delayed {

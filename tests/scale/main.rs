@@ -1,6 +1,6 @@
 //! Bars of scale, each measured beside its rival in one run: files through the control socket; long
 //! lists, joining a chain and fetching a state, on loopback and through a proxy that delays every
-//! packet.
+//! packet; a node that has run for long.
 //!
 //! `scale [--json] [--large] [CASE…]`: without `--large`, small sizes that continuous integration
 //! can run. The exit code is 1 if a bar is missed; small sizes have no bars of time.
@@ -16,7 +16,9 @@ mod delay;
 mod files;
 mod join;
 mod lists;
+mod process;
 mod rpc;
+mod running;
 mod snapshot;
 mod table;
 
@@ -49,6 +51,7 @@ const CASES: &[Case] = &[
     ("join-transfers", join::transfers),
     ("snapshot", snapshot::snapshot),
     ("rpc", rpc::rpc),
+    ("running", running::running),
 ];
 
 fn main() -> ExitCode {

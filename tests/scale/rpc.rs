@@ -1,5 +1,6 @@
 //! Small reads over one WebSocket, with the processor time that the node takes for them.
 
+use super::process::cpu_seconds;
 use super::table::{Bar, Table};
 use astreum_core::atom::Atom;
 use astreum_node::rpc::hex;
@@ -11,17 +12,6 @@ use tempfile::TempDir;
 
 /// Number of requests that are not answered yet at a time.
 const IN_FLIGHT: usize = 64;
-/// Ticks of processor time in a second, on Linux.
-const TICKS: f64 = 100.0;
-
-/// Returns the processor time of a process, in seconds.
-fn cpu_seconds(process: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields = stat.rsplit_once(") ").unwrap().1;
-    let fields: Vec<&str> = fields.split(' ').collect();
-    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
-    (ticks(11) + ticks(12)) / TICKS
-}
 
 pub(crate) fn rpc(large: bool, table: &mut Table) {
     let directory = TempDir::with_prefix("ast-rpc-").unwrap();

@@ -1,0 +1,193 @@
+//! A node that has run for long: a chain, a million atoms in cold storage, fifty peers. How soon it
+//! answers, what it costs while nothing happens, and how soon it answers beside heavy writes.
+
+use super::join::{Way, join_in, node};
+use super::process::{anonymous, cpu_seconds};
+use super::table::{Bar, Table};
+use astreum_core::atom::Atom;
+use astreum_node::Node;
+use astreum_node::config::{ColdStorageSync, Config};
+use astreum_node::rpc::request;
+use astreum_node::store::cold::{ColdOptions, ColdStore};
+use astreum_tests::quick_chain::QuickChain;
+use astreum_tests::testkit::{Home, NodeProcess, Output};
+use core::time::Duration;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::thread;
+use std::time::Instant;
+
+/// Number of starts; the best counts.
+const STARTS: u32 = 5;
+const PEERS: u32 = 50;
+/// Time for which an idle node is observed.
+const IDLE: Duration = Duration::from_secs(30);
+/// Time after which a node that does not get its peers has failed.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Time between two requests beside writes.
+const PACE: Duration = Duration::from_millis(5);
+
+pub(crate) fn running(large: bool, table: &mut Table) {
+    let (blocks, batches, megabytes) = if large {
+        (10_000, 100, 1_000)
+    } else {
+        (100, 1, 16)
+    };
+    let home = Home::new("running");
+    let joined = home.path().join("joined");
+    let chain = QuickChain::make(blocks, 0);
+    join_in(home.path(), &chain, Duration::ZERO, Way::Local);
+    drop(chain);
+    fill(&joined.join("cold"), batches);
+    let what = format!("{blocks} blocks, {} atoms", batches * 10_000);
+    let bar = |kind, value| large.then_some((kind, value));
+
+    let start = |listens: bool| {
+        let mut arguments = vec![
+            "run",
+            "--incoming-port",
+            "0",
+            "--bind-address",
+            "127.0.0.1",
+            "--default-seed",
+            "none",
+            "--cold-storage-path",
+            "joined/cold",
+            "--chain-dir",
+            "joined",
+        ];
+        if listens {
+            arguments.extend(["--rpc-listen", "127.0.0.1:0"]);
+        }
+        let started = Instant::now();
+        let mut node = home.spawn(&arguments, Output::Discarded);
+        while node.request(&request::Status {}).is_err() {
+            assert!(started.elapsed() < TIMEOUT, "the node does not answer");
+            thread::sleep(Duration::from_millis(1));
+        }
+        let took = started.elapsed().as_secs_f64();
+        node.wait_until_ready().unwrap();
+        (node, 1_000.0 * took)
+    };
+    let starts = (0..STARTS).map(|_| {
+        let (node, took) = start(true);
+        assert_eq!(node.interrupt().0, Some(0));
+        took
+    });
+    let soonest = starts.fold(f64::MAX, f64::min);
+    table.add(
+        format!("start to first answer, {what}"),
+        soonest,
+        "ms",
+        bar(Bar::AtMost, 100.0),
+    );
+    for (listens, most) in [(false, 24.0), (true, 34.0)] {
+        let with = if listens { "on" } else { "off" };
+        let (node, _) = start(listens);
+        let peers = connect(&node);
+        if !listens {
+            let before = cpu_seconds(node.process_id());
+            thread::sleep(IDLE);
+            let used = cpu_seconds(node.process_id()) - before;
+            let share = 100.0 * used / IDLE.as_secs_f64();
+            table.add(
+                format!("idle processor time, {PEERS} peers"),
+                share,
+                "%",
+                bar(Bar::AtMost, 0.3),
+            );
+        }
+        table.add(
+            format!("anonymous memory, {PEERS} peers, RPC {with}"),
+            anonymous(node.process_id()),
+            "MiB",
+            bar(Bar::AtMost, most),
+        );
+        if listens {
+            let late = beside_writes(&home, &node, megabytes);
+            table.add(
+                format!("status beside a put of {megabytes} MB: 99th percentile"),
+                late,
+                "ms",
+                bar(Bar::AtMost, 50.0),
+            );
+        }
+        drop(peers);
+        assert_eq!(node.interrupt().0, Some(0));
+    }
+}
+
+/// Puts batches of 10,000 atoms of 64 bytes into a store, and merges them.
+fn fill(path: &Path, batches: u64) {
+    let options = ColdOptions {
+        level_size_bytes: Config::default().cold_storage_level_size,
+        limit_bytes: 0,
+        sync: ColdStorageSync::Never,
+        mapped: true,
+        background: false,
+    };
+    let store = ColdStore::open(path, options).unwrap();
+    for batch in 0..batches {
+        let atoms = (0..10_000).map(|n: u64| {
+            let mut data = [9; 64];
+            data[..8].copy_from_slice(&(10_000 * batch + n).to_be_bytes());
+            let atom = Atom::bytes(data);
+            (atom.id(), atom)
+        });
+        store.put(&atoms.collect::<Vec<_>>()).unwrap();
+    }
+}
+
+/// Starts peers of a node, and waits until it knows all of them.
+fn connect(node_process: &NodeProcess) -> Vec<Node> {
+    let directory = tempfile::tempdir().unwrap();
+    let peers: Vec<Node> = (0..PEERS)
+        .map(|number| {
+            node(&directory.path().join(number.to_string()), |config| {
+                Config {
+                    additional_seeds: vec![node_process.address().to_string().parse().unwrap()],
+                    cold_storage_path: None,
+                    ..config
+                }
+            })
+        })
+        .collect();
+    let started = Instant::now();
+    loop {
+        let known = node_process.request(&request::Peers {}).unwrap().len();
+        if known >= peers.len() {
+            break;
+        }
+        assert!(started.elapsed() < TIMEOUT, "only {known} peers are known");
+        thread::sleep(Duration::from_millis(100));
+    }
+    peers
+}
+
+/// Returns the 99th percentile of the time of a status request while a file is put, in milliseconds.
+fn beside_writes(home: &Home, node: &NodeProcess, megabytes: usize) -> f64 {
+    let path = home.path().join("in");
+    let mut file = File::create(&path).unwrap();
+    let mut bytes = blake3::Hasher::new().update(b"in").finalize_xof();
+    let mut buffer = vec![0; 1_000_000];
+    for _ in 0..megabytes {
+        bytes.fill(&mut buffer);
+        file.write_all(&buffer).unwrap();
+    }
+    file.sync_all().unwrap();
+    let mut put = home.command(&["put", "in"]).spawn().unwrap();
+    let mut times = Vec::new();
+    let code = loop {
+        let started = Instant::now();
+        node.request(&request::Status {}).unwrap();
+        times.push(1_000.0 * started.elapsed().as_secs_f64());
+        if let Some(code) = put.try_wait().unwrap() {
+            break code;
+        }
+        thread::sleep(PACE);
+    };
+    assert!(code.success(), "put: {code}");
+    times.sort_by(f64::total_cmp);
+    times[times.len() * 99 / 100]
+}
