@@ -21,6 +21,7 @@
 //! | [`prune`] | removal of what is neither needed by the chain nor pinned |
 //! | [`query`] | queries about the chain, answered from atoms |
 //! | [`chain_service`] | thread and files of the components that follow, verify and produce blocks |
+//! | [`transaction_index`] | transactions by sender, recipient, height and data |
 //! | [`signer`] | process that has a validator's key and signs its blocks |
 //! | [`node`] | public type of the library |
 //! | [`rpc`] | local requests and replies |
@@ -45,6 +46,7 @@ pub mod runtime;
 pub mod signer;
 pub mod simd;
 pub mod store;
+pub mod transaction_index;
 pub mod wait_limit;
 
 /// Items of the core that a program with an embedded [`Node`] needs; all of it is [`astreum_core`].

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use crate::rpc::{AccountReply, request};
 
+use super::account_history::history;
 use super::chain_args::{AccountArgs, AccountCommand, AccountShowArgs};
 use super::node_args::client;
 use super::output::{Failure, Output, json_line};
@@ -11,7 +12,14 @@ use super::parse;
 use super::table::{at_head, root, table};
 
 pub(super) fn account(args: AccountArgs, out: &mut Output) -> Result<(), Failure> {
-    let AccountCommand::Show(AccountShowArgs { account, json, at }) = args.command;
+    match args.command {
+        AccountCommand::Show(args) => show(args, out),
+        AccountCommand::History(args) => history(&args, out),
+    }
+}
+
+fn show(args: AccountShowArgs, out: &mut Output) -> Result<(), Failure> {
+    let AccountShowArgs { account, json, at } = args;
     let account = parse::account("the account", &account)?;
     let reply = client(&at)?.request(&request::Account { account })?;
     if json {

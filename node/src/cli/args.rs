@@ -197,7 +197,8 @@ them.")]
     /// Show accounts.
     #[command(after_help = "Examples:
   astreum account show me
-  astreum account show treasury")]
+  astreum account show treasury
+  astreum account history KEY --limit 20")]
     Account(AccountArgs),
     /// Show the validators with their stakes and shares, and the proposer schedule.
     #[command(after_help = "Examples:

@@ -282,6 +282,51 @@ pub(super) enum AccountCommand {
 
 `me` is the account of the node's validation key.")]
     Show(AccountShowArgs),
+    /// List the transactions of an account, the newest first.
+    #[command(after_help = "Examples:
+  astreum account history me
+  astreum account history KEY --recipient --from-height 5000 --limit 200
+  astreum account history any --data-prefix 00 --json
+  astreum account history KEY --after CURSOR
+
+The node needs an index: set transaction_index = true and restart it. `any` is every account. With
+more transactions than --limit, the last line is the command for the next page; blocks that arrive
+meanwhile do not move it. The index tells from which height up to which it is complete; what the node
+has pruned is not in it.")]
+    History(AccountHistoryArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AccountHistoryArgs {
+    /// Account: 64 hex digits, `me`, `treasury`, `burn`, or `any`.
+    #[arg(default_value = "me")]
+    pub(super) account: String,
+    /// Only transactions that the account has sent.
+    #[arg(long, conflicts_with = "recipient")]
+    pub(super) sender: bool,
+    /// Only transactions to the account.
+    #[arg(long)]
+    pub(super) recipient: bool,
+    /// Lowest height of the block.
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
+    pub(super) from_height: Option<u64>,
+    /// Highest height of the block.
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
+    pub(super) to_height: Option<u64>,
+    /// First bytes of the data, in hex digits; 32 bytes at most.
+    #[arg(long, value_name = "HEX")]
+    pub(super) data_prefix: Option<String>,
+    /// Maximum number of transactions.
+    #[arg(long, value_name = "N", default_value = "50", value_parser = super::number_arg::number::<NonZeroU32>)]
+    pub(super) limit: NonZeroU32,
+    /// Continue after this cursor of an earlier page.
+    #[arg(long, value_name = "CURSOR")]
+    pub(super) after: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
 }
 
 #[derive(Debug, Args)]

@@ -11,8 +11,8 @@ use crate::config::Seed;
 use crate::log::utc_text;
 use crate::net::SeedState;
 use crate::rpc::{
-    Client, PeerReply, PortMappingReply, ProducerReply, PruningReply, StatusReply, duration,
-    request,
+    Client, IndexReply, PeerReply, PortMappingReply, ProducerReply, PruningReply, StatusReply,
+    duration, request,
 };
 
 use super::args::{MetricsArgs, PeersArgs, StatusArgs};
@@ -134,6 +134,9 @@ fn show(
     }
     if let Some(mapping) = &status.port_mapping {
         writeln!(out, "{:<15} {}", "port mapping", mapping_line(mapping))?;
+    }
+    if let Some(index) = &status.transaction_index {
+        writeln!(out, "{:<15} {}", "index", index_line(index))?;
     }
     for seed in &status.seeds {
         writeln!(out, "{:<15} {}", "seed", seed_line(seed))?;
@@ -306,6 +309,22 @@ fn mapping_line(mapping: &PortMappingReply) -> String {
         .min()
         .map(|left| format!(", for {}", duration(left)));
     format!("{ports} by {method}{}", expires.unwrap_or_default())
+}
+
+/// Describes the state of the index of transactions in one line.
+fn index_line(index: &IndexReply) -> String {
+    let mut line = match (&index.from_height, &index.to_height) {
+        (Some(from), Some(to)) => format!("transactions of blocks {from} to {to}"),
+        _ => "no transactions yet".to_owned(),
+    };
+    if !index.complete {
+        line += match &index.waits_for {
+            Some(_) => "; older ones are not available",
+            None => "; reading older ones",
+        };
+    }
+    let (files, bytes) = (index.files, index.bytes);
+    line + &format!("; {files} files, {bytes} bytes")
 }
 
 /// Returns the state of a seed as text.

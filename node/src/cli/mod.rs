@@ -5,6 +5,7 @@
 //! ends the command silently.
 
 mod account;
+mod account_history;
 mod advertise;
 #[cfg(test)]
 mod advice;

@@ -350,6 +350,10 @@ keys! {
         /// what users have stored or pinned, are always kept. 0 keeps everything; so does an object
         /// store.
         prune_blocks: u64 = 50_000, ANY;
+        /// Index the transactions of the chain by sender, recipient, height and data, for `astreum
+        /// account history`: about 160 bytes per transaction in the chain directory. It is made from
+        /// the chain, and needs cold_storage_path or chain_dir.
+        transaction_index: bool = false, Allowed::Switch;
     }
     "RPC" {
         /// Address and port on which the node serves JSON-RPC over HTTP and WebSocket, metrics and

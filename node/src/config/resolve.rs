@@ -127,6 +127,14 @@ pub(super) fn conflicts(config: &Config, source: impl Fn(&str) -> Source) -> Vec
             "a snapshot starts at checkpoint",
         ),
         (
+            config.transaction_index
+                && config.cold_storage_path.is_none()
+                && config.chain_dir.is_none(),
+            "transaction_index",
+            "cold_storage_path",
+            "the index is kept beside the chain's files: set cold_storage_path or chain_dir",
+        ),
+        (
             family,
             "bind_address",
             "use_ipv6",

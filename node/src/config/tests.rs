@@ -107,6 +107,7 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("object_store_region", "string", "\"\""),
     ("object_store_allow_http", "bool", "false"),
     ("prune_blocks", "int", "50000"),
+    ("transaction_index", "bool", "false"),
     ("rpc_listen", "string", "\"\""),
     ("rpc_allow_remote", "bool", "false"),
     ("rpc_hosts", "list[str]", "[]"),

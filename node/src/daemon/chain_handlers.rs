@@ -254,7 +254,7 @@ fn as_count(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn address_of(node: &Node, account: AccountName) -> Result<Address, RpcError> {
+pub(super) fn address_of(node: &Node, account: AccountName) -> Result<Address, RpcError> {
     match account {
         AccountName::Me => Ok(node.own_address()?),
         AccountName::Key(address) => Ok(address),

@@ -6,6 +6,7 @@ use crate::chain_service::producer::Activity;
 use crate::config::Settings;
 use crate::log::utc_text;
 use crate::store::cold::ColdStats;
+use crate::transaction_index::IndexStatus;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::fork_choice::{Cause, Contest};
 
@@ -79,6 +80,20 @@ pub(super) fn problems(
     problems.extend(reorganization(chain, now));
     problems.extend(cold.map(damages).unwrap_or_default());
     (problems, is_halted)
+}
+
+/// Returns the problems of the index of transactions. None of them stops anything else.
+pub(super) fn of_index(index: &IndexStatus) -> Vec<String> {
+    let failure = index.failure.iter().map(|why| {
+        format!("the transaction index cannot be written, and is behind the chain: {why}")
+    });
+    let incidents = index.incidents.iter().map(|(at, what)| {
+        format!(
+            "the transaction index was damaged at {}, and is made again from the chain: {what}",
+            utc_text(*at)
+        )
+    });
+    failure.chain(incidents).collect()
 }
 
 /// Describes a fork that fork choice has not settled.

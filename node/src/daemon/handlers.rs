@@ -3,8 +3,8 @@
 use super::chain_status::chain_reply;
 use super::recent_warnings::RecentWarnings;
 use super::{
-    Reloader, StopHandle, atom_transfers, chain_handlers, conditions, fork_handlers, list_sender,
-    metrics, port_mapping, shared_address_warning,
+    Reloader, StopHandle, atom_transfers, chain_handlers, conditions, fork_handlers,
+    history_handlers, list_sender, metrics, port_mapping, shared_address_warning,
 };
 use crate::WaitLimit;
 use crate::chain_service::producer::ValidatorStatus;
@@ -14,10 +14,10 @@ use crate::node::{Node, NodeError, Peer, PruneStatus, Status};
 use crate::query::AccountProof;
 use crate::rpc::{
     AccountReply, AdvertisementReply, AtomReply, BackupReply, BlockReply, Caller,
-    EVAL_FETCH_SECONDS, ErrorKind, EvalReply, ForksReply, HttpCounts, ListReply, LogReply,
-    MAX_LIST_REPLY_BYTES, MAX_PINS_REPLY, PeerReply, PinReply, PinnedReply, ProducerReply,
-    ProviderReply, PruneReply, PruningReply, PutReply, RefusalReply, ReloadReply, Request,
-    RpcError, SendReply, SentReply, Service, StatusReply, StoredReply, TransactionReply,
+    EVAL_FETCH_SECONDS, ErrorKind, EvalReply, ForksReply, HistoryReply, HttpCounts, ListReply,
+    LogReply, MAX_LIST_REPLY_BYTES, MAX_PINS_REPLY, PeerReply, PinReply, PinnedReply,
+    ProducerReply, ProviderReply, PruneReply, PruningReply, PutReply, RefusalReply, ReloadReply,
+    Request, RpcError, SendReply, SentReply, Service, StatusReply, StoredReply, TransactionReply,
     TransactionStatusReply, ValidatorsReply, hex, request,
 };
 use crate::store::Durability;
@@ -348,6 +348,10 @@ impl Service for NodeHandler {
         chain_handlers::account(&self.node, params.account)
     }
 
+    fn history(&self, params: request::History, _: &Caller) -> Result<HistoryReply, RpcError> {
+        history_handlers::history(&self.node, params)
+    }
+
     fn validators(
         &self,
         params: request::Validators,
@@ -554,6 +558,8 @@ fn status_reply(node: &Node) -> StatusReply {
     let snapshot = node.snapshot();
     let incomplete = snapshot.as_ref().and_then(|it| it.problem.as_ref());
     problems.extend(incomplete.map(|why| format!("the state of this chain is incomplete: {why}")));
+    let index = node.index_status();
+    problems.extend(index.as_ref().map(conditions::of_index).unwrap_or_default());
     StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         public_key,
@@ -591,6 +597,7 @@ fn status_reply(node: &Node) -> StatusReply {
             .collect(),
         halted,
         port_mapping: mapping.map(|status| port_mapping::reply(settings, status)),
+        transaction_index: index.as_ref().map(history_handlers::index_reply),
         validator: validator.map(|status| validator_reply(status, &chain.mempool, halted, now)),
         pruning: node
             .store()

@@ -14,6 +14,7 @@ mod dump;
 mod events;
 mod fork_handlers;
 mod handlers;
+mod history_handlers;
 #[cfg(feature = "http")]
 mod http;
 mod list_sender;

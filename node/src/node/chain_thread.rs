@@ -84,6 +84,7 @@ impl Node {
         });
         let thread = thread.map_err(NodeError::ChainThread)?;
         network.attach_chain(thread.inbox().clone())?;
+        self.start_index(chain_path.as_deref())?;
         if settings.sync == SyncMode::Snapshot {
             *self.snapshot_thread() = Some(self.start_snapshot(network, chain_path)?);
         }
@@ -216,6 +217,7 @@ impl Node {
 
     pub(super) fn stop_chain(&self) {
         drop(self.snapshot_thread().take());
+        self.stop_index();
         // Taken out first, so that the lock is not held while the thread stops.
         let thread = self.chain_thread().take();
         drop(thread);

@@ -8,6 +8,7 @@ pub(crate) mod chain_start;
 mod chain_thread;
 mod environments;
 mod error;
+mod history;
 mod known_peers;
 mod line_file;
 mod pins;
@@ -44,6 +45,7 @@ use crate::port_mapping::{MappingStatus, PortMapper};
 use crate::store::cold::{ColdStats, ColdStore};
 use crate::store::hot::HotStats;
 use crate::store::{Durability, Store, open_cold};
+use crate::transaction_index::TransactionIndex;
 use astreum_core::atom::{Atom, AtomId, ListError, SourceError, bytes_list, collect_list};
 use astreum_core::chain::{ElectionCache, StakeTable};
 use astreum_core::crypto::{PublicKey, SecretKey};
@@ -121,6 +123,7 @@ pub struct Node {
     // Declared before the network, which it uses, so that it is dropped first.
     chain_thread: Mutex<Option<ChainThread>>,
     snapshot: Mutex<Option<SnapshotThread>>,
+    index: Mutex<Option<TransactionIndex>>,
     network: Mutex<Option<Network>>,
     refetch: Mutex<Option<Refetch>>,
     known_peers: Mutex<Option<KnownPeers>>,
@@ -201,6 +204,7 @@ impl Node {
             store,
             chain_thread: Mutex::new(None),
             snapshot: Mutex::new(None),
+            index: Mutex::new(None),
             network: Mutex::new(None),
             elections: Mutex::default(),
             refetch: Mutex::new(None),

@@ -26,6 +26,7 @@ impl Request {
             | Self::Block(_)
             | Self::Blocks(_)
             | Self::Account(_)
+            | Self::History(_)
             | Self::Validators(_)
             | Self::Transaction(_)
             | Self::TransactionStatus(_)

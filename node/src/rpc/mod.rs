@@ -25,6 +25,7 @@ mod connections;
 mod error;
 mod findings;
 mod forks;
+mod history;
 #[cfg(feature = "http")]
 mod http;
 mod http_counts;
@@ -55,6 +56,9 @@ pub use connections::{MAX_CONNECTIONS, RESERVED_CONNECTIONS};
 pub use error::{ErrorKind, RpcError};
 pub use findings::duration;
 pub use forks::{ForkReply, ForksReply};
+pub use history::{
+    DEFAULT_HISTORY_REPLY, HistoryEntryReply, HistoryReply, IndexReply, MAX_HISTORY_REPLY,
+};
 #[cfg(feature = "http")]
 pub use http::{
     HttpCounters, HttpError, HttpOptions, HttpServer, MAX_BATCH, MAX_IN_FLIGHT, MAX_NOTIFICATIONS,

@@ -1,6 +1,7 @@
 //! Replies of the control socket about the node, its peers and its atoms.
 
 use super::chain_status::ChainReply;
+use super::history::IndexReply;
 use super::port_mapping::PortMappingReply;
 use super::pruning::PruningReply;
 use super::schema::{record, schema_of};
@@ -102,6 +103,9 @@ record! {
         /// State of port mapping, if it is configured.
         #[serde(default)]
         pub port_mapping: Option<PortMappingReply>,
+        /// State of the index of transactions, if there is one.
+        #[serde(default)]
+        pub transaction_index: Option<IndexReply>,
         /// Configuration that is valid but possibly unintended, one sentence each.
         #[serde(default)]
         pub warnings: Vec<String>,
@@ -142,6 +146,7 @@ impl Default for StatusReply {
             validator: None,
             pruning: None,
             port_mapping: None,
+            transaction_index: None,
             warnings: Vec::new(),
             counters: BTreeMap::new(),
             problems: Vec::new(),

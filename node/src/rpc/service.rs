@@ -6,6 +6,7 @@ use super::chain::{
 };
 use super::error::{ErrorKind, RpcError};
 use super::forks::ForksReply;
+use super::history::HistoryReply;
 use super::message::{Call, CallId, parse_call, reply_message, request_message};
 use super::protocol::{
     AdvertisementReply, AtomReply, BackupReply, EvalReply, ListReply, PeerReply, ProviderReply,
@@ -15,7 +16,7 @@ use super::pruning::{PinReply, PinnedReply, PruneReply};
 use super::reload::ReloadReply;
 use super::schema::{Field, MethodSchema, Schema, Types, document};
 use super::subscription::{self, LogReply, Session};
-use super::text::{self, AccountName, LogLevel, Topic};
+use super::text::{self, AccountName, Hex, LogLevel, Topic};
 use super::transfer::Transfers;
 use crate::WaitLimit;
 use crate::query::{AccountProof, BlockAt};
@@ -412,6 +413,35 @@ methods! {
         #[serde(with = "text")]
         account: AccountName,
     } -> AccountReply;
+
+    /// Returns transactions of the chain that meet all conditions, the newest first. Needs the index
+    /// of `transaction_index`.
+    history: History {
+        /// Key of an account that is sender or recipient, or `me`.
+        #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
+        account: Option<AccountName>,
+        /// Key of the sender, or `me`.
+        #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
+        sender: Option<AccountName>,
+        /// Key of the recipient, or `me`.
+        #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
+        recipient: Option<AccountName>,
+        /// Lowest height of the block.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from_height: Option<u64>,
+        /// Highest height of the block.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to_height: Option<u64>,
+        /// First bytes of the data, 32 at most.
+        #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
+        data_prefix: Option<Hex>,
+        /// Maximum number of transactions, from 1 to 500; 50 if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+        /// Cursor of the page before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+    } -> HistoryReply;
 
     /// Returns validators and proposer schedule.
     validators: Validators {

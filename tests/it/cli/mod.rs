@@ -15,6 +15,7 @@ mod devnet;
 mod fixtures;
 mod folders;
 mod formats;
+mod history;
 mod keys;
 mod language;
 mod node;

@@ -1,0 +1,166 @@
+//! Command `astreum account history`.
+
+use std::io::Write as _;
+
+use crate::rpc::{
+    AccountName, Hex, HistoryEntryReply, HistoryReply, MAX_HISTORY_REPLY, TransactionStanding,
+    request,
+};
+
+use super::chain_args::AccountHistoryArgs;
+use super::node_args::client;
+use super::output::{Failure, Output, json_line};
+use super::parse;
+use super::table::time;
+
+pub(super) fn history(args: &AccountHistoryArgs, out: &mut Output) -> Result<(), Failure> {
+    let account = match args.account.as_str() {
+        "any" if args.sender || args.recipient => {
+            let why = "--sender and --recipient need an account, and `any` is every account";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        "any" => None,
+        text => Some(parse::account("the account", text)?),
+    };
+    let prefix = args.data_prefix.as_deref();
+    let prefix = prefix.map(|text| parse::bytes("--data-prefix", text).map(Hex));
+    let prefix = prefix.transpose()?;
+    let of = |is_wanted: bool| account.filter(|_| is_wanted);
+    let client = client(&args.at)?;
+    let mut left = args.limit.get();
+    let mut request = request::History {
+        account: of(!args.sender && !args.recipient),
+        sender: of(args.sender),
+        recipient: of(args.recipient),
+        from_height: args.from_height,
+        to_height: args.to_height,
+        data_prefix: prefix,
+        limit: None,
+        after: args.after.clone(),
+    };
+    let mut all: Option<HistoryReply> = None;
+    loop {
+        request.limit = Some(left.min(MAX_HISTORY_REPLY));
+        let mut page = client.request(&request)?;
+        let found = u32::try_from(page.transactions.len()).unwrap_or(u32::MAX);
+        left = left.saturating_sub(found);
+        request.after.clone_from(&page.next);
+        if let Some(all) = all.take() {
+            let mut transactions = all.transactions;
+            transactions.append(&mut page.transactions);
+            // Each page goes on below the one before it.
+            page.to_height = all.to_height;
+            page.to_block = all.to_block;
+            page.transactions = transactions;
+        }
+        let is_over = left == 0 || page.next.is_none();
+        let page = all.insert(page);
+        if is_over {
+            return match args.json {
+                true => json_line(out, page),
+                false => Ok(write!(out, "{}", text(page, account, &args.account))?),
+            };
+        }
+    }
+}
+
+fn text(page: &HistoryReply, account: Option<AccountName>, name: &str) -> String {
+    let (Some(from), Some(to)) = (&page.from_height, &page.to_height) else {
+        return "the index has no block yet\n".to_owned();
+    };
+    let mut text = String::new();
+    for entry in &page.transactions {
+        text.push_str(&entry_text(entry, account));
+    }
+    if page.transactions.is_empty() {
+        text.push_str("no transactions\n");
+    }
+    let older = match page.complete {
+        true => "",
+        false => "; older ones are not indexed yet, or not kept here",
+    };
+    text.push_str(&format!("index: blocks {from} to {to}{older}\n"));
+    if let Some(next) = &page.next {
+        text.push_str(&format!(
+            "more: astreum account history {name} --after {next}\n"
+        ));
+    }
+    text
+}
+
+fn entry_text(entry: &HistoryEntryReply, account: Option<AccountName>) -> String {
+    let HistoryEntryReply {
+        id,
+        height,
+        timestamp,
+        sender,
+        recipient,
+        ..
+    } = entry;
+    let amount = entry.amount.as_ref();
+    let amount = amount.map_or_else(|| "?".to_owned(), ToString::to_string);
+    let status = TransactionStanding::from(entry.status);
+    let time = time(&timestamp.0);
+    let data = match entry.data_bytes {
+        Some(0) => String::new(),
+        Some(bytes) => format!(", {bytes} bytes of data"),
+        None => ", not stored here".to_owned(),
+    };
+    let parties = match account {
+        Some(AccountName::Key(key)) if key == *sender => format!("to {recipient}"),
+        Some(AccountName::Key(_)) => format!("from {sender}"),
+        Some(AccountName::Me) | None => format!("from {sender} to {recipient}"),
+    };
+    format!("{height:>8}  {time}  {id}\n          {amount} {parties}, {status}{data}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use astreum_core::atom::AtomId;
+    use astreum_core::chain::{Address, Status};
+
+    #[test]
+    fn page_shows_parties_coverage_and_the_next_command() {
+        let key = Address::new([0xab; 32]);
+        let entry = HistoryEntryReply {
+            id: AtomId::new([1; 32]),
+            block: AtomId::new([2; 32]),
+            height: 7_u64.into(),
+            index: 0,
+            timestamp: 1_767_225_600_u64.into(),
+            sender: key,
+            recipient: Address::new([3; 32]),
+            amount: Some(5_u64.into()),
+            status: Status::Failed,
+            data_prefix: Hex(vec![1]),
+            data_bytes: Some(1),
+        };
+        let mut page = HistoryReply {
+            from_height: Some(2_u64.into()),
+            to_height: Some(9_u64.into()),
+            to_block: Some(AtomId::new([4; 32])),
+            complete: false,
+            transactions: vec![entry],
+            next: Some("7-0-0202020202020202".to_owned()),
+        };
+        let shown = text(&page, Some(AccountName::Key(key)), "KEY");
+        let lines: Vec<&str> = shown.lines().collect();
+        let id = "01".repeat(32);
+        assert_eq!(lines[0], format!("       7  2026-01-01 00:00:00 UTC  {id}"));
+        let to = "03".repeat(32);
+        let parties = format!("          5 to {to}, failed, 1 bytes of data");
+        assert_eq!(lines[1], parties);
+        assert!(
+            lines[2].starts_with("index: blocks 2 to 9; older"),
+            "{shown}"
+        );
+        let more = "more: astreum account history KEY --after 7-0-0202020202020202";
+        assert_eq!(lines[3], more);
+        page.transactions.clear();
+        page.next = None;
+        page.complete = true;
+        let shown = text(&page, None, "any");
+        assert_eq!(shown, "no transactions\nindex: blocks 2 to 9\n");
+    }
+}
