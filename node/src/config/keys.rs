@@ -374,6 +374,9 @@ keys! {
         rpc_token_file: Option<PathBuf> = None, Allowed::Path;
         /// Maximum open connections of rpc_listen.
         rpc_max_connections: u32 = 64, Allowed::Whole { min: 1, max: 4_096 };
+        /// Serve a page at /explorer of rpc_listen that shows status, blocks, transactions, accounts
+        /// and atoms in a browser. It reads only, without the token.
+        explorer: bool = false, Allowed::Switch;
     }
     "Validation and Verification" {
         /// Name of the chain, main or test: sets chain_id to 1 or 0 if that is not given.

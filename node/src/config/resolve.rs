@@ -127,6 +127,12 @@ pub(super) fn conflicts(config: &Config, source: impl Fn(&str) -> Source) -> Vec
             "a snapshot starts at checkpoint",
         ),
         (
+            config.explorer && listen.is_none(),
+            "explorer",
+            "rpc_listen",
+            "the page is served by RPC over HTTP: set rpc_listen, such as 127.0.0.1:52781",
+        ),
+        (
             config.transaction_index
                 && config.cold_storage_path.is_none()
                 && config.chain_dir.is_none(),

@@ -114,6 +114,7 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("rpc_origins", "list[str]", "[]"),
     ("rpc_token_file", "string", "\"\""),
     ("rpc_max_connections", "int", "64"),
+    ("explorer", "bool", "false"),
     ("chain", "string", "\"\""),
     ("claim_reward", "bool", "true"),
     ("reference_followers", "bool", "false"),

@@ -39,6 +39,7 @@ pub(super) fn start(
         origins: settings.rpc_origins.0.clone(),
         token_file: token_file.unwrap_or_else(|| paths.state_dir.join("rpc.token")),
         max_connections: usize::try_from(settings.rpc_max_connections).unwrap_or(usize::MAX),
+        explorer: settings.explorer,
     };
     let events = Arc::new(NodeEvents::new(Arc::clone(node)));
     let server = HttpServer::start(&options, handler, events, counters)?;

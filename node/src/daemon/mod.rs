@@ -222,6 +222,9 @@ fn write_greeting(
     writeln!(out, "  control socket  {socket}")?;
     if let Some(address) = rpc {
         writeln!(out, "  RPC             http://{address}")?;
+        if node.settings().explorer {
+            writeln!(out, "  explorer        http://{address}/explorer")?;
+        }
     }
     writeln!(out, "  log             {}", paths.log_dir.display())?;
     match status.cold.and_then(|cold| cold.write_failure) {

@@ -33,6 +33,53 @@ fn serve(name: &str, flags: &[&str]) -> (NodeProcess, SocketAddr, String) {
 }
 
 #[test]
+fn explorer_is_served_only_if_it_is_on_and_under_its_policy() {
+    let (node, address, _) = serve("noexplorer", &[]);
+    let reply = get(address, "/explorer");
+    assert_eq!(reply.status, 404);
+    assert!(reply.body.contains("set explorer = true"), "{reply:?}");
+    assert_eq!(node.interrupt().0, Some(0));
+
+    let (node, address, _) = serve("explorer", &["--explorer"]);
+    let page = format!("explorer        http://{address}/explorer");
+    assert!(node.greeting().contains(&page), "{}", node.greeting());
+    let reply = get(address, "/explorer");
+    assert_eq!(reply.status, 200);
+    assert!(reply.body.starts_with("<!DOCTYPE html>") && reply.body.len() < 150_000);
+    for header in [
+        "content-type: text/html; charset=utf-8\r\n",
+        "content-security-policy: default-src 'none'; script-src 'sha256-",
+        "frame-ancestors 'none'",
+        "x-content-type-options: nosniff\r\n",
+        "x-frame-options: deny\r\n",
+        "referrer-policy: no-referrer\r\n",
+        "cache-control: no-store\r\n",
+    ] {
+        assert!(
+            reply.headers.contains(header),
+            "{header}: {}",
+            reply.headers
+        );
+    }
+    assert!(!reply.headers.contains("unsafe"), "{}", reply.headers);
+    // The checks of every request apply to it as well.
+    for header in [
+        "Host: evil.example.org",
+        "Host: localhost\r\nOrigin: http://evil.example.org",
+    ] {
+        assert_eq!(
+            exchange(address, "GET /explorer", &[header], "").status,
+            403
+        );
+    }
+    let host = ["Host: localhost", "Content-Type: application/json"];
+    assert_eq!(exchange(address, "POST /explorer", &host, "{}").status, 405);
+    let head = exchange(address, "HEAD /explorer", &["Host: localhost"], "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_eq!(node.interrupt().0, Some(0));
+}
+
+#[test]
 fn http_answers_like_the_control_socket() {
     let (node, address, token) = serve("http", &[]);
     let reply = post(address, &call(1, "peers", &json!({})), &[]);

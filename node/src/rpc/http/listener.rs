@@ -3,6 +3,7 @@
 use super::answer::Executor;
 use super::connections::{Connections, Place};
 use super::counters::HttpCounters;
+use super::explorer;
 use super::guard::Guard;
 use super::hub::Hub;
 use super::routes;
@@ -51,6 +52,8 @@ pub struct HttpOptions {
     pub token_file: PathBuf,
     /// Maximum number of open connections.
     pub max_connections: usize,
+    /// True to serve the explorer.
+    pub explorer: bool,
 }
 
 /// Reason the server does not start.
@@ -137,6 +140,8 @@ impl HttpServer {
             .thread_name("rpc-request")
             .build()
             .map_err(HttpError::Thread)?;
+        let explorer = options.explorer.then(explorer::headers).transpose();
+        let explorer = explorer.map_err(|error| HttpError::Thread(io::Error::other(error)))?;
         let max_connections = options.max_connections;
         let connections = Connections::new(max_connections, Arc::clone(&counters));
         let connections = Arc::new(connections);
@@ -150,6 +155,7 @@ impl HttpServer {
             },
             connections: Arc::clone(&connections),
             counters,
+            explorer,
         });
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);

@@ -23,6 +23,7 @@
 mod answer;
 mod connections;
 mod counters;
+mod explorer;
 mod guard;
 mod handshake;
 mod hub;

@@ -1,8 +1,10 @@
-//! Requests over HTTP: JSON-RPC at `/`, also as a WebSocket, `/metrics`, `/health` and `/ready`.
+//! Requests over HTTP: JSON-RPC at `/`, also as a WebSocket, `/metrics`, `/health` and `/ready`, and
+//! `/explorer` if it is switched on.
 
 use super::answer::Work;
 use super::connections::Place;
 use super::counters::count;
+use super::explorer;
 use super::guard::Admitted;
 use super::handshake;
 use super::session;
@@ -32,6 +34,7 @@ const JSON: &str = "application/json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const HELLO: &str =
     "Astreum node: JSON-RPC 2.0 by POST or WebSocket at /, and /metrics, /health, /ready\n";
+const HTML: &str = "text/html; charset=utf-8";
 /// Default limits of `/ready`, those of `astreum status --check`.
 const MAX_HEAD_AGE_SECONDS: u64 = 300;
 const MIN_PEERS: u64 = 1;
@@ -143,11 +146,25 @@ async fn dispatch(
         "/metrics" => metrics(shared).await,
         "/health" => health(shared).await,
         "/ready" => ready(shared, request.uri().query().unwrap_or_default()).await,
+        explorer::PATH if shared.explorer.is_some() && !is_read => not_allowed("GET, HEAD"),
+        explorer::PATH if shared.explorer.is_some() => page(shared),
+        explorer::PATH => refusal(
+            StatusCode::NOT_FOUND,
+            "the explorer is off: set explorer = true and restart the node\n",
+        ),
         _ => refusal(
             StatusCode::NOT_FOUND,
             "no such path: /, /metrics, /health and /ready exist\n",
         ),
     }
+}
+
+fn page(shared: &Shared) -> Reply {
+    let mut reply = reply(StatusCode::OK, HTML, explorer::PAGE);
+    reply
+        .headers_mut()
+        .extend(shared.explorer.clone().unwrap_or_default());
+    reply
 }
 
 fn upgrade(

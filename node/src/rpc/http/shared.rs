@@ -5,6 +5,7 @@ use super::connections::Connections;
 use super::counters::HttpCounters;
 use super::guard::Guard;
 use super::hub::Hub;
+use hyper::HeaderMap;
 use std::sync::Arc;
 
 /// State of the server.
@@ -14,4 +15,6 @@ pub(super) struct Shared {
     pub(super) guard: Guard,
     pub(super) connections: Arc<Connections>,
     pub(super) counters: Arc<HttpCounters>,
+    /// Headers of the explorer, if it is switched on.
+    pub(super) explorer: Option<HeaderMap>,
 }

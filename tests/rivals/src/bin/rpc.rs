@@ -101,6 +101,7 @@ fn main() -> ExitCode {
         hosts: Vec::new(),
         origins: Vec::new(),
         token_file: token_file.clone(),
+        explorer: false,
         max_connections: 4,
     };
     let service = Arc::new(Reads(store));
