@@ -1,5 +1,9 @@
 //! Command `account history` and the index of transactions behind it, with real nodes that are
 //! killed and whose files are damaged.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a missing value fails the test with its location"
+)]
 
 use core::time::Duration;
 use std::collections::BTreeSet;
