@@ -69,7 +69,7 @@ fn join(chain: &QuickChain, each_way: Duration, way: Way) -> Duration {
 }
 
 /// Returns the time from the start of the chain until the head is verified and stored: in `joined`
-/// below this directory, where the chain has its directory too.
+/// below this directory.
 pub(crate) fn join_in(
     scratch: &Path,
     chain: &QuickChain,

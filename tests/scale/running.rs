@@ -54,8 +54,6 @@ pub(crate) fn running(large: bool, table: &mut Table) {
             "none",
             "--cold-storage-path",
             "joined/cold",
-            "--chain-dir",
-            "joined",
         ];
         if listens {
             arguments.extend(["--rpc-listen", "127.0.0.1:0"]);
