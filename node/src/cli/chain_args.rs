@@ -106,7 +106,7 @@ pub(super) struct TxContentArgs {
     pub(super) force: bool,
 }
 
-/// How long a command waits for a transaction.
+/// Condition and time limit of a wait for a transaction.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct WaitArgs {
     /// Wait until it is `included` in a block, or until that block is `safe`; at most this many

@@ -52,7 +52,7 @@ fn lock(shared: &Mutex<MappingStatus>) -> MutexGuard<'_, MappingStatus> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What to map, and how.
+/// Ports to map, and the method.
 struct Plan {
     mode: PortMapping,
     gateway: Option<Ipv4Addr>,

@@ -10,7 +10,7 @@ const VIA_GATEWAY: u32 = 2;
 /// Returns the gateway of the default route.
 ///
 /// # Errors
-/// Fails if there is none, or if this system does not tell.
+/// Fails if the system has no default route, or no table of routes to read.
 pub(super) fn default_gateway() -> Result<Ipv4Addr, String> {
     let advice = "set port_mapping_gateway to the address of the router";
     let table = std::fs::read_to_string("/proc/self/net/route")

@@ -112,9 +112,8 @@ pub struct HistoryQuery {
     pub after: Option<Cursor>,
 }
 
-/// Every transaction, on pages of this length.
 impl HistoryQuery {
-    /// Creates a query for all transactions.
+    /// Creates a query for all transactions, with pages of this length.
     #[must_use]
     pub const fn all(limit: usize) -> Self {
         Self {

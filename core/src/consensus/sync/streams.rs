@@ -7,10 +7,10 @@
 //! slower than [`HEADERS_PER_SECOND`], is given up, and so is its peer for [`PAUSE`], which doubles
 //! each time: then everything goes on by datagrams.
 //!
-//! What arrives is kept in the host's memory, which may drop it before it is read, or keep nothing
-//! at all. A header that has arrived and is missing again is lost: it is fetched by datagram, and
-//! the next streams bring half as many, down to [`MIN_HEADERS`]; below that there are no streams for
-//! [`PAUSE`]. Each stream that was read to its end allows twice as many again.
+//! The host keeps headers that arrive in memory, and may drop them before they are read, or at once.
+//! A header that has arrived and is missing again is lost: it is fetched by datagram, and the next
+//! request is for half as many headers. Below [`MIN_HEADERS`] streams pause for [`PAUSE`]. Each
+//! stream that was read to its end doubles the number again.
 //!
 //! Bounds: [`MAX_STREAMS`] streams, of [`MAX_HEADERS`] headers or of the blocks whose transactions
 //! are fetched in advance; as many that have arrived and are not read to their end.

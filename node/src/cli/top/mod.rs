@@ -32,7 +32,7 @@ use theme::Theme;
 /// Maximum time between two screens, for times that are shown.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What the drawing thread waits for.
+/// Message to the drawing thread.
 enum Message {
     Update(Update),
     Input(Event),

@@ -45,7 +45,7 @@ const HELP: [&str; 19] = [
     "data of the chain, with what sync still needs.",
 ];
 
-/// What a drawn list allows.
+/// Limits of scrolling in a drawn list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Drawn {
     /// Number of lines of the list on the screen.
