@@ -39,12 +39,10 @@ fn main() {
         true => "none".to_owned(),
         false => features.join(", "),
     };
-    println!("cargo:rustc-env=ASTREUM_BUILD_COMMIT={commit}");
-    println!(
-        "cargo:rustc-env=ASTREUM_BUILD_TARGET={}",
-        variable("TARGET")
-    );
-    println!("cargo:rustc-env=ASTREUM_BUILD_FEATURES={features}");
+    // Not ASTREUM_: `cargo run` passes them on, and the node would take them for settings.
+    println!("cargo:rustc-env=NODE_BUILD_COMMIT={commit}");
+    println!("cargo:rustc-env=NODE_BUILD_TARGET={}", variable("TARGET"));
+    println!("cargo:rustc-env=NODE_BUILD_FEATURES={features}");
 }
 
 fn short(commit: String) -> String {

@@ -17,11 +17,11 @@ use super::script_args::{AsmArgs, CheckArgs, FmtArgs, TraceArgs};
 const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\ncommit    ",
-    env!("ASTREUM_BUILD_COMMIT"),
+    env!("NODE_BUILD_COMMIT"),
     "\ntarget    ",
-    env!("ASTREUM_BUILD_TARGET"),
+    env!("NODE_BUILD_TARGET"),
     "\nfeatures  ",
-    env!("ASTREUM_BUILD_FEATURES"),
+    env!("NODE_BUILD_FEATURES"),
 );
 
 /// Astreum: a machine, storage and a network that share one unit, the atom.
