@@ -56,6 +56,8 @@ fn join(chain: &QuickChain, accounts: u64, each_way: Duration) -> (Duration, u64
     }
     server.store().put_streamed_deferred(part).unwrap();
     server.store().sync().unwrap();
+    // As of a server that has had the state for some time.
+    server.store().cold().unwrap().maintain().unwrap();
     let server_path = scratch.path().join("server");
     server.start_chain(&server_path).unwrap();
     let port = server.port().unwrap();

@@ -1,8 +1,10 @@
 //! Client of a stream: requests, verification and credit.
 
 #[cfg(feature = "chain")]
+use super::WINDOW_BYTES;
+#[cfg(feature = "chain")]
 use super::walk::{Unit, Walk};
-use super::{MAX_REQUESTS, Object, WINDOW_BYTES, spend};
+use super::{LIST_WINDOW_BYTES, MAX_REQUESTS, Object, spend};
 use crate::atom::{Atom, AtomError, AtomId, HashedAtom};
 #[cfg(feature = "chain")]
 use crate::atom::{AtomSource, SourceError};
@@ -21,6 +23,8 @@ use core::fmt;
 #[derive(Debug)]
 struct Request {
     object: Object,
+    /// Number of bytes that the server may send ahead of what is stored.
+    window: u32,
     /// Number of bytes that the server may still send.
     credit: u32,
     /// Number of bytes that the host has stored and that were not granted again.
@@ -117,7 +121,7 @@ impl Client {
             return None;
         }
         let number = self.insert(Object::List(id))?;
-        let credit = WINDOW_BYTES;
+        let credit = LIST_WINDOW_BYTES;
         Frame::List { number, id, credit }.write(out);
         Some(number)
     }
@@ -181,9 +185,11 @@ impl Client {
             return None;
         }
         self.next_number = number.checked_add(1)?;
+        let window = object.window_bytes();
         let request = Request {
             object,
-            credit: WINDOW_BYTES,
+            window,
+            credit: window,
             returned: 0,
         };
         self.requests.insert(number, request);
@@ -239,9 +245,9 @@ impl Client {
             return;
         };
         request.returned = request.returned.saturating_add(bytes);
-        let missing = WINDOW_BYTES.saturating_sub(request.credit);
+        let missing = request.window.saturating_sub(request.credit);
         let bytes = request.returned.min(missing);
-        if bytes >= WINDOW_BYTES / 4 {
+        if bytes >= request.window / 4 {
             request.returned -= bytes;
             request.credit += bytes;
             Frame::Credit { number, bytes }.write(out);
@@ -434,7 +440,7 @@ mod tests {
 
     #[test]
     fn server_that_exceeds_its_credit_is_an_error() {
-        let values: Vec<_> = (0..300u32)
+        let values: Vec<_> = (0..600u32)
             .map(|n| [&n.to_be_bytes()[..], &[0; 65_000]].concat())
             .collect();
         let (head, atoms) = bytes_list(&values);
@@ -445,7 +451,7 @@ mod tests {
             answer(&mut client, 0, atom).0.err()
         });
         assert_eq!(refused, Some(ClientError::NoCredit));
-        let window = usize::try_from(WINDOW_BYTES).unwrap();
+        let window = usize::try_from(LIST_WINDOW_BYTES).unwrap();
         assert!(sent > window && sent < window + 3 * 65_100, "{sent}");
     }
 
@@ -463,7 +469,7 @@ mod tests {
         client.stored(0, 0, &mut out);
         let mut decoder = Decoder::new();
         decoder.push(&out);
-        let bytes = WINDOW_BYTES - 1;
+        let bytes = LIST_WINDOW_BYTES - 1;
         let credit = Frame::Credit { number: 0, bytes };
         assert_eq!(decoder.next_frame(), Ok(Some(credit)));
     }

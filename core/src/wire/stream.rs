@@ -33,7 +33,7 @@ pub const MAX_FRAME_BYTES: usize = 262_144;
 /// Size of the length in front of a frame, in bytes.
 pub const LENGTH_BYTES: usize = 4;
 /// Maximum number of ids in a request.
-pub const MAX_IDS: usize = 256;
+pub const MAX_IDS: usize = 1_024;
 /// Size of the kind and the number of a frame, in bytes.
 pub const HEAD_BYTES: usize = 1 + 4;
 

@@ -23,7 +23,7 @@
 mod salvage;
 mod segment;
 
-pub(super) use segment::{Journal, Recovery, Segment};
+pub(super) use segment::{AT_BITS, Journal, Recovery, Segment};
 
 use super::disk::DiskFile;
 use super::sorted_pair::Damage;

@@ -135,9 +135,20 @@ impl Service {
             while let Ok(control) = self.controls.try_recv() {
                 self.handle(control);
             }
+            self.resume_reading();
             self.accept();
             self.turns();
             self.expire();
+        }
+    }
+
+    /// Gives the connections that were not read while the writer had too much a turn.
+    fn resume_reading(&mut self) {
+        if self.writer.is_full() {
+            return;
+        }
+        for connection in self.connections.values_mut() {
+            connection.has_more |= connection.readable && !connection.is_server();
         }
     }
 
@@ -440,7 +451,7 @@ impl Service {
                 }
             }
             let mut is_closed = false;
-            if connection.readable {
+            if connection.readable && (connection.is_server() || !self.writer.is_full()) {
                 let (result, bytes) = connection.channel.receive()?;
                 connection.readable = result != Moved::Blocked;
                 let counter = &self.counters.received_bytes;

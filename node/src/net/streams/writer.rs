@@ -2,8 +2,8 @@
 //! a disk.
 //!
 //! Whatever has arrived is stored with one write to the disk; only then is the progress of a list
-//! reported and its credit renewed. The queue is bounded by the credit of the lists. Without cold
-//! storage a list is kept in memory, and its stream is given up at half of what fits there.
+//! reported and its credit renewed. While more than [`QUEUED_BYTES`] wait, the connections that bring
+//! more are not read, so that memory does not grow with the number of lists. Without cold storage a list is kept in memory, and its stream is given up at half of what fits there.
 
 use super::{Control, ControlSender};
 use crate::failure::Failure;
@@ -15,13 +15,17 @@ use astreum_core::atom::{Atom, AtomId, HashedAtom};
 use astreum_core::consensus::Input;
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::ListId;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 /// Maximum number of stored bytes of one write to the disk.
 const BATCH_BYTES: usize = 4 << 20;
+/// Number of stored bytes in the queue above which nothing more is to be read.
+const QUEUED_BYTES: usize = 16 << 20;
 
 /// Atoms of a list that are verified and have to be stored.
 #[derive(Debug)]
@@ -34,6 +38,12 @@ pub(super) struct Part {
     /// `false` for the beginning of a list that had arrived before the stream: the engine has
     /// counted it.
     pub(super) counts: bool,
+}
+
+impl Part {
+    fn stored_bytes(&self) -> usize {
+        stored_bytes(self.atoms.iter().map(|(_, atom)| atom))
+    }
 }
 
 #[derive(Debug)]
@@ -58,9 +68,22 @@ pub(super) enum Job {
     },
 }
 
+impl Job {
+    /// Returns the stored bytes of its atoms.
+    fn stored_bytes(&self) -> usize {
+        match self {
+            Self::Store(part) => part.stored_bytes(),
+            Self::Keep { atoms, .. } => stored_bytes(atoms.iter().map(HashedAtom::atom)),
+            Self::Finished { .. } | Self::Ended { .. } => 0,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Writer {
     jobs: Option<Sender<Job>>,
+    /// Stored bytes of the jobs that have not been done.
+    queued: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -73,22 +96,39 @@ impl Writer {
     ) -> io::Result<Self> {
         let (jobs, queue) = channel();
         let failure = failure.clone();
+        let queued = Arc::<AtomicUsize>::default();
+        let done = Arc::clone(&queued);
         let thread = std::thread::Builder::new()
             .name("stream-write".into())
             .spawn(move || {
-                let _ = failure.watch(|| run(&queue, &store, &sender, &control));
+                let mut worker = Worker {
+                    store,
+                    queued: done,
+                    in_memory: InMemory::default(),
+                    sender,
+                    control,
+                };
+                let _ = failure.watch(|| worker.run(&queue));
             })?;
         Ok(Self {
             jobs: Some(jobs),
+            queued,
             thread: Some(thread),
         })
     }
 
     pub(super) fn push(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
+            self.queued.fetch_add(job.stored_bytes(), Ordering::Relaxed);
             // Fails only if the thread has panicked, which stops the node.
             let _ = jobs.send(job);
         }
+    }
+
+    /// Returns whether so much waits that nothing more is to be read. When that ends, a control
+    /// wakes the thread of the streams.
+    pub(super) fn is_full(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) >= QUEUED_BYTES
     }
 }
 
@@ -129,108 +169,116 @@ impl InMemory {
     }
 }
 
-fn run(queue: &Receiver<Job>, store: &Store, sender: &CommandSender, control: &ControlSender) {
-    let mut in_memory = InMemory::default();
-    while let Ok(job) = queue.recv() {
-        let mut parts = Vec::new();
-        let mut bytes = 0;
-        let mut next = Some(job);
-        let mut ended = None;
-        while let Some(job) = next {
-            match job {
-                Job::Store(part) => {
-                    bytes += stored_bytes(&part);
-                    parts.push(part);
+/// State of the thread.
+struct Worker {
+    store: Store,
+    queued: Arc<AtomicUsize>,
+    in_memory: InMemory,
+    sender: CommandSender,
+    control: ControlSender,
+}
+
+impl Worker {
+    fn run(&mut self, queue: &Receiver<Job>) {
+        while let Ok(job) = queue.recv() {
+            let mut parts = Vec::new();
+            let mut bytes = 0;
+            let mut next = Some(job);
+            let mut ended = None;
+            while let Some(job) = next {
+                bytes += job.stored_bytes();
+                match job {
+                    Job::Store(part) => parts.push(part),
+                    Job::Keep {
+                        number,
+                        atoms,
+                        inbox,
+                    } => self.keep(number, &atoms, &inbox),
+                    Job::Finished {
+                        number,
+                        is_complete,
+                        inbox,
+                    } => inbox.answer(Input::StreamEnded {
+                        number,
+                        is_complete,
+                    }),
+                    Job::Ended { list, peer } => {
+                        ended = Some((list, peer));
+                        break;
+                    }
                 }
-                Job::Keep {
-                    number,
-                    atoms,
-                    inbox,
-                } => {
-                    let bytes = keep(&atoms, store);
-                    control.send(Control::Kept { number, bytes });
-                    inbox.answer(Input::StreamProgress { number });
-                }
-                Job::Finished {
-                    number,
-                    is_complete,
-                    inbox,
-                } => inbox.answer(Input::StreamEnded {
-                    number,
-                    is_complete,
-                }),
-                Job::Ended { list, peer } => {
-                    ended = Some((list, peer));
-                    break;
-                }
+                next = if bytes < BATCH_BYTES {
+                    queue.try_recv().ok()
+                } else {
+                    None
+                };
             }
-            next = if bytes < BATCH_BYTES {
-                queue.try_recv().ok()
-            } else {
-                None
-            };
+            if !parts.is_empty() {
+                self.store_all(parts);
+            }
+            if let Some((list, peer)) = ended {
+                self.give_back(list, peer);
+            }
         }
-        if !parts.is_empty() {
-            store_all(parts, store, &mut in_memory, (sender, control));
+    }
+
+    /// Keeps atoms in memory. An atom that does not fit is fetched by datagram.
+    fn keep(&self, number: u64, atoms: &[HashedAtom], inbox: &Inbox) {
+        for atom in atoms {
+            let _ = self.store.keep(atom.id(), atom.atom().clone());
         }
-        if let Some((list, peer)) = ended {
-            let _ = sender.send(Command::Stream(StreamEvent::Ended { list, peer }));
+        let bytes = stored_bytes(atoms.iter().map(HashedAtom::atom));
+        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.control.send(Control::Kept { number, bytes });
+        inbox.answer(Input::StreamProgress { number });
+    }
+
+    fn store_all(&mut self, mut parts: Vec<Part>) {
+        let sizes: Vec<(usize, usize)> = parts
+            .iter()
+            .map(|part| (part.atoms.len(), part.stored_bytes()))
+            .collect();
+        let atoms = parts.iter_mut().flat_map(|part| part.atoms.drain(..));
+        let stored = self.store.put_streamed(atoms.collect());
+        if let Err(error) = &stored
+            && let Some(more) = log::limited("storing a stream")
+        {
+            log::error!("failed to store atoms of a stream: {error}{more}");
         }
+        let bytes = sizes.iter().map(|(_, bytes)| bytes).sum();
+        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        for (part, (atoms, bytes)) in parts.into_iter().zip(sizes) {
+            let Part {
+                list, peer, next, ..
+            } = part;
+            if stored.is_err() {
+                self.control.send(Control::Cancel { list });
+                self.give_back(list, peer);
+                continue;
+            }
+            self.control.send(Control::Stored { list, bytes });
+            if part.counts {
+                let progress = (next, atoms, bytes);
+                let _ = self.sender.send(Command::Stream(StreamEvent::Progress {
+                    list,
+                    peer,
+                    progress,
+                }));
+            }
+            let size = (bytes, next.is_zero());
+            if !self.in_memory.may_go_on(&self.store, list, size) {
+                self.control.send(Control::Cancel { list });
+                self.give_back(list, peer);
+            }
+        }
+    }
+
+    fn give_back(&self, list: ListId, peer: PublicKey) {
+        let event = StreamEvent::Ended { list, peer };
+        let _ = self.sender.send(Command::Stream(event));
     }
 }
 
-/// Keeps atoms in memory; returns their stored bytes. An atom that does not fit is fetched by
-/// datagram.
-fn keep(atoms: &[HashedAtom], store: &Store) -> usize {
-    let kept = atoms.iter().map(|atom| {
-        let _ = store.keep(atom.id(), atom.atom().clone());
-        atom.atom().stored_len()
-    });
-    kept.sum()
-}
-
-fn stored_bytes(part: &Part) -> usize {
-    part.atoms.iter().map(|(_, atom)| atom.stored_len()).sum()
-}
-
-fn store_all(
-    mut parts: Vec<Part>,
-    store: &Store,
-    in_memory: &mut InMemory,
-    (sender, control): (&CommandSender, &ControlSender),
-) {
-    let sizes: Vec<(usize, usize)> = parts
-        .iter()
-        .map(|part| (part.atoms.len(), stored_bytes(part)))
-        .collect();
-    let atoms = parts.iter_mut().flat_map(|part| part.atoms.drain(..));
-    let stored = store.put_streamed(atoms.collect());
-    if let Err(error) = &stored
-        && let Some(more) = log::limited("storing a stream")
-    {
-        log::error!("failed to store atoms of a stream: {error}{more}");
-    }
-    for (part, (atoms, bytes)) in parts.into_iter().zip(sizes) {
-        let Part {
-            list, peer, next, ..
-        } = part;
-        if stored.is_err() {
-            control.send(Control::Cancel { list });
-            let _ = sender.send(Command::Stream(StreamEvent::Ended { list, peer }));
-            continue;
-        }
-        control.send(Control::Stored { list, bytes });
-        if part.counts {
-            let progress = (next, atoms, bytes);
-            let _ = sender.send(Command::Stream(StreamEvent::Progress {
-                list,
-                peer,
-                progress,
-            }));
-        }
-        if !in_memory.may_go_on(store, list, (bytes, next.is_zero())) {
-            control.send(Control::Cancel { list });
-            let _ = sender.send(Command::Stream(StreamEvent::Ended { list, peer }));
-        }
-    }
+fn stored_bytes<'a>(atoms: impl Iterator<Item = &'a Atom>) -> usize {
+    atoms.map(Atom::stored_len).sum()
 }

@@ -10,7 +10,7 @@ use super::progress::{Pending, Progress, push};
 use super::remove::Obsolete;
 use super::set_aside::ReportWriter;
 use super::{ColdError, Inner, lock};
-use crate::store::journal::Segment;
+use crate::store::journal::{AT_BITS, Segment};
 use crate::store::sorted_pair::{Pair, PairWriter, ReadError};
 use astreum_core::atom::AtomId;
 use std::io;
@@ -77,22 +77,26 @@ impl Inner {
         pending: &mut Pending<'_>,
         lost: &mut Lost<'_>,
     ) -> Result<(), ColdError> {
-        let mut entries: Vec<(AtomId, usize)> = Vec::new();
-        for (at, segment) in segments.iter().enumerate() {
-            entries.extend(segment.ids().into_iter().map(|id| (id, at)));
+        // Each with the place of its segment and the number of its record, in one word: this takes
+        // most of the memory of a collation.
+        let mut entries: Vec<(AtomId, u64)> = Vec::new();
+        for (at, segment) in (0_u64..).zip(segments) {
+            let ids = segment.numbered_ids().into_iter();
+            entries.extend(ids.map(|(id, number)| (id, at << AT_BITS | number)));
         }
         // For equal ids, the newest segment comes first.
         entries.sort_unstable();
         for copies in entries.chunk_by(|(one, _), (other, _)| one == other) {
             let mut intact = None;
-            for &(id, at) in copies {
+            for &(_, place) in copies {
                 pending.advance();
+                let at = usize::try_from(place >> AT_BITS).unwrap_or(usize::MAX);
                 let Some(segment) = segments.get(at) else {
                     continue;
                 };
                 // Every copy is read, so that damage in any of them is found before its file is
                 // removed.
-                match segment.find(&id, |path| self.disk.open(path)) {
+                match segment.read_record(place, |path| self.disk.open(path)) {
                     Ok(found) => intact = intact.or(found),
                     Err(ReadError::Damaged(damage)) => {
                         lost.take_leftover(&damage.path);

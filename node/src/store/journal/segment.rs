@@ -27,7 +27,7 @@ const WAITING_CHUNKS: usize = 4;
 /// Minimum size of a record in bytes.
 const MIN_RECORD_BYTES: u64 = (super::RECORD_HEAD_BYTES + HEADER_BYTES) as u64;
 /// Bits of a slot that hold the number of the record; more records than memory has room for.
-const AT_BITS: u32 = 36;
+pub(in crate::store) const AT_BITS: u32 = 36;
 
 /// Location of an atom of a segment.
 #[derive(Clone, Copy, Debug)]
@@ -412,6 +412,14 @@ impl Segment {
         ids
     }
 
+    /// Returns the ids of all atoms with the numbers of their records, of [`AT_BITS`] bits, in no
+    /// order.
+    pub(in crate::store) fn numbered_ids(&self) -> Vec<(AtomId, u64)> {
+        let index = self.index();
+        let records = (0..).zip(&index.records);
+        records.map(|(number, (id, _))| (*id, number)).collect()
+    }
+
     /// Returns the ids of all atoms with their stored bytes, in no order.
     pub(in crate::store) fn lens(&self) -> Vec<(AtomId, u32)> {
         let index = self.index();
@@ -478,9 +486,31 @@ impl Segment {
         id: &AtomId,
         open: impl FnOnce(&Path) -> io::Result<Arc<dyn DiskFile>>,
     ) -> Result<Option<Atom>, ReadError> {
-        let Some(location) = self.index().get(id) else {
-            return Ok(None);
-        };
+        let location = self.index().get(id);
+        let atom = location.map(|location| self.read(id, location, open));
+        atom.transpose()
+    }
+
+    /// Returns the atom of a record without looking up its id, verified.
+    ///
+    /// # Errors
+    /// Same as [`Self::find`].
+    pub(in crate::store) fn read_record(
+        &self,
+        number: u64,
+        open: impl FnOnce(&Path) -> io::Result<Arc<dyn DiskFile>>,
+    ) -> Result<Option<Atom>, ReadError> {
+        let record = self.index().record(number).copied();
+        let atom = record.map(|(id, location)| self.read(&id, location, open));
+        atom.transpose()
+    }
+
+    fn read(
+        &self,
+        id: &AtomId,
+        location: Location,
+        open: impl FnOnce(&Path) -> io::Result<Arc<dyn DiskFile>>,
+    ) -> Result<Atom, ReadError> {
         let mut stored = vec![0; location.len as usize];
         let journal = self.journals.get(location.file as usize);
         let path = || match journal {
@@ -510,7 +540,7 @@ impl Segment {
         if atom.id() != *id {
             return Err(damaged("atom id does not match its record"));
         }
-        Ok(Some(atom))
+        Ok(atom)
     }
 }
 
@@ -541,6 +571,9 @@ mod tests {
         }
         assert_eq!(segment.atoms(), model.len() as u64);
         assert!(segment.ids().iter().eq(model.keys()));
+        let mut numbered = segment.numbered_ids();
+        numbered.sort_unstable();
+        assert!(numbered.iter().map(|(id, _)| id).eq(model.keys()));
         for (id, record) in &model {
             let location = segment.index().get(id).unwrap();
             assert_eq!(
