@@ -11,11 +11,13 @@
 //! - When the client closes a connection, the flag of the current request is set, and its waits and
 //!   computations end. A client that only shuts down its sending side still gets its reply.
 
+use super::caller::Caller;
 use super::codec::{Frame, FrameError, encode_message};
+use super::dispatch::Incoming;
 use super::error::{ErrorKind, RpcError};
 use super::link::{InputError, Link, WRITE_CHECK};
 use super::message::{CallId, reply_message};
-use super::service::{Caller, Incoming, Request, Service};
+use super::service::{Request, Service};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use mio::unix::SourceFd;

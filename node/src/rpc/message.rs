@@ -188,6 +188,27 @@ pub(super) fn reply_message(id: &CallId, reply: &Result<impl Serialize, RpcError
     serde_json::to_vec(&Failure { jsonrpc, id, error }).unwrap_or_default()
 }
 
+/// Answer to a request.
+pub(super) struct Answer {
+    /// Message; `None` for a notification.
+    pub(super) message: Option<Vec<u8>>,
+    /// `true` if it is an error.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "for the counts of HTTP")
+    )]
+    pub(super) is_error: bool,
+}
+
+impl Answer {
+    pub(super) fn new(id: &CallId, reply: &Result<impl Serialize, RpcError>) -> Self {
+        Self {
+            message: Some(reply_message(id, reply)),
+            is_error: reply.is_err(),
+        }
+    }
+}
+
 /// Method of the notifications of a transfer's progress.
 const PROGRESS: &str = "progress";
 

@@ -17,11 +17,13 @@
 //!   it.
 
 mod access;
+mod caller;
 mod chain;
 mod chain_status;
 mod client;
 pub mod codec;
 mod connections;
+mod dispatch;
 mod error;
 mod findings;
 mod forks;
@@ -44,6 +46,7 @@ mod text;
 mod transfer;
 
 pub use access::Access;
+pub use caller::Caller;
 pub use chain::{
     AccountReply, BlockReply, CostsReply, HeadReply, IncludedReply, MAX_BLOCKS_REPLY,
     MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS, SendReply, TransactionReply,
@@ -53,6 +56,7 @@ pub use chain_status::{BadBlockReply, ChainReply, SnapshotReply};
 pub use client::{Client, ClientError, DEFAULT_TIMEOUT, Download, TRANSFER};
 pub use codec::{MAX_MESSAGE_BYTES, MAX_TRANSFER_BYTES};
 pub use connections::{MAX_CONNECTIONS, RESERVED_CONNECTIONS};
+pub use dispatch::answer;
 pub use error::{ErrorKind, RpcError};
 pub use findings::duration;
 pub use forks::{ForkReply, ForksReply};
@@ -76,7 +80,7 @@ pub use protocol::{
 pub use pruning::{MAX_PINS_REPLY, PinReply, PinnedReply, PruneReply, PruningReply};
 pub use reload::{ChangeReply, ReloadReply};
 pub use server::{Server, ServerError};
-pub use service::{Caller, Method, PartialService, Request, Service, answer, request, schema};
+pub use service::{Method, PartialService, Request, Service, request, schema};
 pub use subscription::{
     EventSource, LogReply, NOTIFICATION, Observer, ReorganizationReply, Session,
 };

@@ -1,13 +1,14 @@
 //! Methods of the control socket: one table of requests and results, from which the request types,
-//! the [`Service`] trait and the dispatch are made.
+//! the [`Service`] trait and the choice of its method are made.
 
+use super::caller::Caller;
 use super::chain::{
     AccountReply, BlockReply, SendReply, TransactionReply, TransactionStatusReply, ValidatorsReply,
 };
 use super::error::{ErrorKind, RpcError};
 use super::forks::ForksReply;
 use super::history::HistoryReply;
-use super::message::{Call, CallId, parse_call, reply_message, request_message};
+use super::message::{Answer, Call, CallId, parse_call, request_message};
 use super::protocol::{
     AdvertisementReply, AtomReply, BackupReply, EvalReply, ListReply, PeerReply, ProviderReply,
     PutReply, SentReply, StatusReply, StoredReply,
@@ -15,19 +16,15 @@ use super::protocol::{
 use super::pruning::{PinReply, PinnedReply, PruneReply};
 use super::reload::ReloadReply;
 use super::schema::{Field, MethodSchema, Schema, Types, document};
-use super::subscription::{self, LogReply, Session};
+use super::subscription::{self, LogReply};
 use super::text::{self, AccountName, Hex, LogLevel, Topic};
-use super::transfer::Transfers;
-use crate::WaitLimit;
 use crate::query::{AccountProof, BlockAt};
 use crate::store::cold::SetAside;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, Ordering};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// Request of one method, by its parameters.
 pub trait Method: Serialize + DeserializeOwned {
@@ -35,77 +32,6 @@ pub trait Method: Serialize + DeserializeOwned {
     const NAME: &'static str;
     /// Result of the method.
     type Reply: Serialize + DeserializeOwned;
-}
-
-/// Caller of a method.
-#[derive(Clone, Debug, Default)]
-pub struct Caller {
-    gone: Arc<AtomicBool>,
-    transfers: Option<Arc<dyn Transfers>>,
-    session: Option<Arc<dyn Session>>,
-}
-
-impl Caller {
-    /// Creates a caller without transfers and subscriptions; it is gone once the flag is set.
-    #[must_use]
-    pub const fn new(gone: Arc<AtomicBool>) -> Self {
-        Self {
-            gone,
-            transfers: None,
-            session: None,
-        }
-    }
-
-    /// Creates a caller that has subscriptions.
-    #[must_use]
-    pub const fn with_session(gone: Arc<AtomicBool>, session: Arc<dyn Session>) -> Self {
-        Self {
-            gone,
-            transfers: None,
-            session: Some(session),
-        }
-    }
-
-    /// Creates a caller that sends and receives transfers.
-    #[must_use]
-    pub const fn with_transfers(gone: Arc<AtomicBool>, transfers: Arc<dyn Transfers>) -> Self {
-        Self {
-            gone,
-            transfers: Some(transfers),
-            session: None,
-        }
-    }
-
-    /// Returns the session of the caller's connection.
-    ///
-    /// # Errors
-    /// Fails if the transport cannot send without a request.
-    pub fn session(&self) -> Result<&dyn Session, RpcError> {
-        let session = self.session.as_deref();
-        session.ok_or_else(|| "this connection is not a WebSocket".into())
-    }
-
-    /// Returns the transfers of the caller's connection.
-    ///
-    /// # Errors
-    /// Fails if the transport has no transfers.
-    pub fn transfers(&self) -> Result<&dyn Transfers, RpcError> {
-        let transfers = self.transfers.as_deref();
-        transfers.ok_or_else(|| "this connection does not carry transfers".into())
-    }
-
-    /// Returns whether the answer is not needed: the caller has closed its connection, or the node
-    /// stops.
-    #[must_use]
-    pub fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
-    }
-
-    /// Returns the flag that is set once the caller is gone.
-    #[must_use]
-    pub fn gone(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.gone)
-    }
 }
 
 macro_rules! methods {
@@ -152,7 +78,11 @@ macro_rules! methods {
         }
 
         impl Request {
-            fn parse(call: &Call<'_>) -> Result<Self, RpcError> {
+            /// Reads the parameters of a call.
+            ///
+            /// # Errors
+            /// Fails if the method is unknown, or its parameters are not valid.
+            pub(super) fn parse(call: &Call<'_>) -> Result<Self, RpcError> {
                 match &*call.method {
                     $(request::$variant::NAME => call.params().map(Self::$variant),)+
                     other => Err(unknown_method(other)),
@@ -178,7 +108,7 @@ macro_rules! methods {
             }
 
             /// Calls its method and returns the message that answers it.
-            fn answer(self, service: &dyn Service, id: &CallId, caller: &Caller) -> Answer {
+            pub(super) fn answer(self, service: &dyn Service, id: &CallId, caller: &Caller) -> Answer {
                 match self {
                     $(Self::$variant(params) => Answer::new(id, &service.$name(params, caller)),)+
                 }
@@ -624,216 +554,9 @@ impl Request {
     }
 }
 
-/// Method that returns the schema, as OpenRPC names it.
-const DISCOVER: &str = "rpc.discover";
-
-/// Answer to a request.
-pub(super) struct Answer {
-    /// Message; `None` for a notification.
-    pub(super) message: Option<Vec<u8>>,
-    /// `true` if it is an error.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "for the counts of HTTP")
-    )]
-    pub(super) is_error: bool,
-}
-
-impl Answer {
-    fn new(id: &CallId, reply: &Result<impl Serialize, RpcError>) -> Self {
-        Self {
-            message: Some(reply_message(id, reply)),
-            is_error: reply.is_err(),
-        }
-    }
-}
-
-/// Request that was received, or the reason it is refused.
-pub(super) struct Incoming {
-    /// `None` for a notification.
-    id: Option<CallId>,
-    wanted: Result<Wanted, RpcError>,
-}
-
-enum Wanted {
-    Request(Request),
-    Discover,
-}
-
-impl Incoming {
-    /// Reads a message.
-    pub(super) fn parse(message: &[u8]) -> Self {
-        let call = match parse_call(message) {
-            Ok(call) => call,
-            Err((id, error)) => {
-                return Self {
-                    id: Some(id),
-                    wanted: Err(error),
-                };
-            }
-        };
-        let wanted = match &*call.method {
-            DISCOVER => Ok(Wanted::Discover),
-            _ => Request::parse(&call).map(Wanted::Request),
-        };
-        Self {
-            id: call.id,
-            wanted,
-        }
-    }
-
-    /// Creates one that is refused, without an id.
-    #[cfg(feature = "http")]
-    pub(super) const fn refused(error: RpcError) -> Self {
-        Self {
-            id: Some(CallId::NULL),
-            wanted: Err(error),
-        }
-    }
-
-    /// Refuses it unless `admit` lets it pass.
-    #[must_use]
-    pub(super) fn admit(self, admit: impl FnOnce(&Request) -> Result<(), RpcError>) -> Self {
-        let wanted = self.wanted.and_then(|wanted| match &wanted {
-            Wanted::Request(request) => admit(request).map(|()| wanted),
-            Wanted::Discover => Ok(wanted),
-        });
-        Self { wanted, ..self }
-    }
-
-    /// Returns its id; `None` for a notification.
-    #[cfg(feature = "http")]
-    pub(super) fn id(&self) -> Option<CallId> {
-        self.id.clone()
-    }
-
-    /// Returns whether nothing can delay its answer. Requests about the session are among them, so
-    /// that they take effect before the next one is read.
-    #[cfg(feature = "http")]
-    pub(super) fn is_quick(&self, service: &dyn Service) -> bool {
-        match &self.wanted {
-            Ok(Wanted::Request(
-                Request::Subscribe(_) | Request::Unsubscribe(_) | Request::Authenticate(_),
-            ))
-            | Err(_) => true,
-            Ok(Wanted::Request(request)) => service.is_quick(request),
-            Ok(Wanted::Discover) => false,
-        }
-    }
-
-    /// Carries it out.
-    pub(super) fn answer(self, service: &dyn Service, caller: &Caller) -> Answer {
-        static NULL: CallId = CallId::NULL;
-        let id = self.id.as_ref().unwrap_or(&NULL);
-        let answer = match self.wanted {
-            Ok(Wanted::Request(request)) => {
-                let wait_limit = WaitLimit::NONE.until(caller.gone());
-                wait_limit.scope(|| request.answer(service, id, caller))
-            }
-            Ok(Wanted::Discover) => Answer::new(id, &Ok(schema())),
-            Err(error) => Answer::new(id, &Err::<(), RpcError>(error)),
-        };
-        Answer {
-            message: answer.message.filter(|_| self.id.is_some()),
-            ..answer
-        }
-    }
-}
-
-/// Answers the message of a request; `None` for a notification.
-#[must_use]
-pub fn answer(service: &dyn Service, message: &[u8], caller: &Caller) -> Option<Vec<u8>> {
-    Incoming::parse(message).answer(service, caller).message
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::MAX_MESSAGE_BYTES;
-    use super::super::message::parse_reply;
     use super::*;
-    use astreum_core::atom::AtomId;
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
-    /// Service of a few methods.
-    struct Few;
-
-    impl PartialService for Few {
-        fn get(&self, params: request::Get, _: &Caller) -> Result<AtomReply, RpcError> {
-            Err(RpcError::missing(&params.id))
-        }
-
-        fn eval(&self, params: request::Eval, _: &Caller) -> Result<EvalReply, RpcError> {
-            Ok(EvalReply {
-                text: params.source.repeat(MAX_MESSAGE_BYTES),
-                expr: Value::Null,
-                used: 0,
-                is_error: false,
-            })
-        }
-
-        fn withdraw(&self, _: request::Withdraw, _: &Caller) -> Result<bool, RpcError> {
-            Ok(true)
-        }
-
-        fn stop(&self, _: request::Stop, _: &Caller) -> Result<(), RpcError> {
-            Err("no".into())
-        }
-    }
-
-    fn answered(message: &str) -> Value {
-        let reply = answer(&Few, message.as_bytes(), &Caller::default()).unwrap();
-        serde_json::from_slice(&reply).unwrap()
-    }
-
-    fn asked(method: &str, params: &Value) -> Value {
-        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        answered(&message.to_string())
-    }
-
-    #[test]
-    fn requests_are_dispatched_by_method() {
-        let id = AtomId::new([7; 32]);
-        assert_eq!(
-            asked("withdraw", &json!({"id": id.to_string()})),
-            json!({"jsonrpc": "2.0", "id": 1, "result": true})
-        );
-        assert_eq!(
-            asked("stop", &json!({})),
-            json!({"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "no"}})
-        );
-        let missing = asked("get", &json!({"id": id.to_string()}));
-        assert_eq!(missing["error"]["data"]["missing"], id.to_string());
-        let long = asked("eval", &json!({"source": "xx"}));
-        assert_eq!(long["error"]["code"], -32_002, "{long}");
-    }
-
-    #[test]
-    fn unknown_methods_and_params_have_their_codes() {
-        for (method, params, code) in [
-            ("fly", json!({}), -32_601),
-            ("peers", json!({}), -32_601),
-            ("stop", json!({"x": 1}), -32_602),
-            ("stop", json!([]), -32_602),
-            ("get", json!({}), -32_602),
-            ("get", json!({"id": 7}), -32_602),
-            ("get", json!({"id": "00"}), -32_602),
-            ("block", json!({"at": "tail"}), -32_602),
-            ("account", json!({"account": "you"}), -32_602),
-        ] {
-            let reply = asked(method, &params);
-            assert_eq!(reply["error"]["code"], code, "{reply}");
-        }
-    }
-
-    #[test]
-    fn notifications_are_executed_without_a_reply() {
-        let caller = Caller::default();
-        let message = br#"{"jsonrpc":"2.0","method":"stop"}"#;
-        assert_eq!(answer(&Few, message, &caller), None);
-        let message = br#"{"jsonrpc":"2.0","method":"fly"}"#;
-        assert_eq!(answer(&Few, message, &caller), None);
-    }
 
     #[test]
     fn absent_optional_params_are_not_written_and_have_defaults() {
@@ -847,15 +570,5 @@ mod tests {
             "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"eval\",\"params\":{\"source\":\"1\"}}\n";
         assert_eq!(String::from_utf8_lossy(&message), expected);
         assert_eq!(Request::from_message(&message), Ok(request));
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_message_has_one_reply(
-            message in proptest::collection::vec(any::<u8>(), 0..80),
-        ) {
-            let reply = answer(&Few, &message, &Caller::default());
-            prop_assert!(reply.is_some_and(|reply| parse_reply::<Value>(1, &reply).is_ok()));
-        }
     }
 }

@@ -10,8 +10,9 @@
 use super::counters::{HttpCounters, count, uncount};
 use super::{MAX_NOTIFICATION_BYTES, MAX_NOTIFICATIONS};
 use crate::WaitLimit;
+use crate::rpc::caller::Caller;
 use crate::rpc::chain::{HeadReply, TransactionStatusReply};
-use crate::rpc::service::{Caller, Service, request};
+use crate::rpc::service::{Service, request};
 use crate::rpc::subscription::{EventSource, LogReply, Observer};
 use crate::rpc::text::LogLevel;
 use astreum_core::atom::AtomId;

@@ -14,8 +14,8 @@ use super::{
     PING_INTERVAL, SILENCE_TIMEOUT,
 };
 use crate::rpc::access::Access;
+use crate::rpc::caller::Caller;
 use crate::rpc::error::{ErrorKind, RpcError};
-use crate::rpc::service::Caller;
 use crate::rpc::subscription::{NOTIFICATION, Session};
 use crate::rpc::text::{LogLevel, Topic};
 use astreum_core::atom::AtomId;
