@@ -1,6 +1,7 @@
 //! Node as a library: one [`Node`] holds a store and, once connected, a network.
 
 pub(crate) mod advertisements;
+mod atoms;
 mod backup;
 mod builder;
 mod chain;
@@ -11,6 +12,7 @@ mod error;
 mod history;
 mod known_peers;
 mod line_file;
+mod network;
 mod pins;
 mod pruning;
 mod reconfigure;
@@ -18,6 +20,7 @@ mod refetch;
 mod state_dir;
 mod view;
 
+pub use atoms::Stored;
 pub use backup::BackupError;
 pub use builder::NodeBuilder;
 pub use chain::{
@@ -36,41 +39,27 @@ use crate::chain_service::ChainView;
 use crate::chain_service::snapshot::SnapshotThread;
 use crate::chain_service::thread::ChainThread;
 use crate::clock;
-use crate::config::{Config, Paths, Settings};
+use crate::config::{Config, Settings};
 use crate::failure::Failure;
 use crate::key_file::NodeKeys;
+use crate::net::Network;
 pub use crate::net::{Advertisement, NetworkStatus, Peer, Provider};
-use crate::net::{FetchFailure, FetchedObject, Network, NetworkHandle};
-use crate::port_mapping::{MappingStatus, PortMapper};
+use crate::port_mapping::PortMapper;
 use crate::store::cold::{ColdStats, ColdStore};
 use crate::store::hot::HotStats;
 use crate::store::{Durability, Store, open_cold};
 use crate::transaction_index::TransactionIndex;
-use astreum_core::atom::{Atom, AtomId, ListError, SourceError, bytes_list, collect_list};
 use astreum_core::chain::{ElectionCache, StakeTable};
 use astreum_core::crypto::{PublicKey, SecretKey};
-use astreum_core::engine::{FetchError, FetchProgress, FetchRequest};
 use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Evaluation, Limits, Machine};
-use astreum_core::wire::object::PayloadType;
-use core::net::{IpAddr, SocketAddr};
 use known_peers::KnownPeers;
 use pruning::{PruneThread, Pruner};
 use refetch::Refetch;
-use std::net::ToSocketAddrs;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use astreum_core::atom::MAX_LIST_ATOMS;
-
-/// Result of storing atoms.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stored {
-    /// Id to fetch by: that of the atom, or of the first of several atoms.
-    pub id: AtomId,
-    /// Durability of the stored atoms.
-    pub durability: Durability,
-}
 
 /// Status of a node.
 #[derive(Clone, Debug)]
@@ -226,206 +215,6 @@ impl Node {
         })
     }
 
-    /// Opens the socket and joins the network; has no effect if the node is connected. The chain is
-    /// followed, and a validation key used, after [`Node::start_chain`]; [`Node::builder`] does all
-    /// of it.
-    ///
-    /// # Errors
-    /// Fails if the port is in use or not permitted, or if the system cannot create a thread.
-    pub fn connect(&self) -> Result<(), NodeError> {
-        if self.port().is_some() || !self.has_validation_key() {
-            return self.join_network();
-        }
-        self.logged(|| {
-            // Before anything that peers could notice.
-            crate::chain_service::dir::location(&self.settings, true)?;
-            let executable = std::env::current_exe().unwrap_or_else(|_| "astreum".into());
-            let state_dir = Paths::new(&self.settings, &executable).state_dir;
-            create_state_dir(&state_dir);
-            self.join_network()?;
-            let started = self.start_chain(&state_dir);
-            if started.is_err() {
-                self.disconnect();
-            }
-            started
-        })
-    }
-
-    /// Opens the socket and joins the network, and no more.
-    pub(crate) fn join_network(&self) -> Result<(), NodeError> {
-        self.logged(|| self.open_network())
-    }
-
-    fn open_network(&self) -> Result<(), NodeError> {
-        self.check()?;
-        let mut network = self.network();
-        if network.is_none() {
-            let seed = clock::entropy().map_err(NodeError::Entropy)?;
-            let (secret, store) = (self.secret.0.clone(), self.store.clone());
-            let started = Network::start(&self.settings, secret, seed, store, &self.failure)?;
-            if self.store.cold().is_some() {
-                let (store, handle) = (self.store.clone(), started.handle());
-                let refetch = Refetch::start(store, handle, &self.failure);
-                *self.refetch() = Some(refetch.map_err(NodeError::RefetchThread)?);
-                let thread = PruneThread::start(Arc::clone(&self.pruner), &self.failure);
-                *self.prune_thread() = Some(thread.map_err(NodeError::PruneThread)?);
-            }
-            // Advertisements from before the connection start now; there is room for them.
-            started.handle().advertise_all(self.advertised())?;
-            let ports = (started.port(), started.stream_port());
-            let mapper = PortMapper::start(&self.settings, ports, &self.failure);
-            *self.port_mapper() = mapper.map_err(NodeError::PortMappingThread)?;
-            *network = Some(started);
-        }
-        Ok(())
-    }
-
-    /// Contacts the validated peers of earlier runs, which are listed in a file in `directory`, and
-    /// keeps the file up to date: the node can rejoin when its seeds are gone.
-    ///
-    /// # Errors
-    /// Fails if the node is not connected, or if the system cannot create a thread.
-    pub fn remember_peers(&self, directory: &Path) -> Result<(), NodeError> {
-        let handle = self.handle()?;
-        let mut known = self.known_peers();
-        if known.is_none() {
-            let started = self.logged(|| KnownPeers::start(directory, handle, &self.failure));
-            *known = Some(started.map_err(NodeError::PeersThread)?);
-        }
-        Ok(())
-    }
-
-    /// Leaves the network: acknowledged messages are sent, then the socket is closed. Calls that
-    /// wait for the network return at once.
-    pub fn disconnect(&self) {
-        self.logged(|| self.stop_threads());
-    }
-
-    fn stop_threads(&self) {
-        // The gateway answers while the others stop.
-        let mut port_mapper = self.port_mapper().take();
-        if let Some(mapper) = &mut port_mapper {
-            mapper.begin_stop();
-        }
-        self.stop_chain();
-        // Updates its file once more.
-        let known_peers = self.known_peers().take();
-        drop(known_peers);
-        // Ends the run that is under way.
-        let prune_thread = self.prune_thread().take();
-        drop(prune_thread);
-        // Taken out first, so that the locks are not held while the threads stop.
-        let refetch = self.refetch().take();
-        if let Some(refetch) = &refetch {
-            refetch.stop();
-        }
-        let network = self.network().take();
-        drop(network);
-        drop(refetch);
-        drop(port_mapper);
-        self.failure.clear();
-    }
-
-    /// Starts a handshake with an address; a peer that answers appears in [`Node::peers`].
-    ///
-    /// # Errors
-    /// Fails if the node is not connected, if the name does not resolve to a usable address, or if
-    /// the address is the node's own.
-    pub fn contact(&self, address: impl ToSocketAddrs) -> Result<SocketAddr, NodeError> {
-        let handle = self.handle()?;
-        let addresses = address.to_socket_addrs().map_err(NodeError::Resolve)?;
-        let address = addresses
-            .into_iter()
-            .find(|address| address.is_ipv4() || self.settings.use_ipv6)
-            .ok_or(NodeError::NoUsableAddress)?;
-        if self.port() == Some(address.port()) && is_local(address.ip()) {
-            return Err(NodeError::OwnAddress(address));
-        }
-        handle.contact(address)?;
-        Ok(address)
-    }
-
-    /// Returns the atom from the store, else from the network; `None` if no peer delivered it in
-    /// time.
-    ///
-    /// # Errors
-    /// Fails if too many fetches are in progress.
-    pub fn get_atom(&self, id: AtomId) -> Result<Option<Atom>, NodeError> {
-        if let Some(atom) = self.logged(|| self.store.get(&id)) {
-            return Ok(Some(atom));
-        }
-        let atoms = self.fetch(id, PayloadType::ATOM)?;
-        Ok(atoms.and_then(|atoms| atoms.into_iter().next()))
-    }
-
-    /// Returns the list that starts at `head`, in order, from the store, else from the network;
-    /// `None` if an atom of it was not found.
-    ///
-    /// # Errors
-    /// Returns [`NodeError::ListTooLong`] if the list has more than [`MAX_LIST_ATOMS`] atoms. Fails
-    /// if too many fetches are in progress.
-    pub fn get_atom_list(&self, head: AtomId) -> Result<Option<Vec<Atom>>, NodeError> {
-        match self.logged(|| collect_list(&self.store, head, MAX_LIST_ATOMS)) {
-            Ok(atoms) => Ok(Some(atoms)),
-            Err(ListError::Source(SourceError::Missing(_))) => match self.fetch_list(head)? {
-                Some(FetchedObject::Atoms(atoms)) => Ok(Some(atoms)),
-                Some(FetchedObject::Stored) => {
-                    let list = self.logged(|| collect_list(&self.store, head, MAX_LIST_ATOMS));
-                    Ok(list.ok())
-                }
-                None => Ok(None),
-            },
-            Err(ListError::Source(SourceError::Failed(never))) => match never {},
-            Err(ListError::TooLong { max }) => Err(NodeError::ListTooLong { max }),
-        }
-    }
-
-    /// Stores an atom, which this node then serves to its peers, and pins it: pruning keeps it until
-    /// [`Node::unpin`].
-    ///
-    /// # Errors
-    /// Fails if the atom is too large to be sent or stored.
-    pub fn put(&self, atom: Atom) -> Result<Stored, NodeError> {
-        let id = atom.id();
-        let durability = self.logged(|| self.store.put_pinned(vec![(id, atom)]))?;
-        Ok(Stored { id, durability })
-    }
-
-    /// Stores atoms with a single write to the disk; returns their ids. Those that no other one
-    /// leads to are pinned.
-    ///
-    /// # Errors
-    /// Same as [`Node::put`]. Some atoms may have been stored.
-    pub fn put_atoms(&self, atoms: Vec<Atom>) -> Result<(Vec<AtomId>, Durability), NodeError> {
-        let atoms: Vec<_> = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
-        let ids = atoms.iter().map(|(id, _)| *id).collect();
-        Ok((ids, self.logged(|| self.store.put_pinned(atoms))?))
-    }
-
-    /// Stores `values` as a list of bytes atoms. The id of an empty list is [`AtomId::ZERO`].
-    ///
-    /// # Errors
-    /// Same as [`Node::put`].
-    pub fn put_list<V: AsRef<[u8]>>(&self, values: &[V]) -> Result<Stored, NodeError> {
-        let (id, atoms) = bytes_list(values);
-        self.put_all(id, atoms)
-    }
-
-    /// Stores the atom form of an expression.
-    ///
-    /// # Errors
-    /// Same as [`Node::put`].
-    pub fn put_expr(&self, expr: &Expr) -> Result<Stored, NodeError> {
-        let (id, atoms) = expr.to_atoms();
-        self.put_all(id, atoms)
-    }
-
-    fn put_all(&self, id: AtomId, atoms: Vec<Atom>) -> Result<Stored, NodeError> {
-        let atoms = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
-        let durability = self.logged(|| self.store.put_pinned(atoms))?;
-        Ok(Stored { id, durability })
-    }
-
     /// Evaluates an expression over this node's atoms; missing atoms are fetched.
     ///
     /// ```
@@ -460,65 +249,6 @@ impl Node {
         NodeStore::new(self.store.clone(), self.handle().ok(), self.waits())
     }
 
-    /// Returns the authenticated peers; an empty list if the node is not connected.
-    ///
-    /// # Errors
-    /// Fails if the network has failed.
-    pub fn peers(&self) -> Result<Vec<Peer>, NodeError> {
-        match self.handle() {
-            Ok(handle) => Ok(handle.peers()?),
-            Err(NodeError::NotConnected) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Returns the state of port mapping, if it is configured and the node is connected.
-    #[must_use]
-    pub fn port_mapping(&self) -> Option<MappingStatus> {
-        self.port_mapper().as_ref().map(PortMapper::status)
-    }
-
-    /// Removes a peer, which may connect again; returns `false` if the peer is unknown.
-    ///
-    /// # Errors
-    /// Fails if the node is not connected.
-    pub fn remove_peer(&self, key: PublicKey) -> Result<bool, NodeError> {
-        Ok(self.handle()?.remove_peer(key, false)?)
-    }
-
-    /// Removes a peer and drops its packets for as long as the node is connected; returns `false`
-    /// if the peer is unknown. Keys cost nothing: a ban keeps a faulty peer away, not an attacker.
-    ///
-    /// # Errors
-    /// Fails if the node is not connected.
-    pub fn ban(&self, key: PublicKey) -> Result<bool, NodeError> {
-        Ok(self.handle()?.remove_peer(key, true)?)
-    }
-
-    /// Ends a ban; returns `false` if the key was not banned.
-    ///
-    /// # Errors
-    /// Fails if the node is not connected.
-    pub fn unban(&self, key: PublicKey) -> Result<bool, NodeError> {
-        Ok(self.handle()?.unban(key)?)
-    }
-
-    /// Returns the keys of banned peers.
-    ///
-    /// # Errors
-    /// Fails if the node is not connected.
-    pub fn banned(&self) -> Result<Vec<PublicKey>, NodeError> {
-        Ok(self.handle()?.banned()?)
-    }
-
-    /// Returns the known providers of an object.
-    ///
-    /// # Errors
-    /// Fails if the node is not connected.
-    pub fn providers(&self, id: AtomId) -> Result<Vec<Provider>, NodeError> {
-        Ok(self.handle()?.providers(id)?)
-    }
-
     /// Returns the status of the node.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -539,12 +269,6 @@ impl Node {
     /// Runs `work` on the caller's thread, whose lines go to the node's own log, if it has one.
     pub(crate) fn logged<T>(&self, work: impl FnOnce() -> T) -> T {
         crate::log::within(self.failure.log(), work)
-    }
-
-    /// The bound UDP port, if the node is connected.
-    #[must_use]
-    pub fn port(&self) -> Option<u16> {
-        self.network().as_ref().map(Network::port)
     }
 
     /// Returns the relay's public key.
@@ -571,58 +295,6 @@ impl Node {
         &self.store
     }
 
-    /// Fetches an object from the network; `None` if the node is not connected or no peer delivered
-    /// the object in time. If waiting is disabled, only requests the object; a later call finds it.
-    fn fetch(&self, id: AtomId, kind: PayloadType) -> Result<Option<Vec<Atom>>, NodeError> {
-        let Ok(handle) = self.handle() else {
-            return Ok(None);
-        };
-        if !self.waits() {
-            let _ = handle.request(id, kind);
-            return Ok(None);
-        }
-        fetched(handle.fetch(id, kind))
-    }
-
-    /// Like [`Self::fetch`], for a list, which may arrive by stream and is then only stored.
-    pub(crate) fn fetch_list(&self, head: AtomId) -> Result<Option<FetchedObject>, NodeError> {
-        let Ok(handle) = self.handle() else {
-            return Ok(None);
-        };
-        if !self.waits() {
-            let _ = handle.request(head, PayloadType::LIST);
-            return Ok(None);
-        }
-        fetched(handle.fetch_list(head))
-    }
-
-    /// Fetches a list or its beginning from the network, without querying the store; `report` gets
-    /// the progress. Like [`Self::fetch`], fails softly with `None`.
-    pub(crate) fn fetch_with_progress(
-        &self,
-        request: FetchRequest,
-        report: &mut dyn FnMut(FetchProgress),
-    ) -> Result<Option<FetchedObject>, NodeError> {
-        let Ok(handle) = self.handle() else {
-            return Ok(None);
-        };
-        if !self.waits() {
-            let _ = handle.request(request.id, request.kind);
-            return Ok(None);
-        }
-        fetched(handle.fetch_with_progress(request, report))
-    }
-
-    pub(crate) fn waits(&self) -> bool {
-        !self.settings.atom_fetch_interval.is_zero() && self.settings.atom_fetch_retries > 0
-    }
-
-    fn handle(&self) -> Result<NetworkHandle, NodeError> {
-        self.check()?;
-        let handle = self.network().as_ref().map(Network::handle);
-        handle.ok_or(NodeError::NotConnected)
-    }
-
     /// Checks that no thread of the node has panicked.
     ///
     /// # Errors
@@ -633,34 +305,6 @@ impl Node {
             None => Ok(()),
         }
     }
-
-    fn known_peers(&self) -> MutexGuard<'_, Option<KnownPeers>> {
-        let known = self.known_peers.lock();
-        known.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn port_mapper(&self) -> MutexGuard<'_, Option<PortMapper>> {
-        let mapper = self.port_mapper.lock();
-        mapper.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn prune_thread(&self) -> MutexGuard<'_, Option<PruneThread>> {
-        let thread = self.prune_thread.lock();
-        thread.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn refetch(&self) -> MutexGuard<'_, Option<Refetch>> {
-        self.refetch.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn network(&self) -> MutexGuard<'_, Option<Network>> {
-        self.network.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Returns whether an address belongs to this host: sockets can be bound to those only.
-fn is_local(ip: IpAddr) -> bool {
-    ip.is_loopback() || std::net::UdpSocket::bind((ip, 0)).is_ok()
 }
 
 /// Returns the configured relay key, else a new one.
@@ -673,19 +317,10 @@ fn relay_secret(keys: &NodeKeys) -> Result<SecretKey, NodeError> {
         .map_err(NodeError::Entropy)
 }
 
-/// Maps an object that no peer delivered to `None`.
-fn fetched<T>(outcome: Result<T, FetchFailure>) -> Result<Option<T>, NodeError> {
-    match outcome {
-        Ok(object) => Ok(Some(object)),
-        Err(FetchFailure::Network(FetchError::NotFound | FetchError::Timeout)) => Ok(None),
-        Err(FetchFailure::Network(error)) => Err(NodeError::Fetch(error)),
-        Err(FetchFailure::Stopped | FetchFailure::Abandoned) => Ok(None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use astreum_core::atom::AtomId;
     use core::time::Duration;
 
     #[test]
