@@ -5,11 +5,14 @@
 //! can finish because nothing delays them any more.
 
 mod allocator;
+mod atom_handlers;
 mod atom_transfers;
 mod chain_handlers;
 mod chain_status;
 mod conditions;
+mod counters;
 mod dump;
+mod eval_handlers;
 #[cfg(feature = "http")]
 mod events;
 mod fork_handlers;
@@ -19,7 +22,9 @@ mod history_handlers;
 mod http;
 mod list_sender;
 mod metrics;
+mod node_status;
 mod panics;
+mod peer_handlers;
 mod port_mapping;
 mod recent_warnings;
 mod reload;

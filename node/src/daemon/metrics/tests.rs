@@ -118,7 +118,7 @@ fn metrics_of_what_the_node_does_not_have_are_absent() {
 fn every_counter_of_the_stores_has_a_metric() {
     let hot = crate::store::hot::HotStats::default();
     let cold = crate::store::cold::ColdStats::default();
-    let counters = super::super::handlers::counters(&hot, Some(&cold), None);
+    let counters = super::super::counters::counters(&hot, Some(&cold), None);
     for key in counters.keys() {
         assert!(COUNTERS.iter().any(|(known, ..)| known == key), "{key}");
     }

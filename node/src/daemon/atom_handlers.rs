@@ -1,0 +1,76 @@
+//! Handlers of requests for atoms and lists.
+
+use crate::net::FetchedObject;
+use crate::node::Node;
+use crate::rpc::{AtomReply, ErrorKind, ListReply, MAX_LIST_REPLY_BYTES, PutReply, RpcError};
+use crate::store::Durability;
+use astreum_core::atom::{Atom, AtomId};
+use std::collections::VecDeque;
+
+/// Returns one atom, fetched if necessary.
+pub(super) fn atom(node: &Node, id: AtomId) -> Result<AtomReply, RpcError> {
+    let atom = node.get_atom(id)?;
+    let atom = atom.ok_or_else(|| missing(node, &id))?;
+    Ok(AtomReply::from(&atom))
+}
+
+/// Returns the error for an atom that was not found, with advice.
+pub(super) fn missing(node: &Node, id: &AtomId) -> RpcError {
+    // An atom that could not be read is not absent.
+    let cold = node.store().cold();
+    if let Some(Err(error)) = cold.map(|cold| cold.get(id)) {
+        let why = format!("atom {id} cannot be read, and no peer delivered it: {error}");
+        return RpcError::new(ErrorKind::Failed, why);
+    }
+    let mut reply = RpcError::missing(id);
+    let has_peers = node.peers().is_ok_and(|peers| !peers.is_empty());
+    if !has_peers {
+        reply.message +=
+            ": this node has no peers; `astreum peers --connect HOST:PORT` contacts one";
+    } else if !node.waits() {
+        reply.message += " yet: the request was sent to peers, and this node does not wait for \
+                        answers (atom_fetch_interval or atom_fetch_retries is 0); try again";
+    }
+    reply
+}
+
+/// Returns as many atoms of the list as fit into one reply; only missing atoms are fetched.
+pub(super) fn list(node: &Node, id: AtomId) -> Result<ListReply, RpcError> {
+    let mut next = id;
+    let (mut atoms, mut bytes) = (Vec::new(), 0);
+    let mut fetched = VecDeque::new();
+    while !next.is_zero() {
+        let atom = list_atom(node, next, &mut fetched)?;
+        bytes += atom.stored_len();
+        if bytes > MAX_LIST_REPLY_BYTES && !atoms.is_empty() {
+            break;
+        }
+        next = atom.next();
+        atoms.push(atom);
+    }
+    Ok(ListReply { atoms, next })
+}
+
+/// Returns the next atom of a list: from `fetched` or the store, else it fetches the rest of the
+/// list.
+fn list_atom(node: &Node, id: AtomId, fetched: &mut VecDeque<Atom>) -> Result<Atom, RpcError> {
+    if let Some(atom) = fetched.pop_front().or_else(|| node.store().get(&id)) {
+        return Ok(atom);
+    }
+    let atom = match node.fetch_list(id)? {
+        Some(FetchedObject::Atoms(atoms)) => {
+            *fetched = atoms.into();
+            fetched.pop_front()
+        }
+        Some(FetchedObject::Stored) => node.store().get(&id),
+        None => None,
+    };
+    atom.ok_or_else(|| missing(node, &id))
+}
+
+/// Stores atoms, and pins them.
+pub(super) fn store(node: &Node, atoms: Vec<Atom>) -> Result<PutReply, RpcError> {
+    let (ids, durability) = node.put_atoms(atoms)?;
+    let durable = durability != Durability::Memory;
+    Ok(PutReply { ids, durable })
+}

@@ -1,0 +1,129 @@
+//! Reply to `status`, from the status of each part of a node.
+
+use super::chain_status::chain_reply;
+use super::counters::counters;
+use super::{conditions, history_handlers, port_mapping, shared_address_warning};
+use crate::chain_service::producer::ValidatorStatus;
+use crate::clock;
+use crate::net::own_key_warning;
+use crate::node::{Node, PruneStatus, Status};
+use crate::rpc::{ProducerReply, PruningReply, RefusalReply, StatusReply};
+use crate::store::Durability;
+use astreum_core::chain::Address;
+use astreum_core::consensus::mempool::{MempoolStatus, Outcome, Refusal};
+
+/// Returns the status of a node, with its problems and warnings.
+pub(super) fn status_reply(node: &Node) -> StatusReply {
+    let Status {
+        public_key,
+        port,
+        hot,
+        cold,
+        durability,
+        network,
+        log_problem,
+    } = node.status();
+    let settings = node.settings();
+    let refuses_writes = cold
+        .as_ref()
+        .is_some_and(|cold| cold.write_failure.is_some());
+    let any = if settings.use_ipv6 { "[::]" } else { "0.0.0.0" };
+    let network = network.as_ref();
+    let shared = network.and_then(|network| network.shared_private_address);
+    let own_key = network.and_then(|network| network.own_key_from);
+    let chain = node.chain().status();
+    let validator = chain.validator.as_ref();
+    let now = clock::unix_time().as_secs();
+    let pruning = node.prune_status();
+    let mapping = node.port_mapping();
+    let mapping = mapping.as_ref();
+    let ports = (port, network.and_then(|network| network.streams.port));
+    let (mut problems, halted) = conditions::problems(&chain, cold.as_ref(), now);
+    problems.extend(network.and_then(|network| network.streams.failure.clone()));
+    let snapshot = node.snapshot();
+    let incomplete = snapshot.as_ref().and_then(|it| it.problem.as_ref());
+    problems.extend(incomplete.map(|why| format!("the state of this chain is incomplete: {why}")));
+    let index = node.index_status();
+    problems.extend(index.as_ref().map(conditions::of_index).unwrap_or_default());
+    StatusReply {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        public_key,
+        listen_address: port.map(|port| format!("{any}:{port}")).unwrap_or_default(),
+        advertised_address: network.and_then(|network| network.advertised_address),
+        uptime_seconds: network.map_or(0, |network| network.uptime.as_secs()),
+        chain_id: settings.chain_id,
+        peers: network.map_or(0, |network| network.peers as u64),
+        hot_atoms: hot.atoms,
+        hot_bytes: hot.used_bytes,
+        hot_limit_bytes: hot.limit_bytes,
+        durable: durability != Durability::Memory && !refuses_writes,
+        refuses_writes,
+        advertisements: network.map_or(0, |network| network.advertisements as u64),
+        difficulty: network.map_or(0, |network| network.difficulty),
+        latest_block: network.and_then(|network| network.head),
+        seeds: network.map_or_else(Vec::new, |network| network.seeds.clone()),
+        head_age_seconds: chain
+            .head
+            .as_ref()
+            .map(|head| now.saturating_sub(head.timestamp())),
+        chain: chain_reply(&chain, snapshot.as_ref()),
+        warnings: conditions::warnings(settings, &chain)
+            .into_iter()
+            .chain(shared.map(shared_address_warning))
+            .chain(own_key.map(own_key_warning))
+            .chain(mapping.and_then(|it| it.mapped.as_ref()?.doubt()))
+            .collect(),
+        counters: counters(&hot, cold.as_ref(), network),
+        problems: problems
+            .into_iter()
+            .chain(pruning_problems(&pruning))
+            .chain(log_problem)
+            .chain(mapping.and_then(|it| port_mapping::problem(settings, it, ports)))
+            .collect(),
+        halted,
+        port_mapping: mapping.map(|status| port_mapping::reply(settings, status)),
+        transaction_index: index.as_ref().map(history_handlers::index_reply),
+        validator: validator.map(|status| validator_reply(status, &chain.mempool, halted, now)),
+        pruning: node
+            .store()
+            .cold()
+            .map(|cold| PruningReply::new(&pruning, node.pruned_below(), cold.pin_count() as u64)),
+    }
+}
+
+/// Returns the problems of pruning.
+fn pruning_problems(pruning: &PruneStatus) -> impl Iterator<Item = String> {
+    let failure = pruning.failure.clone().filter(|_| !pruning.is_running);
+    let failure = failure.map(|why| format!("pruning failed: {why}"));
+    let obstacle = pruning.obstacle.clone();
+    let obstacle = obstacle.map(|why| format!("cold storage is not pruned as configured: {why}"));
+    failure.into_iter().chain(obstacle)
+}
+
+fn validator_reply(
+    status: &ValidatorStatus,
+    mempool: &MempoolStatus,
+    halted: bool,
+    now: u64,
+) -> ProducerReply {
+    let refusals = mempool.outcomes.iter();
+    let refusals = refusals.filter_map(|(id, outcome)| match outcome {
+        Outcome::Refused(refusal) => Some((id, refusal.to_string())),
+        Outcome::Expired => Some((id, Refusal::Expired.to_string())),
+        Outcome::Abandoned { .. } => None,
+    });
+    ProducerReply {
+        public_key: Address::new(status.validator),
+        activity: conditions::activity_text(&status.activity, now),
+        halted,
+        blocks_made: status.blocks_made,
+        blocks_late: status.blocks_late,
+        pool_transactions: (mempool.ready.len() + mempool.waiting.len()) as u64,
+        pool_waiting: mempool.waiting.len() as u64,
+        pool_bytes: mempool.bytes as u64,
+        refused: mempool.refused,
+        refusals: refusals
+            .map(|(id, reason)| RefusalReply { id: *id, reason })
+            .collect(),
+    }
+}
