@@ -251,10 +251,31 @@ fn mapping(node: &NodeProcess) -> PortMappingReply {
     node.status().port_mapping.unwrap()
 }
 
-/// Waits for the mappings, checks them, stops the node, and checks that they are removed.
+/// Starts a node beside a gateway that answers datagrams of PCP and NAT-PMP, and waits until its
+/// ports are mapped. Returns it with the requests that the gateway receives.
+fn mapped_node(
+    name: &str,
+    mode: &str,
+    gateway: Ipv4Addr,
+    mut answer: impl FnMut(&[u8], &Requests) -> Option<Vec<u8>> + Send + 'static,
+) -> (NodeProcess, Requests) {
+    let requests = Requests::default();
+    let of_gateway = Arc::clone(&requests);
+    serve((gateway, PCP_PORT), move |request| {
+        answer(request, &of_gateway)
+    });
+    let node = node(name, mode, gateway);
+    wait_until_mapped(&node);
+    (node, requests)
+}
+
+fn wait_until_mapped(node: &NodeProcess) {
+    eventually("the ports are mapped", || mapping(node).ports.len() == 2);
+}
+
+/// Checks the mappings, stops the node, and checks that they are removed.
 #[track_caller]
 fn is_mapped_and_removed(node: NodeProcess, method: &str, requests: &Requests) {
-    eventually("the ports are mapped", || mapping(&node).ports.len() == 2);
     let status: StatusReply = node.status();
     let reply = mapping(&node);
     assert_eq!(reply.method.as_deref(), Some(method));
@@ -293,13 +314,8 @@ fn is_mapped_and_removed(node: NodeProcess, method: &str, requests: &Requests) {
 #[test]
 fn pcp_gateway_maps_the_ports_and_removes_them_at_the_stop() {
     let address = Ipv4Addr::new(127, 77, 1, 1);
-    let requests = Requests::default();
-    let of_gateway = Arc::clone(&requests);
-    serve((address, PCP_PORT), move |request| {
-        pcp(request, 7_200, &of_gateway)
-    });
-    let node = node("pmpcp", "auto", address);
-    eventually("the ports are mapped", || mapping(&node).ports.len() == 2);
+    let answer = |request: &[u8], requests: &Requests| pcp(request, 7_200, requests);
+    let (node, requests) = mapped_node("pmpcp", "auto", address, answer);
     let left = mapping(&node).ports[0].expires_seconds.unwrap();
     assert!((7_100..=7_200).contains(&left), "{left}");
     is_mapped_and_removed(node, "PCP", &requests);
@@ -308,13 +324,8 @@ fn pcp_gateway_maps_the_ports_and_removes_them_at_the_stop() {
 #[test]
 fn mappings_are_renewed_before_they_end() {
     let address = Ipv4Addr::new(127, 77, 1, 2);
-    let requests = Requests::default();
-    let of_gateway = Arc::clone(&requests);
-    serve((address, PCP_PORT), move |request| {
-        pcp(request, 5, &of_gateway)
-    });
-    let node = node("pmrenew", "pcp", address);
-    eventually("the ports are mapped", || mapping(&node).ports.len() == 2);
+    let answer = |request: &[u8], requests: &Requests| pcp(request, 5, requests);
+    let (node, requests) = mapped_node("pmrenew", "pcp", address, answer);
     let count = || requests.lock().unwrap().len();
     let first = count();
     astreum_tests::testkit::wait::eventually_within(
@@ -328,12 +339,8 @@ fn mappings_are_renewed_before_they_end() {
 #[test]
 fn nat_pmp_gateway_is_used_without_pcp() {
     let address = Ipv4Addr::new(127, 77, 1, 3);
-    let requests = Requests::default();
-    let of_gateway = Arc::clone(&requests);
-    serve((address, PCP_PORT), move |request| {
-        nat_pmp(request, &of_gateway)
-    });
-    is_mapped_and_removed(node("pmnatpmp", "pcp", address), "NAT-PMP", &requests);
+    let (node, requests) = mapped_node("pmnatpmp", "pcp", address, nat_pmp);
+    is_mapped_and_removed(node, "NAT-PMP", &requests);
 }
 
 #[test]
@@ -345,7 +352,7 @@ fn upnp_gateway_with_permanent_leases_is_used() {
         igd(&of_gateway, head, body, stream);
     });
     let node = node("pmupnp", "upnp", address);
-    eventually("the ports are mapped", || mapping(&node).ports.len() == 2);
+    wait_until_mapped(&node);
     assert_eq!(mapping(&node).ports[0].expires_seconds, None);
     is_mapped_and_removed(node, "UPnP", &requests);
 }
@@ -385,14 +392,12 @@ fn failed_mapping_is_a_problem_and_does_not_delay_the_stop() {
 fn gateway_that_falls_silent_does_not_delay_the_stop() {
     let address = Ipv4Addr::new(127, 77, 1, 6);
     let is_silent = Arc::new(AtomicBool::new(false));
-    let requests = Requests::default();
-    let (of_gateway, silent) = (Arc::clone(&requests), Arc::clone(&is_silent));
-    serve((address, PCP_PORT), move |request| {
+    let silent = Arc::clone(&is_silent);
+    let answer = move |request: &[u8], requests: &Requests| {
         let answers = !silent.load(Ordering::Relaxed);
-        answers.then(|| pcp(request, 7_200, &of_gateway)).flatten()
-    });
-    let node = node("pmgone", "pcp", address);
-    eventually("the ports are mapped", || mapping(&node).ports.len() == 2);
+        answers.then(|| pcp(request, 7_200, requests)).flatten()
+    };
+    let (node, _) = mapped_node("pmgone", "pcp", address, answer);
     is_silent.store(true, Ordering::Relaxed);
     let stop = Instant::now();
     node.signal(Signal::TERM);
