@@ -8,12 +8,11 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
 use astreum_node::rpc::codec::{Frame, FrameReader, encode_message};
 use serde_json::Value;
 
 use super::node::{QUIET, run};
+use crate::support::terminal;
 use astreum_tests::testkit::{Home, NodeProcess, Output, Signal, program, run_with_input};
 
 /// Collects the contents of all files below `path`, and their names.
@@ -259,12 +258,9 @@ fn crashed_node_leaves_no_core_dump() {
 #[test]
 fn sighup_from_lost_terminal_shuts_down_cleanly() {
     let home = Home::new("hup");
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let path = ptsname(&terminal, Vec::new()).unwrap();
+    let (terminal, path) = terminal::open();
     // The pseudo-terminal becomes the controlling terminal of the node.
-    let on_terminal = format!("exec < {} setsid --ctty", path.to_str().unwrap());
+    let on_terminal = format!("exec < {path} setsid --ctty");
     let node = start(&home, with(&home, &on_terminal));
     // Without a terminal there are no hangups: the node would read its configuration again.
     drop(terminal);

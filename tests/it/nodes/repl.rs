@@ -1,7 +1,8 @@
 //! Read-eval-print loop at a terminal, beside a running node.
 
 use super::running::start;
-use super::support::{eventually, terminal};
+use super::support::eventually;
+use crate::support::terminal;
 use astreum_node::rpc::request;
 use astreum_tests::testkit::program;
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,7 +17,7 @@ fn ctrl_c_in_repl_interrupts_an_evaluation_waiting_for_the_network() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     node.ask(&request::Connect { address });
-    let (mut user, program) = terminal();
+    let (mut user, program) = terminal::open_both();
     let mut repl = Command::new(program::astreum())
         .args([
             "repl",

@@ -5,8 +5,6 @@ pub(crate) use astreum_tests::testkit::wait::eventually;
 use astreum_node::{Node, config::Config};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use std::fs::{File, OpenOptions};
 
 /// Time limit of any wait, longer than needed on a busy machine.
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -45,16 +43,4 @@ pub(crate) fn knows(one: &Node, other: &Node) -> bool {
     let key = other.public_key();
     let peers = one.peers().unwrap();
     peers.iter().any(|peer| peer.public_key == key)
-}
-
-/// Returns a pseudoterminal: the side of the user and that of the program.
-pub(crate) fn terminal() -> (File, File) {
-    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&user).unwrap();
-    unlockpt(&user).unwrap();
-    let path = ptsname(&user, Vec::new()).unwrap();
-    let mut options = OpenOptions::new();
-    let program = options.read(true).write(true);
-    let program = program.open(path.to_str().unwrap()).unwrap();
-    (user.into(), program)
 }

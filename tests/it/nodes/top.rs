@@ -11,7 +11,8 @@
 )]
 
 use super::running::start;
-use super::support::{WAIT_TIMEOUT, eventually, terminal};
+use super::support::{WAIT_TIMEOUT, eventually};
+use crate::support::terminal;
 use astreum_node::rpc::request;
 use astreum_tests::testkit::{NodeCommand, NodeProcess, Output, program};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
@@ -38,7 +39,7 @@ struct Top {
 
 impl Top {
     fn start(socket: &Path, (columns, rows): (u16, u16), variables: &[(&str, &str)]) -> Self {
-        let (user, side) = terminal();
+        let (user, side) = terminal::open_both();
         set_size(&user, columns, rows);
         let modes = tcgetattr(&side).unwrap();
         let program_side = || Stdio::from(side.try_clone().unwrap());

@@ -1,3 +1,4 @@
 //! Support code of several tests.
 
 pub(crate) mod programs;
+pub(crate) mod terminal;
