@@ -6,51 +6,27 @@
 // chromium and chromedriver (apt-get install chromium chromium-driver).
 
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import {
+    KEYS, cdp, closeBrowser, consoleMessages, driver, evaluate, find, openBrowser, picture, press, requireBrowser, start, type,
+    visit, waitFor,
+} from "../../tests/browser/chromium.js";
+
 const ASTREUM = process.env.ASTREUM ?? fileURLToPath(new URL("../../target/debug/astreum", import.meta.url));
-const WAIT_MILLISECONDS = 30_000;
-const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--force-device-scale-factor=1", "--window-size=1280,1000"];
-const KEYS = { enter: "\uE007", tab: "\uE004", escape: "\uE00C" };
 const HOSTILE = "\"><img src=x onerror=\"window.pwned=1\"><script>window.pwned=1</script>'`\u202E\u200B\u0007end";
 const LONG = "long ".repeat(4_000);
 
 const home = mkdtempSync(join(tmpdir(), "astreum-explorer-"));
-const children = [], servers = [];
-let page = "", session = "", node = null, validator = "", wallet = "", treasury = "01".repeat(32);
+const servers = [];
+let page = "", node = null, validator = "", wallet = "", treasury = "01".repeat(32);
 const sent = {};
-
-/** Starts a program, and returns it with what the pattern finds in its output. */
-async function start(command, args, pattern, options = {}) {
-    const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
-    children.push(child);
-    const found = await new Promise((resolve, reject) => {
-        let output = "";
-        const read = (data) => {
-            output += data;
-            const match = pattern.exec(output);
-            if (match) resolve(match[1]);
-        };
-        child.stdout.on("data", read);
-        child.stderr.on("data", read);
-        child.on("error", reject);
-        child.on("exit", (code) => reject(new Error(`${command} ended with ${code}: ${output}`)));
-    });
-    return { child, found };
-}
-
-function requireProgram(name, argument, packages) {
-    assert.equal(spawnSync(name, [argument]).error, undefined,
-        `${name} is missing; install it with: apt-get install ${packages}`);
-}
 
 const environment = { HOME: home, XDG_STATE_HOME: join(home, "state"), PATH: process.env.PATH };
 
@@ -60,34 +36,11 @@ function astreum(...args) {
     return stdout.trim();
 }
 
-async function driver(method, path, body) {
-    const response = await fetch(session + path, { method, body: body === undefined ? undefined : JSON.stringify(body) });
-    const { value } = await response.json();
-    if (!response.ok) throw new Error(`${path}: ${value.message}`);
-    return value;
-}
-
-/** Runs the body of a function in the page. */
-const evaluate = (script, ...args) => driver("POST", "/execute/sync", { script, args });
 const text = () => evaluate("return document.getElementById('main').innerText");
 const hash = () => evaluate("return location.hash");
 
-async function waitFor(what, script, ...args) {
-    const end = Date.now() + WAIT_MILLISECONDS;
-    for (;;) {
-        const value = await evaluate(script, ...args);
-        if (value) return value;
-        assert.ok(Date.now() < end, `timed out waiting for ${what} at ${await hash()}: ${await evaluate("return document.body.innerText")}`);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-}
-
 const waitForText = (part) => waitFor(JSON.stringify(part), "return document.getElementById('main').innerText.includes(arguments[0])", part);
 const waitForHash = (part) => waitFor(`the address ${part}`, "return location.hash.includes(arguments[0]) && document.documentElement.dataset.ready === location.hash", part);
-
-async function find(selector) {
-    return Object.values(await driver("POST", "/element", { using: "css selector", value: selector }))[0];
-}
 
 /** Clicks on a link or button; a page that is refreshed meanwhile has another one in its place. */
 async function click(selector) {
@@ -101,31 +54,15 @@ async function click(selector) {
     }
 }
 
-async function press(...keys) {
-    const down = keys.map((value) => ({ type: "keyDown", value }));
-    const up = keys.map((value) => ({ type: "keyUp", value })).reverse();
-    await driver("POST", "/actions", { actions: [{ type: "key", id: "keyboard", actions: [...down, ...up] }] });
-}
-
 async function search(words) {
-    await driver("POST", `/element/${await find("#query")}/clear`, {});
-    await driver("POST", `/element/${await find("#query")}/value`, { text: words });
+    await type("#query", words);
     await press(KEYS.enter);
 }
 
 async function open(fragment = "", address = page) {
-    await driver("POST", "/url", { url: "about:blank" });
-    await driver("POST", "/url", { url: address + fragment });
+    await visit(address + fragment);
     await waitFor("the page", "return document.documentElement.dataset.ready !== undefined");
 }
-
-async function picture(name) {
-    if (!process.env.SCREENSHOTS) return;
-    mkdirSync(process.env.SCREENSHOTS, { recursive: true });
-    writeFileSync(join(process.env.SCREENSHOTS, `${name}.png`), Buffer.from(await driver("GET", "/screenshot"), "base64"));
-}
-
-const cdp = (cmd, params) => driver("POST", "/goog/cdp/execute", { cmd, params });
 
 const call = async (method, params = {}) => {
     const url = new URL("/", page);
@@ -143,8 +80,7 @@ const startNode = async (listen) => {
 };
 
 before(async () => {
-    requireProgram("chromium", "--version", "chromium");
-    requireProgram("chromedriver", "--version", "chromium-driver");
+    requireBrowser();
     assert.ok(existsSync(ASTREUM), `${ASTREUM} is missing; build it with: cargo build -p astreum-node`);
     validator = astreum("keys", "generate", "validator.key", "--kind", "validation").split("\n")[0];
     wallet = astreum("keys", "generate", "wallet.key", "--kind", "account").split("\n")[0];
@@ -171,30 +107,16 @@ validation_secret_key_file = "validator.key"\nrpc_listen = "127.0.0.1:0"\nexplor
             if (state === "success") break;
         }
     }
-    const { found: port } = await start("chromedriver", ["--port=0"], /successfully on port (\d+)/);
-    session = `http://127.0.0.1:${port}/session`;
-    const { sessionId } = await driver("POST", "", {
-        capabilities: {
-            alwaysMatch: {
-                "goog:chromeOptions": { binary: spawnSync("which", ["chromium"]).stdout.toString().trim(), args: [...FLAGS, `--user-data-dir=${join(home, "profile")}`] },
-                "goog:loggingPrefs": { browser: "ALL" },
-            },
-        },
-    });
-    session += `/${sessionId}`;
+    await openBrowser(join(home, "profile"), 1280, 1000);
     await open();
 });
 
 after(async () => {
-    if (session) await driver("DELETE", "").catch(() => {});
     for (const server of servers) {
         server.closeAllConnections();
         server.close();
     }
-    for (const child of children) {
-        child.removeAllListeners("exit");
-        child.kill();
-    }
+    await closeBrowser();
     await new Promise((resolve) => setTimeout(resolve, 500));
     rmSync(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
 });
@@ -301,7 +223,7 @@ test("data of a transaction is text, whatever it contains, and is cut", async ()
         document.head.append(script)`);
     assert.equal(await evaluate("return window.pwned ?? null"), null);
     // Those attempts are reported, on purpose.
-    await driver("POST", "/se/log", { type: "browser" });
+    await consoleMessages();
 });
 
 test("keyboard, phone width and dark colours", async () => {
@@ -344,7 +266,7 @@ test("a node that is gone is shown, and its return", async () => {
     await waitFor("the live state", "return document.getElementById('live').textContent === 'live'");
     assert.equal(await evaluate("return document.getElementById('main').classList.contains('stale')"), false);
     // Requests to a node that is not there are errors of the console.
-    await driver("POST", "/se/log", { type: "browser" });
+    await consoleMessages();
 });
 
 test("hostile replies of a node without a WebSocket are text", async () => {
@@ -394,7 +316,7 @@ test("hostile replies of a node without a WebSocket are text", async () => {
     await waitFor("the polling", "return document.getElementById('live').textContent === 'polling'");
     await picture("hostile-node");
     // Only the refused WebSockets are in the console.
-    const messages = await driver("POST", "/se/log", { type: "browser" });
+    const messages = await consoleMessages();
     const others = messages.filter(({ message }) => !message.includes("WebSocket connection to"));
     assert.deepEqual(others, []);
     await open();
@@ -404,12 +326,12 @@ test("hostile replies of a node without a WebSocket are text", async () => {
 
 test("no page logs an error, and without an index the account page says so", async () => {
     const { id: record } = await call("account", { account: wallet });
-    await driver("POST", "/se/log", { type: "browser" });
+    await consoleMessages();
     for (const fragment of ["", "#/blocks/head", "#/block/0", `#/tx/${sent.hostile}`, `#/account/${wallet}`, `#/account/${treasury}`, `#/atom/${record}`]) {
         await open(fragment);
         assert.ok(!(await text()).includes("This page failed"), `${fragment}: ${await text()}`);
     }
-    const messages = await driver("POST", "/se/log", { type: "browser" });
+    const messages = await consoleMessages();
     assert.deepEqual(messages.map(({ message }) => message), []);
     node.removeAllListeners("exit");
     const ended = new Promise((resolve) => node.on("exit", resolve));

@@ -5,97 +5,28 @@
 // python3 (apt-get install chromium chromium-driver python3).
 
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import {
+    KEYS, cdp, closeBrowser, consoleMessages, driver, evaluate, find, openBrowser, picture, press, requireBrowser, requireProgram,
+    start, type, visit, waitFor,
+} from "../../../../tests/browser/chromium.js";
 import { EXAMPLES } from "./examples.js";
 
 const FOLDER = process.env.ASTREUM_PLAYGROUND
     ?? fileURLToPath(new URL("../../../../target/playground", import.meta.url));
-const WAIT_MILLISECONDS = 20_000;
-const KEYS = { control: "\uE009", enter: "\uE007", f8: "\uE038", f9: "\uE039", right: "\uE014", left: "\uE012", escape: "\uE00C" };
-const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--force-device-scale-factor=1", "--window-size=1280,900"];
-
 const profile = mkdtempSync(join(tmpdir(), "astreum-playground-"));
-const children = [];
 let page = "";
-let session = "";
 
-/** Starts a program, and returns what the pattern finds in its output. */
-async function start(command, args, pattern) {
-    const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
-    children.push(child);
-    return new Promise((resolve, reject) => {
-        let output = "";
-        const read = (data) => {
-            output += data;
-            const found = pattern.exec(output);
-            if (found) resolve(found[1]);
-        };
-        child.stdout.on("data", read);
-        child.stderr.on("data", read);
-        child.on("error", reject);
-        child.on("exit", (code) => reject(new Error(`${command} ended with ${code}: ${output}`)));
-    });
-}
-
-function requireProgram(name, argument, packages) {
-    assert.equal(spawnSync(name, [argument]).error, undefined,
-        `${name} is missing; install it with: apt-get install ${packages}`);
-}
-
-async function driver(method, path, body) {
-    const response = await fetch(session + path, {
-        method,
-        body: body === undefined ? undefined : JSON.stringify(body),
-    });
-    const { value } = await response.json();
-    if (!response.ok) {
-        throw new Error(`${path}: ${value.message}`);
-    }
-    return value;
-}
-
-/** Runs the body of a function in the page. */
-const evaluate = (script, ...args) => driver("POST", "/execute/sync", { script, args });
 const textOf = (id) => evaluate("return document.getElementById(arguments[0]).innerText", id);
-
-async function waitFor(what, script, ...args) {
-    const end = Date.now() + WAIT_MILLISECONDS;
-    for (;;) {
-        const value = await evaluate(script, ...args);
-        if (value) return value;
-        assert.ok(Date.now() < end, `timed out waiting for ${what}: ${await evaluate("return document.body.innerText")}`);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-}
-
-async function element(id) {
-    return Object.values(await driver("POST", "/element", { using: "css selector", value: `#${id}` }))[0];
-}
 
 async function click(id) {
     await waitFor(`${id} to be enabled`, "return !document.getElementById(arguments[0]).disabled", id);
-    await driver("POST", `/element/${await element(id)}/click`, {});
-}
-
-async function type(id, text) {
-    const found = await element(id);
-    await driver("POST", `/element/${found}/clear`, {});
-    await driver("POST", `/element/${found}/value`, { text });
-}
-
-/** Presses keys together on the focused element. */
-async function press(...keys) {
-    const down = keys.map((value) => ({ type: "keyDown", value }));
-    const up = keys.map((value) => ({ type: "keyUp", value })).reverse();
-    await driver("POST", "/actions", { actions: [{ type: "key", id: "keyboard", actions: [...down, ...up] }] });
+    await driver("POST", `/element/${await find(`#${id}`)}/click`, {});
 }
 
 /** Sets the source as pasting does, without the time of typing. */
@@ -112,44 +43,28 @@ async function run(source) {
 }
 
 async function open(fragment = "") {
-    await driver("POST", "/url", { url: "about:blank" });
-    await driver("POST", "/url", { url: page + fragment });
+    await visit(page + fragment);
     await waitFor("the page", "return document.documentElement.dataset.ready === 'true'");
 }
 
 before(async () => {
-    requireProgram("chromium", "--version", "chromium");
-    requireProgram("chromedriver", "--version", "chromium-driver");
+    requireBrowser();
     requireProgram("python3", "--version", "python3");
     assert.ok(existsSync(join(FOLDER, "astreum.wasm")), `${FOLDER} is not built; run core/ffi/wasm/playground/build`);
-    const server = await start("python3",
+    const { found: server } = await start("python3",
         ["-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory", FOLDER, "0"], /port (\d+)/);
     page = `http://127.0.0.1:${server}/`;
-    const port = await start("chromedriver", ["--port=0"], /successfully on port (\d+)/);
-    session = `http://127.0.0.1:${port}/session`;
-    const { sessionId } = await driver("POST", "", {
-        capabilities: {
-            alwaysMatch: {
-                "goog:chromeOptions": { binary: spawnSync("which", ["chromium"]).stdout.toString().trim(), args: [...FLAGS, `--user-data-dir=${profile}`] },
-                "goog:loggingPrefs": { browser: "ALL" },
-            },
-        },
-    });
-    session += `/${sessionId}`;
+    await openBrowser(profile, 1280, 900);
     await open();
 });
 
 after(async () => {
-    if (session) await driver("DELETE", "").catch(() => {});
-    children.forEach((child) => {
-        child.removeAllListeners("exit");
-        child.kill();
-    });
+    await closeBrowser();
     rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
 });
 
 test("a program is typed, run and shown with its charge", async () => {
-    await type("source", "(40 2 (($0 $1 add) sk))");
+    await type("#source", "(40 2 (($0 $1 add) sk))");
     await click("run");
     await waitFor("the value", "return document.getElementById('value').textContent === '42'");
     assert.equal(await textOf("state"), "Finished.");
@@ -279,7 +194,7 @@ test("the proof checker accepts valid proofs and rejects others", async () => {
     await click("proof-present");
     assert.deepEqual(await check(), ["valid", "Valid: the trie with this root has the value \"three\" (0x7468726565) for the key."]);
     assert.ok(await evaluate("return document.querySelectorAll('#proof-atoms li').length > 1"));
-    await type("proof-key", "beta");
+    await type("#proof-key", "beta");
     const [kind, message] = await check();
     assert.equal(kind, "invalid", message);
     await click("proof-absent");
@@ -357,10 +272,10 @@ test("everything can be done with the keyboard", async () => {
 test("endless programs end at a limit, or are stopped", async () => {
     const endless = "(1 ((0 jump) sk))";
     assert.match(await run(endless), /^The meter refused a charge: 100,000 reaches the limit of 100,000\./);
-    await type("meter-limit", "1,000,000,000,000");
-    await type("step-limit", "1 000 000");
+    await type("#meter-limit", "1,000,000,000,000");
+    await type("#step-limit", "1 000 000");
     assert.equal(await run(endless), "Stopped at a limit: the program needs more than 1,000,000 steps.");
-    await type("step-limit", "1000000000000000");
+    await type("#step-limit", "1000000000000000");
     await paste(endless);
     await click("run");
     // The page answers while the program runs.
@@ -380,7 +295,7 @@ test("endless programs end at a limit, or are stopped", async () => {
     await waitFor("the stop", "return document.getElementById('debug-state').textContent === 'Stopped.'");
     assert.equal(await run("7"), "Finished.");
     for (const [text, found] of [["-1", false], ["1e3", false], ["", false], ["0", true]]) {
-        await type("meter-limit", text);
+        await type("#meter-limit", text);
         await evaluate("document.getElementById('run').click()");
         await waitFor("the answer", "return !document.getElementById('run').disabled");
         const error = await textOf("limits-error");
@@ -426,8 +341,6 @@ test("nonsense gets clear messages", async () => {
 });
 
 test("pictures of the page", { skip: !process.env.SCREENSHOTS }, async () => {
-    const folder = process.env.SCREENSHOTS;
-    mkdirSync(folder, { recursive: true });
     const scenes = {
         result: async () => {
             await evaluate("const select = document.getElementById('example'); select.value = 2; select.dispatchEvent(new Event('change'))");
@@ -459,23 +372,19 @@ test("pictures of the page", { skip: !process.env.SCREENSHOTS }, async () => {
     };
     for (const scheme of ["light", "dark"]) {
         const features = [{ name: "prefers-color-scheme", value: scheme }];
-        await driver("POST", "/goog/cdp/execute", { cmd: "Emulation.setEmulatedMedia", params: { features } });
+        await cdp("Emulation.setEmulatedMedia", { features });
         for (const [size, width, height] of [["wide", 1280, 860], ["narrow", 420, 1250]]) {
-            await driver("POST", "/goog/cdp/execute", {
-                cmd: "Emulation.setDeviceMetricsOverride",
-                params: { width, height, deviceScaleFactor: 1, mobile: false },
-            });
+            await cdp("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: 1, mobile: false });
             for (const [name, scene] of Object.entries(scenes)) {
                 await scene();
                 assert.ok(await evaluate("return document.documentElement.scrollWidth <= window.innerWidth"), `${name} ${size} scrolls sideways`);
-                const picture = await driver("GET", "/screenshot");
-                writeFileSync(join(folder, `${name}-${size}-${scheme}.png`), Buffer.from(picture, "base64"));
+                await picture(`${name}-${size}-${scheme}`);
             }
         }
     }
 });
 
 test("the browser's console has no message", async () => {
-    const messages = await driver("POST", "/se/log", { type: "browser" });
+    const messages = await consoleMessages();
     assert.deepEqual(messages.map(({ message }) => message), []);
 });
