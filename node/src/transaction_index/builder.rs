@@ -35,8 +35,8 @@ const REORGANIZED_BLOCKS: u64 = 1_024;
 const MAX_BLOCKS: usize = 1_024;
 /// Maximum number of transactions in memory while files cannot be written.
 const MAX_TRANSACTIONS: usize = 4 * FILE_TRANSACTIONS;
-/// Maximum number of incidents of damage that are kept.
-const MAX_INCIDENTS: usize = 8;
+/// Maximum number of incidents of damage that are kept, and that the status lists.
+pub(super) const MAX_INCIDENTS: usize = 8;
 /// Number of pages that one call of [`Builder::check_files`] reads.
 const PAGES_PER_CHECK: u64 = 64;
 

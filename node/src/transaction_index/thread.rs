@@ -1,6 +1,6 @@
 //! Thread of the index.
 
-use super::builder::{Builder, Chain, Progress};
+use super::builder::{Builder, Chain, MAX_INCIDENTS, Progress};
 use super::coverage::Coverage;
 use super::history::{self, HistoryError, HistoryPage, HistoryQuery, MAX_SCANNED};
 use crate::chain_service::{ChainView, ChainWatch, Head};
@@ -25,8 +25,6 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 const IDLE_INTERVAL: Duration = Duration::from_secs(60);
 /// Time that damage is reported, in seconds.
 const INCIDENT_SECONDS: u64 = 24 * 60 * 60;
-/// Maximum number of incidents that are reported.
-const MAX_INCIDENTS: usize = 8;
 
 /// Parts that the index works with.
 #[derive(Debug)]
