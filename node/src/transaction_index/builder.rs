@@ -1,9 +1,9 @@
 //! Builder of the index: follows a chain from its head down to the blocks that are indexed already.
 //!
 //! The builder has no thread and no clock. [`Builder::advance`] works until its time is up; it starts
-//! at the head each time, and meets what it has done before as files and as blocks in memory. So
-//! nothing has to be recorded: after a crash, a lost or damaged file or a reorganization, what is
-//! missing is a gap on the way, and is read from the chain again.
+//! at the head each time, and skips the blocks that are in files or in memory already. So no progress
+//! has to be recorded: after a crash, a lost or damaged file or a reorganization, missing blocks are
+//! a gap on the way, and are read from the chain again.
 
 use super::coverage::{Coverage, Part, PartSource};
 use super::pages::FileError;
@@ -93,7 +93,7 @@ impl Builder {
     /// # Errors
     /// Fails if the directory cannot be created or read.
     pub(super) fn open(directory: &Path, chain_id: u64) -> Result<Self, FileError> {
-        let failed = |what| move |error| FileError::io(what, directory, error);
+        let failed = |operation| move |error| FileError::io(operation, directory, error);
         fs::create_dir_all(directory).map_err(failed("create"))?;
         let mut builder = Self {
             directory: directory.to_owned(),
@@ -154,7 +154,7 @@ impl Builder {
         }
     }
 
-    /// Returns what queries can see.
+    /// Returns the blocks that queries see.
     pub(super) fn coverage(&self) -> Arc<Coverage> {
         Arc::clone(&self.coverage)
     }
@@ -180,12 +180,12 @@ impl Builder {
         (self.files.len() as u64, bytes.sum())
     }
 
-    /// Writes files again after a failure.
+    /// Permits to write files again after a failure.
     pub(super) fn retry(&mut self) {
         self.write_failure = None;
     }
 
-    /// Indexes blocks as long as `goes_on` returns `true`, one at least.
+    /// Indexes blocks as long as `goes_on` returns `true`, at least one.
     pub(super) fn advance(
         &mut self,
         chain: &Chain<'_>,
@@ -293,7 +293,7 @@ impl Builder {
             }
             let is_same = match height == header.high {
                 true => header.top == id,
-                // Damage is noted in the file, which the next walk discards.
+                // A damaged file is marked, and the next walk discards it.
                 false => file
                     .reader()
                     .block(height)
@@ -383,7 +383,8 @@ impl Builder {
         None
     }
 
-    /// Lets queries see what was indexed. What they saw before stays until the new blocks reach it.
+    /// Publishes the indexed blocks to queries. Those that were published before stay until the new
+    /// ones connect to them.
     fn publish(&mut self, walk: &Walk) {
         let before = self.coverage.top.map(|(height, _)| height);
         let is_damaged = self.coverage.parts.iter().any(|part| match &part.source {
@@ -405,7 +406,8 @@ impl Builder {
         });
     }
 
-    /// Removes what is pruned, and what is not in the chain where the walk has gone.
+    /// Removes files and blocks that are pruned, or abandoned by the part of the chain that the walk
+    /// has covered.
     fn remove_stale(&mut self, chain: &Chain<'_>, walk: &Walk) {
         let floor = walk.missing.map_or(0, |(_, height)| height);
         let is_used = |file: &Arc<Segment>| {

@@ -48,7 +48,7 @@ pub(super) struct Coverage {
     pub(super) parts: Vec<Part>,
     /// Newest block.
     pub(super) top: Option<(u64, AtomId)>,
-    /// True if nothing that the node keeps of the chain is below.
+    /// True if the index has all blocks whose transactions the node keeps.
     pub(super) is_complete: bool,
 }
 

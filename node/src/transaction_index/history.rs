@@ -1,7 +1,7 @@
 //! Queries of the index: transactions by account, height and data, the newest first.
 //!
-//! A page ends after a number of transactions, or after a number of records that were looked at; in
-//! both cases its cursor continues after the last one. The cursor names a position in the chain, so
+//! A page ends after a number of transactions, or after a number of examined records; in both cases
+//! its cursor continues after the last one. The cursor names a position in the chain, so
 //! that blocks that arrive meanwhile do not move later pages.
 
 use super::coverage::{Coverage, Part, PartSource};
@@ -15,10 +15,10 @@ use core::ops::RangeInclusive;
 use core::str::FromStr;
 use std::sync::Arc;
 
-/// Maximum number of records that one query looks at.
+/// Maximum number of records that one query examines.
 pub const MAX_SCANNED: u32 = 100_000;
-/// Maximum number of transactions with a data prefix that are sorted in memory; more of them are so
-/// frequent in a file that it is read in order.
+/// Maximum number of transactions with a data prefix that are sorted in memory; a file with more of
+/// them is read in order.
 const MAX_SORTED: u32 = 65_536;
 /// Number of hex digits of a block's id in a cursor.
 const CURSOR_ID_DIGITS: usize = 16;
@@ -93,7 +93,7 @@ impl FromStr for Cursor {
     }
 }
 
-/// Transactions that are searched for. All conditions have to be met.
+/// Conditions of a query. A transaction has to meet all of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HistoryQuery {
     /// Sender or recipient.
@@ -174,7 +174,7 @@ pub enum HistoryError {
         /// Length in bytes.
         bytes: usize,
     },
-    /// The block of the cursor left the chain.
+    /// The block of the cursor was removed from the chain.
     Reorganized {
         /// Height of the block.
         height: u64,
@@ -191,13 +191,13 @@ impl fmt::Display for HistoryError {
             ),
             Self::LongPrefix { bytes } => write!(
                 f,
-                "the data prefix has {bytes} bytes: the first {MAX_PREFIX_BYTES} bytes of data are \
-                 indexed"
+                "the data prefix has {bytes} bytes: only the first {MAX_PREFIX_BYTES} bytes of data \
+                 are indexed"
             ),
             Self::Reorganized { height } => write!(
                 f,
-                "the block of the cursor, at height {height}, left the chain by a reorganization: \
-                 begin again without a cursor"
+                "the block of the cursor, at height {height}, was removed by a reorganization: start \
+                 again without a cursor"
             ),
             Self::Damaged(why) => {
                 write!(
@@ -217,7 +217,7 @@ impl From<FileError> for HistoryError {
     }
 }
 
-/// Runs a query. Reads files of the index, and looks at most at `max_scanned` records.
+/// Runs a query. Reads files of the index, and examines at most `max_scanned` records.
 pub(super) fn run(
     coverage: &Coverage,
     query: &HistoryQuery,
@@ -257,14 +257,14 @@ pub(super) fn run(
 
 struct Search<'q> {
     query: &'q HistoryQuery,
-    /// Number of records that may still be looked at.
+    /// Number of records that may still be examined.
     left: u32,
     page: HistoryPage,
 }
 
 impl Search<'_> {
-    /// Looks at a transaction. Returns whether the page is full, with a cursor below it.
-    fn look_at(
+    /// Examines a transaction. Returns `true` if the page is full, and sets its cursor.
+    fn examine(
         &mut self,
         transaction: IndexedTransaction,
         block: impl FnOnce() -> Result<(AtomId, u64), FileError>,
@@ -304,8 +304,8 @@ impl Search<'_> {
                     continue;
                 }
                 let of_block = || Ok((block.id, block.timestamp));
-                let looked = self.look_at(transaction.clone(), of_block);
-                if looked.unwrap_or(true) {
+                let is_over = self.examine(transaction.clone(), of_block);
+                if is_over.unwrap_or(true) {
                     return true;
                 }
             }
@@ -424,7 +424,7 @@ impl Search<'_> {
     fn number(&mut self, reader: &mut Reader<'_>, number: u32) -> Result<bool, FileError> {
         let transaction = reader.transaction(number)?;
         let height = transaction.height;
-        self.look_at(transaction, || {
+        self.examine(transaction, || {
             let block = reader.block(height)?;
             Ok((block.id, block.timestamp))
         })

@@ -15,15 +15,15 @@
 //!
 //! The newest blocks are in memory, up to 64 of them. Older ones are in files of 64 blocks, which
 //! are merged eightfold, up to 262,144 blocks. So a reorganization changes what is in memory and at
-//! most some small files, pruning removes files, and damage costs the blocks of one file.
+//! most a few small files, pruning removes files, and damage costs the blocks of one file.
 //!
 //! Invariants:
-//! - Nothing is recorded about progress: the builder follows the chain from the head down, and reads
-//!   what it does not meet in a file. A file is complete, or it is not there.
-//! - A query sees consecutive blocks of one branch, and is told their heights.
+//! - No progress is recorded: the builder follows the chain from the head down, and reads the blocks
+//!   that are not in a file. A file is complete, or it does not exist.
+//! - A query sees consecutive blocks of one branch, and its result states their heights.
 //! - A page of a file that is damaged is never used: the query fails, and the file is replaced.
 //! - The thread works in slices of a few milliseconds with pauses of the same length, and leaves the
-//!   hot store as it is. Nothing waits for it.
+//!   hot store as it is. No other thread waits for it.
 //! - Memory is bounded by 1,024 blocks with 32,768 transactions, and those of one block more.
 
 mod builder;

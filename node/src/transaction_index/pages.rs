@@ -24,8 +24,8 @@ pub(super) type Key = [u8; 32];
 pub(super) enum FileError {
     /// The system cannot read or write it.
     Io {
-        /// What failed: `read`, `write` or the like.
-        what: &'static str,
+        /// Failed operation, such as `read` or `write`.
+        operation: &'static str,
         /// Path of the file.
         path: PathBuf,
         /// Error of the system.
@@ -41,9 +41,13 @@ pub(super) enum FileError {
 }
 
 impl FileError {
-    pub(super) fn io(what: &'static str, path: &Path, error: io::Error) -> Self {
+    pub(super) fn io(operation: &'static str, path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();
-        Self::Io { what, path, error }
+        Self::Io {
+            operation,
+            path,
+            error,
+        }
     }
 
     pub(super) fn damaged(path: &Path, problem: impl Into<String>) -> Self {
@@ -57,8 +61,12 @@ impl FileError {
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io { what, path, error } => {
-                write!(f, "failed to {what} {}: {error}", path.display())
+            Self::Io {
+                operation,
+                path,
+                error,
+            } => {
+                write!(f, "failed to {operation} {}: {error}", path.display())
             }
             Self::Damaged { path, problem } => write!(f, "{}: {problem}", path.display()),
         }

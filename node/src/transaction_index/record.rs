@@ -51,7 +51,7 @@ impl PartialOrd for DataPrefix {
     }
 }
 
-/// Transaction of a block, as the index knows it.
+/// Transaction of a block, as the index has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IndexedTransaction {
     /// Height of its block.
@@ -134,7 +134,7 @@ impl IndexedBlock {
         let malformed = |what: &str| QueryError::Malformed(format!("block {id}: {what}"));
         let block = Block::read(source, id)?;
         if block.height != height {
-            let what = format!("its height is {}, and {height} was expected", block.height);
+            let what = format!("its height is {}, expected {height}", block.height);
             return Err(malformed(&what));
         }
         let timestamp = block.timestamp.to_u64();

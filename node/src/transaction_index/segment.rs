@@ -104,18 +104,22 @@ impl Header {
 
     fn from_bytes(bytes: &[u8], chain_id: u64) -> Result<Self, String> {
         let short = || "the header is incomplete".to_owned();
-        let rest = bytes.strip_prefix(MAGIC).ok_or("not a file of the index")?;
+        let rest = bytes
+            .strip_prefix(MAGIC)
+            .ok_or("not a file of a transaction index")?;
         let (version, rest) = rest.split_first_chunk().ok_or_else(short)?;
         let version = u32::from_be_bytes(*version);
         if version != VERSION {
             return Err(format!(
-                "format version {version}, and {VERSION} was expected"
+                "unsupported format version {version}: expected {VERSION}"
             ));
         }
         let (chain, rest) = rest.split_first_chunk().ok_or_else(short)?;
         let chain = u64::from_be_bytes(*chain);
         if chain != chain_id {
-            return Err(format!("of chain {chain}, and {chain_id} was expected"));
+            return Err(format!(
+                "the file belongs to chain {chain}: expected {chain_id}"
+            ));
         }
         let (low, rest) = rest.split_first_chunk().ok_or_else(short)?;
         let (high, rest) = rest.split_first_chunk().ok_or_else(short)?;
@@ -189,7 +193,7 @@ pub(super) struct Segment {
     path: PathBuf,
     file: File,
     key: Key,
-    /// Set once a page was found damaged or unreadable.
+    /// Set once a page was found to be damaged or unreadable.
     is_damaged: AtomicBool,
 }
 
@@ -203,9 +207,9 @@ impl Segment {
         let header = header.map_err(|problem| FileError::damaged(path, problem))?;
         let len = file.metadata().map(|metadata| metadata.len());
         let len = len.map_err(|error| FileError::io("read", path, error))?;
-        let expected = header.first_page(None).checked_mul(PAGE_BYTES as u64);
-        if Some(len) != expected {
-            let problem = format!("it has {len} bytes, and {expected:?} were expected");
+        let expected = header.first_page(None).saturating_mul(PAGE_BYTES as u64);
+        if len != expected {
+            let problem = format!("the file has {len} bytes: expected {expected}");
             return Err(FileError::damaged(path, problem));
         }
         Ok(Self::new(
@@ -279,7 +283,7 @@ impl Reader<'_> {
     fn item(&mut self, section: Section, position: u64) -> Result<&[u8], FileError> {
         let segment = self.segment;
         let outside = || {
-            let problem = format!("there is no item {position} of {section:?}");
+            let problem = format!("item {position} of {section:?} is missing");
             FileError::damaged(&segment.path, problem)
         };
         if position >= segment.header.items(section) {

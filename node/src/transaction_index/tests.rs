@@ -332,7 +332,7 @@ proptest! {
                 }
                 Step::Corrupt(number, at) if !files.is_empty() => {
                     flip(&files[number % files.len()], at);
-                    // What is open notices when it reads; the same is found at a start.
+                    // An open file is found to be damaged when it is read, or at a start.
                     while index.builder.check_files() {}
                 }
                 Step::Delete(_) | Step::Corrupt(..) => {}
@@ -395,7 +395,7 @@ fn pruned_blocks_leave_the_index_with_their_files() {
 }
 
 #[test]
-fn missing_damaged_and_foreign_files_are_made_again() {
+fn missing_damaged_and_foreign_files_are_rebuilt() {
     let chain = TestChain::of(200, 2);
     let mut index = Index::new();
     index.complete(&chain);
@@ -413,7 +413,7 @@ fn missing_damaged_and_foreign_files_are_made_again() {
     index.reopen();
     let incidents: Vec<String> = index.builder.take_incidents().collect();
     assert_eq!(incidents.len(), 1);
-    assert!(incidents[0].contains("bytes, and"), "{incidents:?}");
+    assert!(incidents[0].contains("bytes: expected"), "{incidents:?}");
     index.complete(&chain);
     index.check(&chain);
     assert_eq!(index.files(), files);
@@ -464,7 +464,7 @@ fn damage_fails_a_query_and_is_repaired() {
 }
 
 #[test]
-fn every_flipped_byte_of_a_file_is_noticed() {
+fn every_flipped_byte_of_a_file_is_detected() {
     let chain = TestChain::of(65, 1);
     let mut index = Index::new();
     index.complete(&chain);
@@ -539,7 +539,7 @@ fn queries_are_bounded_and_continue_where_they_stopped() {
 }
 
 #[test]
-fn incomplete_index_tells_its_heights() {
+fn incomplete_index_states_its_heights() {
     let chain = TestChain::of(150, 1);
     let mut index = Index::new();
     let page = index.page(&HistoryQuery::all(10)).unwrap();

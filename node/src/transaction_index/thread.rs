@@ -19,11 +19,11 @@ use std::time::Instant;
 
 /// Maximum time for which the thread works without a pause.
 const SLICE: Duration = Duration::from_millis(4);
-/// Interval after which a failed write or a missing block is tried again.
+/// Interval after which a failed write or a missing block is retried.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
-/// Interval after which pruned blocks are looked for.
+/// Interval between checks for pruned blocks.
 const IDLE_INTERVAL: Duration = Duration::from_secs(60);
-/// Time that damage is reported, in seconds.
+/// Time for which damage is reported, in seconds.
 const INCIDENT_SECONDS: u64 = 24 * 60 * 60;
 
 /// Parts that the index works with.
@@ -48,7 +48,7 @@ pub struct IndexStatus {
     pub from_height: Option<u64>,
     /// Newest block that the index has.
     pub to: Option<(u64, AtomId)>,
-    /// True if nothing that the node keeps of the chain is below the lowest height.
+    /// True if the index has all blocks whose transactions the node keeps.
     pub is_complete: bool,
     /// Reason that the index does not go further down now.
     pub waits_for: Option<String>,
@@ -78,7 +78,7 @@ struct Shared {
     published: Mutex<Published>,
 }
 
-/// What the thread has to do.
+/// Signals to the thread.
 #[derive(Debug, Default)]
 struct Wanted {
     is_stopped: bool,
@@ -95,8 +95,8 @@ impl TransactionIndex {
     /// Starts the thread.
     ///
     /// # Errors
-    /// Fails if the system refuses a thread. A directory that cannot be used is reported in the
-    /// status, and tried again.
+    /// Fails if the system cannot create a thread. A directory that cannot be used is reported in the
+    /// status, and retried.
     pub fn start(parts: IndexParts) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let waker = Arc::clone(&shared);
@@ -121,8 +121,8 @@ impl TransactionIndex {
     }
 }
 
-/// Access to an index from other threads; clones share it. After the index has ended it stays as it
-/// was.
+/// Access to an index from other threads; clones share it. After the end of the index it has the last
+/// published state.
 #[derive(Clone, Debug)]
 pub struct IndexView(Arc<Shared>);
 
@@ -136,7 +136,7 @@ impl IndexView {
     /// Returns a page of transactions.
     ///
     /// # Errors
-    /// Fails if a block of the cursor left the chain, or a file is damaged.
+    /// Fails if the block of the cursor was removed from the chain, or if a file is damaged.
     pub fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, HistoryError> {
         let coverage = Arc::clone(&lock(&self.0.published).coverage);
         let page = history::run(&coverage, query, MAX_SCANNED);
@@ -165,7 +165,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits until something has changed or the time is over. Returns `false` at the end.
+    /// Waits for a signal, or until the time is over. Returns `false` once the thread has to end.
     fn wait(&self, timeout: Duration) -> bool {
         let wanted = lock(&self.wanted);
         let is_quiet = |wanted: &mut Wanted| !wanted.is_changed && !wanted.is_stopped;
@@ -175,7 +175,7 @@ impl Shared {
         !wanted.is_stopped
     }
 
-    /// Pauses for this time. Returns `false` at the end.
+    /// Pauses for this time. Returns `false` once the thread has to end.
     fn pause(&self, time: Duration) -> bool {
         let wanted = lock(&self.wanted);
         let goes_on = |wanted: &mut Wanted| !wanted.is_stopped;
@@ -226,7 +226,7 @@ impl Worker {
         }
     }
 
-    /// Works for as long as there is something to do; returns the time until it is tried again.
+    /// Works until the index is complete or cannot continue; returns the time until the next attempt.
     fn turn(&mut self) -> Duration {
         let since_failure = self.failed_at.map(|at| at.elapsed());
         let retries = since_failure.is_none_or(|elapsed| elapsed >= RETRY_INTERVAL);

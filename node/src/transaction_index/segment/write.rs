@@ -68,7 +68,7 @@ fn write(
         Err(error) => Err(error),
     };
     if !matches!(result, Ok(Some(_))) {
-        // At the next start it is removed otherwise.
+        // If this fails, the next start removes it.
         let _ = fs::remove_file(temporary);
     }
     result
@@ -152,7 +152,7 @@ impl<'s> Input<'s> {
         let start = reader.start_of(range.low)?;
         let end = reader.block(range.high)?.end;
         if end < start || end > range.segment.header.transactions {
-            let problem = "the numbers of transactions are not in order";
+            let problem = "the numbers of transactions are not ascending";
             return Err(FileError::damaged(range.segment.path(), problem));
         }
         Ok(Self {
