@@ -24,7 +24,7 @@ pub(super) fn sample(client: &Client) -> Result<Box<Sample>, ClientError> {
         peers: peers.map_err(|error| error.to_string()),
         warnings: warnings.map_err(|error| match error {
             ClientError::Refused(error) if error.kind == ErrorKind::UnknownMethod => {
-                "the node is of an older version, which does not report its log".to_owned()
+                "the node has an older version, which does not report its log".to_owned()
             }
             error => error.to_string(),
         }),

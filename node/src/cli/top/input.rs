@@ -7,7 +7,7 @@ use super::model::Action;
 /// More lines than any list has.
 const ALL: isize = isize::MAX;
 
-/// Returns what a key wishes, if anything.
+/// Returns the action of a key, if it has one.
 pub(super) fn action(key: &KeyEvent) -> Option<Action> {
     if key.kind == KeyEventKind::Release {
         return None;

@@ -7,7 +7,7 @@ use super::text::{clean, count, rate, wrap};
 use super::theme::{Theme, Tone, column};
 use crate::rpc::{LogLevel, PeerReply, duration};
 
-/// Columns of what introduces an entry.
+/// Columns of the mark before an entry.
 const MARK_WIDTH: usize = 9;
 
 /// Returns the name of a list, with the number of its entries.

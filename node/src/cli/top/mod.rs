@@ -1,7 +1,7 @@
 //! Command `astreum top`: live view of the running node.
 //!
-//! Three threads feed the one that draws: requests to the node, keys, and signals. What is drawn is a
-//! pure function of the model, and nothing that a node sends reaches the terminal raw.
+//! Three threads feed the one that draws: requests to the node, keys, and signals. The screen is a
+//! pure function of the model, and text from a node is escaped before it reaches the terminal.
 
 mod feed;
 mod input;
@@ -41,9 +41,10 @@ enum Message {
     NoInput(io::Error),
 }
 
-/// Reason to leave.
+/// Reason for the end.
 enum End {
-    Wish,
+    /// The user quits.
+    Quit,
     Signal(c_int),
 }
 
@@ -51,7 +52,7 @@ pub(super) fn top(args: &TopArgs) -> Result<(), Failure> {
     Screen::check()?;
     let client = client(&args.at)?;
     let interval = Duration::from_secs(u64::from(args.interval.get()));
-    // A node that is not running is an error, one that stops later is waited for.
+    // A node that is not running is an error; if it stops later, it is waited for.
     let first = feed::sample(&client)?;
     let theme = Theme {
         // https://no-color.org
@@ -69,7 +70,7 @@ pub(super) fn top(args: &TopArgs) -> Result<(), Failure> {
     let end = show(&mut model, theme, &mut screen, &messages);
     drop(screen);
     match end? {
-        End::Wish => Ok(()),
+        End::Quit => Ok(()),
         End::Signal(signal) => {
             terminal::end_by(signal);
             Err(Failure::Reported)
@@ -104,7 +105,7 @@ fn start(
     Ok(())
 }
 
-/// Draws until the user leaves or a signal ends the process.
+/// Draws until the user quits or a signal ends the process.
 fn show(
     model: &mut Model,
     theme: Theme,
@@ -123,19 +124,19 @@ fn show(
         let first = match messages.recv_timeout(TICK) {
             Ok(message) => message,
             Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => return Ok(End::Wish),
+            Err(RecvTimeoutError::Disconnected) => return Ok(End::Quit),
         };
         model.now = start.elapsed();
-        // All that has arrived is drawn at once.
+        // All messages that have arrived are drawn at once.
         for message in core::iter::once(first).chain(messages.try_iter()) {
             match message {
                 Message::Update(update) => model.update(update),
                 Message::Input(Event::Key(key)) => match input::action(&key) {
                     Some(Action::Suspend) => screen.suspend()?,
-                    Some(action) if model.act(action) => return Ok(End::Wish),
+                    Some(action) if model.act(action) => return Ok(End::Quit),
                     _ => {}
                 },
-                // A changed size is found by drawing.
+                // Drawing adapts to a changed size.
                 Message::Input(_) => {}
                 Message::Signal(Signal::End(signal)) => return Ok(End::Signal(signal)),
                 Message::Signal(Signal::Stop) => screen.suspend()?,

@@ -1,5 +1,5 @@
-//! State of the screen: the last answers of a node, rates and their history, and what the user has
-//! chosen.
+//! State of the screen: the last answers of a node, rates and their history, and the choices of the
+//! user.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
@@ -11,7 +11,7 @@ use astreum_core::consensus::sync::SyncProgress;
 const MAX_HISTORY: usize = 1_000;
 /// Time of which the mean of a rate is shown: a single interval has one block or none.
 const MEAN: Duration = Duration::from_secs(10);
-/// Time after which an answer that is due is said to be missing.
+/// Time after which a due answer is reported as late.
 const LATE: Duration = Duration::from_secs(3);
 
 /// Answers of a node.
@@ -86,7 +86,7 @@ pub(super) struct Rates {
     pub(super) lookups: Option<u64>,
 }
 
-/// Histories of what is shown as a line.
+/// Histories of the values that have a line of bars.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     pub(super) received_bytes: Series,
@@ -146,12 +146,12 @@ impl List {
     pub(super) const ALL: [Self; 4] = [Self::Problems, Self::Log, Self::Peers, Self::Counters];
 }
 
-/// Wish of the user.
+/// Command of the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Action {
-    /// Leave.
+    /// Quit.
     Quit,
-    /// Close the help, or leave if it is not shown.
+    /// Close the help, or quit if it is not shown.
     Back,
     /// Stop the process until it is continued.
     Suspend,
@@ -190,7 +190,7 @@ pub(super) struct Model {
     pub(super) interval: Duration,
     /// Last answers.
     pub(super) sample: Sample,
-    /// Error since the node is gone.
+    /// Error of the last request, if the node is gone.
     pub(super) error: Option<String>,
     rates: Rates,
     pub(super) history: History,
@@ -290,7 +290,7 @@ impl Model {
         history.transactions.push(transactions);
     }
 
-    /// Carries out a wish of the user; returns `true` if the program should end. Suspending is up to
+    /// Carries out a command of the user; returns `true` if the program should end. Suspending is up to
     /// the caller.
     pub(super) fn act(&mut self, action: Action) -> bool {
         match action {
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn link_tells_late_and_gone_nodes_apart() {
+    fn link_distinguishes_late_from_gone_nodes() {
         let mut model = Model::new(Duration::from_secs(1));
         at(&mut model, 1, sample(1, 0));
         assert_eq!(model.link(), Link::Live);

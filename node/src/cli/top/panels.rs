@@ -66,7 +66,7 @@ pub(super) fn render(model: &Model, theme: Theme, areas: [Rect; 4], buffer: &mut
                 height: 1,
                 ..inner
             };
-            // What is not of now is faint.
+            // Outdated values are faint.
             let (tone, value) = row.value;
             let tone = match (model.link(), tone) {
                 (Link::Gone(_), Tone::Plain | Tone::Good) => Tone::Faint,

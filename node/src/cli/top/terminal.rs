@@ -1,4 +1,4 @@
-//! Terminal of the process: entered for the screen, and restored whatever happens.
+//! Terminal of the process: entered for the screen, and restored in every case.
 
 use core::ffi::c_int;
 use core::mem::ManuallyDrop;
@@ -45,7 +45,7 @@ impl Screen {
     /// Fails if stdout or stdin is not a terminal, or if it has no cursor or no size.
     pub(super) fn check() -> Result<(), Failure> {
         let refused = |why: &str| {
-            let hint = "`astreum status --watch` prints the status again and again";
+            let hint = "`astreum status --watch` prints the status repeatedly";
             Err(Failure::Usage(format!("{why}; {hint}")))
         };
         if !stdout().is_terminal() {
@@ -79,7 +79,7 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Enters the screen again, and draws everything anew at the next time.
+    /// Enters the screen again, and redraws everything at the next draw.
     ///
     /// # Errors
     /// Fails if the terminal cannot be used.

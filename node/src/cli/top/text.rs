@@ -10,7 +10,7 @@ const DECIMAL: [&str; 7] = ["", " k", " M", " G", " T", " P", " E"];
 /// Units of bytes.
 const BINARY: [&str; 7] = [" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"];
 
-/// Returns a text of a node in a form that cannot move, hide or join what is beside it: invisible and
+/// Returns a text of a node in a form that cannot move, hide or join the text beside it: invisible and
 /// combining characters are escaped, and a long text is cut.
 pub(super) fn clean(text: &str) -> String {
     let mut clean = String::new();
@@ -30,7 +30,7 @@ pub(super) fn clean(text: &str) -> String {
     clean
 }
 
-/// Cuts a text to at most `width` columns; the last one tells that it was cut.
+/// Cuts a text to at most `width` columns; the last one shows that it was cut.
 pub(super) fn clip(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();

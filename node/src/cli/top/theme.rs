@@ -1,4 +1,4 @@
-//! Styles, and what all parts of the screen draw with.
+//! Styles, and drawing of rows and columns for all parts of the screen.
 
 use core::iter;
 
@@ -63,7 +63,7 @@ impl Theme {
         }
     }
 
-    /// Returns the style of what is selected.
+    /// Returns the style of a selected item.
     pub(super) fn selected(self) -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }

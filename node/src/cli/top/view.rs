@@ -15,9 +15,9 @@ use super::text::{clean, clip, count};
 use super::theme::{Theme, Tone};
 use crate::rpc::duration;
 
-/// Least number of columns of a screen.
+/// Minimum number of columns of a screen.
 const WIDTH: u16 = 80;
-/// Least number of lines of a screen.
+/// Minimum number of lines of a screen.
 const HEIGHT: u16 = 24;
 /// Columns from which on the panels are beside each other.
 const WIDE: u16 = 160;
@@ -76,7 +76,7 @@ pub(super) fn render(model: &Model, theme: Theme, buffer: &mut Buffer) -> Drawn 
     let cell = |at: u16| {
         let width = area.width / columns;
         let (x, y) = (at % columns, at / columns);
-        // The last column takes what is left.
+        // The last column takes the rest.
         let is_last = x + 1 == columns;
         Rect {
             x: area.x + x * width,
