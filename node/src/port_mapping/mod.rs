@@ -4,10 +4,10 @@
 //! of streams, renews the mappings before they end, and removes them when the node stops.
 //!
 //! Invariants:
-//! - Nothing depends on the mapping: a failure is reported in `status` and tried again, ever less
-//!   often.
-//! - What a gateway answers is bounded in size and time, and only shown; peers tell the node its
-//!   address.
+//! - Nothing depends on the mapping: a failure is reported in `status` and retried at growing
+//!   intervals.
+//! - Answers of a gateway are bounded in size and time, and only displayed; the node learns its
+//!   address from peers.
 //! - Stopping takes at most [`STOP_TIMEOUT`]; a gateway that does not answer by then keeps the mappings
 //!   until they end.
 
@@ -130,7 +130,7 @@ impl Drop for PortMapper {
     fn drop(&mut self) {
         self.begin_stop();
         if self.end.recv_timeout(STOP_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
-            // It ends by itself, once its requests have timed out.
+            // The thread ends by itself, once its requests have timed out.
             log::warn!("the gateway has not confirmed the removal of the port mappings");
             return;
         }

@@ -66,7 +66,7 @@ impl Session {
     }
 }
 
-/// None: this program was built without the protocols.
+/// Uninhabited: this program was built without the protocols.
 #[cfg(not(feature = "port-mapping"))]
 pub(super) enum Session {}
 

@@ -1,4 +1,4 @@
-//! Ports, and what is known about their mappings.
+//! Ports and the state of their mappings.
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};

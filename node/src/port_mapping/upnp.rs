@@ -151,7 +151,7 @@ async fn add(
     own: SocketAddr,
 ) -> Result<(u16, Option<Duration>), String> {
     let protocol = protocol(transport);
-    // Some devices have mappings without an end only.
+    // Some devices support permanent mappings only.
     for seconds in [LEASE_SECONDS, 0] {
         let added = device.add_port(protocol, wanted, own, seconds, DESCRIPTION);
         let external_port = match added.await {
