@@ -208,7 +208,7 @@ pub const FETCH_RETRY_BOUNDS: [Duration; 2] =
     [Duration::from_millis(50), Duration::from_millis(500)];
 /// Number of bytes of a list that arrive by datagram before the rest is fetched by stream, if that is
 /// possible.
-pub const STREAM_AFTER_BYTES: usize = 8_192;
+pub const STREAM_AFTER_BYTES: usize = 2_048;
 /// Maximum number of peers whose streams are tried for one list.
 pub const MAX_FETCH_STREAMS: usize = 3;
 /// Maximum number of stored bytes of a fetched list, without those that arrive by stream.

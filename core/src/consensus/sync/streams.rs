@@ -103,7 +103,7 @@ pub(super) struct Streams {
     /// Maximum number of headers of the next request: what the host's memory has held so far.
     most_headers: u32,
     /// End of the pause that follows if it holds next to nothing.
-    starts: Instant,
+    paused_until: Instant,
     peers: BTreeMap<PublicKey, Experience>,
 }
 
@@ -115,7 +115,7 @@ impl Default for Streams {
             open: BTreeMap::new(),
             arrived: VecDeque::new(),
             most_headers: MAX_HEADERS,
-            starts: Instant::default(),
+            paused_until: Instant::default(),
             peers: BTreeMap::new(),
         }
     }
@@ -158,7 +158,7 @@ impl Streams {
         }
         if u64::from(self.most_headers) < MIN_HEADERS {
             self.most_headers = FEWEST_HEADERS;
-            self.starts = now + PAUSE;
+            self.paused_until = now + PAUSE;
         }
         true
     }
@@ -254,7 +254,7 @@ impl Streams {
     /// Returns the announcer with the fewest streams of those without a pause; `None` if the host's
     /// memory holds next to nothing.
     fn peer(&self, now: Instant, announcers: &Announcers) -> Option<PublicKey> {
-        if self.starts > now {
+        if self.paused_until > now {
             return None;
         }
         let peers = announcers.iter().map(|announcer| announcer.peer);

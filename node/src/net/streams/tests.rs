@@ -286,13 +286,17 @@ struct Alone {
 
 impl Alone {
     fn new() -> Self {
+        Self::with_store(1, Store::new(1 << 20))
+    }
+
+    fn with_store(n: u8, store: Store) -> Self {
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).unwrap());
         let (queue, commands) = sync_channel(100);
         let environment = Environment {
-            secret: SecretKey::from_bytes([1; 32]),
+            secret: SecretKey::from_bytes([n; 32]),
             chain_id: 7,
-            store: Store::new(1 << 20),
+            store,
             sender: CommandSender::new(queue, waker, Arc::default()),
             clock: Clock::start(),
         };
@@ -385,6 +389,72 @@ fn unknown_clients_and_other_protocols_are_closed_without_an_answer() {
     assert!(claimed == relay && address == Ipv4Addr::LOCALHOST);
     alone.streams.send(Control::Client { token, key: None });
     assert!(is_closed(stranger));
+}
+
+#[test]
+fn nothing_more_is_read_while_much_waits_to_be_stored() {
+    let values = (0..1_200_u32).map(|n| [&n.to_be_bytes()[..], &[7; 60_000]].concat());
+    let (head, atoms) = bytes_list(&values.collect::<Vec<_>>());
+    let full = Store::new(256 << 20);
+    for atom in &atoms {
+        full.keep(atom.id(), atom.clone()).unwrap();
+    }
+    let server = Alone::with_store(1, full);
+    let store = Store::new(512 << 20);
+    let client = Alone::with_store(2, store.clone());
+    let (list, offer) = (some_list(), server.streams.offer());
+    let peer = SecretKey::from_bytes([1; 32]).public_key();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, offer.port));
+    client.streams.send(Control::Open {
+        list,
+        peer,
+        address,
+        offer,
+    });
+    let event = server.commands.recv_timeout(WAIT);
+    let Ok(Command::Stream(StreamEvent::Client { token, .. })) = event else {
+        panic!("the event loop was not asked");
+    };
+    let key = Some(client.streams.offer().key);
+    server.streams.send(Control::Client { token, key });
+    let event = client.commands.recv_timeout(WAIT);
+    assert!(matches!(
+        event,
+        Ok(Command::Stream(StreamEvent::Ready { .. }))
+    ));
+    let atoms_before = LinkedAtoms::new(head);
+    client.streams.send(Control::Begin {
+        list,
+        peer,
+        atoms: atoms_before,
+    });
+    // The writer waits for the command queue, which nobody reads.
+    let received = || client.streams.status().received_bytes;
+    let mut before = (0, std::time::Instant::now());
+    while before.1.elapsed() < Duration::from_secs(1) {
+        if received() != before.0 {
+            before = (received(), std::time::Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // 100 commands for up to 128 KiB each, 16 MiB in the queue, and what was read at last; the
+    // credit alone would allow 45 MB.
+    assert!(
+        (20_000_000..36_000_000).contains(&before.0),
+        "{} bytes",
+        before.0
+    );
+    loop {
+        match client.commands.recv_timeout(WAIT) {
+            Ok(Command::Stream(StreamEvent::Progress { progress, .. })) => {
+                if progress.0.is_zero() {
+                    break;
+                }
+            }
+            _ => panic!("the list does not end"),
+        }
+    }
+    assert_eq!(collect_list(&store, head, 9_999), Ok(atoms));
 }
 
 #[test]

@@ -68,11 +68,12 @@ impl Inner {
         }
     }
 
-    /// Returns whether level 0 exceeds its size, or has a journal without a name that a pair must
+    /// Returns whether level 0 exceeds its size, is to be collated while the store is quiet, or has a journal without a name that a pair must
     /// save.
     fn is_collation_due(&self) -> bool {
         let snapshot = self.snapshot.load();
         snapshot.level_0_bytes() > self.options.level_size_bytes
+            || self.is_quiet_collation_due()
             || snapshot
                 .segments
                 .iter()

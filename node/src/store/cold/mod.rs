@@ -45,6 +45,7 @@ mod merge;
 mod open;
 mod pins;
 mod progress;
+mod quiet;
 mod remove;
 mod repair;
 mod set_aside;
@@ -290,6 +291,8 @@ struct Inner {
     hits: AtomicU64,
     misses: AtomicU64,
     wake: worker::Wake,
+    /// True if little is written, as the worker has found.
+    is_quiet: AtomicBool,
     dir_lock: Box<dyn DirLock>,
 }
 

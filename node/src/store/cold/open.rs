@@ -9,7 +9,7 @@ use crate::store::sorted_pair::{
 };
 use arc_swap::ArcSwap;
 use astreum_core::atom::AtomId;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,7 @@ pub(super) fn open(
         hits: Default::default(),
         misses: Default::default(),
         wake: Default::default(),
+        is_quiet: AtomicBool::new(false),
         dir_lock,
     };
     inner.check_format()?;

@@ -1,5 +1,6 @@
 //! Worker thread that collates, merges, repairs and syncs while other threads read and write.
 
+use super::quiet::Writes;
 use super::{ColdError, Inner, lock};
 use crate::log;
 use core::time::Duration;
@@ -100,6 +101,8 @@ fn run(inner: &Inner) {
     let mut next_tick = Instant::now() + TICK;
     let mut delay = RETRY_AFTER;
     let mut retry_at: Option<Instant> = None;
+    let mut writes = Writes::default();
+    inner.check_writes(&mut writes, Instant::now());
     while inner.wake.wait(
         next_tick.saturating_duration_since(Instant::now()),
         retry_at.is_some(),
@@ -108,6 +111,7 @@ fn run(inner: &Inner) {
         if now >= next_tick {
             next_tick = now + TICK;
             inner.watch();
+            inner.check_writes(&mut writes, now);
             if inner.options.sync == ColdStorageSync::Interval
                 && retry_at.is_none()
                 && let Err(error) = inner.sync()
