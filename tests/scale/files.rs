@@ -234,7 +234,7 @@ fn noise(len: usize, seed: u32) -> Vec<u8> {
     bytes
 }
 
-fn make_input(path: &Path, megabytes: usize, seed: u8) {
+pub(crate) fn make_input(path: &Path, megabytes: usize, seed: u8) {
     let mut file = File::create(path).unwrap();
     let mut bytes = blake3::Hasher::new().update(&[seed]).finalize_xof();
     let mut buffer = vec![0; 1_000_000];
@@ -246,7 +246,7 @@ fn make_input(path: &Path, megabytes: usize, seed: u8) {
     file.sync_all().unwrap();
 }
 
-fn hash(path: &Path) -> blake3::Hash {
+pub(crate) fn hash(path: &Path) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path).unwrap()).unwrap();
     hasher.finalize()

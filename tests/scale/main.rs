@@ -12,6 +12,7 @@
     reason = "a harness that cannot continue panics with the place"
 )]
 
+mod at_once;
 mod delay;
 mod files;
 mod join;
@@ -47,6 +48,7 @@ const CASES: &[Case] = &[
     ("folders", files::folders),
     ("long-journal", files::long_journal),
     ("lists", lists::lists),
+    ("at-once", at_once::at_once),
     ("join-empty", join::empty_blocks),
     ("join-transfers", join::transfers),
     ("snapshot", snapshot::snapshot),

@@ -35,7 +35,7 @@ pub(crate) fn running(large: bool, table: &mut Table) {
         (100, 1, 16)
     };
     // A build of the program does not count as its start.
-    astreum_tests::testkit::program::astreum();
+    let _ = astreum_tests::testkit::program::astreum();
     let home = Home::new("running");
     let joined = home.path().join("joined");
     let chain = QuickChain::make(blocks, 0);
