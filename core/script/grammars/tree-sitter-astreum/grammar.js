@@ -29,13 +29,13 @@ module.exports = grammar({
     _token: ($) =>
       choice($.keyword, $.opcode, $.placeholder, $.integer, $.macro, $.label, $.symbol),
 
-    keyword: () => token(prec(3, choice(...KEYWORDS))),
-    opcode: () => token(prec(3, choice(...OPCODES))),
-    placeholder: () => token(prec(2, /\$[0-9]+/)),
-    integer: () => token(prec(2, /[+-]?[0-9](_?[0-9])*/)),
-    macro: () => token(prec(2, /%[^\s();]+/)),
-    label: () => token(prec(2, choice(/@[^\s();]+/, /[^\s()";@%$#][^\s();]*:/))),
-    symbol: () => token(prec(1, /[^\s()";#]([^\s();#]|#[^\s();])*|#([^\s();#]|#[^\s();])*/)),
+    keyword: () => token(choice(...KEYWORDS)),
+    opcode: () => token(choice(...OPCODES)),
+    placeholder: () => token(/\$[0-9]+/),
+    integer: () => token(/[+-]?[0-9](_?[0-9])*/),
+    macro: () => token(/%[^\s();]+/),
+    label: () => token(choice(/@[^\s();]+/, /[^\s()";@%][^\s();]*:/)),
+    symbol: () => token(/[^\s()";#]([^\s();#]|#[^\s();])*|#([^\s();#]|#[^\s();])*/),
 
     comment: () => token(/;[^\n]*/),
     datum_comment: ($) => seq("#;", $._expression),
