@@ -159,7 +159,7 @@ impl Account {
     }
 
     /// Sets the number of live bytes. Ends the evaluation if less than a quarter of the limit is
-    /// left, because otherwise it would be measured again and again.
+    /// left, because otherwise it would be measured repeatedly.
     pub(super) fn measured(&mut self, live: u64) -> Result<(), Stop> {
         self.allocated = live;
         let limit = self.limits.live_bytes;

@@ -343,7 +343,7 @@ pub(super) struct StatusArgs {
     /// With --check: minimum number of peers.
     #[arg(long, value_name = "COUNT", default_value = "1", requires = "check", value_parser = super::number_arg::number::<u64>)]
     pub(super) min_peers: u64,
-    /// Show the status again and again, with this pause in seconds, 2 if it is omitted.
+    /// Show the status repeatedly, with this pause in seconds; 2 if no value is given.
     #[arg(
         long,
         value_name = "SECONDS",

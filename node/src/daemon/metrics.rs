@@ -245,7 +245,7 @@ fn node(scrape: &mut Scrape, status: &StatusReply) {
     scrape.is("halted", help, status.halted);
     scrape.is(
         "durable",
-        "1 if what is stored survives a restart",
+        "1 if stored atoms survive a restart",
         status.durable,
     );
     scrape.is(

@@ -112,8 +112,8 @@ impl fmt::Display for ClientError {
             }
             Self::OldNode { socket } => write!(
                 f,
-                "the node at {} is of an older version, with another protocol of the control \
-                 socket; use its own program, or restart the node with this one",
+                "the node at {} runs an older version with an incompatible control protocol; use \
+                 the program of that version, or restart the node with this one",
                 socket.display()
             ),
             Self::BadReply { message } => write!(

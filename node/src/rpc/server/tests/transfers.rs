@@ -9,7 +9,7 @@ use super::*;
 use astreum_core::atom::{AtomId, AtomKind};
 use core::sync::atomic::AtomicU64;
 
-/// Service that counts what it receives, and sends `data` again and again.
+/// Service that counts what it receives, and sends `data` repeatedly.
 #[derive(Default)]
 struct Counter {
     received: AtomicU64,
