@@ -224,7 +224,7 @@ fn failures_are_reported_and_end(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// Answers to writes are lost while two nodes write; one is killed again and again.
+/// Answers to writes are lost while two nodes write; one is killed repeatedly.
 fn writers_lose_nothing(world: &World) -> Result<(), String> {
     let homes = [
         world.home("write-a", "write"),
@@ -425,15 +425,18 @@ const CASES: [Case; 7] = [
     ("secrets stay secret", secrets_stay_secret),
 ];
 
-/// Builds the program with support for object stores.
+/// Builds the program with support for object stores, and with the features that this executable was
+/// built with, so that only the program itself is compiled.
 fn build() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let folder = own.parent().ok_or("this executable has no directory")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build
-        .args(["build", "--quiet", "--locked", "--package", "astreum-node"])
-        .args(["--features", "object-store", "--bin", "astreum"])
+        .args(["build", "--quiet", "--locked"])
+        .args(["--package", "astreum-node", "--package", "astreum-tests"])
+        .args(["--features", "astreum-tests/object-store"])
+        .args(["--bin", "astreum"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     if folder.ends_with("release") {
         build.arg("--release");
