@@ -129,6 +129,44 @@ fn unwritable_directory_is_reported_once_and_in_the_status() {
 }
 
 #[test]
+fn full_disk_is_reported_once_and_retried_less_often() {
+    static REPORTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    static NOW: AtomicU64 = AtomicU64::new(0);
+    let scratch = tempfile::tempdir().unwrap();
+    let current = scratch.path().join("node.log");
+    std::os::unix::fs::symlink("/dev/full", &current).unwrap();
+    let (logger, receiver) = new_logger();
+    let dropped = Arc::clone(&logger.dropped);
+    let host = Host {
+        monotonic: || Duration::from_millis(NOW.load(Ordering::Relaxed)),
+        report_error: |text| REPORTS.lock().unwrap().push(text.to_owned()),
+        ..host()
+    };
+    let health = Arc::clone(&host.health);
+    let writer = Writer::new(settings(scratch.path()), host, dropped);
+    let thread = thread::spawn(move || writer.run(&receiver));
+    let log_after = |millis| {
+        NOW.fetch_add(millis, Ordering::Relaxed);
+        log_line(&logger, "line");
+        logger.flush();
+    };
+    for _ in 0..4 {
+        log_after(1_000);
+    }
+    assert!(health.problem().unwrap().contains("No space left"));
+    fs::remove_file(&current).unwrap();
+    log_after(101);
+    assert!(!current.exists(), "the delay has not grown");
+    log_after(10_000);
+    assert_eq!(health.problem(), None);
+    let written = messages(scratch.path());
+    assert_eq!(written[..2], ["line", "line"], "{written:?}");
+    assert_eq!(REPORTS.lock().unwrap().len(), 1);
+    drop(logger);
+    thread.join().unwrap();
+}
+
+#[test]
 fn lines_are_kept_until_the_log_can_be_written() {
     static NOW: AtomicU64 = AtomicU64::new(0);
     let scratch = tempfile::tempdir().unwrap();

@@ -118,6 +118,8 @@ pub(super) struct Writer {
     retry_at: Duration,
     retry_delay: Duration,
     has_reported: bool,
+    /// `true` if the last write failed: on a full disk a file can be opened, but not written.
+    has_failed_writing: bool,
     batch: Vec<u8>,
     batch_lines: u64,
     batch_time: Duration,
@@ -138,6 +140,7 @@ impl Writer {
             retry_at: Duration::ZERO,
             retry_delay: FIRST_RETRY,
             has_reported: false,
+            has_failed_writing: false,
             batch: Vec::new(),
             batch_lines: 0,
             batch_time: Duration::ZERO,
@@ -297,10 +300,9 @@ impl Writer {
                 }
                 let problems = tidy::delete_unfinished(directory);
                 self.file = Some(file);
-                self.failing_since = None;
-                self.retry_delay = FIRST_RETRY;
-                self.has_reported = false;
-                self.host.health.set(None);
+                if !self.has_failed_writing {
+                    self.recover();
+                }
                 self.report_problems(problems);
             }
             Err(error) => self.fail(&error),
@@ -328,6 +330,10 @@ impl Writer {
                 let written = file.write(&self.batch, self.batch_time);
                 if written.is_err() {
                     self.lost_lines += self.batch_lines;
+                    self.has_failed_writing = true;
+                } else if self.has_failed_writing && !self.batch.is_empty() {
+                    self.has_failed_writing = false;
+                    self.recover();
                 }
                 self.check(written);
             }
@@ -338,6 +344,14 @@ impl Writer {
         self.batch.clear();
         self.batch_lines = 0;
         self.tidy_if_due();
+    }
+
+    /// Forgets the failures: the log can be written again.
+    fn recover(&mut self) {
+        self.failing_since = None;
+        self.retry_delay = FIRST_RETRY;
+        self.has_reported = false;
+        self.host.health.set(None);
     }
 
     /// After a failure closes the file, to be opened again later; the node continues meanwhile.
