@@ -231,7 +231,10 @@ fn write_greeting(
             writeln!(out, "  explorer        http://{address}/explorer")?;
         }
     }
-    writeln!(out, "  log             {}", paths.log_dir.display())?;
+    match status.log_problem {
+        Some(problem) => writeln!(out, "  log             none: {problem}")?,
+        None => writeln!(out, "  log             {}", paths.log_dir.display())?,
+    }
     match status.cold.and_then(|cold| cold.write_failure) {
         Some(why) => writeln!(out, "  storage         refuses writes: {why}")?,
         None => writeln!(out, "  storage         {}", status.durability)?,
