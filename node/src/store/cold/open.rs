@@ -31,11 +31,21 @@ pub(super) fn open(
     root: &Path,
     options: ColdOptions,
 ) -> Result<Inner, ColdError> {
-    unless_read_only(disk.create_dir(root))
-        .map_err(|error| ColdError::io("create", root, &error))?;
+    let not_created = |error| ColdError::io("create", root, &error);
+    // An existing directory on a read-only disk can still be read.
+    let read_only = match disk.create_dir(root) {
+        Err(error) if is_read_only(&error) => Some(error),
+        created => {
+            created.map_err(not_created)?;
+            None
+        }
+    };
     let dir_lock = disk
         .lock(root)
-        .map_err(|error| ColdError::io("lock", &root.join("LOCK"), &error))?
+        .map_err(|error| match (error.kind(), read_only) {
+            (io::ErrorKind::NotFound, Some(read_only)) => not_created(read_only),
+            _ => ColdError::io("lock", &root.join("LOCK"), &error),
+        })?
         .ok_or_else(|| ColdError::Locked { path: root.into() })?;
     let inner = Inner {
         disk,
@@ -77,14 +87,6 @@ pub(super) fn open(
     }
     inner.load_pins(&entries)?;
     Ok(inner)
-}
-
-/// Ignores errors of a read-only disk, which can still be read.
-fn unless_read_only(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if is_read_only(&error) => Ok(()),
-        result => result,
-    }
 }
 
 impl Inner {

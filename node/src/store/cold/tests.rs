@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::disk::ReadOnlyDisk;
 use crate::store::journal::leftover_name;
 use std::fs;
 
@@ -78,6 +79,16 @@ fn second_opener_is_refused_until_the_first_closes() {
     assert!(matches!(error, ColdError::Locked { .. }), "{error}");
     drop(store);
     ColdStore::open(scratch.path(), options()).unwrap();
+}
+
+#[test]
+fn missing_directory_on_a_read_only_disk_cannot_be_created() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("cold");
+    let opened = ColdStore::open_on(Arc::new(ReadOnlyDisk), &root, options());
+    let error = opened.unwrap_err().to_string();
+    assert!(error.contains("cannot create "), "{error}");
+    assert!(error.contains("cold: read-only filesystem"), "{error}");
 }
 
 #[test]
