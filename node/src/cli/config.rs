@@ -1,10 +1,9 @@
 //! Command `astreum config`: the effective configuration, and the table of keys.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
-use std::fs::OpenOptions;
 use std::path::Path;
 
 use crate::chain_service::dir::location;
@@ -19,6 +18,7 @@ use super::config_args::{
     ConfigArgs, ConfigCheckArgs, ConfigCommand, ConfigInitArgs, ConfigShowArgs, ReloadArgs,
 };
 use super::from_python::from_python;
+use super::new_file;
 use super::node_args::client;
 use super::output::{Failure, Output, complain, json_line};
 
@@ -121,20 +121,8 @@ fn init(args: &ConfigInitArgs, out: &mut Output) -> Result<(), Failure> {
     if args.file.is_stdin() {
         return Ok(out.raw().write_all(text.as_bytes())?);
     }
-    let name = args.file.display();
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).open(&*args.file);
-    let written = file.and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            Failure::Failed(format!("refusing to overwrite {name}: the file exists"))
-        }
-        _ => Failure::Failed(format!("{name}: {error}")),
-    })?;
-    Ok(writeln!(out, "{name}")?)
+    new_file::write(&args.file, text.as_bytes()).map_err(Failure::Failed)?;
+    Ok(writeln!(out, "{}", args.file.display())?)
 }
 
 /// Checks the configuration and the files that it names.

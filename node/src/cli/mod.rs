@@ -42,6 +42,7 @@ mod limits;
 mod list_reader;
 mod literal;
 mod manifest_reader;
+mod new_file;
 mod node_args;
 mod number_arg;
 mod output;

@@ -16,6 +16,7 @@ use astreum_core::manifest::LIST_BYTES;
 use crate::WaitLimit;
 
 use super::interrupt::Interrupt;
+use super::new_file::cannot_create;
 use super::output::Failure;
 use super::pieces::{Input, split};
 
@@ -142,7 +143,8 @@ impl Partial {
         let file = options
             .open(&temporary)
             .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => failed(&path, error),
+                io::ErrorKind::NotFound => Failure::Failed(cannot_create(&path, &error)),
+                io::ErrorKind::PermissionDenied => failed(&path, error),
                 // Other errors do not concern the path that the user gave.
                 _ => failed(&temporary, error),
             })?;

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ use super::eval::{explain, is_definition, is_failed, load, missing, print};
 use super::eval_session::Session;
 use super::input::{MAX_SOURCE_BYTES, Source, not_text, without_prefix};
 use super::language_args::{As, ReplArgs};
+use super::new_file;
 use super::node_args::NodeArgs;
 use super::output::{Failure, Output, complain};
 use super::repl_commands;
@@ -510,13 +511,8 @@ impl Repl<'_> {
                 None => skipped.push(Escaped(name).to_string()),
             }
         }
-        let name = path.display();
-        match File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.complain(&format!("refusing to overwrite {name}: the file exists"));
-            }
-            Err(error) => self.complain(&format!("{name}: {error}")),
+        if let Err(error) = new_file::write(path, text.as_bytes()) {
+            self.complain(&error);
         }
         if !skipped.is_empty() {
             let names = skipped.join(", ");

@@ -1,6 +1,6 @@
 //! Files of signed transactions, for keys on machines without a network.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write as _};
 
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::rpc::{hex, unhex};
 
 use super::chain_args::{TxSignArgs, TxSubmitArgs};
+use super::new_file;
 use super::node_args::client;
 use super::output::{Failure, Output, complain};
 use super::tx_content::{Content, number};
@@ -103,20 +104,7 @@ pub(super) fn sign(args: &TxSignArgs, out: &mut Output) -> Result<(), Failure> {
         return Ok(out.write_all(text.as_bytes())?);
     }
     let path = args.output.display();
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&*args.output)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            Failure::Failed(format!("refusing to overwrite {path}: the file exists"))
-        }
-        _ => Failure::Failed(format!("cannot write {path}: {error}")),
-    })?;
+    new_file::write(&args.output, text.as_bytes()).map_err(Failure::Failed)?;
     complain(&format!(
         "signed for chain {}; `astreum tx submit {path}` sends it",
         transaction.chain_id

@@ -267,7 +267,7 @@ fn get_writes_to_pipes_and_devices_without_replacing_them() {
     home.run(&["get", &id, "-o", "state"])
         .fails(1, &["directory"]);
     home.run(&["get", &id, "-o", "none/out"])
-        .fails(1, &["none/out: No such file"]);
+        .fails(1, &["none/out: the directory", "none does not exist"]);
 }
 
 #[test]

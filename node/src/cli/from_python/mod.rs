@@ -4,7 +4,7 @@ mod literal;
 mod tokens;
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ use crate::config::{Allowed, KEYS, Key, Loaded, Secret, suggest};
 use crate::key_file::{KeyFormat, KeyKind, create_file};
 
 use super::config_args::FromPythonArgs;
+use super::new_file;
 use super::output::{Failure, Output, complain, json_line};
 use literal::{Dictionary, Entry, Value, dictionaries};
 
@@ -311,13 +312,5 @@ fn write_all(
     for ((kind, secret), path) in secrets.iter().zip(key_files) {
         create_file(path, *kind, secret, &KeyFormat::Plain).map_err(Failure::failed)?;
     }
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
-    written.map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))
+    new_file::write(path, text.as_bytes()).map_err(Failure::Failed)
 }
