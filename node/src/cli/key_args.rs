@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::node_args::RunArgs;
+use super::number_arg::within;
 use super::path_arg::PathArg;
 use crate::config::Settings;
 use crate::key_file::age::{DEFAULT_WORK_FACTOR, MAX_WORK_FACTOR, MIN_WORK_FACTOR};
@@ -42,6 +43,13 @@ fn given(file: Option<&PathArg>, descriptor: Option<u32>) -> Option<PassphraseSo
     file.or_else(|| descriptor.map(PassphraseSource::descriptor))
 }
 
+fn work_factor(text: &str) -> Result<u8, String> {
+    const LEAST: u32 = MIN_WORK_FACTOR as u32;
+    const MOST: u32 = MAX_WORK_FACTOR as u32;
+    let factor = within::<LEAST, MOST>(text)?;
+    u8::try_from(factor).map_err(|error| error.to_string())
+}
+
 /// Protection of a new key file.
 #[derive(Debug, Args)]
 pub(super) struct ProtectArgs {
@@ -60,7 +68,7 @@ pub(super) struct ProtectArgs {
         long,
         value_name = "N",
         default_value_t = DEFAULT_WORK_FACTOR,
-        value_parser = clap::value_parser!(u8).range(i64::from(MIN_WORK_FACTOR)..=i64::from(MAX_WORK_FACTOR))
+        value_parser = work_factor
     )]
     pub(super) work_factor: u8,
 }

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::config::{Secret, Settings};
 use crate::key_file::{
-    KeyFile, KeyFileSummary, KeyFormat, KeyKind, PassphraseSource, ask_secret, configured_file,
-    create_file, generate, read_file, read_key, summary,
+    KeyFile, KeyFileSummary, KeyFormat, KeyKind, PassphraseError, PassphraseSource, ask_secret,
+    configured_file, create_file, generate, read_file, read_key, summary,
 };
 use crate::rpc::hex;
 
@@ -18,6 +18,7 @@ use super::key_args::{
     ProtectArgs, RotateKeyArgs, ShowKeyArgs,
 };
 use super::output::{Failure, Output, complain, json_line};
+use super::path_arg::PathArg;
 use super::table::table;
 
 /// Maximum bytes of a key that is imported from stdin.
@@ -197,6 +198,19 @@ fn list(settings: &Settings, as_json: bool, out: &mut Output) -> Result<(), Fail
     }
 }
 
+/// Refuses `-` as the path of a new key file: a secret is not written to stdout, and a file of that
+/// name would surprise.
+fn check_new(file: &PathArg) -> Result<(), Failure> {
+    match file.is_stdin() {
+        true => Err(Failure::Usage(
+            "invalid value \"-\" for the new key file: a key is not written to stdout; give the path \
+             of a file"
+                .to_owned(),
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Returns the form of a new key file.
 fn format_of(args: &ProtectArgs, path: &Path) -> Result<KeyFormat, Failure> {
     args.source().map_or(Ok(KeyFormat::Plain), |source| {
@@ -215,8 +229,16 @@ fn protected_format(
         return Err(Failure::Failed(message));
     }
     let passphrase = source.new_passphrase(path);
-    let passphrase = passphrase
-        .map_err(|error| Failure::Failed(format!("passphrase for {}: {error}", path.display())))?;
+    let passphrase = passphrase.map_err(|error| {
+        let path = path.display();
+        Failure::Failed(match error {
+            PassphraseError::Missing => format!(
+                "missing passphrase for {path}: give --new-passphrase-file FILE or \
+                 --new-passphrase-fd N, or run the command in a terminal"
+            ),
+            error => format!("passphrase for {path}: {error}"),
+        })
+    })?;
     Ok(KeyFormat::Protected {
         passphrase,
         work_factor,
@@ -224,6 +246,7 @@ fn protected_format(
 }
 
 fn generate_file(args: &GenerateKeyArgs, out: &mut Output) -> Result<(), Failure> {
+    check_new(&args.file)?;
     let kind = KeyKind::from(args.kind);
     let secret = generate().map_err(Failure::failed)?;
     let format = format_of(&args.protect, &args.file)?;
@@ -347,6 +370,7 @@ fn kind_of(name: &Path, file: &KeyFile, given: Option<KeyKindArg>) -> Result<Key
 }
 
 fn import(args: &ImportKeyArgs, out: &mut Output) -> Result<(), Failure> {
+    check_new(&args.file)?;
     let passphrases = args.passphrase.or_terminal();
     let file = if args.source.is_stdin() {
         let bytes = key_from_stdin()?;
@@ -377,6 +401,7 @@ fn key_from_stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 fn export(args: &ExportKeyArgs, out: &mut Output) -> Result<(), Failure> {
+    check_new(&args.to)?;
     let source = args.protect.source();
     if source.is_some() && args.format != FormatArg::Key {
         return Err(Failure::Usage(
@@ -421,7 +446,10 @@ fn rotate(args: &RotateKeyArgs, out: &mut Output) -> Result<(), Failure> {
         }
     };
     let to = match &args.to {
-        Some(to) => to.to_path_buf(),
+        Some(to) => {
+            check_new(to)?;
+            to.to_path_buf()
+        }
         None => {
             let mut to = args.file.as_os_str().to_owned();
             to.push(".new");

@@ -61,11 +61,18 @@ pub(super) fn number<N: Number>(text: &str) -> Result<N, String> {
 /// # Errors
 /// Returns the expected range if `text` is not a number in it.
 pub(super) fn level(text: &str) -> Result<u32, String> {
-    const LEVELS: core::ops::Range<u32> = 1..1_000;
-    let level = value(text).and_then(|value| u32::try_from(value).ok());
-    level
-        .filter(|level| LEVELS.contains(level))
-        .ok_or_else(|| format!("expected an integer from 1 to {}", LEVELS.end - 1))
+    within::<1, 999>(text)
+}
+
+/// Reads a number from `LEAST` to `MOST`.
+///
+/// # Errors
+/// Returns the expected range if `text` is not a number in it.
+pub(super) fn within<const LEAST: u32, const MOST: u32>(text: &str) -> Result<u32, String> {
+    let number = value(text).and_then(|value| u32::try_from(value).ok());
+    number
+        .filter(|number| (LEAST..=MOST).contains(number))
+        .ok_or_else(|| format!("expected an integer from {LEAST} to {MOST}"))
 }
 
 fn value(text: &str) -> Option<u64> {
@@ -98,5 +105,13 @@ mod tests {
         assert_eq!(number("1"), Ok(NonZeroU64::MIN));
         assert_eq!((level("1"), level("999")), (Ok(1), Ok(999)));
         assert!(level("0").is_err() && level("1000").is_err());
+        let error = Err("expected an integer from 10 to 18".to_owned());
+        for text in ["9", "19", "-1", "x", "4294967306"] {
+            assert_eq!(within::<10, 18>(text), error, "{text}");
+        }
+        assert_eq!(
+            (within::<10, 18>("10"), within::<10, 18>("18")),
+            (Ok(10), Ok(18))
+        );
     }
 }

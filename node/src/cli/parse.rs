@@ -20,25 +20,34 @@ const BURN: [u8; 32] = [0; 32];
 pub(super) fn account(what: &str, text: &str) -> Result<AccountName, Failure> {
     match text {
         "me" => Ok(AccountName::Me),
-        _ => account_key(what, text).map(|key| AccountName::Key(Address::new(key))),
+        _ => named_key(what, text, "64 hex digits, me, treasury or burn")
+            .map(|key| AccountName::Key(Address::new(key))),
     }
 }
 
 /// Parses an account's key, or the name of an account that every chain has.
 pub(super) fn account_key(what: &str, text: &str) -> Result<[u8; 32], Failure> {
+    named_key(what, text, "64 hex digits, treasury or burn")
+}
+
+fn named_key(what: &str, text: &str, expected: &str) -> Result<[u8; 32], Failure> {
     match text {
         "treasury" => Ok(TREASURY),
         "burn" => Ok(BURN),
-        _ => key(what, text),
+        _ => hex_key(what, text, expected),
     }
 }
 
 /// Parses 32 bytes in hex.
 pub(super) fn key(what: &str, text: &str) -> Result<[u8; 32], Failure> {
+    hex_key(what, text, "64 hex digits")
+}
+
+fn hex_key(what: &str, text: &str, expected: &str) -> Result<[u8; 32], Failure> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let wrong = |problem: String| {
         Failure::Usage(format!(
-            "invalid value {text:?} for {what}: {problem}; expected 64 hex digits"
+            "invalid value {text:?} for {what}: {problem}; expected {expected}"
         ))
     };
     if let Some(other) = digits.chars().find(|digit| !digit.is_ascii_hexdigit()) {
@@ -181,9 +190,17 @@ mod tests {
                 "{message}"
             );
             assert!(message.contains(problem), "{message}");
-            assert!(message.ends_with("64 hex digits"), "{message}");
+            assert!(
+                message.ends_with("expected 64 hex digits, me, treasury or burn"),
+                "{message}"
+            );
         }
-        assert!(message(account_key("x", "me")).contains("'m' is not"));
+        let message = message(account_key("x", "me"));
+        assert!(message.contains("'m' is not"), "{message}");
+        assert!(
+            message.ends_with("64 hex digits, treasury or burn"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub struct KeyError {
 #[derive(Debug)]
 pub(super) enum Problem {
     Exists,
+    MissingDirectory,
     Readable { mode: u32 },
     WrongOwner,
     NotAFile,
@@ -124,6 +125,10 @@ impl fmt::Display for KeyError {
                      one"
                 )
             }
+            Problem::MissingDirectory => write!(
+                f,
+                "cannot create key file {path}: its directory does not exist; create it first"
+            ),
             Problem::Io(error) => write!(f, "key file {path}: {error}"),
         }
     }

@@ -128,6 +128,9 @@ pub fn create_file(
     };
     create_private(path, text.as_bytes()).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => failed(Problem::Exists),
+        io::ErrorKind::NotFound if !directory_of(path).exists() => {
+            failed(Problem::MissingDirectory)
+        }
         _ => failed(Problem::Io(error)),
     })
 }
@@ -157,8 +160,12 @@ fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(error) if is_without_links(&error) => write_private(path, bytes)?,
         created => created?,
     }
+    File::open(directory_of(path))?.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
     let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    directory.unwrap_or(Path::new("."))
 }
 
 /// Returns whether the file system does not support links.

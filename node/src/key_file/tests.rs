@@ -257,6 +257,16 @@ fn protected_files_open_with_their_passphrase_only() {
 }
 
 #[test]
+fn missing_directory_of_a_new_key_file_is_named() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("none").join("relay.key");
+    let secret = Secret::new([7; 32]);
+    let error = create_file(&path, KeyKind::Relay, &secret, &KeyFormat::Plain).unwrap_err();
+    let expected = "none/relay.key: its directory does not exist; create it first";
+    assert!(error.to_string().ends_with(expected), "{error}");
+}
+
+#[test]
 fn passphrase_files_are_private_and_not_empty() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("relay.key");

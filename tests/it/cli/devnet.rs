@@ -233,7 +233,7 @@ fn snapshots_bring_all_nodes_back() {
     reaches(initial);
     net(&["snapshot", "before"]).lines();
     net(&["snapshot", "before"]).fails(1, &["snapshot before exists"]);
-    net(&["restore", "other"]).fails(1, &["no snapshot other: the snapshots are before"]);
+    net(&["restore", "other"]).fails(1, &["unknown snapshot other: available are before"]);
     pay();
     reaches("1000000005");
     net(&["restore", "before"]).lines();

@@ -170,6 +170,29 @@ fn list_of_keys_says_what_each_is_for() {
 }
 
 #[test]
+fn new_key_file_is_not_named_like_stdout_or_in_a_missing_directory() {
+    let (home, _) = protected_home("dash", "account");
+    let open = ["--passphrase-file", "pass"];
+    for words in [
+        &["keys", "generate", "-"][..],
+        &["keys", "import", "a.key", "-"],
+        &["keys", "export", "a.key", "-", open[0], open[1]],
+        &["keys", "rotate", "a.key", "--to", "-"],
+    ] {
+        home.run(words).fails(2, &["not written to stdout"]);
+    }
+    assert!(!home.path().join("-").exists());
+    home.run(&["keys", "generate", "none/b.key"])
+        .fails(1, &["none/b.key: its directory does not exist"]);
+    run_in_background(&home, &["keys", "generate", "b.key", "--protect"]).fails(
+        1,
+        &["missing passphrase for b.key", "--new-passphrase-file"],
+    );
+    home.run(&["keys", "generate", "b.key", "--work-factor", "30"])
+        .fails(2, &["expected an integer from 10 to 18"]);
+}
+
+#[test]
 fn imported_and_exported_keys_are_the_same_key() {
     let (home, public_key) = protected_home("move", "account");
     let open = ["--passphrase-file", "pass"];

@@ -1,11 +1,15 @@
 //! Arguments of `astreum devnet`, in raw form.
 
 use clap::{Args, Subcommand};
-use core::num::NonZeroU32;
 
 use super::super::node_args::RunArgs;
-use super::super::number_arg::number;
+use super::super::number_arg::{number, within};
 use super::super::path_arg::PathArg;
+
+/// Maximum number of nodes.
+const MAX_NODES: u32 = 64;
+/// Largest number of a port.
+pub(super) const MAX_PORT: u32 = 65_535;
 
 pub(in super::super) const HELP: &str = "Examples:
   astreum devnet                                   two nodes in a directory that is removed at the end
@@ -35,11 +39,11 @@ pub(in super::super) struct DevnetArgs {
 #[derive(Debug, Args)]
 pub(super) struct StartArgs {
     /// Number of nodes, up to 64 [default: 2].
-    #[arg(long, value_name = "N", value_parser = number::<NonZeroU32>)]
-    pub(super) nodes: Option<NonZeroU32>,
+    #[arg(long, value_name = "N", value_parser = within::<1, MAX_NODES>)]
+    pub(super) nodes: Option<u32>,
     /// Number of nodes that validate, with equal stakes [default: 1].
-    #[arg(long, value_name = "M", value_parser = number::<NonZeroU32>)]
-    pub(super) validators: Option<NonZeroU32>,
+    #[arg(long, value_name = "M", value_parser = within::<1, MAX_NODES>)]
+    pub(super) validators: Option<u32>,
     /// Number of funded accounts, up to 1000 [default: 5].
     #[arg(long, value_name = "K", value_parser = number::<u32>)]
     pub(super) accounts: Option<u32>,
@@ -57,8 +61,8 @@ pub(super) struct StartArgs {
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathArg>,
     /// Port of the first node; the next ones follow. Without it, the system picks all ports.
-    #[arg(long, value_name = "PORT", value_parser = number::<NonZeroU32>)]
-    pub(super) port: Option<NonZeroU32>,
+    #[arg(long, value_name = "PORT", value_parser = within::<1, MAX_PORT>)]
+    pub(super) port: Option<u32>,
     /// Stop when stdin is closed, too.
     #[arg(long, hide = true)]
     pub(super) until_stdin_closes: bool,
@@ -85,6 +89,7 @@ pub(super) enum DevnetCommand {
         /// Account: 64 hex digits.
         address: String,
         /// Amount; underscores may group the digits.
+        #[arg(allow_negative_numbers = true)]
         amount: String,
         #[command(flatten)]
         at: AtArgs,

@@ -17,8 +17,6 @@ use crate::clock;
 use crate::config::{Inputs, Secret};
 use crate::key_file::{self, KeyFormat, KeyKind, PassphraseSource};
 
-/// Maximum number of nodes.
-const MAX_NODES: u32 = 64;
 /// Maximum number of accounts.
 const MAX_ACCOUNTS: u32 = 1_000;
 /// Maximum seconds between two blocks.
@@ -44,10 +42,8 @@ pub(super) struct Sizes {
 impl Sizes {
     /// Checks the arguments and adds the defaults.
     pub(super) fn new(args: &StartArgs) -> Result<Self, Failure> {
-        let validators = args.validators.map_or(1, core::num::NonZero::get);
-        let nodes = args
-            .nodes
-            .map_or(validators.max(2), core::num::NonZero::get);
+        let validators = args.validators.unwrap_or(1);
+        let nodes = args.nodes.unwrap_or(validators.max(2));
         let balance = args.balance.as_deref();
         let balance = balance.map(|text| parse::natural("--balance", text));
         let sizes = Self {
@@ -76,7 +72,6 @@ impl Sizes {
                 "invalid value \"{value}\" for {option}: expected at most {most}"
             )),
         };
-        at_most("--nodes", self.nodes, MAX_NODES)?;
         at_most("--accounts", self.accounts, MAX_ACCOUNTS)?;
         if self.validators > self.nodes {
             let Self {
@@ -122,7 +117,7 @@ pub(super) fn check_same(args: &StartArgs, found: &Description) -> Result<(), Fa
     let balance = balance.transpose()?.map(|balance| balance.to_string());
     let lengths = [found.validators.len(), found.accounts.len()];
     let [validators, accounts] = lengths.map(|len| len.to_string());
-    let number = |value: Option<core::num::NonZeroU32>| value.map(|value| value.to_string());
+    let number = |value: Option<u32>| value.map(|value| value.to_string());
     for (option, given, has) in [
         ("--nodes", number(args.nodes), found.nodes.to_string()),
         ("--validators", number(args.validators), validators),
@@ -275,7 +270,6 @@ mod tests {
         assert_eq!(of(&["--nodes", "1"]).unwrap().nodes, 1);
         for (words, expected) in [
             (&["--nodes", "2", "--validators", "3"][..], "raise --nodes"),
-            (&["--nodes", "65"], "at most 64"),
             (&["--accounts", "1001"], "at most 1000"),
             (&["--chain-id", "1"], "public networks"),
             (&["--balance", "-1"], "--balance"),

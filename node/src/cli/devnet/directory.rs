@@ -195,7 +195,8 @@ impl Directory {
     fn already_running(&self) -> Failure {
         Failure::Failed(format!(
             "a development network is already running in {}; stop it with `astreum devnet stop \
-             --dir DIR`, or choose another --dir",
+             --dir {}`, or choose another --dir",
+            self.0.display(),
             self.0.display()
         ))
     }

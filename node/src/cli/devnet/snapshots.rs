@@ -127,11 +127,11 @@ pub(super) fn check(
             .collect();
         names.sort();
         let has = match &names[..] {
-            _ if path.exists() => format!("it lacks {}", missing.display()),
+            _ if path.exists() => format!("{} is missing", missing.display()),
             [] => "there are no snapshots; `astreum devnet snapshot NAME` makes one".to_owned(),
-            names => format!("the snapshots are {}", names.join(", ")),
+            names => format!("available are {}", names.join(", ")),
         };
-        return Err(Failure::Failed(format!("no snapshot {name}: {has}")));
+        return Err(Failure::Failed(format!("unknown snapshot {name}: {has}")));
     }
     Ok(path)
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::super::interrupt::Interrupt;
 use super::super::output::{Failure, Output, complain, json_line};
-use super::args::StartArgs;
+use super::args::{MAX_PORT, StartArgs};
 use super::child::{Janitor, stop_when_stdin_closes};
 use super::control::{Control, Order, answer};
 use super::create::{Sizes, block_time, check_same, create};
@@ -24,8 +24,6 @@ use super::snapshots;
 const TICK: Duration = Duration::from_millis(50);
 /// Interval between queries of the heads.
 const HEADS_INTERVAL: Duration = Duration::from_millis(500);
-/// Largest port.
-const MAX_PORT: u32 = 65_535;
 
 /// Directory that is removed when this is dropped. After a crash of this process another one does
 /// that.
@@ -93,9 +91,7 @@ fn end(lock: Lock, temporary: Option<Temporary>) {
 }
 
 fn check_ports(args: &StartArgs, sizes: &Sizes) -> Result<(), Failure> {
-    let last = args
-        .port
-        .map(|first| first.get().saturating_add(sizes.nodes()));
+    let last = args.port.map(|first| first.saturating_add(sizes.nodes()));
     match last {
         Some(last) if last > MAX_PORT + 1 => Err(Failure::Usage(format!(
             "invalid value for --port: the ports of {} nodes would pass {MAX_PORT}",
@@ -149,8 +145,8 @@ fn run(
 
 impl Network<'_> {
     fn start_nodes(&mut self) -> Result<(), Failure> {
-        let port = self.args.port.map(core::num::NonZero::get);
-        let nodes = Nodes::start(&self.directory, &self.found, port, &self.interrupt)?;
+        let (found, port) = (&self.found, self.args.port);
+        let nodes = Nodes::start(&self.directory, found, port, &self.interrupt)?;
         self.nodes = Some(nodes);
         self.monitor.forget();
         Ok(())
