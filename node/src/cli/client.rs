@@ -38,7 +38,7 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
     verdict
 }
 
-/// Shows the status again and again. A node that stops answering is waited for.
+/// Shows the status repeatedly. A node that stops answering is waited for.
 fn watch(
     args: &StatusArgs,
     client: &Client,
@@ -277,7 +277,7 @@ fn pruning_line(pruning: &PruningReply) -> String {
         0 => "nothing is pruned".to_owned(),
         horizon => format!("only headers are kept below height {horizon}"),
     };
-    line += &format!("; {} pins", pruning.pins);
+    line += &format!("; pins: {}", pruning.pins);
     if let Some(at) = pruning.last_run_unix {
         let (at, bytes) = (utc_text(at), pruning.removed_bytes);
         line += &format!("; last run {at}, {bytes} bytes freed since the start");

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use astreum_core::atom::AtomId;
 use astreum_core::chain::fork_choice::{Cause, Side};
 use astreum_core::integer::Natural;
 use clap::Args;
@@ -9,7 +10,7 @@ use clap::Args;
 use crate::rpc::{ClientError, ForkReply, ForksReply, Method, request};
 
 use super::node_args::{NodeArgs, client};
-use super::output::{Failure, Output, json_line};
+use super::output::{Failure, Output, complain, json_line};
 use super::parse;
 use super::table::table;
 
@@ -39,12 +40,26 @@ pub(super) fn forks(args: &ForksArgs, out: &mut Output) -> Result<(), Failure> {
 
 pub(super) fn adopt(args: &DecisionArgs, out: &mut Output) -> Result<(), Failure> {
     let id = parse::id("the block", &args.id)?;
-    show(&ask(&args.at, &request::AdoptFork { id })?, args.json, out)
+    let reply = ask(&args.at, &request::AdoptFork { id })?;
+    if !knows(&reply, &id) {
+        complain(&format!(
+            "note: no fork that this node knows begins with block {id}; if it does not have the \
+             block, it requests it from its peers"
+        ));
+    }
+    show(&reply, args.json, out)
 }
 
 pub(super) fn avoid(args: &DecisionArgs, out: &mut Output) -> Result<(), Failure> {
     let id = parse::id("the block", &args.id)?;
     show(&ask(&args.at, &request::AvoidBlock { id })?, args.json, out)
+}
+
+/// Returns whether the block is the first or the last one of a branch of a known fork.
+fn knows(reply: &ForksReply, id: &AtomId) -> bool {
+    let forks = reply.contests.iter().chain(&reply.forks);
+    let mut sides = forks.flat_map(|fork| fork.ours.iter().chain(&fork.others));
+    sides.any(|side| side.first == *id || side.tip == *id)
 }
 
 fn ask<M>(at: &NodeArgs, request: &M) -> Result<ForksReply, Failure>
@@ -130,7 +145,6 @@ const fn why(cause: Cause) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use astreum_core::atom::AtomId;
 
     #[test]
     fn contested_fork_is_listed_once_with_branches_and_commands() {
@@ -159,6 +173,13 @@ mod tests {
             contests: vec![contest],
             ..ForksReply::default()
         };
+        for (byte, is_known) in [(0xcc, true), (0xff, true), (0xbb, true), (0xaa, false)] {
+            assert_eq!(
+                knows(&reply, &AtomId::new([byte; 32])),
+                is_known,
+                "{byte:x}"
+            );
+        }
         let shown = text(&reply);
         assert_eq!(shown.matches("\nfork").count(), 1, "{shown}");
         for part in [

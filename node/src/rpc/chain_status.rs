@@ -138,12 +138,17 @@ impl ChainReply {
             } = sync;
             let waits = waits.as_ref().map(|waits| format!("; waiting for {waits}"));
             let waits = waits.unwrap_or_default();
+            // Unknown before the first header.
+            let progress = match headers_total {
+                0 => "no header yet".to_owned(),
+                _ => format!(
+                    "{headers_done} of {headers_total} headers, {blocks_done} of {blocks_total} \
+                     blocks"
+                ),
+            };
             lines.push((
                 "following",
-                format!(
-                    "{head} at {height}: {headers_done} of {headers_total} headers, {blocks_done} \
-                     of {blocks_total} blocks{waits}"
-                ),
+                format!("{head} at {height}: {progress}{waits}"),
             ));
         }
         let waits = self
