@@ -245,7 +245,8 @@ impl fmt::Display for ColdError {
             ),
             Self::NotOurTurn { holder } => write!(
                 f,
-                "{holder} is changing the pairs of the object store; try again once it has ended"
+                "{holder} is changing the pairs of the object store; try again once it has ended, or, \
+                 if it was killed, after it was started again"
             ),
             Self::Shared {
                 operation, message, ..

@@ -397,6 +397,31 @@ impl Catalog {
         self.state().lease = None;
     }
 
+    /// Gives up the lease that a process has left which had the local directory open before. A failure
+    /// is harmless, like that of [`Self::release`].
+    pub(super) fn release_left(&self) {
+        let is_left = |state: &State, manifest: &Manifest| {
+            let writer = manifest.writer.as_ref();
+            writer.is_some_and(|it| it.id == self.own.id) && !state.holds_lease()
+        };
+        {
+            let state = self.state();
+            if !is_left(&state, &state.manifest) {
+                return;
+            }
+        }
+        let released = self.replace(|state, manifest| {
+            if !is_left(state, manifest) {
+                return Err(ObjectsError::Conflict);
+            }
+            manifest.writer = None;
+            Ok(())
+        });
+        if let Err(error) = released {
+            log::debug!("cold storage: object store: an old lease was not given up: {error}");
+        }
+    }
+
     /// Deletes the objects of pairs that were replaced a while ago; returns the pairs. Once a day,
     /// also deletes what interrupted uploads of earlier epochs have left.
     fn delete_old(&self) -> Result<Vec<PairEntry>, ObjectsError> {

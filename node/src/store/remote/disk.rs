@@ -438,7 +438,12 @@ impl Disk for RemoteDisk {
     }
 
     fn lock(&self, root: &Path) -> io::Result<Option<Box<dyn DirLock>>> {
-        self.local.lock(root)
+        let lock = self.local.lock(root)?;
+        // No other process has the directory: a lease in its name is that of one that was killed.
+        if lock.is_some() && !self.is_read_only {
+            self.catalog.release_left();
+        }
+        Ok(lock)
     }
 
     fn shared(&self) -> Option<&dyn Shared> {

@@ -370,6 +370,41 @@ fn lease_of_another_node_is_respected_until_it_ends() {
     assert_holds(&world.open("a"), 0..500);
 }
 
+#[test]
+fn lease_that_was_left_ends_when_the_directory_is_opened_again() {
+    let world = World::new();
+    let b = world.open("b");
+    b.put(&atoms(0..50)).unwrap();
+    b.collate().unwrap();
+    b.put(&atoms(50..100)).unwrap();
+    let a = world.open("a");
+    a.put(&atoms(100..200)).unwrap();
+    world.objects.fail_from(2);
+    assert!(a.collate().is_err());
+    drop(a);
+    world.objects.heal();
+    assert!(world.check().writer.is_some());
+    let error = b.collate().unwrap_err();
+    assert!(matches!(error, ColdError::NotOurTurn { .. }), "{error}");
+    // Another process that finds the directory locked leaves the lease of the first one alone.
+    let a = world.open("a");
+    assert!(world.check().writer.is_none());
+    let other = b.clone();
+    let root = world.root("a");
+    let (objects, options) = (Arc::clone(&world.objects), world.options());
+    world.objects.on_upload(move || {
+        let objects = Arc::clone(&objects);
+        let disk = open(objects, Arc::new(SystemDisk), &root, options.clone()).unwrap();
+        let second = ColdStore::open_on(disk, &root, cold_options());
+        assert!(matches!(second, Err(ColdError::Locked { .. })));
+        assert!(other.collate().is_err(), "the lease is lost");
+    });
+    assert!(a.collate().unwrap());
+    world.objects.on_upload(|| ());
+    assert!(b.collate().unwrap());
+    assert_holds(&b, 0..200);
+}
+
 /// Every operation fails from one on, for each number of operations; then everything works again.
 #[test]
 fn interruption_at_any_request_loses_nothing() {
