@@ -430,8 +430,7 @@ const CASES: [Case; 7] = [
 fn build() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let folder = own.parent().ok_or("this executable has no directory")?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
+    let mut build = program::cargo();
     build
         .args(["build", "--quiet", "--locked"])
         .args(["--package", "astreum-node", "--package", "astreum-tests"])

@@ -37,8 +37,7 @@ pub fn build_of(package: &str, program: &str) -> Result<PathBuf, String> {
         Some(above) if folder.ends_with("deps") => above,
         _ => folder,
     };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
+    let mut build = cargo();
     build
         .args(["build", "--quiet", "--bin", program])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
@@ -51,6 +50,22 @@ pub fn build_of(package: &str, program: &str) -> Result<PathBuf, String> {
     }
     succeed(&mut build, &format!("build {program}"))?;
     Ok(folder.join(program))
+}
+
+/// Returns a command that runs cargo as from a shell. What `cargo run` sets for this program is
+/// removed: build scripts such as that of ring compare it, and everything above would be compiled
+/// again.
+#[must_use]
+pub fn cargo() -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut cargo = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// Runs a command to its end.
