@@ -10,7 +10,9 @@ use std::alloc::System;
 
 /// Number of owners. The first one is the simulation; allocations of parts beyond the last one
 /// count for it too.
-pub const OWNERS: usize = 64;
+pub const OWNERS: usize = 256;
+/// Number of nodes whose parts are counted: those with lower numbers.
+pub const NODES: usize = (OWNERS - 1) / Part::ALL.len();
 /// Minimum size of the header in front of each allocation, in bytes. The header has the owner, and
 /// is as large as the alignment if that is larger.
 const HEADER_BYTES: usize = 16;

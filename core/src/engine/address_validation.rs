@@ -21,6 +21,7 @@ use crate::time::Instant;
 use crate::wire::handshake::Cookie;
 use crate::wire::message::Topic;
 use crate::wire::object::{Action, Answer, PayloadType, Request, Response};
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use core::mem;
 use core::net::SocketAddr;
@@ -54,13 +55,13 @@ impl AddressValidation {
         if is_for_stream {
             *peer.probes.confirmation_asked_at(is_own) = Some(now);
         }
-        *peer.probes.slot(is_own) = Some(Probe {
+        *peer.probes.slot(is_own) = Some(Box::new(Probe {
             id,
             address,
             sent_at: now,
             tries: tries.saturating_add(1),
             is_for_stream,
-        });
+        }));
         self.timers.insert((now + PROBE_INTERVAL, *key));
         AtomId::new(id)
     }
@@ -283,7 +284,11 @@ impl Engine {
             false
         };
         peer.last_heard = now;
+        peer.used_at = now;
         peer.kept_alive_at = None;
+        if has_restarted {
+            peer.pings = 0;
+        }
         if probe.tries == 1 {
             self.peers.note_round_trip(&key, now.since(probe.sent_at));
         }

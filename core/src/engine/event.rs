@@ -74,6 +74,9 @@ impl core::error::Error for FetchError {}
 pub enum RemoveReason {
     /// The peer was silent for too long, and did not answer when asked for a sign of life.
     TimedOut,
+    /// The routing table has no room for the peer, and neither side has requested anything from the
+    /// other for too long.
+    Unused,
     /// Another key was validated at its address.
     Replaced,
     /// Its place was needed for another peer.

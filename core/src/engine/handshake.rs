@@ -12,7 +12,7 @@
 //!
 //! Handshakes to a validated peer of this implementation contain an authenticated extension block
 //! ([`crate::wire::handshake`]). They are sent when the peer is validated or has restarted, when
-//! our chain identity changes, with each periodic ping, and when the peer asks. They tell it which
+//! our chain identity changes, with each periodic ping ([`super::timers`]), and when the peer asks. They tell it which
 //! chain we follow, and where we accept streams. Such a handshake is not answered unless it asks for a block. A peer whose block
 //! is missing is asked for it up to [`limits::MAX_PROBES`] times.
 
@@ -155,6 +155,8 @@ impl Engine {
             }
             return Err(DropReason::HandshakeTooSoon);
         }
+        // It may have lost what earlier pings have told.
+        peer.pings = 0;
         let (address, is_ours) = (peer.address, peer.is_ours);
         if is_ours && self.has_block() {
             self.send_block(now, key, false);
@@ -297,6 +299,7 @@ impl Engine {
             return;
         }
         self.config.chain_identity = Some(identity);
+        self.peers.restart_pings();
         for key in self.peers.validated_where(|peer| peer.is_ours) {
             self.send_block(now, &key, false);
         }

@@ -12,11 +12,16 @@ use super::replay::Prefix;
 use crate::atom::AtomId;
 use crate::crypto::Nonce;
 use crate::wire::ping::Ping;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-/// Held statements of one peer, each with the nonce that it was sealed under, or the prefix of it.
+/// Held statements of one peer. Memory is allocated for them only while there are any.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct Held(Option<Box<Statements>>);
+
+/// Statements, each with the nonce that it was sealed under, or the prefix of it.
+#[derive(Debug, Default)]
+struct Statements {
     ping: Option<(Prefix, Ping)>,
     block: Option<(Nonce, BlockContent)>,
     transactions: Vec<(Prefix, AtomId)>,
@@ -32,33 +37,41 @@ pub(super) struct Released {
 
 impl Held {
     /// Holds a ping, replacing the previous one.
-    pub(super) const fn ping(&mut self, prefix: Prefix, ping: Ping) {
-        self.ping = Some((prefix, ping));
+    pub(super) fn ping(&mut self, prefix: Prefix, ping: Ping) {
+        self.statements().ping = Some((prefix, ping));
     }
 
     /// Holds the content of a block and the nonce of the block, replacing the previous one.
-    pub(super) const fn block(&mut self, nonce: Nonce, content: BlockContent) {
-        self.block = Some((nonce, content));
+    pub(super) fn block(&mut self, nonce: Nonce, content: BlockContent) {
+        self.statements().block = Some((nonce, content));
     }
 
     /// Holds an announced transaction; returns `false` if the limit is reached.
     pub(super) fn transaction(&mut self, prefix: Prefix, id: AtomId) -> bool {
-        let has_room = self.transactions.len() < MAX_HELD_TRANSACTIONS;
+        let transactions = &mut self.statements().transactions;
+        let has_room = transactions.len() < MAX_HELD_TRANSACTIONS;
         if has_room {
-            self.transactions.push((prefix, id));
+            transactions.push((prefix, id));
         }
         has_room
+    }
+
+    fn statements(&mut self) -> &mut Statements {
+        self.0.get_or_insert_default()
     }
 
     /// Takes all held statements. Returns those of the confirmed stream, or all of them if the peer
     /// has no confirmed stream, and discards the rest.
     pub(super) fn release(&mut self, confirmed: Option<Prefix>) -> Released {
         let counts = |prefix: &Prefix| confirmed.is_none_or(|confirmed| confirmed == *prefix);
-        let Self {
+        let Some(statements) = self.0.take() else {
+            return Released::default();
+        };
+        let Statements {
             ping,
             block,
             transactions,
-        } = core::mem::take(self);
+        } = *statements;
         let ping = ping.filter(|(prefix, _)| counts(prefix));
         let transactions = transactions.into_iter();
         let transactions = transactions.filter(|(prefix, _)| counts(prefix));

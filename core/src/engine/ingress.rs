@@ -316,6 +316,12 @@ impl Engine {
         store: &S,
     ) -> Result<(), DropReason> {
         let source = &sender.source;
+        if topic != Topic::Ping
+            && !sender.is_unconfirmed
+            && let Some(peer) = self.peers.get_mut(&source.key)
+        {
+            peer.used_at = now;
+        }
         if sender.is_unconfirmed {
             // Done before the message is handled: the sender's next action may depend on it.
             self.request_validation(now, &source.key, source.address, true);

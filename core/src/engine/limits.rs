@@ -248,7 +248,8 @@ pub const ADVERTISEMENTS_PER_TURN: usize = 64;
 /// Interval between two such turns while there are more to send.
 pub const ADVERTISE_PACE: Duration = Duration::from_millis(10);
 
-/// Number of registered peers below which peers are asked for theirs.
+/// Number of registered peers below which peers are asked for theirs, and up to which unused peers
+/// are kept.
 pub const WANTED_PEERS: usize = 64;
 /// Number of peers nearest to ourselves that are asked for theirs however many are known: they know
 /// each other, and lookups of ids near to us have to find us through them.
@@ -270,8 +271,15 @@ pub const FEW_PEERS_DIVISOR: u32 = 10;
 /// known: two halves of a partitioned network that have removed each other's peers have only the
 /// seeds in common.
 pub const SEED_INTERVAL: Duration = Duration::from_secs(300);
-/// Maximum interval between two pings to a peer, so that no peer evicts us.
+/// Interval between two pings to a reference node, so that it does not evict us, and between the
+/// first pings of the same content to a node of this implementation, in case one is lost. Doubles
+/// with each further one up to [`MAX_PING_INTERVAL`].
 pub const PING_INTERVAL: Duration = Duration::from_secs(300);
+/// Maximum interval between two pings to a node of this implementation: unlike a reference node, it
+/// takes any message as a sign of life, and is asked for one itself.
+pub const MAX_PING_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Silence after which the replay window of a peer is closed to late packets, to free its memory.
+pub const REPLAY_WINDOW_LIFETIME: Duration = Duration::from_secs(60);
 /// Maximum number of addresses of the default seed, and likewise of the additional seeds.
 pub const MAX_SEEDS: usize = 256;
 /// Maximum number of banned peers.
@@ -285,8 +293,12 @@ pub const ADDRESS_VOTE_LIFETIME: Duration = Duration::from_secs(600);
 pub const ADDRESS_VOTE_RENEWAL: Duration = Duration::from_secs(240);
 /// Interval between two rounds of renewal.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(30);
-/// Maximum number of network groups that are asked in one round.
+/// Maximum number of network groups that are asked in one round while recent votes of several groups
+/// differ from the learned address.
 pub const ADDRESS_VOTES_RENEWED: usize = 16;
+/// Maximum number of network groups that are asked in one round otherwise: 32 until the first of
+/// them is due again, and 80 within the lifetime of a vote.
+pub const ADDRESS_VOTES_RENEWED_AT_REST: usize = 4;
 /// Minimum number of validated peers before a private address that most of them share is reported.
 pub const SHARED_ADDRESS_PEERS: usize = 8;
 /// Minimum interval between two changes of our learned address.

@@ -21,7 +21,7 @@ use super::allowance::{Allowance, Destination};
 use super::config::EngineConfig;
 use super::limits::{
     ADDRESS_CHANGE_INTERVAL, ADDRESS_COUNT_DELAY, ADDRESS_VOTE_LIFETIME, ADDRESS_VOTE_RENEWAL,
-    ADDRESS_VOTES_RENEWED, MAX_PROBES, RENEWAL_INTERVAL,
+    ADDRESS_VOTES_RENEWED, ADDRESS_VOTES_RENEWED_AT_REST, MAX_PROBES, RENEWAL_INTERVAL,
 };
 use super::peers::{Peer, Peers};
 use super::{Engine, Event, Source};
@@ -105,14 +105,14 @@ impl OwnAddress {
     }
 
     /// Removes expired votes if that is due. Returns the peers to ask for their votes again: one
-    /// each of up to [`ADDRESS_VOTES_RENEWED`] network groups whose votes are old, the oldest
-    /// first.
+    /// each of a few network groups of the routing table whose votes are old, the oldest first; of
+    /// more of them while recent votes differ from the learned address. The other votes come with the answers of peers that are kept alive.
     pub(super) fn renew(&mut self, now: Instant, peers: &Peers) -> Vec<PublicKey> {
         if self.renew_at > now {
             return Vec::new();
         }
         self.renew_at = now + RENEWAL_INTERVAL;
-        self.expire(now);
+        self.expire(now, peers);
         if self.configured.is_some() {
             return Vec::new();
         }
@@ -123,7 +123,16 @@ impl OwnAddress {
         /// Time of the newest vote of a network group, and the peer whose own vote is the oldest.
         type Standing = (Instant, (Instant, PublicKey));
         let mut groups: BTreeMap<NetworkGroup, Standing> = BTreeMap::new();
-        for (key, peer) in peers.iter().filter(|(_, peer)| peer.is_validated) {
+        // A peer that is asked is kept, so those are asked that are kept anyway. One that does not
+        // answer must not take the place of others in each round.
+        let is_asked = |peer: &Peer| {
+            let mut probes = peer.probes.iter();
+            probes.any(|probe| now.since(probe.sent_at) < ADDRESS_VOTE_RENEWAL)
+        };
+        let may_be_asked = |key: &PublicKey, peer: &Peer| {
+            peer.is_validated && is_kept(peers, key) && !is_asked(peer)
+        };
+        for (key, peer) in peers.iter().filter(|(key, peer)| may_be_asked(key, peer)) {
             let own = (voted_at(key), *key);
             let (newest, oldest) = groups.entry(peer.group()).or_insert((own.0, own));
             *newest = own.0.max(*newest);
@@ -134,7 +143,12 @@ impl OwnAddress {
             .filter(|(newest, _)| now.since(*newest) >= ADDRESS_VOTE_RENEWAL)
             .collect();
         due.sort_unstable();
-        let due = due.into_iter().take(ADDRESS_VOTES_RENEWED);
+        let most = if self.is_disputed(now) {
+            ADDRESS_VOTES_RENEWED
+        } else {
+            ADDRESS_VOTES_RENEWED_AT_REST
+        };
+        let due = due.into_iter().take(most);
         due.map(|(_, (_, key))| key).collect()
     }
 
@@ -233,15 +247,39 @@ impl OwnAddress {
         most.map(|(seen, _)| seen)
     }
 
-    /// Removes expired votes.
-    fn expire(&mut self, now: Instant) {
+    /// Returns whether recent votes of several network groups name another address than the learned
+    /// one.
+    fn is_disputed(&self, now: Instant) -> bool {
+        let recent = self.votes.values();
+        let recent = recent.filter(|vote| now.since(vote.at) < ADDRESS_VOTE_RENEWAL);
+        let mut others = recent
+            .filter(|vote| self.learned.is_some_and(|ip| ip != vote.seen))
+            .map(|vote| vote.group);
+        let first = others.next();
+        first.is_some_and(|first| others.any(|group| group != first))
+    }
+
+    /// Removes expired votes: those of peers that are not asked again expire when they would be.
+    fn expire(&mut self, now: Instant, peers: &Peers) {
         let before = self.votes.len();
-        self.votes
-            .retain(|_, vote| now.since(vote.at) <= ADDRESS_VOTE_LIFETIME);
+        self.votes.retain(|key, vote| {
+            let lifetime = if is_kept(peers, key) {
+                ADDRESS_VOTE_LIFETIME
+            } else {
+                ADDRESS_VOTE_RENEWAL
+            };
+            now.since(vote.at) <= lifetime
+        });
         if self.votes.len() < before {
             self.schedule_count();
         }
     }
+}
+
+/// Returns whether a peer is kept alive anyway: it is in the routing table, or a reference node.
+fn is_kept(peers: &Peers, key: &PublicKey) -> bool {
+    let is_ours = peers.get(key).is_some_and(|peer| peer.is_ours);
+    !is_ours || peers.table.get(key).is_some()
 }
 
 impl Engine {

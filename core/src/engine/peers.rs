@@ -23,6 +23,7 @@ use crate::crypto::{KEY_BYTES, PublicKey};
 use crate::time::Instant;
 use crate::wire::network_group::Scope;
 use crate::wire::routing_table::{Entry, PeerTable};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -45,12 +46,13 @@ pub(super) struct Validated {
 /// routing table.
 #[derive(Debug)]
 pub(super) struct Peers {
-    by_key: BTreeMap<PublicKey, Peer>,
+    /// In boxes: the nodes of the map are usually half empty.
+    by_key: BTreeMap<PublicKey, Box<Peer>>,
     by_address: BTreeMap<SocketAddr, PublicKey>,
     /// Addresses of peers that are not validated.
     claims: BTreeSet<(SocketAddr, PublicKey)>,
     /// Peers by the origin of their address: the validated one, else the one used last.
-    by_origin: BTreeMap<Origin, BTreeSet<PublicKey>>,
+    by_origin: BTreeSet<(Origin, PublicKey)>,
     registered: usize,
     /// Peers that are not validated, by the time at which they were last heard from, or earlier.
     unvalidated: Queue,
@@ -85,7 +87,7 @@ impl Peers {
             by_key: BTreeMap::new(),
             by_address: BTreeMap::new(),
             claims: BTreeSet::new(),
-            by_origin: BTreeMap::new(),
+            by_origin: BTreeSet::new(),
             registered: 0,
             unvalidated: Queue::new(),
             spares: Queue::new(),
@@ -97,11 +99,11 @@ impl Peers {
     }
 
     pub(super) fn get(&self, key: &PublicKey) -> Option<&Peer> {
-        self.by_key.get(key)
+        self.by_key.get(key).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, key: &PublicKey) -> Option<&mut Peer> {
-        self.by_key.get_mut(key)
+        self.by_key.get_mut(key).map(Box::as_mut)
     }
 
     /// Returns our own key.
@@ -178,7 +180,18 @@ impl Peers {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&PublicKey, &Peer)> {
-        self.by_key.iter()
+        self.by_key.iter().map(|(key, peer)| (key, &**peer))
+    }
+
+    /// Returns all peers, with mutable states.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&PublicKey, &mut Peer)> {
+        self.by_key.iter_mut().map(|(key, peer)| (key, &mut **peer))
+    }
+
+    /// Records that the content of our pings or blocks has changed, so that every peer is sent them
+    /// at the shortest interval.
+    pub(super) fn restart_pings(&mut self) {
+        self.iter_mut().for_each(|(_, peer)| peer.pings = 0);
     }
 
     pub(super) const fn registered(&self) -> usize {
@@ -259,8 +272,16 @@ impl Peers {
 
     /// Returns whether the origin of an address has all its places taken.
     fn is_full(&self, address: &SocketAddr) -> bool {
-        let there = self.by_origin.get(&Origin::of(address));
-        there.is_some_and(|there| there.len() >= MAX_PEERS_PER_NETWORK)
+        let there = self.at_origin(Origin::of(address));
+        there.take(MAX_PEERS_PER_NETWORK).count() >= MAX_PEERS_PER_NETWORK
+    }
+
+    /// Returns the peers of an origin, by key.
+    fn at_origin(&self, origin: Origin) -> impl Iterator<Item = &PublicKey> {
+        let from = (origin, PublicKey::new([0; KEY_BYTES]));
+        let there = self.by_origin.range(from..);
+        let there = there.take_while(move |(of, _)| *of == origin);
+        there.map(|(_, key)| key)
     }
 
     /// Returns the peer to evict from an origin that has all its places taken.
@@ -270,8 +291,7 @@ impl Peers {
         address: &SocketAddr,
         kept: Option<&PublicKey>,
     ) -> Result<PublicKey, DropReason> {
-        let own = self.by_origin.get(&Origin::of(address));
-        let own = own.into_iter().flatten();
+        let own = self.at_origin(Origin::of(address));
         let own = own.filter_map(|key| Some((key, self.by_key.get(key)?)));
         let evictable = own.filter(|(key, peer)| {
             let is_silent = now.since(peer.last_heard) >= SPARE_PEER_SILENCE;
@@ -356,9 +376,9 @@ impl Peers {
         if let Some(statements) = self.departed.take(&key) {
             peer.replay = ReplayWindow::remembering(statements);
         }
-        count_in(&mut self.by_origin, &peer.address, key);
+        self.by_origin.insert((Origin::of(&peer.address), key));
         self.claims.insert((peer.address, key));
-        self.by_key.insert(key, peer);
+        self.by_key.insert(key, Box::new(peer));
         self.update_queue(&key);
     }
 
@@ -368,7 +388,7 @@ impl Peers {
         let peer = self.by_key.remove(key)?;
         self.remove_from_queue(key, peer.queue_entry);
         self.claims.remove(&(peer.address, *key));
-        count_out(&mut self.by_origin, &peer.address, key);
+        self.by_origin.remove(&(Origin::of(&peer.address), *key));
         self.registered -= usize::from(peer.is_registered);
         if self.by_address.get(&peer.address) == Some(key) {
             self.by_address.remove(&peer.address);
@@ -531,8 +551,8 @@ impl Peers {
             && !peer.is_validated
             && peer.address != address
         {
-            count_out(&mut self.by_origin, &peer.address, key);
-            count_in(&mut self.by_origin, &address, *key);
+            self.by_origin.remove(&(Origin::of(&peer.address), *key));
+            self.by_origin.insert((Origin::of(&address), *key));
             self.claims.remove(&(peer.address, *key));
             self.claims.insert((address, *key));
             peer.address = address;
@@ -555,8 +575,8 @@ impl Peers {
             return Validated::default();
         }
         self.claims.remove(&(peer.address, *key));
-        count_out(&mut self.by_origin, &peer.address, key);
-        count_in(&mut self.by_origin, &address, *key);
+        self.by_origin.remove(&(Origin::of(&peer.address), *key));
+        self.by_origin.insert((Origin::of(&address), *key));
         peer.address = address;
         peer.is_validated = true;
         if let Some(had) = had {
@@ -597,23 +617,6 @@ impl Peers {
             replaced,
             moved_from: had,
             is_new,
-        }
-    }
-}
-
-type ByOrigin = BTreeMap<Origin, BTreeSet<PublicKey>>;
-
-fn count_in(by_origin: &mut ByOrigin, address: &SocketAddr, key: PublicKey) {
-    let there = by_origin.entry(Origin::of(address)).or_default();
-    there.insert(key);
-}
-
-fn count_out(by_origin: &mut ByOrigin, address: &SocketAddr, key: &PublicKey) {
-    let origin = Origin::of(address);
-    if let Some(there) = by_origin.get_mut(&origin) {
-        there.remove(key);
-        if there.is_empty() {
-            by_origin.remove(&origin);
         }
     }
 }

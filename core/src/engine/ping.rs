@@ -85,7 +85,10 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
+        let difficulty = self.inbound.required_difficulty();
         peer.pinged_at = now;
+        peer.pings = peer.pings.saturating_add(1);
+        peer.told_difficulty = difficulty;
         let to = Destination {
             key: *key,
             address: peer.address,
@@ -93,7 +96,7 @@ impl Engine {
         };
         let ping = Ping {
             is_validator: self.config.is_validator,
-            difficulty: NonZeroU8::new(self.required_difficulty()).unwrap_or(NonZeroU8::MIN),
+            difficulty: NonZeroU8::new(difficulty).unwrap_or(NonZeroU8::MIN),
             latest_block: self.config.head,
         };
         let bytes = ping.encode();
@@ -121,6 +124,7 @@ impl Engine {
     }
 
     fn ping_all(&mut self, now: Instant) {
+        self.peers.restart_pings();
         let registered = self.peers.iter().filter(|(_, peer)| peer.is_registered);
         let keys: Vec<PublicKey> = registered.map(|(key, _)| *key).collect();
         for key in keys {

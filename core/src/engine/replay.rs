@@ -33,8 +33,9 @@
 //! such a peer only the answer to a probe is), and a stale statement lasts until the next one.
 //!
 //! A packet that is not a replay is dropped only if it comes more than [`SPAN`] counts late (or
-//! [`LATE`] counts before the first confirmation, or late around a restart), or with a probability
-//! below 2^-60 per packet. Both are less than the loss of UDP.
+//! [`LATE`] counts before the first confirmation, or late around a restart, or late by more than
+//! the silence after which the window of a stream is closed), or with a probability below 2^-60 per
+//! packet. Both are less than the loss of UDP.
 
 use super::limits::MAX_DEPARTED;
 use super::random::{PREFIX_BYTES, join, split};
@@ -81,7 +82,8 @@ struct Stream {
     prefix: Prefix,
     highest: u64,
     /// Bitmap of seen counts: bit `count % SPAN` for each of the `SPAN` counts up to `highest`.
-    seen: [u64; WORDS],
+    /// `None` if all of them count as seen: a stream whose packets come in order needs no bitmap.
+    seen: Option<Box<[u64; WORDS]>>,
 }
 
 impl Stream {
@@ -91,7 +93,7 @@ impl Stream {
         let mut stream = Self {
             prefix,
             highest,
-            seen: [u64::MAX; WORDS],
+            seen: None,
         };
         for count in highest.saturating_sub(late)..highest {
             if !known(count) {
@@ -106,15 +108,19 @@ impl Stream {
         // The remainder fits every usize.
         let bit = usize::try_from(count % SPAN).unwrap_or(0);
         let mask = 1 << (bit % 64);
+        let seen = self.seen.get_or_insert_with(|| Box::new([u64::MAX; WORDS]));
         #[expect(clippy::indexing_slicing, reason = "bit < SPAN = 64 * WORDS")]
-        (&mut self.seen[bit / 64], mask)
+        (&mut seen[bit / 64], mask)
     }
 
     /// Marks `count`; returns `false` if it was marked already, or is too old to tell.
     fn mark(&mut self, count: u64) -> bool {
         if count > self.highest {
             if count - self.highest >= SPAN {
-                self.seen = [0; WORDS];
+                self.seen = Some(Box::new([0; WORDS]));
+            } else if self.seen.is_none() && count == self.highest + 1 {
+                self.highest = count;
+                return true;
             } else {
                 for skipped in self.highest + 1..count {
                     let (word, mask) = self.word(skipped);
@@ -126,7 +132,7 @@ impl Stream {
             *word |= mask;
             return true;
         }
-        if self.highest - count >= SPAN {
+        if self.highest - count >= SPAN || self.seen.is_none() {
             return false;
         }
         let (word, mask) = self.word(count);
@@ -139,7 +145,7 @@ impl Stream {
 /// Record of the nonces that one peer has used.
 #[derive(Debug, Default)]
 pub(super) struct ReplayWindow {
-    confirmed: Option<Box<Stream>>,
+    confirmed: Option<Stream>,
     statements: Recent,
     others: Recent,
 }
@@ -196,11 +202,19 @@ impl ReplayWindow {
         // Two machines with one key alternate: a packet accepted in an earlier turn is not accepted
         // again.
         let late = if before.is_some() { 0 } else { LATE };
-        self.confirmed = Some(Box::new(Stream::new(prefix, count, late, known)));
+        self.confirmed = Some(Stream::new(prefix, count, late, known));
         // Packets of other streams have no effect any more, seen or not.
         self.statements = Recent::default();
         self.others = Recent::default();
         before.is_some()
+    }
+
+    /// Frees the bitmap of the confirmed stream: all its counts so far count as seen, so late
+    /// packets are dropped. For a peer that has been silent for a while.
+    pub(super) fn close(&mut self) {
+        if let Some(stream) = &mut self.confirmed {
+            stream.seen = None;
+        }
     }
 
     /// Discards the confirmed stream: the peer has answered our probe as a node with
@@ -360,6 +374,34 @@ mod tests {
             let [.., b0, b1, b2, b3, b4, b5] = run.to_be_bytes();
             let old = join([b0, b1, b2, b3, b4, b5], 4);
             assert_ne!(window.note(&old, true), Current, "run {run}");
+        }
+    }
+
+    #[test]
+    fn closed_window_has_no_bitmap_and_rejects_all_counts_so_far() {
+        let mut window = confirmed(1, 0);
+        let has_bitmap = |window: &ReplayWindow| {
+            let stream = window.confirmed.as_ref();
+            stream.is_some_and(|stream| stream.seen.is_some())
+        };
+        for count in 1..100 {
+            assert_eq!(window.note(&nonce(1, count), false), Current);
+        }
+        assert!(!has_bitmap(&window), "all came in order");
+        assert_eq!(window.note(&nonce(1, 110), false), Current);
+        assert_eq!(window.note(&nonce(1, 105), false), Current, "late");
+        assert!(has_bitmap(&window));
+        window.close();
+        assert!(!has_bitmap(&window));
+        for count in 0..=110 {
+            assert_eq!(window.note(&nonce(1, count), false), Replayed, "{count}");
+        }
+        assert_eq!(window.note(&nonce(1, 111), true), Current);
+        assert_eq!(window.note(&nonce(1, 113), true), Current);
+        assert_eq!(window.note(&nonce(1, 112), true), Current, "late");
+        assert_eq!(window.note(&nonce(1, 109), true), Replayed);
+        for count in 111..=113 {
+            assert_eq!(window.note(&nonce(1, count), true), Replayed, "{count}");
         }
     }
 

@@ -1,7 +1,20 @@
 //! Periodic maintenance: peer timeouts, seed retries, record expiry.
+//!
+//! A peer is *needed* if the routing table has a place for it, it is a validator, a seed or a
+//! reference node, objects were requested from it by stream lately, or fewer than
+//! [`WANTED_PEERS`] are known. A needed node of this implementation is asked for a sign of life
+//! once neither side has requested anything from the other for half of the peer timeout; the
+//! request is a sign of life of ours at the peer, so one exchange serves both. A peer that is not
+//! needed is sent nothing, and removed once it has been unused for the peer timeout: as long as it
+//! needs us, it asks us. Pings tell a node of this implementation what has changed, and are repeated
+//! at intervals that grow; a reference node counts nothing else as a sign of life, and is sent them
+//! at a fixed interval.
 
 use super::allowance::{Allowance, Destination};
-use super::limits::{CONTACT_INTERVAL, PING_INTERVAL, PROBE_INTERVAL, SEED_INTERVAL, WANTED_PEERS};
+use super::limits::{
+    CONTACT_INTERVAL, FEW_PEERS, MAX_PING_INTERVAL, MAX_PROBES, PING_INTERVAL, PROBE_INTERVAL,
+    REPLAY_WINDOW_LIFETIME, SEED_INTERVAL, WANTED_PEERS,
+};
 use super::peers::Peer;
 use super::reads::ObjectSource;
 use super::{DropReason, Engine, RemoveReason};
@@ -23,39 +36,92 @@ enum MaintenanceAction {
     Ping,
 }
 
+/// Values that the actions for all peers depend on.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Silence after which a peer is evicted; zero evicts none.
+    timeout: Duration,
+    /// Shortest interval between two pings of the same content.
+    ping_interval: Duration,
+    /// `true` if that interval grows.
+    grows: bool,
+    /// Difficulty that our pings require at present.
+    difficulty: u8,
+}
+
+impl Pace {
+    /// Returns the interval between two pings to a peer.
+    fn ping_interval(&self, peer: &Peer) -> Duration {
+        let least = if self.timeout.is_zero() {
+            self.ping_interval
+        } else {
+            self.ping_interval.min(self.timeout / 3)
+        };
+        // The difficulty changes without a ping.
+        let is_told = peer.told_difficulty == self.difficulty;
+        if !peer.is_ours || !self.grows || !is_told {
+            return least;
+        }
+        let doublings = u32::from(peer.pings.saturating_sub(1)).min(16);
+        least
+            .saturating_mul(1 << doublings)
+            .min(MAX_PING_INTERVAL.max(least))
+    }
+}
+
 impl MaintenanceAction {
-    /// Returns the action that is due for a peer, if any. Registered peers are pinged once per
-    /// `pause`, and evicted after `timeout` without a sign of life unless that is zero.
-    fn of(now: Instant, peer: &Peer, timeout: Duration, pause: Duration) -> Option<Self> {
+    /// Returns the action that is due for a peer, if any. Registered peers are pinged, and evicted
+    /// after the timeout without a sign of life unless that is zero.
+    fn of(now: Instant, peer: &Peer, is_needed: bool, pace: &Pace) -> Option<Self> {
         let silence = now.since(peer.last_heard);
         if !peer.is_registered {
             return (silence >= UNREGISTERED_TIMEOUT)
                 .then_some(Self::Remove(RemoveReason::TimedOut));
         }
-        if !timeout.is_zero() && !peer.is_validated {
+        let timeout = pace.timeout;
+        if timeout.is_zero() {
+            // No peer is evicted.
+        } else if !peer.is_validated {
             // It cannot be validated: its address may be forged, and is not contacted.
             if silence >= timeout {
                 return Some(Self::Remove(RemoveReason::TimedOut));
             }
-        } else if !timeout.is_zero() {
+        } else if !is_needed {
+            if now.since(peer.used_at) >= timeout {
+                return Some(Self::Remove(RemoveReason::Unused));
+            }
+        } else {
             // A peer is removed only after it was probed and had time to answer.
             let grace = PROBE_INTERVAL.min(timeout / 4);
             let is_asked = peer.kept_alive_at.is_some_and(|at| now.since(at) >= grace);
             if silence >= timeout && is_asked {
                 return Some(Self::Remove(RemoveReason::TimedOut));
             }
-            let rest = CONTACT_INTERVAL.min(timeout / 4);
-            let is_resting = peer.kept_alive_at.is_some_and(|at| now.since(at) < rest);
-            if silence >= timeout / 2 && !is_resting {
+            if Self::is_sign_of_life_due(now, peer, silence, timeout) {
                 return Some(Self::KeepAlive);
             }
         }
-        let interval = if timeout.is_zero() {
-            pause
-        } else {
-            pause.min(timeout / 3)
-        };
-        (now.since(peer.pinged_at) >= interval).then_some(Self::Ping)
+        let may_ping = is_needed || peer.told_difficulty != pace.difficulty;
+        let is_due = may_ping && now.since(peer.pinged_at) >= pace.ping_interval(peer);
+        is_due.then_some(Self::Ping)
+    }
+
+    /// Returns whether a needed peer is to be asked for a sign of life: if it is silent, or shows by
+    /// pings alone that it is there, which does not show that it still knows us.
+    fn is_sign_of_life_due(
+        now: Instant,
+        peer: &Peer,
+        silence: Duration,
+        timeout: Duration,
+    ) -> bool {
+        if silence >= timeout / 2 {
+            let rest = CONTACT_INTERVAL.min(timeout / 4);
+            return peer.kept_alive_at.is_none_or(|at| now.since(at) >= rest);
+        }
+        let mut probes = peer.probes.iter();
+        peer.is_ours
+            && now.since(peer.used_at) >= timeout / 2
+            && !probes.any(|probe| now.since(probe.sent_at) < timeout / 2)
     }
 }
 
@@ -175,23 +241,44 @@ impl Engine {
     /// Removes, probes and pings peers as their silence requires, and searches for more peers while
     /// there are few.
     fn check_peers(&mut self, now: Instant) {
-        let timeout = self.config.peer_timeout;
-        let pause = self.peers.paced(PING_INTERVAL);
+        let pace = Pace {
+            timeout: self.config.peer_timeout,
+            ping_interval: self.peers.paced(PING_INTERVAL),
+            grows: self.peers.registered() >= FEW_PEERS,
+            difficulty: self.inbound.required_difficulty(),
+        };
         let actions: Vec<(PublicKey, MaintenanceAction)> = self
             .peers
             .iter()
             .filter_map(|(key, peer)| {
-                Some((*key, MaintenanceAction::of(now, peer, timeout, pause)?))
+                let is_needed = self.needs(now, key, peer);
+                let action = MaintenanceAction::of(now, peer, is_needed, &pace)?;
+                Some((*key, action))
             })
             .collect();
+        let mut unused: Vec<(Instant, PublicKey)> = Vec::new();
         for (key, action) in actions {
             match action {
+                MaintenanceAction::Remove(RemoveReason::Unused) => {
+                    let peer = self.peers.get(&key);
+                    unused.extend(peer.map(|peer| (peer.used_at, key)));
+                }
                 MaintenanceAction::Remove(reason) => self.remove_peer(&key, reason),
                 MaintenanceAction::KeepAlive => self.keep_alive(now, &key),
                 MaintenanceAction::Ping => {
                     self.send_ping(now, &key);
                     self.send_chain_identity(now, &key);
                 }
+            }
+        }
+        unused.sort_unstable();
+        let excess = self.peers.registered().saturating_sub(WANTED_PEERS);
+        for (_, key) in unused.into_iter().take(excess) {
+            self.remove_peer(&key, RemoveReason::Unused);
+        }
+        for (_, peer) in self.peers.iter_mut() {
+            if now.since(peer.last_heard) >= REPLAY_WINDOW_LIFETIME {
+                peer.replay.close();
             }
         }
         if self.has_block() {
@@ -205,6 +292,17 @@ impl Engine {
                 self.ask_routes(now, &key);
             }
         }
+    }
+
+    /// Returns whether a peer is needed, see the [module](self).
+    fn needs(&self, now: Instant, key: &PublicKey, peer: &Peer) -> bool {
+        let streamed = peer.streamed_at.map(|at| now.since(at));
+        !peer.is_ours
+            || peer.is_validator
+            || self.peers.registered() <= WANTED_PEERS
+            || streamed.is_some_and(|since| since < self.config.peer_timeout)
+            || self.peers.table.get(key).is_some()
+            || self.seeds.is_seed(key, peer)
     }
 
     /// Contacts seeds that are not peers, once per [`SEED_INTERVAL`] or more often while peers are
@@ -221,20 +319,74 @@ impl Engine {
         }
     }
 
-    /// Asks a silent peer for a sign of life. A reference node never answers a ping, but answers a
-    /// handshake and a probe. A node of this implementation answers the probe.
+    /// Asks a peer for a sign of life. A reference node never answers a ping, but answers a
+    /// handshake and a probe. A node of this implementation answers the probe; it is sent the others
+    /// only if it does not answer the first one.
     fn keep_alive(&mut self, now: Instant, key: &PublicKey) {
+        let may_ask = self.peers.may_ask(key);
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        peer.kept_alive_at = Some(now);
+        let is_first = peer.kept_alive_at.replace(now).is_none();
+        let is_probe_enough = may_ask && peer.is_ours && is_first;
         let address = peer.address;
-        // Only validated peers are kept alive.
-        self.out.handshake(now, (address, Allowance::Validated));
-        if self.peers.may_ask(key) {
-            let to = Destination::validated(*key, address);
-            self.send_probe(now, to, (super::limits::MAX_PROBES, false));
+        if !is_first {
+            // It may have missed pings.
+            peer.pings = 0;
         }
-        self.send_ping(now, key);
+        if !is_probe_enough {
+            // Only validated peers are kept alive.
+            self.out.handshake(now, (address, Allowance::Validated));
+        }
+        if may_ask {
+            let to = Destination::validated(*key, address);
+            self.send_probe(now, to, (MAX_PROBES, false));
+        }
+        if !is_probe_enough {
+            self.send_ping(now, key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::SharedKey;
+
+    #[test]
+    fn ping_interval_grows_with_each_ping_and_shrinks_with_news() {
+        let pace = Pace {
+            timeout: Duration::from_secs(900),
+            ping_interval: PING_INTERVAL,
+            grows: true,
+            difficulty: 1,
+        };
+        let address = SocketAddr::from(([9, 9, 9, 9], 9));
+        let mut peer = Peer::new(Instant::ZERO, SharedKey::from_bytes([0; 32]), address);
+        (peer.is_ours, peer.told_difficulty) = (true, 1);
+        let mut seconds = |pings: u8| {
+            peer.pings = pings;
+            pace.ping_interval(&peer).as_secs()
+        };
+        let grown: Vec<u64> = [0, 1, 2, 3, 4, 5, 6, 255].map(&mut seconds).into();
+        assert_eq!(grown, [300, 300, 600, 1_200, 2_400, 3_600, 3_600, 3_600]);
+        let few = Pace {
+            grows: false,
+            ..pace
+        };
+        assert_eq!(few.ping_interval(&peer), PING_INTERVAL);
+        // A difficulty that the peer does not know is told at the shortest interval.
+        let busy = Pace {
+            difficulty: 2,
+            ..pace
+        };
+        assert_eq!(busy.ping_interval(&peer), PING_INTERVAL);
+        peer.is_ours = false;
+        assert_eq!(pace.ping_interval(&peer), PING_INTERVAL);
+        let hasty = Pace {
+            timeout: Duration::from_secs(60),
+            ..pace
+        };
+        assert_eq!(hasty.ping_interval(&peer), Duration::from_secs(20));
     }
 }

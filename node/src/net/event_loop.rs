@@ -275,7 +275,7 @@ impl EventLoop {
                 }
             }
             Command::RequestByStream { request, receiver } => {
-                self.request_by_stream(request, receiver);
+                self.request_by_stream(now, request, receiver);
             }
             Command::CancelStreamRequest { number } => {
                 self.control_streams(Control::CancelRequest { number });

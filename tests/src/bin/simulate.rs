@@ -1,6 +1,7 @@
 //! Simulation of many nodes in one thread of virtual time: one trial under faults, or statistics on
 //! packet loss and network size.
 
+use astreum_tests::heap::Owned;
 use astreum_tests::sim::survey;
 use astreum_tests::sim::trial::{self, Settings};
 use astreum_tests::sim::world::Counts;
@@ -8,6 +9,10 @@ use clap::{Parser, ValueEnum};
 use core::time::Duration;
 use std::process::ExitCode;
 use std::time::Instant;
+
+/// Counts the memory of the nodes for the surveys.
+#[global_allocator]
+static ALLOCATOR: Owned = Owned;
 
 /// Many nodes, faults, and one seed that reproduces the run.
 #[derive(Parser)]

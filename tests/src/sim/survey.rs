@@ -1,9 +1,12 @@
 //! Measurements of a network without faults other than packet loss: success rate, duration and cost
-//! of lookups.
+//! of lookups, and the cost of the peers of nodes at rest.
+//!
+//! Every node offers streams. Lookups are of single atoms, which travel by datagram.
 
 use super::batch;
 use super::links::LinkConditions;
-use super::world::World;
+use super::world::{SEEDS, World};
+use crate::heap::{self, Part};
 use astreum_core::atom::AtomId;
 use core::fmt;
 use core::time::Duration;
@@ -16,6 +19,30 @@ const JOINING: Duration = Duration::from_millis(20);
 const LOOKUP_PACE: Duration = Duration::from_millis(50);
 /// Maximum duration of the last lookups.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time at rest before the measurement: longer than the time after which unused peers are removed.
+const SETTLING: Duration = Duration::from_secs(1_800);
+/// Duration of the measurement at rest.
+const REST: Duration = Duration::from_secs(1_800);
+
+/// Nodes at rest: after half an hour without lookups, over another half an hour.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct Idle {
+    /// Mean number of peers per node.
+    pub peers_per_node: f64,
+    /// Mean number of datagrams that a node sends in an hour.
+    pub datagrams_per_hour: f64,
+    /// Mean number of live heap bytes of an engine, in excess of those after its start, per peer;
+    /// 0 in programs without the counting allocator ([`heap::Owned`]). Over the first
+    /// [`heap::NODES`] nodes without the seeds.
+    pub bytes_per_peer: f64,
+    /// Number of lookups after the rest.
+    pub lookups: usize,
+    /// Number of them that succeeded.
+    pub found: usize,
+    /// Mean number of round trips of those.
+    pub hops: f64,
+}
 
 /// Result of a survey.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,6 +65,8 @@ pub struct Survey {
     pub peers_per_node: f64,
     /// One-way latency between two nodes.
     pub latency: Duration,
+    /// The network at rest, after the lookups.
+    pub idle: Idle,
 }
 
 impl Survey {
@@ -67,8 +96,8 @@ impl Survey {
 
 /// Header of a Markdown table of surveys.
 pub const TABLE_HEAD: &str = "\
-| nodes | loss | lookups that succeed | round trips: mean, p50, p99 | time: p50, p99 | datagrams a lookup | peers a node has |
-| --- | --- | --- | --- | --- | --- | --- |";
+| nodes | loss | lookups that succeed | round trips: mean, p50, p99 | time: p50, p99 | datagrams a lookup | peers a node has | at rest: peers a node has | bytes a peer | datagrams an hour | lookups after it that succeed, round trips |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";
 
 /// Formats a row of that table.
 impl fmt::Display for Survey {
@@ -76,7 +105,7 @@ impl fmt::Display for Survey {
         let [half, most] = [500, 990].map(|permille| self.within(permille));
         write!(
             f,
-            "| {} | {} % | {} of {} | {:.2}, {:.0}, {:.0} | {half:?}, {most:?} | {:.1} | {:.0} |",
+            "| {} | {} % | {} of {} | {:.2}, {:.0}, {:.0} | {half:?}, {most:?} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {} of {}, {:.2} |",
             self.nodes,
             self.loss_permille as f64 / 10.0,
             self.found,
@@ -85,13 +114,19 @@ impl fmt::Display for Survey {
             self.trips(half),
             self.trips(most),
             self.datagrams_per_lookup,
-            self.peers_per_node
+            self.peers_per_node,
+            self.idle.peers_per_node,
+            self.idle.bytes_per_peer,
+            self.idle.datagrams_per_hour,
+            self.idle.found,
+            self.idle.lookups,
+            self.idle.hops,
         )
     }
 }
 
-/// Looks up an atom of a random node from another node, `lookups` times. Reports progress to
-/// `report_progress`.
+/// Looks up an atom of a random node from another node, `lookups` times, lets the network rest, and
+/// looks them up again from other nodes. Reports progress to `report_progress`.
 #[must_use]
 pub fn run(
     seed: u64,
@@ -126,8 +161,10 @@ fn observe(
         ..LinkConditions::GOOD
     };
     world.links.conditions = conditions;
+    let mut new_bytes = 0;
     for number in 0..nodes {
         world.start(number);
+        new_bytes += engine_bytes(number);
         world.run(JOINING);
         if (number + 1).is_multiple_of(1_000) {
             report_progress(&format!("{} of {nodes} nodes have joined", number + 1));
@@ -147,8 +184,39 @@ fn observe(
     }
     world.run(MEETING);
     let before = world.counts.sent;
+    let times = look_up(&mut world, &owned, is_looked_up);
+    let sent = world.counts.sent - before;
+    let mut survey = Survey {
+        nodes,
+        loss_permille,
+        lookups: owned.len(),
+        found: times.len(),
+        times,
+        sent,
+        datagrams_per_lookup: 0.0,
+        peers_per_node: peers(&world, 0..nodes) as f64 / nodes.max(1) as f64,
+        latency: Duration::from_micros(conditions.latency_micros),
+        idle: Idle::default(),
+    };
+    if is_looked_up {
+        report_progress("the nodes are at rest");
+        world.run(SETTLING);
+        survey.idle = rest(&mut world, new_bytes);
+        let again = look_up(&mut world, &owned, true);
+        let total: Duration = again.iter().sum();
+        survey.idle.lookups = owned.len();
+        survey.idle.found = again.len();
+        survey.idle.hops = survey.trips(total) / again.len().max(1) as f64;
+    }
+    survey
+}
+
+/// Looks up each object from a random node other than its owner, or only lets the same time pass.
+/// Returns the durations of the successful lookups, in ascending order.
+fn look_up(world: &mut World, owned: &[(usize, AtomId)], is_looked_up: bool) -> Vec<Duration> {
+    let nodes = world.hosts().len();
     world.found.clear();
-    for (owner, id) in &owned {
+    for (owner, id) in owned {
         let others = nodes.saturating_sub(1).max(1);
         let node = (owner + 1 + world.random.below(others)) % nodes;
         if is_looked_up {
@@ -157,25 +225,43 @@ fn observe(
         world.run(LOOKUP_PACE);
     }
     world.run(TIMEOUT);
-    let sent = world.counts.sent - before;
     let mut times: Vec<Duration> = world.found.iter().filter_map(|found| found.took).collect();
     times.sort_unstable();
-    let peers: usize = world
-        .hosts()
-        .iter()
-        .filter_map(|host| Some(host.running.as_ref()?.engine.peer_count()))
-        .sum();
-    Survey {
-        nodes,
-        loss_permille,
-        lookups: owned.len(),
-        found: times.len(),
-        times,
-        sent,
-        datagrams_per_lookup: 0.0,
-        peers_per_node: peers as f64 / nodes.max(1) as f64,
-        latency: Duration::from_micros(conditions.latency_micros),
+    times
+}
+
+/// Measures a network at rest. `new_bytes` is the memory of all counted engines after their start.
+fn rest(world: &mut World, new_bytes: u64) -> Idle {
+    let nodes = world.hosts().len();
+    let before = world.counts.sent;
+    world.run(REST);
+    let sent = (world.counts.sent - before) as f64;
+    let hours = REST.as_secs_f64() / 3_600.0;
+    let live_bytes: u64 = (0..nodes).map(engine_bytes).sum();
+    let of_peers = live_bytes.saturating_sub(new_bytes);
+    let counted = peers(world, SEEDS..nodes.min(heap::NODES));
+    Idle {
+        peers_per_node: peers(world, 0..nodes) as f64 / nodes.max(1) as f64,
+        datagrams_per_hour: sent / hours / nodes.max(1) as f64,
+        bytes_per_peer: of_peers as f64 / counted.max(1) as f64,
+        ..Idle::default()
     }
+}
+
+/// Returns the live bytes of the engine of a node; 0 for seeds, and for nodes that are not counted.
+fn engine_bytes(number: usize) -> u64 {
+    if (SEEDS..heap::NODES).contains(&number) {
+        heap::live_bytes(number, Part::Engine)
+    } else {
+        0
+    }
+}
+
+/// Returns the number of peers of these nodes together.
+fn peers(world: &World, numbers: core::ops::Range<usize>) -> usize {
+    let hosts = world.hosts().get(numbers).unwrap_or_default();
+    let running = hosts.iter().filter_map(|host| host.running.as_ref());
+    running.map(|node| node.engine.peer_count()).sum()
 }
 
 #[cfg(test)]
@@ -186,7 +272,7 @@ mod tests {
     fn lookups_without_datagram_loss_all_succeed() {
         let mut progress_reports = 0;
         let survey = run(1, 20, 40, 0, |_| progress_reports += 1);
-        assert_eq!(progress_reports, 3);
+        assert_eq!(progress_reports, 4);
         assert_eq!((survey.found, survey.lookups), (40, 40));
         assert!(survey.hops() >= 1.0, "{survey:?}");
         assert!(

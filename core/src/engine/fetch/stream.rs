@@ -106,6 +106,14 @@ impl Engine {
         }
     }
 
+    /// Notes that the host requests objects from a peer by stream. Such a peer is kept as those of
+    /// the routing table are, and so keeps us, which it requires to accept our streams.
+    pub fn note_stream_use(&mut self, now: Instant, peer: &PublicKey) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.streamed_at = Some(now);
+        }
+    }
+
     /// Takes a list over for the stream of `peer`, which is ready: the list no longer goes on by
     /// datagrams. Returns what has arrived, which the host has to store; the stream goes on at
     /// [`LinkedAtoms::next`]. Returns `None` if the list has ended or is no longer wanted from
@@ -117,6 +125,7 @@ impl Engine {
         peer: &PublicKey,
     ) -> Option<LinkedAtoms> {
         let timeout = self.config.fetch_timeout;
+        self.note_stream_use(now, peer);
         let fetch = self.fetches.streaming(list, peer)?;
         if fetch.stream.is_active {
             return None;
@@ -145,6 +154,7 @@ impl Engine {
         (next, atoms, bytes): (AtomId, usize, usize),
     ) -> bool {
         let timeout = self.config.fetch_timeout;
+        self.note_stream_use(now, peer);
         let fetch = self.fetches.streaming(list, peer);
         let Some(fetch) = fetch.filter(|fetch| fetch.stream.is_active) else {
             return false;

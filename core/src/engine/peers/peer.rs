@@ -11,6 +11,7 @@ use crate::engine::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::network_group::NetworkGroup;
 use crate::wire::object::PayloadType;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -29,15 +30,15 @@ pub(in crate::engine) struct Probe {
 /// that is claimed to have moved does not lose the probe at its own address.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Probes {
-    pub(super) own: Option<Probe>,
-    pub(super) other: Option<Probe>,
+    pub(super) own: Option<Box<Probe>>,
+    pub(super) other: Option<Box<Probe>>,
     /// Times at which the peer was last asked to confirm its stream: at its address and at another.
     pub(super) confirmation_asked_at: [Option<Instant>; 2],
 }
 
 impl Probes {
     /// Returns the place for probes to the address of the peer, or to another.
-    pub(in crate::engine) const fn slot(&mut self, is_own: bool) -> &mut Option<Probe> {
+    pub(in crate::engine) const fn slot(&mut self, is_own: bool) -> &mut Option<Box<Probe>> {
         if is_own {
             &mut self.own
         } else {
@@ -57,15 +58,16 @@ impl Probes {
 
     /// Returns the probes under way.
     pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = Probe> + use<> {
-        self.own.into_iter().chain(self.other)
+        let copied = |probe: &Option<Box<Probe>>| probe.as_deref().copied();
+        copied(&self.own).into_iter().chain(copied(&self.other))
     }
 
     /// Takes the probe with this id.
     pub(in crate::engine) fn take(&mut self, id: &[u8; 32]) -> Option<Probe> {
-        let has_id = |probe: &mut Probe| probe.id == *id;
-        self.own
-            .take_if(has_id)
-            .or_else(|| self.other.take_if(has_id))
+        let has_id = |probe: &mut Box<Probe>| probe.id == *id;
+        let own = self.own.take_if(has_id);
+        own.or_else(|| self.other.take_if(has_id))
+            .map(|probe| *probe)
     }
 }
 
@@ -111,7 +113,16 @@ pub(in crate::engine) struct Peer {
     /// Time of its last sign of life that cannot be a replay; of any sign of life while its address
     /// is not validated.
     pub(in crate::engine) last_heard: Instant,
+    /// Time of the last message that shows that one side uses the other: a request or a response
+    /// from it, or an announced transaction. Pings and blocks do not count.
+    pub(in crate::engine) used_at: Instant,
+    /// Time at which the host last requested objects from it by stream.
+    pub(in crate::engine) streamed_at: Option<Instant>,
     pub(in crate::engine) pinged_at: Instant,
+    /// Number of pings that it was sent since their content has changed, or since it has restarted.
+    pub(in crate::engine) pings: u8,
+    /// Difficulty that its last ping required; 0 if it was sent none.
+    pub(in crate::engine) told_difficulty: u8,
     pub(in crate::engine) kept_alive_at: Option<Instant>,
     pub(in crate::engine) answered_at: Option<Instant>,
     pub(in crate::engine) is_answer_due: bool,
@@ -161,7 +172,11 @@ impl Peer {
             puts: Vec::new(),
             known_since: now,
             last_heard: now,
+            used_at: now,
+            streamed_at: None,
             pinged_at: now,
+            pings: 0,
+            told_difficulty: 0,
             kept_alive_at: None,
             answered_at: None,
             is_answer_due: false,
@@ -288,13 +303,13 @@ impl Peer {
         id: [u8; 32],
     ) {
         let is_own = self.address == address;
-        *self.probes.slot(is_own) = Some(Probe {
+        *self.probes.slot(is_own) = Some(Box::new(Probe {
             id,
             address,
             sent_at: now,
             tries: MAX_PROBES,
             is_for_stream: false,
-        });
+        }));
     }
 
     /// Returns the network group of its address.

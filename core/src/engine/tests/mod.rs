@@ -7,6 +7,7 @@ mod advertise;
 mod blocks;
 mod bounds;
 mod forged;
+mod idle;
 mod index;
 mod meeting;
 mod net;

@@ -38,6 +38,8 @@ pub(super) struct Scripted {
     pub(super) redirects: Vec<(PublicKey, SocketAddr)>,
     /// Authentic content that the engine has sent it, without probes.
     pub(super) got: Vec<(Topic, Vec<u8>)>,
+    /// Number of probes that the engine has sent it.
+    pub(super) probes: usize,
     /// Payloads of the handshakes that the engine has sent it.
     pub(super) payloads: Vec<Vec<u8>>,
     /// All packets that it has sent, for replay.
@@ -58,6 +60,7 @@ impl Scripted {
             store: MemoryStore::new(),
             redirects: Vec::new(),
             got: Vec::new(),
+            probes: 0,
             payloads: Vec::new(),
             sent: Vec::new(),
         }
@@ -166,7 +169,9 @@ impl Scripted {
             return None;
         };
         let is_probe = id.as_bytes()[..16] == sender.as_bytes()[..16];
-        if !is_probe {
+        if is_probe {
+            self.probes += 1;
+        } else {
             self.got.push((topic, content));
         }
         let answers = if is_probe {
@@ -204,6 +209,12 @@ impl Scripted {
             *topic == Topic::ObjectRequest && content.first() == Some(&0)
         };
         self.got.iter().filter(is_get).count()
+    }
+
+    /// Returns the number of pings that it was sent.
+    pub(super) fn pings(&self) -> usize {
+        let pings = self.got.iter().filter(|(topic, _)| *topic == Topic::Ping);
+        pings.count()
     }
 
     /// Returns the number of records that it was sent.

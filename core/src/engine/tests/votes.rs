@@ -157,8 +157,8 @@ fn renewal_asks_a_bounded_number_of_peers() {
     let before = stage.engine.stats().sent;
     stage.run(230 * SECOND);
     let rounds = 230 / limits::RENEWAL_INTERVAL.as_secs() + 1;
-    let asked = rounds * limits::ADDRESS_VOTES_RENEWED as u64;
-    // In addition, each peer is sent a ping.
+    let asked = rounds * limits::ADDRESS_VOTES_RENEWED_AT_REST as u64;
+    // In addition, each peer of the routing table is sent a ping.
     let sent = stage.engine.stats().sent - before;
     assert!((asked - 20..=asked + 200).contains(&sent), "{sent} sent");
 }

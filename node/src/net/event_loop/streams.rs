@@ -103,7 +103,13 @@ impl EventLoop {
     }
 
     /// Passes a request of another thread to the streams, or ends it if the peer has none.
-    pub(super) fn request_by_stream(&self, request: StreamRequest, receiver: Receiver) {
+    pub(super) fn request_by_stream(
+        &mut self,
+        now: Instant,
+        request: StreamRequest,
+        receiver: Receiver,
+    ) {
+        self.engine.note_stream_use(now, &request.from);
         let peer = self.engine.peer(&request.from).filter(|it| it.is_validated);
         let offer = peer.and_then(|it| Some((it.address.ip(), it.stream?)));
         let Some(((ip, offer), streams)) = offer.zip(self.streams.as_ref()) else {

@@ -171,8 +171,11 @@ impl World {
             match command {
                 StreamCommand::Cancel(request) => self.cancel_request(number, request),
                 StreamCommand::Request(request) => {
-                    let peer = request.from;
-                    let known = self.running(number).and_then(|it| it.engine.peer(&peer));
+                    let (now, peer) = (self.now, request.from);
+                    let known = self.running(number).and_then(|it| {
+                        it.engine.note_stream_use(now, &peer);
+                        it.engine.peer(&peer)
+                    });
                     let known = known.filter(|it| it.is_validated && it.stream.is_some());
                     let address = known.map(|it| it.address);
                     let request_number = request.number;
