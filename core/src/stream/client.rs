@@ -1,10 +1,8 @@
 //! Client of a stream: requests, verification and credit.
 
 #[cfg(feature = "chain")]
-use super::WINDOW_BYTES;
-#[cfg(feature = "chain")]
 use super::walk::{Unit, Walk};
-use super::{LIST_WINDOW_BYTES, MAX_REQUESTS, Object, spend};
+use super::{MAX_REQUESTS, Object, WINDOW_BYTES, spend};
 use crate::atom::{Atom, AtomError, AtomId, HashedAtom};
 #[cfg(feature = "chain")]
 use crate::atom::{AtomSource, SourceError};
@@ -32,10 +30,18 @@ struct Request {
 }
 
 /// Client of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Client {
     next_number: u32,
     requests: BTreeMap<u32, Request>,
+    /// Window of a new request for a list, in bytes.
+    list_window: u32,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Meaning of a frame of the server.
@@ -110,6 +116,17 @@ impl Client {
         Self {
             next_number: 0,
             requests: BTreeMap::new(),
+            list_window: WINDOW_BYTES,
+        }
+    }
+
+    /// Sets the number of stored bytes of a list that may be sent ahead of their verification and
+    /// storage; [`WINDOW_BYTES`] by default. Counts for later requests. Zero counts as one.
+    #[must_use]
+    pub fn with_list_window(self, bytes: u32) -> Self {
+        Self {
+            list_window: bytes.max(1),
+            ..self
         }
     }
 
@@ -120,8 +137,8 @@ impl Client {
         if id.is_zero() {
             return None;
         }
-        let number = self.insert(Object::List(id))?;
-        let credit = LIST_WINDOW_BYTES;
+        let credit = self.list_window;
+        let number = self.insert(Object::List(id), credit)?;
         Frame::List { number, id, credit }.write(out);
         Some(number)
     }
@@ -133,7 +150,7 @@ impl Client {
         if id.is_zero() || count == 0 {
             return None;
         }
-        let number = self.insert(Object::Walk(Walk::headers(id, count)))?;
+        let number = self.insert(Object::Walk(Walk::headers(id, count)), WINDOW_BYTES)?;
         Frame::Headers {
             number,
             id,
@@ -151,7 +168,7 @@ impl Client {
     pub fn request_bodies(&mut self, lists: &[AtomId], out: &mut Vec<u8>) -> Option<u32> {
         let bytes: Vec<u8> = lists.iter().flat_map(|id| *id.as_bytes()).collect();
         let ids = Ids::from_bytes(&bytes)?;
-        let number = self.insert(Object::Walk(Walk::bodies(ids)))?;
+        let number = self.insert(Object::Walk(Walk::bodies(ids)), WINDOW_BYTES)?;
         Frame::Bodies {
             number,
             credit: WINDOW_BYTES,
@@ -168,7 +185,7 @@ impl Client {
     pub fn request_lists(&mut self, lists: &[AtomId], most: u32, out: &mut Vec<u8>) -> Option<u32> {
         let bytes: Vec<u8> = lists.iter().flat_map(|id| *id.as_bytes()).collect();
         let ids = Ids::from_bytes(&bytes).filter(|_| most > 0)?;
-        let number = self.insert(Object::Walk(Walk::lists(most, ids)))?;
+        let number = self.insert(Object::Walk(Walk::lists(most, ids)), WINDOW_BYTES)?;
         Frame::Lists {
             number,
             most,
@@ -179,13 +196,12 @@ impl Client {
         Some(number)
     }
 
-    fn insert(&mut self, object: Object) -> Option<u32> {
+    fn insert(&mut self, object: Object, window: u32) -> Option<u32> {
         let number = self.next_number;
         if self.requests.len() >= MAX_REQUESTS {
             return None;
         }
         self.next_number = number.checked_add(1)?;
-        let window = object.window_bytes();
         let request = Request {
             object,
             window,
@@ -440,7 +456,7 @@ mod tests {
 
     #[test]
     fn server_that_exceeds_its_credit_is_an_error() {
-        let values: Vec<_> = (0..600u32)
+        let values: Vec<_> = (0..300u32)
             .map(|n| [&n.to_be_bytes()[..], &[0; 65_000]].concat())
             .collect();
         let (head, atoms) = bytes_list(&values);
@@ -451,7 +467,7 @@ mod tests {
             answer(&mut client, 0, atom).0.err()
         });
         assert_eq!(refused, Some(ClientError::NoCredit));
-        let window = usize::try_from(LIST_WINDOW_BYTES).unwrap();
+        let window = usize::try_from(WINDOW_BYTES).unwrap();
         assert!(sent > window && sent < window + 3 * 65_100, "{sent}");
     }
 
@@ -469,9 +485,25 @@ mod tests {
         client.stored(0, 0, &mut out);
         let mut decoder = Decoder::new();
         decoder.push(&out);
-        let bytes = LIST_WINDOW_BYTES - 1;
+        let bytes = WINDOW_BYTES - 1;
         let credit = Frame::Credit { number: 0, bytes };
         assert_eq!(decoder.next_frame(), Ok(Some(credit)));
+    }
+
+    #[test]
+    fn window_of_lists_is_the_choice_of_the_host() {
+        let mut client = Client::new().with_list_window(1_000);
+        let (head, atoms) = bytes_list(&[[1; 600], [2; 600], [3; 600]]);
+        let mut out = vec![];
+        client.request_list(head, &mut out).unwrap();
+        let mut decoder = Decoder::new();
+        decoder.push(&out);
+        let (number, id, credit) = (0, head, 1_000);
+        let request = Frame::List { number, id, credit };
+        assert_eq!(decoder.next_frame(), Ok(Some(request)));
+        answer(&mut client, 0, &atoms[..2]).0.unwrap();
+        let third = answer(&mut client, 0, &atoms[2..]).0;
+        assert_eq!(third.err(), Some(ClientError::NoCredit));
     }
 
     #[test]

@@ -9,9 +9,9 @@
 //! - The [`Client`] returns an atom only if its id is the one that the object goes on with, so that
 //!   nothing unverified is held longer than one frame. A wrong atom is an error: the server is
 //!   lying, and the connection has to end.
-//! - What the server can make the client hold is bounded by the credit: [`LIST_WINDOW_BYTES`] or
-//!   [`WINDOW_BYTES`] for each of [`MAX_REQUESTS`] requests, and one atom more. A host that holds less
-//!   reads the connection only as fast as it stores.
+//! - What the server can make the client hold is bounded by the credit: [`WINDOW_BYTES`], or what
+//!   [`Client::with_list_window`] allows for lists, for each of [`MAX_REQUESTS`] requests, and one atom
+//!   more. A host that holds less reads the connection only as fast as it stores.
 //! - The [`Server`] holds a constant number of bytes per request. Its requests take turns, one
 //!   frame each, and a request without credit costs nothing.
 //!
@@ -55,11 +55,9 @@ pub use client::{Answer, Client, ClientError};
 pub use hello::{HELLO_BYTES, Hello, secret_key};
 pub use server::{Server, ServerError};
 
-/// Number of stored bytes of a list that may be sent ahead of their verification and storage. Credit
-/// is granted again by quarters, so that three of them are always on the way: 500 MB/s at a
+/// Number of stored bytes of one request that may be sent ahead of their verification and storage.
+/// Credit is granted again by quarters, so that three of them are always on the way: 125 MB/s at a
 /// round-trip time of 50 ms.
-pub const LIST_WINDOW_BYTES: u32 = 32 << 20;
-/// The same of a request for a part of a chain or of a state, of which several are open at once.
 pub const WINDOW_BYTES: u32 = 8 << 20;
 /// Maximum number of requests that are open on one connection.
 pub const MAX_REQUESTS: usize = 8;
@@ -82,15 +80,6 @@ impl Object {
             Self::List(next) => *next,
             #[cfg(feature = "chain")]
             Self::Walk(walk) => walk.next(),
-        }
-    }
-
-    /// Returns the credit that a new request has.
-    const fn window_bytes(&self) -> u32 {
-        match self {
-            Self::List(_) => LIST_WINDOW_BYTES,
-            #[cfg(feature = "chain")]
-            Self::Walk(_) => WINDOW_BYTES,
         }
     }
 

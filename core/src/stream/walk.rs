@@ -183,7 +183,7 @@ mod tests {
     use crate::atom::{MemoryStore, bytes_list};
     use crate::chain::write_atoms;
     use crate::testkit::{address, header, transaction};
-    use crate::wire::stream::{Decoder, EndReason, FoundWriter};
+    use crate::wire::stream::{Decoder, EndReason, FoundWriter, MAX_IDS};
     use alloc::vec;
 
     type Found = Vec<AtomId>;
@@ -302,7 +302,7 @@ mod tests {
                 assert!(Transaction::read(&copy, id).is_ok());
             }
         }
-        for ids in [&[][..], &[AtomId::ZERO], &[lists[0]; 257]] {
+        for ids in [&[][..], &[AtomId::ZERO], &[lists[0]; MAX_IDS + 1]] {
             assert_eq!(Client::new().request_bodies(ids, &mut vec![]), None);
         }
     }
@@ -341,7 +341,10 @@ mod tests {
         let (mut client, mut out) = (Client::new(), vec![]);
         assert_eq!(client.request_lists(&heads, 0, &mut out), None);
         assert_eq!(client.request_lists(&[], 1, &mut out), None);
-        assert_eq!(client.request_lists(&[heads[0]; 257], 1, &mut out), None);
+        assert_eq!(
+            client.request_lists(&[heads[0]; MAX_IDS + 1], 1, &mut out),
+            None
+        );
         assert!(out.is_empty() && client.open_requests() == 0);
     }
 

@@ -45,6 +45,9 @@ const MAX_PAUSES: usize = 1_024;
 const TICK: Duration = Duration::from_millis(500);
 /// Number of bytes that a connection moves in one turn.
 const TURN_BYTES: usize = 1 << 20;
+/// Number of stored bytes of a list that may be on the way. Credit is granted again by quarters, so
+/// that three of them are always on the way: 500 MB/s at a round-trip time of 50 ms.
+const LIST_WINDOW_BYTES: u32 = 32 << 20;
 /// Number of unsent bytes above which a server reads no further atoms.
 const UNSENT_BYTES: usize = 512 << 10;
 /// Maximum number of connections that are accepted in one turn.
@@ -265,7 +268,7 @@ impl Service {
         channel.write_handshake()?;
         let role = Role::Client {
             peer,
-            client: Client::new(),
+            client: Client::new().with_list_window(LIST_WINDOW_BYTES),
             frames: Vec::new(),
         };
         let mut connection = Connection::new(now, channel, address.ip(), role);
