@@ -28,9 +28,11 @@ fn promises_hold_over_a_thousand_seeds_of_faults() {
         "too little coverage of streams: {streams:?}"
     );
     let done = [chains.clocks, chains.losses, chains.moves];
-    let came_of_it = [chains.refused_starts, chains.halts, chains.transactions];
+    let came_of_it = [chains.refused_starts, chains.transactions];
     assert!(
         done.iter().chain(&came_of_it).all(|count| *count >= 10)
+            // Two nodes with one key are the rarest fault.
+            && chains.halts >= 5
             && chains.agreeing_pairs >= SEEDS / 2,
         "too little coverage: {chains:?}"
     );

@@ -11,10 +11,10 @@ use astreum_node::rpc::request;
 use astreum_node::store::cold::{ColdOptions, ColdStore};
 use astreum_tests::testkit::{Home, NodeProcess};
 use core::net::{Ipv4Addr, SocketAddr};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::net::UdpSocket;
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
