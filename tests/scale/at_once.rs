@@ -43,8 +43,11 @@ pub(crate) fn at_once(large: bool, table: &mut Table) {
     let bar = |kind, value| large.then_some((kind, value));
     let (serving, getting) = (Home::new("serving"), Home::new("getting"));
     let small = fill(&serving);
-    let server = serving.start(&NODE);
-    let client = getting.start(&NODE);
+    let [server, client] = [&serving, &getting].map(|home| {
+        let mut node = home.start(&NODE);
+        node.wait_until_ready().unwrap();
+        node
+    });
     let ids: Vec<String> = (0..GETTERS)
         .map(|number| {
             let name = format!("in{number}");
