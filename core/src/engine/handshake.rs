@@ -12,9 +12,10 @@
 //!
 //! Handshakes to a validated peer of this implementation contain an authenticated extension block
 //! ([`crate::wire::handshake`]). They are sent when the peer is validated or has restarted, when
-//! our chain identity changes, with each periodic ping ([`super::timers`]), and when the peer asks. They tell it which
-//! chain we follow, and where we accept streams. Such a handshake is not answered unless it asks for a block. A peer whose block
-//! is missing is asked for it up to [`limits::MAX_PROBES`] times.
+//! our chain identity changes, with each periodic ping ([`super::timers`]), and when the peer asks.
+//! They tell it which chain we follow, and where we accept streams. Such a handshake is not answered
+//! unless it asks for a block. A peer whose block is missing is asked for it up to
+//! [`limits::MAX_PROBES`] times.
 
 use super::allowance::Allowance;
 use super::random::split;

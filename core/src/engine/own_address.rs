@@ -106,7 +106,8 @@ impl OwnAddress {
 
     /// Removes expired votes if that is due. Returns the peers to ask for their votes again: one
     /// each of a few network groups of the routing table whose votes are old, the oldest first; of
-    /// more of them while recent votes differ from the learned address. The other votes come with the answers of peers that are kept alive.
+    /// more of them while recent votes differ from the learned address. The other votes come with the
+    /// answers of peers that are kept alive.
     pub(super) fn renew(&mut self, now: Instant, peers: &Peers) -> Vec<PublicKey> {
         if self.renew_at > now {
             return Vec::new();

@@ -428,7 +428,7 @@ fn nothing_more_is_read_while_much_waits_to_be_stored() {
         peer,
         atoms: atoms_before,
     });
-    // The writer waits for the command queue, which nobody reads.
+    // The command queue is not read, so the writer waits for room in it.
     let received = || client.streams.status().received_bytes;
     let mut before = (0, std::time::Instant::now());
     while before.1.elapsed() < Duration::from_secs(1) {
