@@ -3,12 +3,12 @@
 
 use super::files::{hash, make_input};
 use super::join;
+use super::node_home::{RUN, fill};
 use super::process::anonymous;
 use super::table::{Bar, Table};
-use astreum_core::atom::AtomId;
+use astreum_core::atom::{Atom, AtomId};
 use astreum_node::Node;
 use astreum_node::rpc::request;
-use astreum_node::store::cold::{ColdOptions, ColdStore};
 use astreum_tests::testkit::{Home, NodeProcess};
 use core::net::{Ipv4Addr, SocketAddr};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -26,25 +26,15 @@ const ATOMS: u32 = 20_000;
 /// Time between two requests.
 const PACE: Duration = Duration::from_millis(5);
 const TIMEOUT: Duration = Duration::from_secs(30);
-const NODE: [&str; 9] = [
-    "run",
-    "--incoming-port",
-    "0",
-    "--bind-address",
-    "127.0.0.1",
-    "--default-seed",
-    "none",
-    "--cold-storage-path",
-    "cold",
-];
 
 pub(crate) fn at_once(large: bool, table: &mut Table) {
     let megabytes = if large { 100 } else { 8 };
     let bar = |kind, value| large.then_some((kind, value));
     let (serving, getting) = (Home::new("serving"), Home::new("getting"));
-    let small = fill(&serving);
+    let atoms = (0..ATOMS).map(|number| Atom::bytes(number.to_be_bytes()));
+    let small = fill(&serving.path().join("cold"), [atoms.collect()]);
     let [server, client] = [&serving, &getting].map(|home| {
-        let mut node = home.start(&NODE);
+        let mut node = home.start(&[&RUN[..], &["cold"]].concat());
         node.wait_until_ready().unwrap();
         node
     });
@@ -131,24 +121,6 @@ pub(crate) fn at_once(large: bool, table: &mut Table) {
     for node in [server, client] {
         assert_eq!(node.interrupt().0, Some(0));
     }
-}
-
-/// Stores small atoms at the server; returns their ids.
-fn fill(home: &Home) -> Vec<AtomId> {
-    use astreum_core::atom::Atom;
-    use astreum_node::config::{ColdStorageSync, Config};
-    let options = ColdOptions {
-        level_size_bytes: Config::default().cold_storage_level_size,
-        limit_bytes: 0,
-        sync: ColdStorageSync::Never,
-        mapped: true,
-        background: false,
-    };
-    let store = ColdStore::open(&home.path().join("cold"), options).unwrap();
-    let atoms = (0..ATOMS).map(|number| Atom::bytes(number.to_be_bytes()));
-    let atoms: Vec<_> = atoms.map(|atom| (atom.id(), atom)).collect();
-    store.put(&atoms).unwrap();
-    atoms.into_iter().map(|(id, _)| id).collect()
 }
 
 fn knows(client: &NodeProcess, server: &NodeProcess) -> bool {

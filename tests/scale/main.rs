@@ -17,6 +17,7 @@ mod delay;
 mod files;
 mod join;
 mod lists;
+mod node_home;
 mod process;
 mod rpc;
 mod running;

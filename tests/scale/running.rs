@@ -2,13 +2,13 @@
 //! answers, what it costs while nothing happens, and how soon it answers beside heavy writes.
 
 use super::join::{Way, join_in, node};
+use super::node_home::{RUN, fill};
 use super::process::{anonymous, cpu_seconds};
 use super::table::{Bar, Table};
 use astreum_core::atom::Atom;
 use astreum_node::Node;
-use astreum_node::config::{ColdStorageSync, Config};
+use astreum_node::config::Config;
 use astreum_node::rpc::request;
-use astreum_node::store::cold::{ColdOptions, ColdStore};
 use astreum_tests::quick_chain::QuickChain;
 use astreum_tests::testkit::{Home, NodeProcess, Output};
 use core::time::Duration;
@@ -21,6 +21,8 @@ use std::time::Instant;
 /// Number of starts; the best counts.
 const STARTS: u32 = 5;
 const PEERS: u32 = 50;
+/// Number of atoms that are put at once before the start.
+const BATCH: u64 = 10_000;
 /// Time for which an idle node is observed.
 const IDLE: Duration = Duration::from_secs(30);
 /// Time after which a node that does not get its peers has failed.
@@ -41,22 +43,12 @@ pub(crate) fn running(large: bool, table: &mut Table) {
     let chain = QuickChain::make(blocks, 0);
     join_in(home.path(), &chain, Duration::ZERO, Way::Local);
     drop(chain);
-    fill(&joined.join("cold"), batches);
-    let what = format!("{blocks} blocks, {} atoms", batches * 10_000);
+    fill(&joined.join("cold"), (0..batches).map(batch));
+    let what = format!("{blocks} blocks, {} atoms", batches * BATCH);
     let bar = |kind, value| large.then_some((kind, value));
 
     let start = |listens: bool| {
-        let mut arguments = vec![
-            "run",
-            "--incoming-port",
-            "0",
-            "--bind-address",
-            "127.0.0.1",
-            "--default-seed",
-            "none",
-            "--cold-storage-path",
-            "joined/cold",
-        ];
+        let mut arguments = [&RUN[..], &["joined/cold"]].concat();
         if listens {
             arguments.extend(["--rpc-listen", "127.0.0.1:0"]);
         }
@@ -118,25 +110,14 @@ pub(crate) fn running(large: bool, table: &mut Table) {
     }
 }
 
-/// Puts batches of 10,000 atoms of 64 bytes into a store, and merges them.
-fn fill(path: &Path, batches: u64) {
-    let options = ColdOptions {
-        level_size_bytes: Config::default().cold_storage_level_size,
-        limit_bytes: 0,
-        sync: ColdStorageSync::Never,
-        mapped: true,
-        background: false,
-    };
-    let store = ColdStore::open(path, options).unwrap();
-    for batch in 0..batches {
-        let atoms = (0..10_000).map(|n: u64| {
-            let mut data = [9; 64];
-            data[..8].copy_from_slice(&(10_000 * batch + n).to_be_bytes());
-            let atom = Atom::bytes(data);
-            (atom.id(), atom)
-        });
-        store.put(&atoms.collect::<Vec<_>>()).unwrap();
-    }
+/// Returns the atoms of 64 bytes of a batch.
+fn batch(number: u64) -> Vec<Atom> {
+    let atoms = (0..BATCH).map(|n| {
+        let mut data = [9; 64];
+        data[..8].copy_from_slice(&(BATCH * number + n).to_be_bytes());
+        Atom::bytes(data)
+    });
+    atoms.collect()
 }
 
 /// Starts peers of a node, and waits until it knows all of them.
