@@ -33,8 +33,6 @@ pub(super) type Reply = Response<Full<Bytes>>;
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
-const HELLO: &str =
-    "Astreum node: JSON-RPC 2.0 by POST or WebSocket at /, and /metrics, /health, /ready\n";
 const HTML: &str = "text/html; charset=utf-8";
 /// Default limits of `/ready`, those of `astreum status --check`.
 const MAX_HEAD_AGE_SECONDS: u64 = 300;
@@ -141,7 +139,7 @@ async fn dispatch(
     match request.uri().path() {
         "/" if handshake::is_wanted(request.headers()) => upgrade(shared, place, request, access),
         "/" if request.method() == Method::POST => rpc(shared, place, request, access).await,
-        "/" if is_read => reply(StatusCode::OK, TEXT, HELLO),
+        "/" if is_read => reply(StatusCode::OK, TEXT, hello(shared)),
         "/" => not_allowed("GET, HEAD, POST"),
         "/metrics" | "/health" | "/ready" if !is_read => not_allowed("GET, HEAD"),
         "/metrics" => metrics(shared).await,
@@ -153,11 +151,26 @@ async fn dispatch(
             StatusCode::NOT_FOUND,
             "the explorer is off: set explorer = true and restart the node\n",
         ),
-        _ => refusal(
+        _ => reply(
             StatusCode::NOT_FOUND,
-            "no such path: /, /metrics, /health and /ready exist\n",
+            TEXT,
+            format!("no such path; there are /, {}\n", pages(shared)),
         ),
     }
+}
+
+/// Returns the paths besides `/`.
+const fn pages(shared: &Shared) -> &'static str {
+    if shared.explorer.is_some() {
+        "/metrics, /health, /ready and /explorer"
+    } else {
+        "/metrics, /health and /ready"
+    }
+}
+
+fn hello(shared: &Shared) -> String {
+    let pages = pages(shared);
+    format!("Astreum node: JSON-RPC 2.0 by POST or WebSocket at /; {pages} by GET\n")
 }
 
 fn page(shared: &Shared) -> Reply {
