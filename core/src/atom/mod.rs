@@ -22,7 +22,7 @@ pub use list::{ListError, MAX_LIST_ATOMS, bytes_list, collect_list};
 pub use measure::{ListMeasurer, ListStretch};
 #[cfg(feature = "chain")]
 pub(crate) use source::IdBits;
-pub use source::{AtomSink, AtomSource, MemoryStore, NoStore, SourceError};
+pub use source::{AtomSink, AtomSource, MemoryStore, NoStore, ReadOnce, SourceError};
 pub use verify::{AtomVerifier, VerifyError};
 
 use crate::arc::Arc;

@@ -85,6 +85,16 @@ pub trait AtomSource {
     /// [`SourceError::Failed`] if the lookup failed.
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Self::Error>>;
 
+    /// Returns the atom with this id to a caller that reads many atoms, each of them once. A source
+    /// that keeps what it has read from a slower medium need not keep this one. The default
+    /// implementation is [`AtomSource::atom`].
+    ///
+    /// # Errors
+    /// As [`AtomSource::atom`].
+    fn atom_once(&self, id: &AtomId) -> Result<Atom, SourceError<Self::Error>> {
+        self.atom(id)
+    }
+
     /// Returns the measured length of the list that starts with this atom, or of any leading part
     /// of it. If only lengths are needed, a source that has measured a list does not need its
     /// atoms.
@@ -140,6 +150,10 @@ impl<T: AtomSource + ?Sized> AtomSource for &T {
         (**self).atom(id)
     }
 
+    fn atom_once(&self, id: &AtomId) -> Result<Atom, SourceError<T::Error>> {
+        (**self).atom_once(id)
+    }
+
     fn list_stretch(&self, head: &AtomId) -> Option<ListStretch> {
         (**self).list_stretch(head)
     }
@@ -152,6 +166,10 @@ impl<T: AtomSource + ?Sized> AtomSource for &mut T {
         (**self).atom(id)
     }
 
+    fn atom_once(&self, id: &AtomId) -> Result<Atom, SourceError<T::Error>> {
+        (**self).atom_once(id)
+    }
+
     fn list_stretch(&self, head: &AtomId) -> Option<ListStretch> {
         (**self).list_stretch(head)
     }
@@ -162,6 +180,23 @@ impl<T: AtomSink + ?Sized> AtomSink for &mut T {
 
     fn put(&mut self, id: AtomId, atom: Atom) -> Result<(), T::Error> {
         (**self).put(id, atom)
+    }
+}
+
+/// Source whose reads are all [`AtomSource::atom_once`], for code that goes through long chains or
+/// tries.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOnce<S>(pub S);
+
+impl<S: AtomSource> AtomSource for ReadOnce<S> {
+    type Error = S::Error;
+
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<S::Error>> {
+        self.0.atom_once(id)
+    }
+
+    fn list_stretch(&self, head: &AtomId) -> Option<ListStretch> {
+        self.0.list_stretch(head)
     }
 }
 

@@ -544,6 +544,22 @@ struct ChainSource {
 }
 
 impl ChainSource {
+    /// Returns the atom that is stored, or was fetched before, or can be fetched.
+    fn or_fetched(
+        &self,
+        id: &AtomId,
+        stored: Option<Atom>,
+    ) -> Result<Atom, SourceError<Infallible>> {
+        let fetched = || {
+            let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+            fetched.atom(id).ok()
+        };
+        stored
+            .or_else(fetched)
+            .or_else(|| self.fetch(id))
+            .ok_or(SourceError::Missing(*id))
+    }
+
     /// Fetches the list that starts with this atom: records and trie nodes are lists, and a peer
     /// that has the first atom has all of them. Falls back to the atom alone.
     fn fetch(&self, id: &AtomId) -> Option<Atom> {
@@ -567,14 +583,10 @@ impl AtomSource for ChainSource {
     type Error = Infallible;
 
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
-        let fetched = || {
-            let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-            fetched.atom(id).ok()
-        };
-        self.store
-            .get(id)
-            .or_else(fetched)
-            .or_else(|| self.fetch(id))
-            .ok_or(SourceError::Missing(*id))
+        self.or_fetched(id, self.store.get(id))
+    }
+
+    fn atom_once(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
+        self.or_fetched(id, self.store.served().atom(id).ok())
     }
 }

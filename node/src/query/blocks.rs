@@ -1,7 +1,7 @@
 //! Queries of blocks, their transactions and accounts.
 
 use super::QueryError;
-use astreum_core::atom::{AtomId, AtomSource, collect_list};
+use astreum_core::atom::{AtomId, AtomSource, ReadOnce, collect_list};
 use astreum_core::chain::{Account, Address, Block, MAX_LIST_ATOMS, Receipt};
 use astreum_core::integer::Natural;
 use astreum_core::trie;
@@ -97,7 +97,7 @@ where
                 "heights of the blocks before {id} do not descend to {height}"
             )));
         }
-        block = Block::read(source, block.previous)?;
+        block = Block::read(&ReadOnce(source), block.previous)?;
     }
     Ok(block)
 }

@@ -461,6 +461,10 @@ impl AtomSource for Store {
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
         self.get(id).ok_or(SourceError::Missing(*id))
     }
+
+    fn atom_once(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
+        self.served().atom(id)
+    }
 }
 
 impl AtomSink for Store {

@@ -1,4 +1,5 @@
-//! Read access to the store for peers; their requests do not affect what stays in memory.
+//! Read access to the store for peers, and for what reads many atoms once; these reads do not affect
+//! what stays in memory.
 //!
 //! A peer can request all of cold storage. If that counted as use, it would evict the atoms that
 //! the node itself needs from the hot store. The network thread looks only in memory
@@ -63,6 +64,7 @@ mod tests {
     use super::*;
     use crate::config::Settings;
     use crate::store::cold::{ColdOptions, ColdStore};
+    use astreum_core::atom::ReadOnce;
 
     #[test]
     fn peer_requests_do_not_change_the_hot_store() {
@@ -83,6 +85,7 @@ mod tests {
         let before = store.hot_stats();
         for atom in &atoms {
             assert_eq!(store.served().atom(&atom.id()), Ok(atom.clone()));
+            assert_eq!(ReadOnce(&store).atom(&atom.id()), Ok(atom.clone()));
         }
         assert_eq!(store.hot_stats(), before);
         assert!(hot.iter().all(is_hot));

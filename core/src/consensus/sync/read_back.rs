@@ -1,12 +1,13 @@
 //! Reading of the stored part of our own chain after a start, from the head down.
 //!
 //! The blocks enter the index as verified, so that forks below the head can be compared with our
-//! chain. If a checkpoint is configured, reading goes on until it is found.
+//! chain. Their atoms are read once, so that the host does not keep thousands of headers in memory.
+//! If a checkpoint is configured, reading goes on until it is found.
 
 use super::block_index::{Basis, BlockIndex, Entry, MAX_OWN_BLOCKS};
 use super::call::Call;
 use super::competition::Competition;
-use crate::atom::AtomId;
+use crate::atom::{AtomId, ReadOnce};
 use crate::chain::Block;
 use crate::consensus::Head;
 
@@ -49,7 +50,7 @@ impl ReadBack {
                 return;
             };
             let head = call.context.head().map_or(0, Head::height);
-            let Ok(block) = Block::read(&call.atoms(), id) else {
+            let Ok(block) = Block::read(&ReadOnce(call.atoms()), id) else {
                 return;
             };
             let Some(entry) = Entry::of(&block, Basis::Verified(root)) else {
