@@ -263,7 +263,8 @@ impl Client {
         request.returned = request.returned.saturating_add(bytes);
         let missing = request.window.saturating_sub(request.credit);
         let bytes = request.returned.min(missing);
-        if bytes >= request.window / 4 {
+        // A quarter of a tiny window is zero, which is nothing to grant.
+        if bytes >= (request.window / 4).max(1) {
             request.returned -= bytes;
             request.credit += bytes;
             Frame::Credit { number, bytes }.write(out);
@@ -504,6 +505,14 @@ mod tests {
         answer(&mut client, 0, &atoms[..2]).0.unwrap();
         let third = answer(&mut client, 0, &atoms[2..]).0;
         assert_eq!(third.err(), Some(ClientError::NoCredit));
+        let mut tiny = Client::new().with_list_window(0);
+        tiny.request_list(head, &mut out).unwrap();
+        answer(&mut tiny, 0, &atoms[..1]).0.unwrap();
+        out.clear();
+        tiny.stored(0, 0, &mut out);
+        assert!(out.is_empty(), "nothing is granted");
+        tiny.stored(0, 1, &mut out);
+        assert!(!out.is_empty());
     }
 
     #[test]
