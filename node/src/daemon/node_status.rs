@@ -11,6 +11,7 @@ use crate::rpc::{ProducerReply, PruningReply, RefusalReply, StatusReply};
 use crate::store::Durability;
 use astreum_core::chain::Address;
 use astreum_core::consensus::mempool::{MempoolStatus, Outcome, Refusal};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Returns the status of a node, with its problems and warnings.
 pub(super) fn status_reply(node: &Node) -> StatusReply {
@@ -27,7 +28,11 @@ pub(super) fn status_reply(node: &Node) -> StatusReply {
     let refuses_writes = cold
         .as_ref()
         .is_some_and(|cold| cold.write_failure.is_some());
-    let any = if settings.use_ipv6 { "[::]" } else { "0.0.0.0" };
+    let any: IpAddr = match settings.use_ipv6 {
+        true => Ipv6Addr::UNSPECIFIED.into(),
+        false => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let listens_at = settings.bind_address.unwrap_or(any);
     let network = network.as_ref();
     let shared = network.and_then(|network| network.shared_private_address);
     let own_key = network.and_then(|network| network.own_key_from);
@@ -48,7 +53,9 @@ pub(super) fn status_reply(node: &Node) -> StatusReply {
     StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         public_key,
-        listen_address: port.map(|port| format!("{any}:{port}")).unwrap_or_default(),
+        listen_address: port
+            .map(|port| SocketAddr::from((listens_at, port)).to_string())
+            .unwrap_or_default(),
         advertised_address: network.and_then(|network| network.advertised_address),
         uptime_seconds: network.map_or(0, |network| network.uptime.as_secs()),
         chain_id: settings.chain_id,
