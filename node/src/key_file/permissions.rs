@@ -26,20 +26,24 @@ pub(super) enum Exposure {
 pub(super) fn exposure(file: &File, path: &Path) -> io::Result<Option<Exposure>> {
     // Of the open file, so that it cannot be replaced in between.
     let metadata = file.metadata()?;
-    let owner = metadata.uid();
-    if owner != rustix::process::geteuid().as_raw() && owner != 0 {
-        return Ok(Some(Exposure::Owner));
-    }
+    let user = rustix::process::geteuid().as_raw();
     let mode = metadata.mode() & 0o7777;
-    if mode & OTHERS == 0 || owner == 0 && mode & !CREDENTIAL_MODE == 0 && is_credential(path) {
-        return Ok(None);
-    }
-    Ok(Some(Exposure::Mode(mode)))
+    let directory = std::env::var_os(CREDENTIALS_DIRECTORY);
+    let is_credential =
+        directory.is_some_and(|directory| path.parent() == Some(Path::new(&directory)));
+    Ok(judged(metadata.uid(), user, mode, is_credential))
 }
 
-fn is_credential(path: &Path) -> bool {
-    let directory = std::env::var_os(CREDENTIALS_DIRECTORY);
-    directory.is_some_and(|directory| path.parent() == Some(Path::new(&directory)))
+/// Judges a file by its owner and mode.
+const fn judged(owner: u32, user: u32, mode: u32, is_credential: bool) -> Option<Exposure> {
+    if owner != user && owner != 0 {
+        return Some(Exposure::Owner);
+    }
+    let is_admitted = owner == 0 && is_credential && mode & !CREDENTIAL_MODE == 0;
+    if mode & OTHERS == 0 || is_admitted {
+        return None;
+    }
+    Some(Exposure::Mode(mode))
 }
 
 /// Checks that the open file at `path` can hold a passphrase: a pipe, a terminal, or a regular file
@@ -58,5 +62,29 @@ pub(super) fn check_private(file: &File, path: &Path) -> io::Result<()> {
         Some(Exposure::Mode(mode)) => Err(io::Error::other(format!(
             "is accessible to other users (mode {mode:04o}); run chmod 600 on it"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_credential_of_root_may_be_readable_by_a_group() {
+        const USER: u32 = 1_000;
+        for (owner, mode, is_credential, expected) in [
+            (USER, 0o600, false, None),
+            (USER, 0o400, true, None),
+            (0, 0o600, false, None),
+            (0, 0o440, true, None),
+            (0, 0o440, false, Some(Exposure::Mode(0o440))),
+            (0, 0o444, true, Some(Exposure::Mode(0o444))),
+            (0, 0o640, true, Some(Exposure::Mode(0o640))),
+            (USER, 0o440, true, Some(Exposure::Mode(0o440))),
+            (1_001, 0o600, true, Some(Exposure::Owner)),
+        ] {
+            let judged = judged(owner, USER, mode, is_credential);
+            assert_eq!(judged, expected, "{owner} {mode:o} {is_credential}");
+        }
     }
 }
