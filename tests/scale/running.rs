@@ -23,6 +23,9 @@ const STARTS: u32 = 5;
 const PEERS: u32 = 50;
 /// Number of atoms that are put at once before the start.
 const BATCH: u64 = 10_000;
+/// Time after which peers that have just come have asked what they ask of a new peer, the chain
+/// included.
+const REST: Duration = Duration::from_secs(60);
 /// Time for which an idle node is observed.
 const IDLE: Duration = Duration::from_secs(30);
 /// Time after which a node that does not get its peers has failed.
@@ -79,6 +82,9 @@ pub(crate) fn running(large: bool, table: &mut Table) {
         let (node, _) = start(listens);
         let peers = connect(&node);
         if !listens {
+            if large {
+                thread::sleep(REST);
+            }
             let before = cpu_seconds(node.process_id());
             thread::sleep(IDLE);
             let used = cpu_seconds(node.process_id()) - before;
