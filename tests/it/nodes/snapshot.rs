@@ -34,6 +34,11 @@ fn server(chain: &QuickChain, dir: &Path, has: impl Fn(&AtomId) -> bool) -> Node
 }
 
 fn joining(chain: &QuickChain, dir: &Path, servers: &[&Node]) -> Node {
+    // All blocks are kept.
+    joining_and_keeping(chain, dir, servers, 0)
+}
+
+fn joining_and_keeping(chain: &QuickChain, dir: &Path, servers: &[&Node], blocks: u64) -> Node {
     let seeds = servers.iter().map(|server| address(server).to_string());
     let joining = node(Config {
         additional_seeds: seeds.map(|seed| seed.parse().unwrap()).collect(),
@@ -41,6 +46,8 @@ fn joining(chain: &QuickChain, dir: &Path, servers: &[&Node]) -> Node {
         cold_storage_path: Some(dir.join("cold")),
         checkpoint: Some(chain.block(JOINED_AT)),
         sync: SyncMode::Snapshot,
+        prune_blocks: blocks,
+        max_reorg_depth: 3,
         ..alone()
     });
     joining.start_chain(dir).unwrap();
@@ -93,6 +100,38 @@ fn state_is_fetched_and_later_blocks_are_verified() {
     });
     assert_eq!(again.snapshot().unwrap().atoms, 0);
     check(&again, &chain);
+}
+
+#[test]
+fn fetched_state_is_pruned_once_enough_blocks_follow() {
+    const KEPT: u64 = 8;
+    let scratch = tempfile::tempdir().unwrap();
+    let chain = QuickChain::with_accounts(40, 3, ACCOUNTS);
+    let serving = server(&chain, &scratch.path().join("server"), |_| true);
+    let dir = scratch.path().join("joining");
+    let node = joining_and_keeping(&chain, &dir, &[&serving], KEPT);
+    let is_joined = |node: &Node| {
+        let head = node.chain().head();
+        is_complete(node) && head.is_some_and(|head| head.id() == chain.head())
+    };
+    eventually("the chain is joined", || is_joined(&node));
+    drop(serving);
+    let outcome = node.prune(false, &|| true).unwrap();
+    assert_eq!((outcome.blocks, outcome.horizon), (KEPT, Some(33)));
+    let cold = node.store().cold().unwrap();
+    for (height, is_kept) in [(JOINED_AT, false), (32, false), (33, true), (40, true)] {
+        let block = Block::read(chain.store(), chain.block(height)).unwrap();
+        assert_eq!(cold.contains(&block.accounts), is_kept, "{height}");
+    }
+    check(&node, &chain);
+    drop(node);
+    let again = joining_and_keeping(&chain, &dir, &[], KEPT);
+    eventually("the restart finds everything", || is_joined(&again));
+    assert_eq!(again.snapshot().unwrap().atoms, 0);
+    for number in 1..=ACCOUNTS {
+        let state = again.account(&account(number)).unwrap();
+        assert_eq!(state.account.balance, Natural::from(number));
+    }
 }
 
 #[test]
