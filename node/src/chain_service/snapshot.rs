@@ -41,17 +41,17 @@ const MAX_FILE_BYTES: u64 = 1_024;
 const REQUESTS_PER_PEER: usize = 5;
 /// Maximum number of open requests.
 const MAX_REQUESTS: usize = 20;
-/// Number of ids that are followed in the store before answers are looked at.
+/// Number of ids that are followed in the store before answers are handled.
 const STEPS: u32 = 4_096;
 /// Stored bytes of atoms that are written at once.
 const BATCH_BYTES: usize = 4 << 20;
 /// Time for which a peer that has failed is not asked.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Interval between looks at the peers, and between attempts to find what was refused.
+/// Interval between checks of the peers, and between attempts to find what was refused.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Time that a wait lasts before the end of the node is looked for.
 const TICK: Duration = Duration::from_millis(100);
-/// Time that a request may take before its rate is looked at.
+/// Time that a request may take before its rate is checked.
 const GRACE: Duration = Duration::from_secs(30);
 /// Number of bytes a second that a request has to bring on average after that.
 const MIN_RATE: u64 = 16 << 10;
@@ -246,7 +246,7 @@ struct Worker {
     sender: Sender<StreamAnswer>,
     next_number: u64,
     sources: BTreeMap<PublicKey, Source>,
-    looked_at: Option<Instant>,
+    checked_at: Option<Instant>,
     progressed_at: Instant,
 }
 
@@ -265,7 +265,7 @@ impl Worker {
             sender,
             next_number: CALLER_REQUESTS,
             sources: BTreeMap::new(),
-            looked_at: None,
+            checked_at: None,
             progressed_at: Instant::now(),
         }
     }
@@ -586,10 +586,10 @@ impl Worker {
     fn best_source(&mut self) -> Result<Option<PublicKey>, Stopped> {
         let now = Instant::now();
         let is_due = self
-            .looked_at
+            .checked_at
             .is_none_or(|at| now.duration_since(at) >= INTERVAL);
         if is_due || self.sources.is_empty() {
-            self.looked_at = Some(now);
+            self.checked_at = Some(now);
             let peers = self.parts.network.peers().map_err(|_| Stopped)?;
             let peers = peers.into_iter().filter(|it| it.offers_stream);
             let keys: Vec<PublicKey> = peers.map(|it| it.public_key).collect();

@@ -2,8 +2,9 @@
 //!
 //! Invariants:
 //! - The list passes by the hot store, so that a large object does not evict what the node needs.
-//! - What is at hand is sent before a wait for peers, and what a stream stores during the wait; and the client is told of each progress of a
-//!   fetch, but of nothing else: its timeout counts from the last progress.
+//! - What is stored is sent before a wait for peers, and what a stream stores is sent during the wait.
+//!   The client receives each progress of a fetch, and nothing else: its timeout counts from the last
+//!   progress.
 //! - Nothing that has arrived is fetched again: a fetch that fails is followed by another one for the
 //!   first atom that is still missing, unless it has brought nothing.
 //! - Atoms that arrive by datagram are held up to [`DATAGRAM_BYTES`]. A list that arrives by stream

@@ -14,7 +14,7 @@ use core::convert::Infallible;
 use core::fmt;
 use std::io::Read;
 
-/// Number of atoms that are looked at between two reports of progress.
+/// Number of atoms that are checked between two reports of progress.
 const STEPS: u32 = 4_096;
 
 /// Archive that was read.
@@ -308,7 +308,7 @@ impl<R: Read> Importer<R> {
         let head = Head::new(block.clone(), HeadState::Verified).filter(|_| is_of_chain);
         let head = head.ok_or(ImportError::OtherHead { expected })?;
         let mut state = StateFetch::new([block.accounts]);
-        let mut looked_at = 0;
+        let mut checked = 0;
         loop {
             match state.poll(&source, STEPS) {
                 Ok(StatePoll::Complete) => break,
@@ -317,8 +317,8 @@ impl<R: Read> Importer<R> {
                     return Err(ImportError::State { missing });
                 }
                 Ok(StatePoll::Busy | StatePoll::Waiting | StatePoll::Refused) => {
-                    looked_at += u64::from(STEPS);
-                    progress("atoms of the state", looked_at, 0);
+                    checked += u64::from(STEPS);
+                    progress("atoms of the state", checked, 0);
                 }
                 Err(never) => match never {},
             }
