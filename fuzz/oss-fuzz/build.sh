@@ -7,16 +7,24 @@ if [ "${FUZZING_ENGINE:-libfuzzer}" != libfuzzer ]; then
 fi
 cd "$SRC/astreum/fuzz"
 sanitizer=${SANITIZER:-address}
+triple=$(rustc -vV | sed -n 's/^host: //p')
+mapfile -t untraced < <(grep -v '^#' untraced.txt)
 if [ "$sanitizer" = coverage ]; then
     # The image has a command `cargo` that builds for its coverage reports.
+    untraced=()
     cargo fuzz build -O
 else
     cargo fuzz build -O --sanitizer "$sanitizer"
+    for name in "${untraced[@]}"; do
+        cargo fuzz build -O --sanitizer "$sanitizer" --no-trace-compares \
+            --target-dir target/untraced "$name"
+    done
 fi
-binaries=target/$(rustc -vV | sed -n 's/^host: //p')/release
 for source in fuzz_targets/*.rs; do
     name=$(basename "$source" .rs)
-    cp "$binaries/$name" "$OUT/"
+    binaries=target
+    if [[ " ${untraced[*]} " == *" $name "* ]]; then binaries=target/untraced; fi
+    cp "$binaries/$triple/release/$name" "$OUT/"
     seeds=("corpus/$name"/*)
     if [ -d "regressions/$name" ]; then
         seeds+=("regressions/$name"/*)
