@@ -14,7 +14,6 @@ use astreum_tests::testkit::{Home, NodeProcess, Output};
 use core::time::Duration;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
