@@ -1,7 +1,8 @@
-//! Long lists by stream, beside a plain copy over TCP in the same run.
+//! Long lists by stream, with their processor time, beside a plain copy over TCP in the same run.
 
 use super::delay::{Delay, SEEN_AT};
 use super::join::node;
+use super::process::own_cpu_seconds;
 use super::table::{Bar, Table};
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_node::Node;
@@ -22,13 +23,15 @@ const EACH_WAY: Duration = Duration::from_millis(25);
 pub(crate) fn lists(large: bool, table: &mut Table) {
     let sizes: &[usize] = if large { &[1, 100, 1_000] } else { &[1, 8] };
     for megabytes in sizes {
-        let rate = best(*megabytes, Duration::ZERO);
+        let Figures { rate, per_byte } = best(*megabytes, Duration::ZERO);
         let bar = (large && *megabytes == 100).then_some((Bar::AtLeast, 200.0));
         let name = format!("list of {megabytes} MB, loopback, verified, stored and read back");
         table.add(name, rate, "MB/s", bar);
+        let name = format!("list of {megabytes} MB, loopback: processor time of both nodes");
+        table.add(name, per_byte, "ns/byte", None);
     }
     let megabytes = if large { 100 } else { 4 };
-    let rate = best(megabytes, EACH_WAY);
+    let rate = best(megabytes, EACH_WAY).rate;
     let name = format!("list of {megabytes} MB, round trip 50 ms");
     table.add(name.clone(), rate, "MB/s", None);
     let copies = (0..TRIES).map(|_| tcp_copy(megabytes, EACH_WAY));
@@ -44,13 +47,26 @@ pub(crate) fn lists(large: bool, table: &mut Table) {
     );
 }
 
-fn best(megabytes: usize, each_way: Duration) -> f64 {
-    let rates = (0..TRIES).map(|_| fetch(megabytes, each_way));
-    rates.fold(0.0, f64::max)
+/// Figures of a fetch.
+struct Figures {
+    /// MB/s.
+    rate: f64,
+    /// Processor time of both nodes, user and system, in ns.
+    per_byte: f64,
 }
 
-/// Fetches a list between two nodes. Returns MB/s.
-fn fetch(megabytes: usize, each_way: Duration) -> f64 {
+/// Returns the best of each figure.
+fn best(megabytes: usize, each_way: Duration) -> Figures {
+    let tries = (0..TRIES).map(|_| fetch(megabytes, each_way));
+    let best = tries.reduce(|best, other| Figures {
+        rate: best.rate.max(other.rate),
+        per_byte: best.per_byte.min(other.per_byte),
+    });
+    best.unwrap()
+}
+
+/// Fetches a list between two nodes, both in this process.
+fn fetch(megabytes: usize, each_way: Duration) -> Figures {
     let scratch = tempfile::tempdir().unwrap();
     let server = node(&scratch.path().join("server"), |config| config);
     let head = put_list(&server, megabytes);
@@ -77,17 +93,23 @@ fn fetch(megabytes: usize, each_way: Duration) -> f64 {
     }
     // The offer of the stream follows the validation.
     thread::sleep(Duration::from_millis(300) + 4 * each_way);
+    let used = own_cpu_seconds();
     let started = Instant::now();
     // The list is read back, as a caller does.
     let list = client.get_atom_list(head).unwrap();
     let took = started.elapsed();
+    let used = own_cpu_seconds() - used;
     let count = megabytes * 1_000_000 / VALUE_BYTES;
     assert_eq!(list.map(|atoms| atoms.len()), Some(count));
     let streamed = client.status().network.map(|it| it.streams.received_bytes);
     // Datagrams go on until the stream is ready.
     let least = (megabytes as u64 - 1) * 800_000;
     assert!(streamed >= Some(least), "{streamed:?}");
-    megabytes as f64 / took.as_secs_f64()
+    let megabytes = megabytes as f64;
+    Figures {
+        rate: megabytes / took.as_secs_f64(),
+        per_byte: 1_000.0 * used / megabytes,
+    }
 }
 
 /// Stores a list of this size; returns its id.

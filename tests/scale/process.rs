@@ -1,5 +1,6 @@
 //! Memory and processor time of a process.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 
 const MEBIBYTE: f64 = 1_048_576.0;
@@ -23,4 +24,11 @@ pub(crate) fn cpu_seconds(process: u32) -> f64 {
         times.split(' ').next()?.parse::<f64>().ok()
     });
     times.sum::<f64>() / NANOSECONDS
+}
+
+/// Returns the processor time of all threads of this process, including those that have ended, in
+/// seconds.
+pub(crate) fn own_cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / NANOSECONDS
 }
