@@ -4,7 +4,7 @@
 //! names that other programs use for them. A metric of something that the node does not have, such as
 //! cold storage, is absent. `node/docs/monitoring/` has the dashboard and the alerts that use them.
 
-use crate::rpc::{HttpCounts, ProducerReply, PruningReply, StatusReply};
+use crate::rpc::{HttpCounts, IndexReply, Number, ProducerReply, PruningReply, StatusReply};
 use core::fmt;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -189,6 +189,9 @@ pub(super) fn render(status: &StatusReply, rpc: Option<&HttpCounts>) -> Result<S
     if let Some(pruning) = &status.pruning {
         pruning_metrics(&mut scrape, pruning);
     }
+    if let Some(index) = &status.transaction_index {
+        index_metrics(&mut scrape, index);
+    }
     if let Some(mapping) = &status.port_mapping {
         let help = "1 if the gateway forwards the node's ports, as configured";
         scrape.is("ports_mapped", help, !mapping.ports.is_empty());
@@ -350,6 +353,22 @@ fn pruning_metrics(scrape: &mut Scrape, pruning: &PruningReply) {
         let help = "Time of the last run of pruning, since 1970";
         scrape.gauge_in("pruning_last_run_timestamp", Unit::Seconds, help, at);
     }
+}
+
+fn index_metrics(scrape: &mut Scrape, index: &IndexReply) {
+    let height = |number: &Option<Number>| number.as_ref()?.0.to_u64();
+    if let Some((from, to)) = height(&index.from_height).zip(height(&index.to_height)) {
+        let help = "Lowest height of the transaction index";
+        scrape.gauge("transaction_index_from_height", help, from);
+        let help = "Greatest height of the transaction index";
+        scrape.gauge("transaction_index_height", help, to);
+    }
+    let help = "1 if the transaction index has all blocks whose transactions are kept";
+    scrape.is("transaction_index_complete", help, index.complete);
+    let help = "Files of the transaction index";
+    scrape.gauge("transaction_index_files", help, index.files);
+    let help = "Bytes of the transaction index";
+    scrape.gauge_in("transaction_index", Unit::Bytes, help, index.bytes);
 }
 
 fn rpc_metrics(scrape: &mut Scrape, rpc: &HttpCounts) {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::net::SeedState;
-use crate::rpc::{ChainReply, PortMappingReply};
+use crate::rpc::{ChainReply, IndexReply, PortMappingReply};
 use astreum_core::chain::Address;
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -45,6 +45,14 @@ fn full() -> StatusReply {
             last_run_unix: Some(1_700_000_000),
             ..PruningReply::default()
         }),
+        transaction_index: Some(IndexReply {
+            from_height: Some(3_u64.into()),
+            to_height: Some(9_u64.into()),
+            complete: true,
+            waits_for: None,
+            files: 2,
+            bytes: 700,
+        }),
         port_mapping: Some(PortMappingReply::default()),
         counters: counters.chain([dropped]).collect(),
         ..StatusReply::default()
@@ -83,6 +91,8 @@ fn metrics_have_names_units_and_help() {
         "astreum_seeds_unresolved 1",
         "astreum_dropped_datagrams_total{reason=\"a \\\"reason\\\"\"} 2",
         "astreum_halted 0",
+        "astreum_transaction_index_height 9",
+        "astreum_transaction_index_bytes 700",
     ] {
         assert!(text.lines().any(|it| it == line), "{line:?} in\n{text}");
     }
@@ -107,6 +117,7 @@ fn metrics_of_what_the_node_does_not_have_are_absent() {
         "pruned",
         "received",
         "rpc",
+        "transaction_index",
     ] {
         assert!(!text.contains(&format!("astreum_{absent}")), "{absent}");
     }
