@@ -12,7 +12,7 @@ use crate::wire::handshake::ChainIdentity;
 use crate::wire::network_group::NetworkGroup;
 use crate::wire::object::PayloadType;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -380,6 +380,8 @@ pub struct Context {
     root: Option<AtomId>,
     is_behind: bool,
     is_reading_headers: bool,
+    /// Blocks that the operator avoids.
+    avoided: BTreeSet<AtomId>,
     effects: VecDeque<Effect>,
     events: VecDeque<Event>,
 }
@@ -443,6 +445,18 @@ impl Context {
     /// Sets whether headers of a possibly longer chain take longer than a producer waits for them.
     pub const fn set_reading_headers(&mut self, is_reading: bool) {
         self.is_reading_headers = is_reading;
+    }
+
+    /// Returns whether the operator avoids this block: no component makes it, or a block on it, part
+    /// of our chain.
+    #[must_use]
+    pub fn avoids(&self, block: &AtomId) -> bool {
+        self.avoided.contains(block)
+    }
+
+    /// Sets the blocks that the operator avoids.
+    pub fn set_avoided(&mut self, blocks: impl IntoIterator<Item = AtomId>) {
+        self.avoided = blocks.into_iter().collect();
     }
 
     /// Restricts the node to the chain with this root.

@@ -63,10 +63,21 @@ impl<H: BatchHasher> Producer<H> {
         if self.holds_back(environment, context) {
             return Err(Wait::Behind);
         }
+        if context.avoids(&head.id()) {
+            return Err(Wait::Avoided(head.id()));
+        }
         if let Some(phase) = self.publish_signed(environment, context, &head) {
             return Ok(phase);
         }
-        if let Some(mark) = self.signed.on(&head.id()).copied() {
+        let mark = self.signed.on(&head.id()).copied();
+        if let Some(mark) = mark.filter(|mark| context.avoids(&mark.block)) {
+            self.set_problem(context, Problem::AvoidedBlock(mark.block));
+            return Err(Wait::Avoided(mark.block));
+        }
+        if matches!(self.problem, Some(Problem::AvoidedBlock(_))) {
+            self.resolved(context);
+        }
+        if let Some(mark) = mark {
             return self.publish_again(environment, context, mark);
         }
         if self.waits_for_signer() {

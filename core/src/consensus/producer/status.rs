@@ -62,6 +62,9 @@ pub enum Wait {
     Signed(Conflict),
     /// It signed a block on this head that is not stored.
     LostBlock(SignedBlock),
+    /// The operator avoids this block: the head, which is about to change, or the block that was
+    /// signed on the head.
+    Avoided(AtomId),
     /// The storage does not have room for a block.
     NoRoom,
     /// The signer is not connected, or has not replied to a request.
@@ -95,6 +98,7 @@ impl fmt::Display for Wait {
                  signed, so another validator has to continue",
                 mark.block, mark.height
             ),
+            Self::Avoided(block) => write!(f, "block {block} is avoided by the operator"),
             Self::NoRoom => f.write_str("waiting for free storage space"),
             Self::Signer => f.write_str("waiting for the signer"),
             Self::Failed(problem) => f.write_str(problem),
@@ -171,6 +175,8 @@ pub enum Problem {
     SignerAway(String),
     /// The signer refuses to sign, or returned something else than the requested block.
     SignerRefused(String),
+    /// The operator avoids this block, which was signed on the head: no other one is signed there.
+    AvoidedBlock(AtomId),
 }
 
 impl Problem {
@@ -184,6 +190,7 @@ impl Problem {
             Self::NoPeerHead => "no peer head",
             Self::SignerAway(_) => "signer away",
             Self::SignerRefused(_) => "signer refused",
+            Self::AvoidedBlock(_) => "avoided block",
         }
     }
 }
@@ -212,6 +219,12 @@ impl fmt::Display for Problem {
                  is connected"
             ),
             Self::SignerRefused(cause) => write!(f, "the signer did not sign a block: {cause}"),
+            Self::AvoidedBlock(block) => write!(
+                f,
+                "signing is stopped: block {block}, which this key has signed on the head, is \
+                 avoided, and no other block is signed there; another validator has to continue, \
+                 or `astreum chain adopt {block}` revokes the decision"
+            ),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::trie::BatchHasher;
 impl<H: BatchHasher> ChainSync<H> {
     /// Loads the head of an earlier run, or the configured one.
     pub(super) fn resume(&mut self, call: &mut Call<'_, '_>) {
+        self.selection.share_first_avoided(call);
         let Some((id, state)) = self.head_to_resume(call) else {
             return;
         };

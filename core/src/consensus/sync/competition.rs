@@ -201,7 +201,12 @@ impl Competition {
 
     /// Returns whether the operator avoids this block.
     pub(super) fn avoids(&self, id: &AtomId) -> bool {
-        self.choice.avoided().any(|avoided| avoided == id)
+        self.avoided().any(|avoided| avoided == *id)
+    }
+
+    /// Returns the blocks that the operator avoids.
+    pub(super) fn avoided(&self) -> impl Iterator<Item = AtomId> {
+        self.choice.avoided().copied()
     }
 
     /// Returns the block whose branch the operator has adopted.
@@ -213,7 +218,7 @@ impl Competition {
     pub(super) fn decisions(&self) -> ForkDecisions {
         ForkDecisions {
             adopted: self.choice.adopted(),
-            avoided: self.choice.avoided().copied().collect(),
+            avoided: self.avoided().collect(),
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) struct HeadSelection {
     restored_checkpoint: Option<AtomId>,
     /// Head adopted by the operator that cannot be compared with ours.
     forced: Option<AtomId>,
+    /// `true` once the context has the blocks that the operator avoids.
+    has_shared_avoided: bool,
 }
 
 impl HeadSelection {
@@ -66,6 +68,7 @@ impl HeadSelection {
             restored_anchor: None,
             restored_checkpoint: None,
             forced: None,
+            has_shared_avoided: false,
         }
     }
 
@@ -318,8 +321,22 @@ impl HeadSelection {
         self.decided(call);
     }
 
+    /// Tells the other components which blocks the operator avoids.
+    fn share_avoided(&mut self, call: &mut Call<'_, '_>) {
+        self.has_shared_avoided = true;
+        call.context.set_avoided(self.competition.avoided());
+    }
+
+    /// Does so once after the start, with the decisions of earlier runs.
+    pub(super) fn share_first_avoided(&mut self, call: &mut Call<'_, '_>) {
+        if !self.has_shared_avoided {
+            self.share_avoided(call);
+        }
+    }
+
     /// Requests storage of the operator's decisions, and a new choice.
     fn decided(&mut self, call: &mut Call<'_, '_>) {
+        self.share_avoided(call);
         let decisions = self.competition.decisions();
         call.context.push_effect(Effect::SaveDecisions(decisions));
         self.competition.note_change();

@@ -1,6 +1,7 @@
 //! Signing rules: one block for each slot and parent, by one node for each key.
 
 use super::*;
+use crate::consensus::producer::Problem;
 use crate::wire::network_group::NetworkGroup;
 
 #[test]
@@ -116,6 +117,41 @@ fn crash_between_storing_and_announcing_announces_the_same_block() {
     assert!(net.head(0).height() > parent_head.height() + 1);
     let on_parent = net.chain(0);
     assert!(on_parent.iter().any(|block| block.id() == last.id()));
+}
+
+#[test]
+fn avoided_block_of_the_key_is_neither_announced_again_nor_replaced() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run(15);
+    let chain = net.chain(0);
+    let [.., parent, last] = chain.as_slice() else {
+        panic!("no chain");
+    };
+    let avoided = last.id();
+    let (problem, signed) = (
+        |net: &Net| net.hosts[0].producer.status().problem,
+        |net: &Net| net.hosts[0].producer.signed().last().map(|mark| mark.block),
+    );
+    // A head that is avoided is about to be left.
+    net.hosts[0].context.set_avoided([avoided]);
+    net.run(5);
+    assert_eq!((signed(&net), problem(&net)), (Some(avoided), None));
+    let waits = Activity::Waiting(Wait::Avoided(avoided));
+    assert_eq!(net.activity(0), waits);
+    // As sync does then.
+    let below = Head::new(parent.clone(), HeadState::Verified).unwrap();
+    net.hosts[0].context.set_head(below.clone());
+    net.run(60);
+    assert_eq!((net.head(0), signed(&net)), (below, Some(avoided)));
+    assert_eq!(problem(&net), Some(Problem::AvoidedBlock(avoided)));
+    assert_eq!(net.activity(0), waits);
+    // The operator changes the decision.
+    net.hosts[0].context.set_avoided([]);
+    net.run(20);
+    assert!(net.chain(0).iter().any(|block| block.id() == avoided));
+    assert!(net.head(0).block().height > last.height);
+    assert_eq!(problem(&net), None);
 }
 
 #[test]

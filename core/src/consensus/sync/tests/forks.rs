@@ -4,7 +4,7 @@ use super::host::{BEGINNING, Host, LocalStore, Maker, time};
 use crate::chain::Block;
 use crate::chain::fork_choice::Cause;
 use crate::consensus::sync::{SyncConfig, SyncEvent};
-use crate::consensus::{Input, SavedHead};
+use crate::consensus::{ForkDecisions, Input, SavedHead};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -194,6 +194,33 @@ fn restored_anchor_binds_where_the_head_alone_would_not() {
     let mut without = saved;
     without.resume.anchor = None;
     assert_eq!(restarted(without).verified_head(), Some(other[60].id()));
+}
+
+#[test]
+fn saved_head_that_is_avoided_is_left_at_the_start() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let trunk = maker.extend(&genesis, 5, 2);
+    let mut host = Host::with(time(&trunk[4]), shallow(), None);
+    host.announce(1, trunk[4].id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.verified_head(), Some(trunk[4].id()));
+    let avoided = trunk[3].id();
+    // The decision was saved, but not yet the head that follows from it.
+    let config = SyncConfig {
+        decisions: ForkDecisions {
+            avoided: vec![avoided],
+            ..ForkDecisions::default()
+        },
+        ..shallow()
+    };
+    let mut again = Host::with(host.now.as_secs(), config, host.files.head.clone());
+    again.store = host.store.clone();
+    again.run(&[&maker], 1);
+    assert_eq!(again.verified_head(), Some(trunk[2].id()));
+    assert!(again.chain.context.avoids(&avoided));
+    again.input(&Input::AdoptFork(avoided));
+    assert!(!again.chain.context.avoids(&avoided));
 }
 
 #[test]
