@@ -12,7 +12,7 @@ use signal_hook::iterator::Signals;
 use crate::daemon::is_ignored;
 use crate::key_file::{KeyKind, read_secret};
 use crate::rpc::hex;
-use crate::signer::{Server, ServerOptions, Vault};
+use crate::signer::{Server, ServerOptions, Socket, Vault};
 
 use super::key_args::SignerArgs;
 use super::output::{Failure, Output, complain};
@@ -27,19 +27,22 @@ pub(super) fn signer(args: &SignerArgs, out: &mut Output) -> Result<(), Failure>
     let passphrases = args.passphrase.or_terminal();
     let secret = read_secret(&args.key_file, KeyKind::Validation, &passphrases);
     let secret = secret.map_err(|error| Failure::Usage(error.to_string()))?;
-    let vault = Vault::open(&secret, args.chain_id, &args.record_dir, args.new_record);
-    let vault = vault.map_err(Failure::failed)?;
-    drop(secret);
     // Before the socket exists, so that a signal never leaves it behind.
     // Under nohup the loss of the terminal is ignored.
     let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
     let wanted = [SIGINT, SIGTERM].into_iter().chain(hangup);
     let mut signals = Signals::new(wanted).map_err(Failure::failed)?;
-    write_greeting(args, &vault, out)?;
     let options = ServerOptions {
         socket: args.socket.to_path_buf(),
         has_group_access: args.group_access,
     };
+    // Before a new record is created: an empty one that a failed start left behind would be taken
+    // for the record of the key.
+    let socket = Socket::open(&options).map_err(Failure::failed)?;
+    let vault = Vault::open(&secret, args.chain_id, &args.record_dir, args.new_record);
+    let vault = vault.map_err(Failure::failed)?;
+    drop(secret);
+    write_greeting(args, &vault, out)?;
     let reports = Mutex::new(Reports::new());
     let report = move |text: &str| {
         let mut reports = reports
@@ -49,7 +52,7 @@ pub(super) fn signer(args: &SignerArgs, out: &mut Output) -> Result<(), Failure>
             complain(&format!("{text}{skipped}"));
         }
     };
-    let server = Server::open(vault, &options, Box::new(report)).map_err(Failure::failed)?;
+    let server = Server::new(socket, vault, Box::new(report)).map_err(Failure::failed)?;
     let served = std::thread::Builder::new().name("accept".to_owned());
     served
         .spawn(move || server.run())

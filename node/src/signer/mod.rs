@@ -20,5 +20,5 @@ pub mod server;
 pub mod vault;
 
 pub use rules::Refusal;
-pub use server::{ServeError, Server, ServerOptions};
+pub use server::{ServeError, Server, ServerOptions, Socket};
 pub use vault::{SignOutcome, Vault, VaultError};

@@ -13,6 +13,8 @@ use astreum_core::integer::Natural;
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 use std::fs::{self, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -23,6 +25,8 @@ use std::time::Instant;
 
 /// Maximum number of connections.
 pub const MAX_CONNECTIONS: usize = 8;
+/// Maximum number of connections that wait to be accepted, as in the standard library.
+const BACKLOG: i32 = 128;
 /// Time after which a connection without a message is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time within which a message must be complete, or a reply be taken.
@@ -73,17 +77,69 @@ impl core::error::Error for ServeError {}
 /// Writes a line about an event: a block that was signed, or a request that was not.
 pub type Report = dyn Fn(&str) + Send + Sync;
 
-/// Open socket of a signer.
-pub struct Server {
+/// Socket of a signer at its path, which accepts connections once it has a [`Server`]. Its file is
+/// removed when this is dropped.
+#[derive(Debug)]
+pub struct Socket {
     listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Creates the socket; one that no process listens on is replaced.
+    ///
+    /// # Errors
+    /// Fails if another process listens on it, or if it cannot be created.
+    pub fn open(options: &ServerOptions) -> Result<Self, ServeError> {
+        let failed = |problem| ServeError {
+            socket: options.socket.clone(),
+            problem,
+        };
+        let io_failed = |error| failed(ServeProblem::Io(error));
+        let path = &options.socket;
+        match path.symlink_metadata() {
+            Ok(metadata) if !metadata.file_type().is_socket() => {
+                return Err(failed(ServeProblem::NotASocket));
+            }
+            Ok(_) if UnixStream::connect(path).is_ok() => {
+                return Err(failed(ServeProblem::InUse));
+            }
+            Ok(_) => fs::remove_file(path).map_err(io_failed)?,
+            Err(_) => {}
+        }
+        let errno_failed = |error: Errno| io_failed(error.into());
+        let address = SocketAddrUnix::new(path.as_path()).map_err(errno_failed)?;
+        let created = socket(AddressFamily::UNIX, SocketType::STREAM, None);
+        let listener = UnixListener::from(created.map_err(errno_failed)?);
+        bind(&listener, &address).map_err(errno_failed)?;
+        let path = path.clone();
+        let opened = Self { listener, path };
+        let mode = if options.has_group_access {
+            0o660
+        } else {
+            0o600
+        };
+        fs::set_permissions(&opened.path, Permissions::from_mode(mode)).map_err(io_failed)?;
+        Ok(opened)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Signer with an open socket.
+pub struct Server {
+    socket: Socket,
     shared: Arc<Shared>,
-    socket: PathBuf,
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("socket", &self.socket)
+            .field("socket", &self.socket.path)
             .finish_non_exhaustive()
     }
 }
@@ -99,42 +155,18 @@ struct Shared {
 }
 
 impl Server {
-    /// Opens the socket; one that no process listens on is replaced.
+    /// Creates the server of a key. From now on connections are accepted at the socket.
     ///
     /// # Errors
-    /// Fails if another process listens on it, or if it cannot be opened.
-    pub fn open(
-        mut vault: Vault,
-        options: &ServerOptions,
-        report: Box<Report>,
-    ) -> Result<Self, ServeError> {
-        let failed = |problem| ServeError {
-            socket: options.socket.clone(),
-            problem,
-        };
-        let io_failed = |error| failed(ServeProblem::Io(error));
-        let socket = &options.socket;
-        match socket.symlink_metadata() {
-            Ok(metadata) if !metadata.file_type().is_socket() => {
-                return Err(failed(ServeProblem::NotASocket));
-            }
-            Ok(_) if UnixStream::connect(socket).is_ok() => {
-                return Err(failed(ServeProblem::InUse));
-            }
-            Ok(_) => fs::remove_file(socket).map_err(io_failed)?,
-            Err(_) => {}
-        }
-        let listener = UnixListener::bind(socket).map_err(io_failed)?;
-        let mode = if options.has_group_access {
-            0o660
-        } else {
-            0o600
-        };
-        fs::set_permissions(socket, Permissions::from_mode(mode)).map_err(io_failed)?;
+    /// Fails if the system does.
+    pub fn new(socket: Socket, mut vault: Vault, report: Box<Report>) -> Result<Self, ServeError> {
+        listen(&socket.listener, BACKLOG).map_err(|error| ServeError {
+            socket: socket.path.clone(),
+            problem: ServeProblem::Io(error.into()),
+        })?;
         let last = vault.last().ok().flatten().cloned();
         Ok(Self {
-            listener,
-            socket: socket.clone(),
+            socket,
             shared: Arc::new(Shared {
                 public_key: *vault.public_key(),
                 chain_id: vault.chain_id(),
@@ -149,13 +181,13 @@ impl Server {
     /// Returns the path of the socket.
     #[must_use]
     pub fn socket(&self) -> &Path {
-        &self.socket
+        &self.socket.path
     }
 
     /// Serves connections for ever.
     pub fn run(&self) -> ! {
         loop {
-            match self.listener.accept() {
+            match self.socket.listener.accept() {
                 Ok((stream, _)) => self.begin(stream),
                 Err(error) => {
                     self.shared

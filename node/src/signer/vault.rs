@@ -34,6 +34,13 @@ pub enum VaultError {
 impl fmt::Display for VaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Another directory would be another record, and the key could sign twice.
+            Self::Dir(ChainDirError::Locked { path }) => write!(
+                f,
+                "the directory of --record-dir, {}, is in use by another process: stop that \
+                 process first",
+                path.display()
+            ),
             Self::Dir(error) => error.fmt(f),
             Self::Record(error) => error.fmt(f),
             Self::NoRecord(path) => write!(
@@ -89,10 +96,11 @@ impl fmt::Debug for Vault {
 
 impl Vault {
     /// Opens the signing record of a key in `directory`, which no other process may use. A new
-    /// record is only created if `is_new`, so that a lost one is noticed.
+    /// record, with its directory, is only created if `is_new`, so that a lost one is noticed.
     ///
     /// # Errors
-    /// Fails if the directory is in use, or if the record cannot be used.
+    /// Fails if the directory is in use, or if the record cannot be used. Creates nothing if there
+    /// is no record and none is to be created.
     pub fn open(
         secret: &Secret,
         chain_id: u64,
@@ -101,16 +109,19 @@ impl Vault {
     ) -> Result<Self, VaultError> {
         let key = SigningKey::from_seed(secret.expose());
         let address = Address::from(key.verifying_key());
+        let file = SigningRecordFile::new(directory, chain_id, address.as_bytes());
+        let check = || {
+            let path = file.path();
+            match (is_new, path.symlink_metadata().is_ok()) {
+                (true, true) => Err(VaultError::HasRecord(path.to_owned())),
+                (false, false) => Err(VaultError::NoRecord(path.to_owned())),
+                _ => Ok(()),
+            }
+        };
+        // Before the directory is created, and again once it is locked.
+        check()?;
         let dir = ChainDir::open_unread(directory, chain_id).map_err(VaultError::Dir)?;
-        let file = dir.signing_record_file(address.as_bytes());
-        let path = file.path().to_owned();
-        let exists = path.symlink_metadata().is_ok();
-        if is_new == exists {
-            return Err(match exists {
-                true => VaultError::HasRecord(path),
-                false => VaultError::NoRecord(path),
-            });
-        }
+        check()?;
         if is_new {
             let empty = SigningRecord::default();
             file.save(&empty).map_err(VaultError::Record)?;

@@ -459,3 +459,22 @@ fn signer_with_another_key_or_chain_is_reported() {
     home.file("node.toml", "validation_signer = \"signer.sock\"\n");
     home.run(&RUN).fails(2, &["validation_public_key"]);
 }
+
+#[test]
+fn failed_start_leaves_neither_record_nor_socket_behind() {
+    let (home, _) = signer_home("failedstart");
+    let signer = Signer::start(&home, &["--new-record"]);
+    let start = |socket: &str, directory: &str, more: &[&str]| {
+        let arguments = ["signer", "--key-file", "validator.key", "--socket", socket];
+        home.run(&[&arguments[..], &["--record-dir", directory], more].concat())
+    };
+    // The socket is in use: no record is created, which a start without the flag would accept.
+    start("signer.sock", "other", &["--new-record"]).fails(1, &["in use by another signer"]);
+    start("s", "other", &[]).fails(1, &["missing signing record"]);
+    start("s", "record", &[]).fails(1, &["--record-dir", "in use by another process"]);
+    for path in ["other", "s"] {
+        assert!(!home.path().join(path).exists(), "{path}");
+    }
+    assert!(UnixStream::connect(&signer.socket).is_ok());
+    drop(signer);
+}

@@ -185,10 +185,14 @@ fn search_that_is_ended_signs_nothing() {
 #[test]
 fn record_is_required_locked_and_not_replaced() {
     let scratch = tempfile::tempdir().unwrap();
-    let open = |is_new| Vault::open(&SECRET, 3, scratch.path(), is_new);
+    let directory = scratch.path().join("record");
+    let open = |is_new| Vault::open(&SECRET, 3, &directory, is_new);
     assert!(matches!(open(false), Err(VaultError::NoRecord(_))));
+    assert!(!directory.exists(), "created without --new-record");
     let vault = open(true).unwrap();
-    assert!(matches!(open(false), Err(VaultError::Dir(_))), "locked");
+    let locked = open(false).unwrap_err().to_string();
+    assert!(locked.contains("--record-dir"), "{locked}");
+    assert!(!locked.contains("chain_dir"), "{locked}");
     drop(vault);
     assert!(matches!(open(true), Err(VaultError::HasRecord(_))));
     let path = open(false).unwrap().record_path().to_owned();
