@@ -12,7 +12,7 @@ use crate::store::Store;
 use crate::store::cold::{ColdError, ColdStore, Progress};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::Block;
-use astreum_core::consensus::{SavedHead, SignedBlock, SigningRecord};
+use astreum_core::consensus::{ForkDecisions, SavedHead, SignedBlock, SigningRecord};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -71,6 +71,8 @@ pub struct Survey {
     pub journal: Condition<HeadJournalFile>,
     /// Signing records by path.
     pub signed: Vec<(PathBuf, Condition<SigningRecord>)>,
+    /// Operator's decisions on forks.
+    pub decisions: Condition<ForkDecisions>,
     /// Blocks in cold storage.
     pub blocks: Blocks,
     /// Genesis blocks among the blocks in cold storage.
@@ -82,7 +84,7 @@ pub struct Survey {
 /// Reason no chain can be adopted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NothingToAdopt {
-    /// The directory is intact: the node resumes from it.
+    /// Identity, journal and signing records are intact: the node resumes from them.
     Intact,
     /// No chain in cold storage could be verified.
     NoChain,
@@ -99,7 +101,8 @@ impl Survey {
         identity.or(journal)
     }
 
-    /// Returns whether the node resumes from the directory as it is.
+    /// Returns whether identity, journal and signing records are intact, so that no chain has to
+    /// be adopted.
     #[must_use]
     pub fn is_intact(&self) -> bool {
         let is_damaged = |condition: &Condition<SigningRecord>| condition.intact().is_none();
@@ -160,6 +163,7 @@ pub fn survey(
         identity: Condition::of(dir.load_identity()),
         journal: Condition::of(dir.load_journal()),
         signed: signing_records(dir)?,
+        decisions: Condition::of(dir.load_decisions()),
         geneses: found.geneses(),
         candidates: Vec::new(),
         blocks: found,
@@ -287,6 +291,7 @@ pub fn adopt(
     if matches!(survey.journal, Condition::Damaged(_)) {
         set_aside(&dir.journal_path())?;
     }
+    set_decisions_aside(dir, survey)?;
     let store = Store::with_cold(HOT_BYTES, Some(cold.clone()));
     for key in &signing {
         // An existing record is never replaced by a weaker one.
@@ -298,6 +303,19 @@ pub fn adopt(
         }
     }
     dir.begin(chain.heads.iter(), chain.genesis)
+}
+
+/// Keeps the file of the operator's decisions under another name if it cannot be read; returns
+/// whether it could not. The node starts without decisions then.
+///
+/// # Errors
+/// Fails if the disk fails.
+pub fn set_decisions_aside(dir: &ChainDir, survey: &Survey) -> Result<bool, ChainDirError> {
+    let is_damaged = matches!(survey.decisions, Condition::Damaged(_));
+    if is_damaged {
+        set_aside(&dir.decisions_path())?;
+    }
+    Ok(is_damaged)
 }
 
 /// Rebuilds the signing record of a key from the last blocks of its chain.

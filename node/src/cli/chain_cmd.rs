@@ -7,7 +7,9 @@ use serde_json::json;
 
 use crate::chain_service::SigningRecord;
 use crate::chain_service::dir::ChainDir;
-use crate::chain_service::recover::{Condition, NothingToAdopt, Survey, adopt, survey};
+use crate::chain_service::recover::{
+    Condition, NothingToAdopt, Survey, adopt, set_decisions_aside, survey,
+};
 use crate::chain_service::replay::Replay;
 use crate::clock;
 use crate::rpc::hex;
@@ -242,6 +244,9 @@ fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
             adopt(&mut dir, &cold, &found, chain, &keys).map_err(Failure::failed)?;
             true
         }
+        (Err(NothingToAdopt::Intact), true) => {
+            set_decisions_aside(&dir, &found).map_err(Failure::failed)?
+        }
         _ => false,
     };
     let best = best.as_ref().copied();
@@ -303,7 +308,17 @@ fn conclusion(found: &Survey, best: Result<&Replay, &NothingToAdopt>, adopted: b
             let head = head.map_or_else(String::new, |head| {
                 format!(" from block {}, {}", head.height, head.id)
             });
-            format!("nothing to recover: the node resumes{head}")
+            match (&found.decisions, adopted) {
+                (Condition::Damaged(_), false) => format!(
+                    "nothing was changed; --adopt sets the damaged decisions on forks aside, and \
+                     the node resumes{head}"
+                ),
+                (Condition::Damaged(_), true) => format!(
+                    "set the damaged decisions on forks aside: the node resumes{head} without \
+                     them; give them again with `astreum chain adopt` and `astreum chain avoid`"
+                ),
+                _ => format!("nothing to recover: the node resumes{head}"),
+            }
         }
         Err(NothingToAdopt::NoChain) => {
             "nothing to adopt: cold storage has no chain that is complete down to its genesis; a \
@@ -354,6 +369,15 @@ fn text(
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let state = format!("{name} {}", word(condition));
         rows.push(("signing record", state + &problem(why)));
+    }
+    // Most chains have none.
+    if !matches!(found.decisions, Condition::Missing) {
+        let why = match &found.decisions {
+            Condition::Damaged(damage) => error(damage),
+            Condition::Intact(_) | Condition::Missing => None,
+        };
+        let state = word(&found.decisions).to_owned();
+        rows.push(("decisions", state + &problem(why)));
     }
     let blocks = &found.blocks;
     let mut stored = format!(
@@ -413,6 +437,7 @@ fn as_json(
         "identity": word(&found.identity),
         "journal": word(&found.journal),
         "signing_records": signed.collect::<Vec<_>>(),
+        "decisions": word(&found.decisions),
         "blocks": found.blocks.len(),
         "unreadable_blocks": found.blocks.unreadable,
         "heads": candidates.collect::<Vec<_>>(),

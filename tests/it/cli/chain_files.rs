@@ -183,6 +183,23 @@ fn damaged_and_missing_chain_files_are_errors_until_recovered() {
     for kept in ["heads.damaged", "identity.json.damaged"] {
         assert!(dir.join(kept).exists(), "{kept}");
     }
+    // Damaged decisions on forks are reported, and set aside without another change.
+    let decisions = dir.join("decisions.json");
+    fs::write(&decisions, "{").unwrap();
+    home.run(&RUN)
+        .fails(1, &["decisions.json", "astreum chain recover"]);
+    let found = recover(&home, &[]).json();
+    assert_eq!(found["decisions"], "damaged");
+    assert_eq!(found["adopted"], false);
+    assert!(text(&found, "/conclusion").contains("--adopt sets the damaged decisions"));
+    assert!(decisions.exists());
+    let heads = fs::read(dir.join("heads")).unwrap();
+    let found = recover(&home, &["--adopt"]).json();
+    assert_eq!(found["adopted"], true);
+    assert!(!decisions.exists() && dir.join("decisions.json.damaged").exists());
+    assert_eq!(fs::read(dir.join("heads")).unwrap(), heads);
+    let found = recover(&home, &[]).json();
+    assert!(text(&found, "/conclusion").starts_with("nothing to recover"));
     // A missing identity is recreated from the files beside it.
     fs::remove_file(dir.join("identity.json")).unwrap();
     run_to_height(&home, 6);

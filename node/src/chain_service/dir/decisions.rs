@@ -38,11 +38,15 @@ impl DecisionsFile {
         }
     }
 
-    /// Reads the decisions; returns empty ones if the file does not exist.
-    pub(super) fn load(&self) -> Result<ForkDecisions, ChainDirError> {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the decisions; returns `None` if the file does not exist.
+    pub(super) fn load(&self) -> Result<Option<ForkDecisions>, ChainDirError> {
         let read = read_file(&self.path, MAX_FILE_BYTES);
         let read = read.map_err(|error| ChainDirError::io("read", &self.path, error))?;
-        read.map_or_else(|| Ok(ForkDecisions::default()), |text| self.parse(&text))
+        read.map(|text| self.parse(&text)).transpose()
     }
 
     fn parse(&self, text: &[u8]) -> Result<ForkDecisions, ChainDirError> {
@@ -93,13 +97,13 @@ mod tests {
     fn decisions_round_trip_and_damage_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let file = DecisionsFile::new(directory.path());
-        assert_eq!(file.load().unwrap(), ForkDecisions::default());
+        assert_eq!(file.load().unwrap(), None);
         let decisions = ForkDecisions {
             adopted: Some(AtomId::new([1; 32])),
             avoided: vec![AtomId::new([2; 32]), AtomId::new([3; 32])],
         };
         file.save(&decisions).unwrap();
-        assert_eq!(file.load().unwrap(), decisions);
+        assert_eq!(file.load().unwrap(), Some(decisions));
         std::fs::write(
             &file.path,
             b"{\"version\":1,\"adopted\":\"zz\",\"avoided\":[]}",

@@ -288,12 +288,26 @@ impl ChainDir {
         RequestFile::new(&self.path, self.chain_id, key).save(block)
     }
 
-    /// Reads the operator's decisions on forks.
+    /// Reads the operator's decisions on forks; returns empty ones if there is no file.
     ///
     /// # Errors
     /// Fails if the file is damaged, or the disk fails.
     pub fn decisions(&self) -> Result<ForkDecisions, ChainDirError> {
+        self.load_decisions().map(Option::unwrap_or_default)
+    }
+
+    /// Reads the file of the operator's decisions on forks, if there is one.
+    ///
+    /// # Errors
+    /// Fails if the file is damaged, or the disk fails.
+    pub fn load_decisions(&self) -> Result<Option<ForkDecisions>, ChainDirError> {
         DecisionsFile::new(&self.path).load()
+    }
+
+    /// Returns the path of the file of the operator's decisions on forks.
+    #[must_use]
+    pub fn decisions_path(&self) -> PathBuf {
+        DecisionsFile::new(&self.path).path().to_owned()
     }
 
     /// Saves the operator's decisions on forks.
