@@ -21,7 +21,6 @@ use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use astreum_core::chain::confirmations::Confirmation;
 use astreum_core::chain::{
     Account, Address, Block, Election, ElectionLoader, RecordError, StakeLoader, Transaction,
-    TransactionError,
 };
 use astreum_core::consensus::mempool::{Outcome, Refusal, Standing};
 use astreum_core::integer::Natural;
@@ -76,7 +75,7 @@ impl Node {
     pub fn block(&self, at: BlockAt) -> Result<Block, QueryError> {
         let source = self.chain_source();
         match at {
-            BlockAt::Id(id) => Ok(Block::read(&source, id)?),
+            BlockAt::Id(id) => query::block_with_id(&source, id),
             BlockAt::Head => Ok(Block::clone(self.head()?.block())),
             BlockAt::Height(height) => {
                 let (head, chain_id) = (self.head()?, self.settings().chain_id);
@@ -236,18 +235,14 @@ impl Node {
             Err(RecordError::Source(SourceError::Missing(missing))) if missing == id => {
                 Err(QueryError::UnknownTransaction(id))
             }
-            Err(RecordError::Malformed { problem, .. }) => {
-                let error = TransactionError::Malformed { problem };
-                Err(QueryError::Malformed(error.to_string()))
-            }
-            read => Ok(read?),
+            read => read.map_err(|error| QueryError::of_record("transaction", error)),
         }
     }
 
     /// Returns the state of a transaction, and the head that the state is as of.
     ///
     /// # Errors
-    /// Fails if an atom of the chain was not found.
+    /// Fails if an atom of the chain was not found, or if the id is that of another object.
     pub fn transaction_state(
         &self,
         id: AtomId,
@@ -265,8 +260,12 @@ impl Node {
         }
         let state = match mempool_state(&self.chain().status(), id) {
             Some(state) => state,
-            None if source.atom(&id).is_ok() => TransactionState::Stored,
-            None => TransactionState::Unknown,
+            None => match self.transaction(id) {
+                // With a part missing, it begins like a transaction.
+                Ok(_) | Err(QueryError::Missing(_)) => TransactionState::Stored,
+                Err(QueryError::UnknownTransaction(_)) => TransactionState::Unknown,
+                Err(error) => return Err(error),
+            },
         };
         Ok((state, head))
     }

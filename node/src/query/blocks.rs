@@ -67,7 +67,7 @@ where
 {
     match at {
         BlockAt::Head => Ok(Block::read(source, head)?),
-        BlockAt::Id(id) => Ok(Block::read(source, id)?),
+        BlockAt::Id(id) => block_with_id(source, id),
         BlockAt::Height(height) => {
             let head = Block::read(source, head)?;
             let wanted = Natural::from(height);
@@ -78,6 +78,17 @@ where
             previous_at(source, head, &wanted)
         }
     }
+}
+
+/// Returns the block with this id, on any chain.
+///
+/// # Errors
+/// Fails if an atom is missing or is not a block.
+pub fn block_with_id<S>(source: &S, id: AtomId) -> Result<Block, QueryError>
+where
+    S: AtomSource<Error = Infallible> + ?Sized,
+{
+    Block::read(source, id).map_err(|error| QueryError::of_record("block", error))
 }
 
 /// Returns the block at this height on the chain that ends in `block`, which is at least as high.

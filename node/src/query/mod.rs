@@ -13,8 +13,8 @@ mod stakes;
 mod status;
 
 pub use blocks::{
-    BlockAt, Included, ParseBlockAtError, account, block, blocks, included, previous_at,
-    transactions,
+    BlockAt, Included, ParseBlockAtError, account, block, block_with_id, blocks, included,
+    previous_at, transactions,
 };
 pub use check::{CheckedTransaction, check_transaction};
 pub use confirmation::confirmation;
@@ -107,6 +107,18 @@ impl fmt::Display for QueryError {
 }
 
 impl core::error::Error for QueryError {}
+
+impl QueryError {
+    /// Converts the error of reading the record of this type with a requested id.
+    pub(crate) fn of_record(name: &str, error: RecordError<Infallible>) -> Self {
+        match error {
+            RecordError::Malformed { record, problem } => {
+                Self::Malformed(format!("{record} is not a {name}: {problem}"))
+            }
+            source @ RecordError::Source(_) => source.into(),
+        }
+    }
+}
 
 /// What is known of the blocks that were pruned from a store.
 #[derive(Clone, Copy)]

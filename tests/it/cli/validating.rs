@@ -95,6 +95,13 @@ fn transfer_is_included_and_proven_without_a_node() {
         (&"success".into(), &0.into())
     );
     assert_eq!(sent["sender"], validator_key.as_str());
+    let block = status["block"].as_str().unwrap();
+    for command in ["status", "show", "resend"] {
+        home.run(&["tx", command, block])
+            .fails(1, &[block, "is not a transaction"]);
+    }
+    home.run(&["block", "show", &id])
+        .fails(1, &[&id, "is not a block"]);
     assert_eq!(account(&home, &wallet)["balance"], "1000");
     // The cost of storage depends on the block's price: it is positive, and at most the stated
     // maximum.
