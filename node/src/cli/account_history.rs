@@ -7,7 +7,9 @@ use crate::rpc::{
     request,
 };
 
-use super::chain_args::AccountHistoryArgs;
+use crate::daemon::quoted;
+
+use super::chain_args::{AccountHistoryArgs, DEFAULT_LIMIT};
 use super::node_args::client;
 use super::output::{Failure, Output, json_line};
 use super::parse;
@@ -58,13 +60,13 @@ pub(super) fn history(args: &AccountHistoryArgs, out: &mut Output) -> Result<(),
         if is_over {
             return match args.json {
                 true => json_line(out, page),
-                false => Ok(write!(out, "{}", text(page, account, &args.account))?),
+                false => Ok(write!(out, "{}", text(page, account, args))?),
             };
         }
     }
 }
 
-fn text(page: &HistoryReply, account: Option<AccountName>, name: &str) -> String {
+fn text(page: &HistoryReply, account: Option<AccountName>, args: &AccountHistoryArgs) -> String {
     let (Some(from), Some(to)) = (&page.from_height, &page.to_height) else {
         return "the index has no block yet\n".to_owned();
     };
@@ -81,11 +83,32 @@ fn text(page: &HistoryReply, account: Option<AccountName>, name: &str) -> String
     };
     text.push_str(&format!("index: blocks {from} to {to}{older}\n"));
     if let Some(next) = &page.next {
-        text.push_str(&format!(
-            "more: astreum account history {name} --after {next}\n"
-        ));
+        text.push_str(&format!("more: {}\n", command_after(args, next)));
     }
     text
+}
+
+/// Returns the command for the page after the cursor `next`.
+fn command_after(args: &AccountHistoryArgs, next: &str) -> String {
+    let mut command = format!("astreum account history {}", quoted(&args.account));
+    for (name, is_given) in [("sender", args.sender), ("recipient", args.recipient)] {
+        if is_given {
+            command.push_str(&format!(" --{name}"));
+        }
+    }
+    let limit = Some(args.limit).filter(|&limit| limit != DEFAULT_LIMIT);
+    for (name, value) in [
+        ("from-height", args.from_height.map(|it| it.to_string())),
+        ("to-height", args.to_height.map(|it| it.to_string())),
+        ("data-prefix", args.data_prefix.clone()),
+        ("limit", limit.map(|it| it.to_string())),
+        ("after", Some(next.to_owned())),
+    ] {
+        if let Some(value) = value {
+            command.push_str(&format!(" --{name} {}", quoted(&value)));
+        }
+    }
+    command + &args.at.options()
 }
 
 fn entry_text(entry: &HistoryEntryReply, account: Option<AccountName>) -> String {
@@ -119,6 +142,43 @@ mod tests {
     use super::*;
     use astreum_core::atom::AtomId;
     use astreum_core::chain::{Address, Status};
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Parsed {
+        #[command(flatten)]
+        args: AccountHistoryArgs,
+    }
+
+    fn args(words: &[&str]) -> AccountHistoryArgs {
+        let words = core::iter::once(&"history").chain(words);
+        Parsed::try_parse_from(words).unwrap().args
+    }
+
+    #[test]
+    fn next_command_repeats_filters_and_options() {
+        let words = [
+            "KEY",
+            "--recipient",
+            "--from-height",
+            "5",
+            "--to-height",
+            "9",
+            "--data-prefix",
+            "",
+            "--limit",
+            "7",
+            "--config",
+            "my node.toml",
+            "--timeout",
+            "3",
+        ];
+        let expected = "astreum account history KEY --recipient --from-height 5 --to-height 9 \
+                        --data-prefix '' --limit 7 --after 7-0 --config 'my node.toml' --timeout 3";
+        assert_eq!(command_after(&args(&words), "7-0"), expected);
+        let sender = command_after(&args(&["me", "--sender", "--after", "9-0"]), "7-0");
+        assert_eq!(sender, "astreum account history me --sender --after 7-0");
+    }
 
     #[test]
     fn page_shows_parties_coverage_and_the_next_command() {
@@ -144,7 +204,7 @@ mod tests {
             transactions: vec![entry],
             next: Some("7-0-0202020202020202".to_owned()),
         };
-        let shown = text(&page, Some(AccountName::Key(key)), "KEY");
+        let shown = text(&page, Some(AccountName::Key(key)), &args(&["KEY"]));
         let lines: Vec<&str> = shown.lines().collect();
         let id = "01".repeat(32);
         assert_eq!(lines[0], format!("       7  2026-01-01 00:00:00 UTC  {id}"));
@@ -160,7 +220,7 @@ mod tests {
         page.transactions.clear();
         page.next = None;
         page.complete = true;
-        let shown = text(&page, None, "any");
+        let shown = text(&page, None, &args(&["any"]));
         assert_eq!(shown, "no transactions\nindex: blocks 2 to 9\n");
     }
 }

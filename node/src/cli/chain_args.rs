@@ -296,6 +296,9 @@ has pruned is not in it.")]
     History(AccountHistoryArgs),
 }
 
+/// Default of `--limit` of [`AccountHistoryArgs`].
+pub(super) const DEFAULT_LIMIT: NonZeroU32 = NonZeroU32::new(50).unwrap();
+
 #[derive(Debug, Args)]
 pub(super) struct AccountHistoryArgs {
     /// Account: 64 hex digits, `me`, `treasury`, `burn`, or `any`.
@@ -317,7 +320,7 @@ pub(super) struct AccountHistoryArgs {
     #[arg(long, value_name = "HEX")]
     pub(super) data_prefix: Option<String>,
     /// Maximum number of transactions.
-    #[arg(long, value_name = "N", default_value = "50", value_parser = super::number_arg::number::<NonZeroU32>)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = super::number_arg::number::<NonZeroU32>)]
     pub(super) limit: NonZeroU32,
     /// Continue after this cursor of an earlier page.
     #[arg(long, value_name = "CURSOR")]

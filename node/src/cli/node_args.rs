@@ -11,6 +11,9 @@ use crate::config::{Allowed, Config, ConfigErrors, DisplayValue, Inputs, KEYS, K
 use crate::daemon::quoted;
 use crate::rpc::Client;
 
+/// Default of `--timeout`, in seconds.
+const DEFAULT_TIMEOUT: &str = "60";
+
 /// Options of a node. Hidden for commands that accept them only for convenience.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs<const HIDDEN: bool> {
@@ -153,11 +156,29 @@ pub(super) struct NodeArgs {
     #[arg(long, alias = "control_socket", value_name = "PATH")]
     control_socket: Option<String>,
     /// Maximum seconds to wait for a reply.
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = super::number_arg::number::<NonZeroU64>)]
+    #[arg(long, value_name = "SECONDS", default_value = DEFAULT_TIMEOUT, value_parser = super::number_arg::number::<NonZeroU64>)]
     pub(super) timeout: NonZeroU64,
 }
 
 impl NodeArgs {
+    /// Returns the options as shell words to type again, each after a space.
+    pub(super) fn options(&self) -> String {
+        let config = self.config.as_ref().map(|path| path.to_string_lossy());
+        let timeout = self.timeout.to_string();
+        let timeout = (timeout != DEFAULT_TIMEOUT).then_some(timeout);
+        let options = [
+            ("--config", config.as_deref()),
+            ("--state-dir", self.state_dir.as_deref()),
+            ("--control-socket", self.control_socket.as_deref()),
+            ("--timeout", timeout.as_deref()),
+        ];
+        let given = options.into_iter().filter_map(|(name, value)| {
+            let value = quoted(value?);
+            Some(format!(" {name} {value}"))
+        });
+        given.collect()
+    }
+
     /// Loads the configuration of the running node that the arguments identify.
     pub(super) fn load(&self) -> Result<Loaded, Failure> {
         load(self.inputs())

@@ -206,7 +206,7 @@ fn quoted_path(path: &Path) -> String {
 /// Quotes `word` for a shell if necessary.
 pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
-    if word.chars().all(is_plain) {
+    if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
@@ -264,6 +264,7 @@ mod tests {
     #[test]
     fn quoted_argument_is_one_shell_word() {
         for word in [
+            "",
             "astreum",
             "/a/b-c.d",
             "/tmp/with space",
