@@ -239,6 +239,16 @@ fn json_is_converted_and_other_files_are_refused() {
         assert!(toml.contains(line), "{toml}");
     }
     assert_eq!(reply["not_converted"][0]["name"], "xA");
+    // A name cannot begin a line of its own, and entries without a name are reported.
+    let source = b"x = {'verbose': True, 'a\\nb\\x1b\\u202e': 1,\n  **other, key: 2}";
+    let ran = home.run_with(&["config", "from-python", "-"], source);
+    assert!(ran.text().contains("verbose = true\n"), "{ran:?}");
+    for line in [
+        "astreum: not converted: a\\nb\\x1b\\xe2\\x80\\xae: there is no such option here\n",
+        "astreum: not converted: line 2: the name is not a string\n",
+    ] {
+        assert!(ran.stderr.contains(line), "no {line:?} in {ran:?}");
+    }
     for (content, expected) in [
         (&b""[..], "no configuration found"),
         (b"print('hello')\n", "no configuration found"),

@@ -1,6 +1,6 @@
 //! Dictionaries of literals in Python source, read without executing it.
 //!
-//! The source is split into tokens; every `{` that begins a dictionary whose keys are strings is
+//! The source is split into tokens; every `{` that begins a dictionary with a string as key is
 //! read. Values are strings, numbers, `True`, `False`, `None`, lists and tuples of them, and integer
 //! expressions of literals, such as `64 * 1024**2`. Everything else (names, calls, comprehensions,
 //! f-strings) is skipped as a whole and reported by its name. Assignments of the form
@@ -40,13 +40,15 @@ pub(super) struct Entry {
     pub(super) line: usize,
 }
 
-/// Dictionary with string keys.
+/// Dictionary that has a string as key.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Dictionary {
     /// Line of its `{`, from 1.
     pub(super) line: usize,
     /// Entries in their order, with those of later assignments.
     pub(super) entries: Vec<Entry>,
+    /// Lines of entries that are not read, because their names are not strings.
+    pub(super) unnamed: Vec<usize>,
 }
 
 /// Returns all dictionaries of a Python source, in their order.
@@ -62,12 +64,13 @@ pub(super) fn dictionaries(source: &str) -> Result<Vec<Dictionary>, SyntaxError>
     // The last dictionary of each variable.
     let mut variables: BTreeMap<String, usize> = BTreeMap::new();
     for (at, token) in tokens.iter().enumerate() {
-        if let Some(entries) = parser(at).dictionary(0) {
+        if token.kind == Kind::Operator("{")
+            && let Some(dictionary) = parser(at).dictionary(0)
+        {
             if let Some(variable) = variable(&tokens, at) {
                 variables.insert(variable, found.len());
             }
-            let line = token.line;
-            found.push(Dictionary { line, entries });
+            found.push(dictionary);
         } else if let Some((variable, entry)) = parser(at).item_assignment() {
             let target = variables.get(&variable).copied();
             if let Some(target) = target.and_then(|at| found.get_mut(at)) {
@@ -159,30 +162,64 @@ impl Parser<'_> {
         Some(text)
     }
 
-    /// Reads a dictionary with string keys, at its `{`.
-    fn dictionary(&mut self, depth: usize) -> Option<Vec<Entry>> {
+    /// Reads a dictionary that has a string as key, at its `{`.
+    fn dictionary(&mut self, depth: usize) -> Option<Dictionary> {
         if depth > MAX_DEPTH || self.closing.get(self.at).copied().flatten().is_none() {
             return None;
         }
+        let mut read = Dictionary {
+            line: self.line_of(self.at),
+            entries: Vec::new(),
+            unnamed: Vec::new(),
+        };
         if !self.takes("{") {
             return None;
         }
-        let mut entries = Vec::new();
         loop {
             if self.takes("}") {
-                return (!entries.is_empty()).then_some(entries);
+                return (!read.entries.is_empty()).then_some(read);
             }
             let line = self.line_of(self.at);
-            let name = self.text()?;
-            if !self.takes(":") {
-                return None;
+            let name = self.name();
+            // `**other` has the entries of another dictionary.
+            if name.is_none() && !self.takes("**") {
+                self.skip_name()?;
             }
             let value = self.element(depth)?;
-            entries.push(Entry { name, value, line });
+            match name {
+                Some(name) => read.entries.push(Entry { name, value, line }),
+                None => read.unnamed.push(line),
+            }
             if !self.takes(",") && !self.is_at("}") {
                 return None;
             }
         }
+    }
+
+    /// Reads the name of an entry and its `:`.
+    fn name(&mut self) -> Option<String> {
+        let start = self.at;
+        let name = self.text();
+        if name.is_some() && self.takes(":") {
+            return name;
+        }
+        self.at = start;
+        None
+    }
+
+    /// Skips the name of an entry that is not a string, and its `:`.
+    fn skip_name(&mut self) -> Option<()> {
+        while !self.takes(":") {
+            match self.peek()? {
+                Kind::Operator("{" | "[" | "(") => {
+                    self.at = self.closing.get(self.at).copied().flatten()?;
+                }
+                Kind::Operator("," | "}" | "]" | ")") => return None,
+                _ => {}
+            }
+            self.at += 1;
+        }
+        Some(())
     }
 
     /// Reads `variable["key"] = value`, which ends with its line.
@@ -530,9 +567,33 @@ node = Node(config)
     }
 
     #[test]
+    fn entries_whose_names_are_not_strings_are_skipped() {
+        let source = r#"{
+    'verbose': True,
+    **other('}', {}),
+    key: 2,
+    'a' + b[1:2]: {'c': 3},
+    'chain_id': 1
+}"#;
+        let found = dictionaries(source).unwrap();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[0].unnamed, [3, 4, 5]);
+        let entries = found[0].entries.iter();
+        let names: Vec<_> = entries.map(|it| (it.name.as_str(), it.line)).collect();
+        assert_eq!(names, [("verbose", 2), ("chain_id", 6)]);
+        // Without a string among the names, it is not a configuration.
+        for source in ["{a: 1, **b}", "{'a', 'b'}", "{1, 'a'}", "{: 1}", "{**a}"] {
+            assert!(dictionaries(source).unwrap().is_empty(), "{source}");
+        }
+    }
+
+    #[test]
     fn hostile_sources_end_soon_and_without_a_panic() {
         for (open, close) in [
             ("{'a':", "}"),
+            ("{a:", "}"),
+            ("{a", "}"),
+            ("{**", "}"),
             ("[", "]"),
             ("(", ")"),
             ("-", ""),

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use astreum_core::text::Escaped;
 use serde_json::json;
 
 use crate::config::{Allowed, KEYS, Key, Loaded, Secret, suggest};
@@ -32,6 +33,10 @@ pub(super) fn from_python(args: &FromPythonArgs, out: &mut Output) -> Result<(),
     let mut converted = Converted::new(&name, dictionary.line);
     for entry in last_of_each(&dictionary.entries) {
         converted.add(entry);
+    }
+    for line in &dictionary.unnamed {
+        let reason = "the name is not a string".to_owned();
+        converted.skipped.push((format!("line {line}"), reason));
     }
     let text = match &args.output {
         Some(path) => {
@@ -61,7 +66,7 @@ pub(super) fn from_python(args: &FromPythonArgs, out: &mut Output) -> Result<(),
         );
     }
     for (name, reason) in &converted.skipped {
-        complain(&format!("not converted: {name}: {reason}"));
+        complain(&format!("not converted: {}: {reason}", Escaped(name)));
     }
     match &args.output {
         Some(path) => writeln!(out, "{}", path.display())?,
@@ -246,7 +251,7 @@ impl Converted {
     fn text(&self, key_files: &[PathBuf]) -> String {
         let mut text = format!(
             "# Converted from {}, line {}, by astreum config from-python.\n",
-            self.name.replace(|c: char| c.is_control(), "?"),
+            Escaped(&self.name),
             self.line
         );
         let mut section = "";
