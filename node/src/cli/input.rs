@@ -25,8 +25,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Reads the source that the arguments give: an argument is a file if such a file exists, else
-    /// an expression.
+    /// Reads the source that the arguments give: an argument is a file if such a file exists, or if
+    /// it looks like the name of one, else an expression.
     pub(super) fn read(args: &SourceArgs) -> Result<Self, Failure> {
         if let Some(path) = &args.file {
             return Self::from_file(path);
@@ -36,16 +36,24 @@ impl Source {
         }
         match args.input.as_deref() {
             Some("-") => Self::from_reader("stdin", io::stdin().lock()),
-            Some(input) if expand_home(input.into()).is_file() => {
-                Self::from_file(&expand_home(input.into()))
+            Some(input) => Self::from_input(input),
+            None => Ok(Self::argument("")),
+        }
+    }
+
+    fn from_input(input: &str) -> Result<Self, Failure> {
+        let path = expand_home(input.into());
+        let hint = "use --expr for a symbol of that name";
+        match path.metadata() {
+            Ok(metadata) if metadata.is_dir() => {
+                Err(Failure::Usage(format!("{input} is a directory; {hint}")))
             }
-            Some(input) if expand_home(input.into()).is_dir() && looks_like_a_path(input) => {
-                Err(Failure::Usage(format!("{input} is a directory")))
-            }
-            Some(input) if looks_like_a_path(input) => Err(Failure::Usage(format!(
-                "file {input} does not exist; use --expr to evaluate a symbol of that name"
+            // Pipes are read too.
+            Ok(_) => Self::from_file(&path),
+            Err(_) if looks_like_a_path(input) => Err(Failure::Usage(format!(
+                "file {input} does not exist; {hint}"
             ))),
-            input => Ok(Self::argument(input.unwrap_or_default())),
+            Err(_) => Ok(Self::argument(input)),
         }
     }
 
@@ -145,5 +153,6 @@ pub(super) fn read_capped(reader: impl Read, max_bytes: u64) -> io::Result<Vec<u
 /// Returns whether `input` is more likely the name of a file than an expression.
 fn looks_like_a_path(input: &str) -> bool {
     let is_one_word = !input.contains(|c: char| c.is_whitespace() || "()\";".contains(c));
-    is_one_word && (input.contains('/') || input.ends_with(".astreum") || input.ends_with(".txt"))
+    let endings = [".astreum", ".asm", ".ast", ".txt"];
+    is_one_word && (input.contains('/') || endings.iter().any(|ending| input.ends_with(ending)))
 }

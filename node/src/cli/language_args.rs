@@ -48,7 +48,7 @@ pub(super) struct SourceArgs {
     /// Read this file, whatever its name looks like.
     #[arg(short, long, value_name = "FILE", conflicts_with = "input")]
     pub(super) file: Option<PathArg>,
-    /// Evaluate this text, even if a file has the same name.
+    /// Take this text as the source, even if a file has the same name.
     #[arg(
         short,
         long,

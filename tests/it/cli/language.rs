@@ -115,6 +115,23 @@ fn unreadable_input_is_explained() {
         .fails(2, &["file no/such.astreum does not exist", "--expr"]);
     home.run(&["eval", "--file", "none"])
         .fails(1, &["none: No such file"]);
+    for name in ["nofile.asm", "nofile.ast", "nofile.astreum"] {
+        for command in ["asm", "parse"] {
+            home.run(&[command, name])
+                .fails(2, &["does not exist", "--expr"]);
+        }
+    }
+    std::fs::create_dir(home.path().join("folder")).unwrap();
+    home.run(&["parse", "folder"])
+        .fails(2, &["folder is a directory", "--expr"]);
+    assert_eq!(home.run(&["parse", "-e", "folder"]).lines(), ["folder"]);
+    // A named pipe is read like a file.
+    let pipe = home.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let writer = std::thread::spawn(move || std::fs::write(pipe, "(1 2)"));
+    assert_eq!(home.run(&["parse", "pipe"]).lines(), ["(1 2)"]);
+    writer.join().unwrap().unwrap();
 }
 
 #[test]
