@@ -25,7 +25,7 @@ pub(super) fn history(args: &AccountHistoryArgs, out: &mut Output) -> Result<(),
         text => Some(parse::account("the account", text)?),
     };
     let prefix = args.data_prefix.as_deref();
-    let prefix = prefix.map(|text| parse::bytes("--data-prefix", text).map(Hex));
+    let prefix = prefix.map(|text| parse::bytes("--data-prefix", text, "").map(Hex));
     let prefix = prefix.transpose()?;
     let of = |is_wanted: bool| account.filter(|_| is_wanted);
     let client = client(&args.at)?;

@@ -107,13 +107,12 @@ fn without_groups(text: &str) -> Option<String> {
     fits.then(|| parts().collect())
 }
 
-/// Parses bytes in hex.
-pub(super) fn bytes(what: &str, text: &str) -> Result<Vec<u8>, Failure> {
+/// Parses bytes in hex; errors end with `hint`.
+pub(super) fn bytes(what: &str, text: &str, hint: &str) -> Result<Vec<u8>, Failure> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     unhex(digits).ok_or_else(|| {
         Failure::Usage(format!(
-            "invalid value for {what}: expected hex digits in pairs, such as 00ff; --data-text \
-             takes text"
+            "invalid value for {what}: expected hex digits in pairs, such as 00ff{hint}"
         ))
     })
 }
@@ -257,13 +256,11 @@ mod tests {
 
     #[test]
     fn parses_data_as_pairs_of_hex_digits() {
-        assert_eq!(bytes("x", "0x00fF").unwrap(), [0, 255]);
-        assert!(bytes("x", "").unwrap().is_empty());
+        assert_eq!(bytes("x", "0x00fF", "").unwrap(), [0, 255]);
+        assert!(bytes("x", "", "").unwrap().is_empty());
         for text in ["0", "0g", "hello"] {
-            assert!(
-                message(bytes("--data", text)).contains("--data-text"),
-                "{text}"
-            );
+            let message = message(bytes("--data", text, "; hint"));
+            assert!(message.ends_with("such as 00ff; hint"), "{message}");
         }
     }
 }

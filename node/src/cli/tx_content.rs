@@ -80,7 +80,7 @@ fn recipient(args: &TxContentArgs) -> Result<Address, Failure> {
 
 fn data(args: &TxContentArgs) -> Result<Vec<u8>, Failure> {
     let data = match (&args.data, &args.data_text) {
-        (Some(digits), _) => parse::bytes("--data", digits)?,
+        (Some(digits), _) => parse::bytes("--data", digits, "; --data-text takes text")?,
         (None, Some(text)) => text.clone().into_bytes(),
         (None, None) => Vec::new(),
     };

@@ -317,6 +317,10 @@ fn stopped_network_resumes_and_refuses_what_does_not_fit() {
     run(&home, &["stop", "--dir", "net"]).lines();
     assert_eq!(devnet.finish(), Some(0));
     run(&home, &["stop", "--dir", "net"]).fails(1, &["no development network runs"]);
+    run(&home, &["faucet", &account, "5", "--dir", "net"]).fails(
+        1,
+        &["net is not running", "`astreum devnet --dir ", "/net`"],
+    );
     let shown = run(&home, &["show", "--dir", "net", "--json"]).json();
     assert_eq!(shown["nodes"][0]["running"], false);
     run(&home, &["--dir", "net", "--accounts", "2"]).fails(2, &["has --accounts 1"]);

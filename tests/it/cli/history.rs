@@ -165,7 +165,7 @@ fn history_lists_what_the_chain_has_and_its_pages_continue() {
     home.run(&["account", "history", "any", "--sender"])
         .fails(2, &["need an account"]);
     home.run(&["account", "history", "any", "--data-prefix", "abc"])
-        .fails(2, &["hex digits"]);
+        .fails(2, &["hex digits in pairs, such as 00ff\n"]);
     home.run(&["account", "history"])
         .fails(1, &["this node has no account"]);
     let shown = home.run(&["status"]);

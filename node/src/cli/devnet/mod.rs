@@ -40,6 +40,8 @@ use args::{AtArgs, DevnetCommand};
 use control::Order;
 use directory::{Description, Directory};
 
+use crate::daemon::quoted;
+
 use super::output::{Failure, Output};
 use super::parse;
 
@@ -117,6 +119,14 @@ fn faucet(
     parse::account_key("the address", address)?;
     parse::natural("the amount", amount)?;
     directory.description()?;
+    if !directory.is_running() {
+        let path = directory.path().display();
+        let word = quoted(&path.to_string());
+        return Err(Failure::Failed(format!(
+            "the development network in {path} is not running; start it with `astreum devnet \
+             --dir {word}`"
+        )));
+    }
     let mut command = nodes::own_command_in_group()?;
     command
         .args(["tx", "send", address, amount, "--wait", "--key-file"])
