@@ -24,8 +24,8 @@ use super::parse;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval between checks for the answer.
 const HANDSHAKE_POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// Sequence that clears a terminal.
-const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
+/// Sequence that clears the screen of a terminal, and keeps the lines above it.
+const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 
 pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
@@ -46,9 +46,11 @@ fn watch(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let mut is_first = true;
+    let has_sequences = std::env::var_os("TERM").is_some_and(|it| !it.is_empty() && it != "dumb");
+    let clears = out.is_terminal() && has_sequences;
     loop {
         let reply = client.request(&request::Status {});
-        if !args.json && out.is_terminal() {
+        if !args.json && clears {
             out.raw().write_all(CLEAR)?;
         } else if !args.json && !is_first {
             writeln!(out)?;

@@ -3,8 +3,10 @@
 use astreum_tests::testkit::wait::eventually;
 use astreum_tests::testkit::{Home, NodeProcess, Output, Signal, program};
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
+
+use crate::support::terminal;
 
 const QUIET: &str = "incoming_port = 0\ndefault_seed = \"\"\nlog_dir = \"log\"\n";
 
@@ -88,6 +90,28 @@ fn sighup_of_a_service_reloads_what_is_safe() {
     assert_eq!(node.finish().status.code(), Some(0));
 }
 
+/// Returns what `status --watch` prints on a terminal until the second status begins.
+fn watched_on_terminal(home: &Home, term: Option<&str>) -> String {
+    let (mut user, program) = terminal::open_both();
+    let mut command = home.command(&["status", "--watch", "1"]);
+    command.stdout(Stdio::from(program));
+    if let Some(term) = term {
+        command.env("TERM", term);
+    }
+    let mut watch = command.spawn().unwrap();
+    // Without another user of the terminal, reading ends with the process.
+    drop(command);
+    let mut shown = String::new();
+    let mut bytes = [0; 4_096];
+    while shown.matches("listen address").count() < 2 {
+        let count = user.read(&mut bytes).unwrap();
+        shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    shown
+}
+
 #[test]
 fn metrics_are_printed_and_status_is_shown_again() {
     let home = Home::new("watch");
@@ -113,6 +137,14 @@ fn metrics_are_printed_and_status_is_shown_again() {
     assert!(uptimes[1] > uptimes[0], "{uptimes:?}");
     watch.kill().unwrap();
     watch.wait().unwrap();
+    // On a terminal the screen is cleared, but not what has scrolled out of it.
+    let shown = watched_on_terminal(&home, Some("xterm"));
+    assert!(shown.contains("\x1b[2J") && !shown.contains("\x1b[3J"));
+    for term in [Some("dumb"), None] {
+        let shown = watched_on_terminal(&home, term);
+        assert!(!shown.contains('\x1b'), "{shown:?}");
+        assert!(shown.contains("\r\n\r\nversion"), "{shown:?}");
+    }
     home.run(&["status", "--watch", "0"]).fails(2, &["--watch"]);
     home.run(&["status", "--watch", "--check"])
         .fails(2, &["--check"]);
