@@ -444,7 +444,7 @@ pub(super) struct ProofVerifyArgs {
     /// Block that the proof must be for.
     #[arg(long, value_name = "ID")]
     pub(super) block: Option<String>,
-    /// Account that the proof must be for.
+    /// Account that the proof must be for: 64 hex digits, `treasury` or `burn`.
     #[arg(long, value_name = "KEY")]
     pub(super) account: Option<String>,
     /// Print JSON.

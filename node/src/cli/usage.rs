@@ -13,7 +13,8 @@ pub(super) fn explain(error: &Error, arguments: &[String]) -> String {
     let mut root = Cli::command();
     root.build();
     let (command, path) = command_of(&root, arguments);
-    let see = format!("see `{path} --help`");
+    // The command `help` has no option --help.
+    let see = format!("see `{} --help`", path.replacen(" help", "", 1));
     let arg = strings(error, ContextKind::InvalidArg);
     let name = arg.first().map_or("", |arg| option_name(arg));
     let value = strings(error, ContextKind::InvalidValue).into_iter().next();
@@ -254,6 +255,36 @@ mod tests {
             ),
         ] {
             assert_eq!(error(arguments), expected, "{arguments}");
+        }
+    }
+
+    #[test]
+    fn errors_of_help_name_the_help_of_the_command_before_it() {
+        for (arguments, expected) in [
+            ("help nosuch", "see `astreum --help`"),
+            ("help --help", "see `astreum --help`"),
+            ("tx help nosuch", "see `astreum tx --help`"),
+        ] {
+            let text = error(arguments);
+            assert!(text.ends_with(expected), "{arguments}: {text}");
+        }
+    }
+
+    #[test]
+    fn accounts_of_every_chain_are_in_the_help_of_arguments_that_accept_them() {
+        for (names, id) in [
+            (["tx", "send"], "recipient"),
+            (["devnet", "faucet"], "address"),
+            (["proof", "verify"], "account"),
+        ] {
+            let root = Cli::command();
+            let command = names.iter().fold(&root, |command, name| {
+                command.find_subcommand(name).unwrap()
+            });
+            let mut arguments = command.get_arguments();
+            let argument = arguments.find(|it| it.get_id() == id).unwrap();
+            let help = argument.get_help().unwrap().to_string();
+            assert!(help.contains("`treasury` or `burn`"), "{names:?}: {help}");
         }
     }
 

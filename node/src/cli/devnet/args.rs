@@ -86,7 +86,7 @@ pub(super) enum DevnetCommand {
     },
     /// Send coins of the faucet to an account, and wait until they have arrived.
     Faucet {
-        /// Account: 64 hex digits.
+        /// Account: 64 hex digits, `treasury` or `burn`.
         address: String,
         /// Amount; underscores may group the digits.
         #[arg(allow_negative_numbers = true)]
