@@ -96,8 +96,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             if !error.use_stderr() {
-                let _ = error.print();
-                return ExitCode::SUCCESS;
+                let printed = error.print().and_then(|()| std::io::stdout().flush());
+                return exit_code(printed.map_err(Failure::from));
             }
             let arguments = std::env::args_os();
             let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
@@ -112,6 +112,11 @@ pub fn main() -> ExitCode {
         Ok(()) => result,
         Err(error) => result.and(Err(error.into())),
     };
+    exit_code(result)
+}
+
+/// Reports a failure, and returns the exit code of a result.
+fn exit_code(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -169,3 +169,16 @@ fn peers_connect_waits_for_the_answer() {
         (Some(0), Some(0))
     );
 }
+
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    let home = Home::new("fullhelp");
+    for arguments in [&["help"][..], &["--version"], &["run", "--help"]] {
+        let mut command = home.command(arguments);
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let ran = command.stdout(full.unwrap()).output().unwrap();
+        let errors = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(1), "{arguments:?}: {errors}");
+        assert!(errors.contains("output: No space left"), "{errors}");
+    }
+}
