@@ -241,16 +241,17 @@ pub(super) enum FormatArg {
 pub(super) enum KeyKindArg {
     /// X25519, for relay_secret_key.
     Relay,
-    /// Ed25519, for validation_secret_key and accounts.
-    #[value(alias = "account")]
+    /// Ed25519, for validation_secret_key.
     Validation,
+    /// Ed25519, for an account; the same as `validation`.
+    Account,
 }
 
 impl From<KeyKindArg> for KeyKind {
     fn from(kind: KeyKindArg) -> Self {
         match kind {
             KeyKindArg::Relay => Self::Relay,
-            KeyKindArg::Validation => Self::Validation,
+            KeyKindArg::Validation | KeyKindArg::Account => Self::Validation,
         }
     }
 }

@@ -106,17 +106,16 @@ impl fmt::Display for Allowed {
             Self::Seeds => f.write_str("a list of host:port or [ipv6]:port"),
             Self::IpAddress => f.write_str("an IP address"),
             Self::Ipv4Address => f.write_str("an IPv4 address"),
-            Self::PortMapping => f.write_str("off, upnp, pcp or auto"),
+            Self::PortMapping | Self::Sync | Self::SyncMode | Self::Chain | Self::LogFormat => {
+                let (last, others) = self.words().split_last().unwrap_or((&"", &[]));
+                write!(f, "{} or {last}", others.join(", "))
+            }
             Self::Address => f.write_str("ip:port or [ipv6]:port"),
             Self::Id => f.write_str("64 hex digits (an atom id)"),
             Self::PublicKey => f.write_str("64 hex digits (a public key)"),
-            Self::Sync => f.write_str("always, interval or never"),
-            Self::SyncMode => f.write_str("full or snapshot"),
-            Self::Chain => f.write_str("main or test"),
             Self::LogFilter => f.write_str(
                 "off, error, warn, info, debug or trace, or MODULE=LEVEL, separated by commas",
             ),
-            Self::LogFormat => f.write_str("json or text"),
             Self::Listen => f.write_str("ip:port or [ipv6]:port"),
             Self::Hosts => f.write_str("a list of host names without ports"),
             Self::Origins => f.write_str("a list of https://host or http://host:port"),
@@ -125,6 +124,19 @@ impl fmt::Display for Allowed {
 }
 
 impl Allowed {
+    /// Returns the allowed words, if they are few.
+    #[must_use]
+    pub const fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::PortMapping => &["off", "upnp", "pcp", "auto"],
+            Self::Sync => &["always", "interval", "never"],
+            Self::SyncMode => &["full", "snapshot"],
+            Self::Chain => &["main", "test"],
+            Self::LogFormat => &["json", "text"],
+            _ => &[],
+        }
+    }
+
     /// Returns the difference between the type of `raw` and that of the key, if there is one.
     pub(in crate::config) fn mismatch(self, raw: &Raw) -> Option<Mismatch> {
         let is_right = match (self, raw) {
