@@ -33,7 +33,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// File to write, or - for stdout.
+    /// File to write, or - for stdout. An existing file is replaced once the new one is complete.
     #[arg(value_name = "FILE")]
     file: PathArg,
     /// Write the state after the block, instead of all blocks up to it.

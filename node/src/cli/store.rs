@@ -10,7 +10,7 @@ use crate::rpc::{Client, ClientError, DEFAULT_TIMEOUT, request};
 use crate::store::cold::{
     ColdError, ColdStats, ColdStore, Progress, SetAside, Transferred, Verified,
 };
-use crate::store::disk::real_path;
+use crate::store::disk::{is_within, real_path};
 use crate::store::open_cold_to_read;
 use crate::store::sorted_pair::Damage;
 
@@ -82,7 +82,7 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
             options,
         } => {
             let (json, settings) = read(options)?;
-            refuse_itself(&directory, &settings)?;
+            refuse_inside(&directory, &settings)?;
             let store = open_to_read(&settings)?;
             let moved = with_bar("exporting", |progress| {
                 if reference {
@@ -168,6 +168,19 @@ fn refuse_itself(directory: &Path, settings: &Settings) -> Result<(), Failure> {
     if real(directory).is_some_and(|directory| Some(directory) == real(path)) {
         return Err(Failure::Usage(format!(
             "{} is cold_storage_path itself; give another directory",
+            directory.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a directory in cold storage, where a node would take files of the copy for its own.
+fn refuse_inside(directory: &Path, settings: &Settings) -> Result<(), Failure> {
+    refuse_itself(directory, settings)?;
+    let mut path = settings.cold_directory().into_iter();
+    if path.any(|path| is_within(directory, path)) {
+        return Err(Failure::Usage(format!(
+            "{} is in cold_storage_path; give a directory outside of it",
             directory.display()
         )));
     }

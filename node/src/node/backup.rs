@@ -11,7 +11,7 @@
 use super::{Node, NodeError};
 use crate::chain_service::dir::{copy_head_journal, copy_other_files, location};
 use crate::store::cold::{BackedUp, ColdError};
-use crate::store::disk::real_path;
+use crate::store::disk::is_within;
 use core::fmt;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -129,7 +129,7 @@ fn check_place(to: &Path, cold: &Path) -> Result<(), BackupError> {
         path: to.to_owned(),
         problem,
     };
-    if real_path(to).starts_with(real_path(cold)) {
+    if is_within(to, cold) {
         return Err(refused(
             "it is in the cold storage of the node; choose a directory on another disk",
         ));

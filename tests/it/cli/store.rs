@@ -108,6 +108,12 @@ fn invalid_input_is_explained_and_creates_nothing() {
     store(&home, &["merge", "0"]).fails(2, &["expected an integer from 1 to 999"]);
     store(&home, &["import", "cold"]).fails(2, &["cold_storage_path itself"]);
     store(&home, &["export", "./cold"]).fails(2, &["cold_storage_path itself"]);
+    std::os::unix::fs::symlink("cold", home.path().join("link")).unwrap();
+    for inside in ["cold/level_0", "cold/new", "link/new/copy"] {
+        store(&home, &["export", inside]).fails(2, &[inside, "is in cold_storage_path"]);
+        store(&home, &["export", inside, "--reference"]).fails(2, &["is in cold_storage_path"]);
+    }
+    assert!(!home.path().join("cold/new").exists());
     fs::create_dir(home.path().join("full")).unwrap();
     home.file("full/notes", "text");
     store(&home, &["export", "full", "--reference"]).fails(1, &["full is not empty"]);

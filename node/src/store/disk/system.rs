@@ -160,6 +160,16 @@ pub fn real_path(path: &Path) -> PathBuf {
         .unwrap_or_else(|_| path.to_owned())
 }
 
+/// Returns whether `path`, which need not exist, is in `directory` or is the directory itself. Links
+/// are resolved.
+#[must_use]
+pub fn is_within(path: &Path, directory: &Path) -> bool {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut existing = path.ancestors().filter_map(|it| it.canonicalize().ok());
+    let existing = existing.next();
+    existing.is_some_and(|existing| existing.starts_with(real_path(directory)))
+}
+
 #[derive(Debug)]
 struct SystemFile(File);
 
