@@ -46,6 +46,11 @@ pub enum ServerError {
         /// Path that was configured.
         socket: PathBuf,
     },
+    /// A part of the path of the socket's directory is not a directory.
+    NotADirectory {
+        /// That part.
+        path: PathBuf,
+    },
     /// A system call failed.
     Io {
         /// Path of the socket.
@@ -70,6 +75,11 @@ impl fmt::Display for ServerError {
                 f,
                 "refusing to replace control_socket {}: the file exists and is not a socket",
                 socket.display()
+            ),
+            Self::NotADirectory { path } => write!(
+                f,
+                "{} is not a directory; set state_dir or control_socket to a writable path",
+                path.display()
             ),
             Self::Io {
                 socket,
@@ -152,7 +162,10 @@ impl Endpoint {
         if let Some(directory) = socket.parent() {
             let mut builder = DirBuilder::new();
             let made = builder.recursive(true).mode(0o700).create(directory);
-            made.map_err(failed("created (its directory)"))?;
+            made.map_err(|error| match not_a_directory(directory) {
+                Some(path) => ServerError::NotADirectory { path: path.into() },
+                None => failed("created (its directory)")(error),
+            })?;
         }
         let still_locked = held.and_then(|held| lock_held(held).lock_at(&lock_path(socket)));
         let lock = still_locked.map_or_else(|| lock(socket), Ok)?;
@@ -299,6 +312,13 @@ pub(super) fn too_long(socket: &Path) -> Option<io::Error> {
              control_socket to a shorter one"
         ))
     })
+}
+
+/// Returns the part of a path that exists and is not a directory, if there is one. A link that leads
+/// nowhere is one.
+fn not_a_directory(path: &Path) -> Option<&Path> {
+    let is_other = |part: &&Path| part.symlink_metadata().is_ok() && !part.is_dir();
+    path.ancestors().find(is_other)
 }
 
 fn lock_path(socket: &Path) -> PathBuf {

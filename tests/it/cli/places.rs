@@ -124,8 +124,12 @@ fn unusable_socket_path_is_explained() {
     home.run(&["status", "--state-dir", &long])
         .fails(1, &advice);
     home.file("file", "");
-    home.run(&[&["run", "--state-dir", "file"], &QUIET[..]].concat())
-        .fails(1, &["set state_dir"]);
+    std::os::unix::fs::symlink("absent", home.path().join("link")).unwrap();
+    for (state, part) in [("file", "file"), ("file/state", "file"), ("link", "link")] {
+        let problem = format!("{part} is not a directory; set state_dir");
+        home.run(&[&["run", "--state-dir", state], &QUIET[..]].concat())
+            .fails(1, &[&problem]);
+    }
 }
 
 #[test]

@@ -47,7 +47,12 @@ impl Token {
                 let text = hex::encode(entropy);
                 let mut options = OpenOptions::new();
                 let options = options.write(true).create_new(true).mode(0o600);
-                let mut file = options.open(path).map_err(failed)?;
+                let mut file = options.open(path).map_err(|error| match error.kind() {
+                    io::ErrorKind::AlreadyExists if path.is_symlink() => {
+                        "a symbolic link to a file that does not exist; remove the link".to_owned()
+                    }
+                    _ => failed(error),
+                })?;
                 let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
                 written.map_err(|error| {
                     let _ = std::fs::remove_file(path);
@@ -122,5 +127,9 @@ mod tests {
             assert!(error(wrong, 0o600).contains("not a token"), "{wrong:?}");
         }
         assert!(Token::read_or_create(scratch.path()).is_err());
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("absent", &path).unwrap();
+        let dangling = Token::read_or_create(&path).unwrap_err();
+        assert!(dangling.contains("symbolic link"), "{dangling}");
     }
 }

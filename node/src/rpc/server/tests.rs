@@ -232,6 +232,10 @@ fn live_sockets_and_other_files_are_not_replaced() {
     let refused = Server::start(&socket, Arc::new(Slow));
     assert!(matches!(refused, Err(ServerError::NotASocket { .. })));
     assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
+    let refused = Server::start(&socket.join("state/control.sock"), Arc::new(Slow));
+    let is_named =
+        |path| matches!(path, Err(ServerError::NotADirectory { path }) if path == socket);
+    assert!(is_named(refused));
 }
 
 #[test]
