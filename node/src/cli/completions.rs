@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use crate::config::Key;
 
 use super::args::Cli;
+use super::help;
 use super::output::{Failure, Output};
 
 pub(super) fn completions(shell: Shell, out: &mut Output) -> Result<(), Failure> {
@@ -51,7 +52,7 @@ fn with_values(command: Command) -> Command {
 }
 
 pub(super) fn man(names: &[String], out: &mut Output) -> Result<(), Failure> {
-    let mut command = Cli::command();
+    let mut command = help::command();
     let mut title = command.get_name().to_owned();
     for name in names {
         let found = command.find_subcommand(name).cloned();

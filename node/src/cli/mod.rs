@@ -33,6 +33,7 @@ mod from_python;
 mod genesis;
 mod genesis_file;
 mod get;
+mod help;
 mod input;
 mod interrupt;
 mod key_args;
@@ -83,8 +84,6 @@ mod wait;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use args::{Cli, Command};
 use output::{Failure, Output};
 
@@ -92,7 +91,7 @@ use output::{Failure, Output};
 #[must_use]
 pub fn main() -> ExitCode {
     crate::daemon::exit_on_panic();
-    let cli = match Cli::try_parse() {
+    let cli = match help::parse() {
         Ok(cli) => cli,
         Err(error) => {
             if !error.use_stderr() {
