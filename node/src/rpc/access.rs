@@ -44,4 +44,10 @@ impl Request {
             _ => Access::Full,
         }
     }
+
+    /// Returns whether it waits for something to happen, which may take as long as it says.
+    #[cfg(feature = "http")]
+    pub(super) const fn waits(&self) -> bool {
+        matches!(self, Self::TransactionStatus(params) if params.wait_seconds > 0)
+    }
 }

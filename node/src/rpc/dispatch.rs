@@ -86,6 +86,12 @@ impl Incoming {
         }
     }
 
+    /// Returns whether it waits for something to happen.
+    #[cfg(feature = "http")]
+    pub(super) const fn waits(&self) -> bool {
+        matches!(&self.wanted, Ok(Wanted::Request(request)) if request.waits())
+    }
+
     /// Carries it out.
     pub(super) fn answer(self, service: &dyn Service, caller: &Caller) -> Answer {
         static NULL: CallId = CallId::NULL;

@@ -18,7 +18,7 @@ pub enum ErrorKind {
     Stopping,
     /// The input is not a sequence of frames, or a frame is not expected; the connection ends.
     InvalidFrame,
-    /// No connection is free for the request.
+    /// No connection, subscription or memory for a large reply is free for the request.
     Busy,
     /// The reply is longer than a message may be.
     ReplyTooLong,

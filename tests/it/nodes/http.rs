@@ -552,6 +552,52 @@ fn clients_that_do_not_read_are_bounded() {
     }
 }
 
+/// Clients without the token that wait, or do not read their replies, delay no others.
+#[test]
+fn clients_without_the_token_do_not_lock_out_others() {
+    let chain = tempfile::tempdir().unwrap();
+    let secret = "0b".repeat(32);
+    let directory = chain.path().to_str().unwrap();
+    let flags = ["--validation-secret-key", &secret, "--chain-dir", directory];
+    let (node, address, token) = serve("crowd", &flags);
+    let large = call(1, "validators", &json!({"slots": 10_000}));
+    eventually("the reply is large", || {
+        post(address, &large, &[]).body.len() > 100_000
+    });
+    let waits: Vec<_> = (0..30)
+        .map(|_| {
+            let params = json!({"id": "07".repeat(32), "wait_seconds": 3_600});
+            let body = call(1, "transaction_status", &params);
+            let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+            let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+            let mut stream = connect(address);
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let unread: Vec<WebSocket> = (0..3)
+        .map(|_| {
+            let mut socket = WebSocket::open(address, &[]).unwrap();
+            for _ in 0..60 {
+                socket.send(&large);
+            }
+            socket
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(1));
+    for headers in [&[&token[..]][..], &[]] {
+        let began = Instant::now();
+        let reply = post(address, &call(2, "status", &json!({})), headers).json();
+        assert!(reply["result"].is_object(), "{reply}");
+        let elapsed = began.elapsed();
+        assert!(
+            elapsed < Duration::from_secs(15),
+            "{elapsed:?}, {headers:?}"
+        );
+    }
+    drop((node, waits, unread));
+}
+
 fn get_health(address: SocketAddr) -> u16 {
     get(address, "/health").status
 }

@@ -1,7 +1,10 @@
 //! Execution of requests: at once if nothing can delay it, else on another thread.
 
 use super::counters::{HttpCounters, count};
-use super::{MAX_BATCH, MAX_EXECUTING, MONITORING};
+use super::{
+    LARGE_REPLY_BYTES, MAX_BATCH, MAX_EXECUTING, MAX_REPLY_KIB, MAX_WAITING, MONITORING,
+    RESERVED_EXECUTING, RESERVED_REPLY_KIB,
+};
 use crate::WaitLimit;
 use crate::rpc::access::Access;
 use crate::rpc::caller::Caller;
@@ -55,6 +58,22 @@ impl Work {
         match self {
             Self::One(incoming) => incoming.is_quick(service),
             Self::Batch(_) => false,
+        }
+    }
+
+    /// Returns whether it waits for something to happen.
+    fn waits(&self) -> bool {
+        match self {
+            Self::One(incoming) => incoming.waits(),
+            Self::Batch(items) => items.iter().any(Incoming::waits),
+        }
+    }
+
+    /// Returns the id of its request; `None` for an array or a notification.
+    fn id(&self) -> Option<CallId> {
+        match self {
+            Self::One(incoming) => incoming.id(),
+            Self::Batch(_) => None,
         }
     }
 }
@@ -126,11 +145,54 @@ impl Reply {
     }
 }
 
+/// Resource of which callers with the token have a part of their own.
+struct Shares {
+    any: Arc<Semaphore>,
+    reserved: Arc<Semaphore>,
+}
+
+impl Shares {
+    fn new(total: usize, reserved: usize) -> Self {
+        Self {
+            any: Arc::new(Semaphore::new(total.saturating_sub(reserved))),
+            reserved: Arc::new(Semaphore::new(reserved)),
+        }
+    }
+
+    /// Waits for one unit.
+    async fn acquire(&self, access: Access) -> Option<OwnedSemaphorePermit> {
+        let any = Arc::clone(&self.any).acquire_owned();
+        // The semaphores are never closed.
+        if access < Access::Full {
+            return any.await.ok();
+        }
+        tokio::select! {
+            biased;
+            permit = Arc::clone(&self.reserved).acquire_owned() => permit.ok(),
+            permit = any => permit.ok(),
+        }
+    }
+
+    /// Returns this number of units, if they are free.
+    fn try_acquire(&self, access: Access, units: u32) -> Option<OwnedSemaphorePermit> {
+        let of = |semaphore: &Arc<Semaphore>| {
+            let permit = Arc::clone(semaphore).try_acquire_many_owned(units);
+            permit.ok()
+        };
+        let reserved = (access == Access::Full).then(|| of(&self.reserved));
+        reserved.flatten().or_else(|| of(&self.any))
+    }
+}
+
 /// Executor of requests.
 pub(super) struct Executor {
     pub(super) service: Arc<dyn Service>,
     pub(super) counters: Arc<HttpCounters>,
-    executing: Arc<Semaphore>,
+    executing: Shares,
+    /// Memory of large replies that wait to be sent, in KiB.
+    reply_kib: Shares,
+    /// Waits of callers without the token.
+    waiting: Arc<Semaphore>,
     monitoring: Arc<Semaphore>,
 }
 
@@ -139,7 +201,9 @@ impl Executor {
         Self {
             service,
             counters,
-            executing: Arc::new(Semaphore::new(MAX_EXECUTING)),
+            executing: Shares::new(MAX_EXECUTING, RESERVED_EXECUTING),
+            reply_kib: Shares::new(MAX_REPLY_KIB, RESERVED_REPLY_KIB),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             monitoring: Arc::new(Semaphore::new(MONITORING)),
         }
     }
@@ -171,18 +235,24 @@ impl Executor {
     }
 
     /// Executes a message on another thread, once one is free.
-    pub(super) async fn run(self: Arc<Self>, work: Work, caller: Caller) -> Reply {
-        // The semaphore is never closed.
-        let permit = Arc::clone(&self.executing).acquire_owned().await.ok();
-        // The permit goes along: the work goes on for a while if the caller leaves.
+    pub(super) async fn run(self: Arc<Self>, work: Work, access: Access, caller: Caller) -> Reply {
+        // The semaphores are never closed.
+        let waiting = match access < Access::Full && work.waits() {
+            true => Arc::clone(&self.waiting).acquire_owned().await.ok(),
+            false => None,
+        };
+        let executing = self.executing.acquire(access).await;
+        // The permits go along: the work goes on for a while if the caller leaves.
         let execute = move || {
+            let id = work.id();
             let message = match work {
                 Work::One(incoming) => {
                     self.counted(incoming.answer(self.service.as_ref(), &caller))
                 }
                 Work::Batch(items) => self.batch(items, &caller),
             };
-            Reply { message, permit }
+            drop(waiting);
+            self.reply(message, id, access, executing)
         };
         // A panic ends the process.
         let executed = tokio::task::spawn_blocking(execute).await;
@@ -190,6 +260,40 @@ impl Executor {
             message: None,
             permit: None,
         })
+    }
+
+    /// Returns the reply with the permit for its memory. The place of its execution is free from now
+    /// on: a client that does not read its replies delays no others.
+    fn reply(
+        &self,
+        message: Option<Vec<u8>>,
+        id: Option<CallId>,
+        access: Access,
+        executing: Option<OwnedSemaphorePermit>,
+    ) -> Reply {
+        let bytes = message.as_ref().map_or(0, Vec::len);
+        if bytes <= LARGE_REPLY_BYTES {
+            let permit = None;
+            return Reply { message, permit };
+        }
+        let units = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+        if let Some(memory) = self.reply_kib.try_acquire(access, units) {
+            let permit = Some(memory);
+            return Reply { message, permit };
+        }
+        if access == Access::Full {
+            // It may have changed something, and its caller is trusted.
+            let permit = executing;
+            return Reply { message, permit };
+        }
+        count(&self.counters.failed_requests);
+        let text = "too many large replies wait to be read by their clients; try again later";
+        let error = RpcError::new(ErrorKind::Busy, text);
+        let refusal = reply_message(&id.unwrap_or(CallId::NULL), &Err::<(), _>(error));
+        Reply {
+            message: Some(refusal),
+            permit: None,
+        }
     }
 
     /// Executes an array of requests in order; the reply has at most [`MAX_MESSAGE_BYTES`].
@@ -240,8 +344,14 @@ impl Executor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::chain::TransactionStatusReply;
+    use crate::rpc::protocol::{AtomReply, PeerReply};
     use crate::rpc::service::{PartialService, request};
+    use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use serde_json::{Value, json};
+    use std::time::Instant;
+    use tokio::runtime::{Builder, Runtime};
+    use tokio::time::{sleep, timeout};
 
     struct Few;
 
@@ -351,5 +461,178 @@ mod tests {
         let log = call(1, "subscribe", &json!({"topic": "log"})).to_string();
         let reply = answered(&executor, &log, Access::Read).unwrap();
         assert_eq!(reply["error"]["code"], -32_003);
+    }
+
+    /// Service whose calls last until they are released.
+    #[derive(Default)]
+    struct Slow {
+        executing: AtomicUsize,
+        is_released: AtomicBool,
+    }
+
+    impl Slow {
+        fn wait(&self) {
+            self.executing.fetch_add(1, Ordering::Relaxed);
+            let began = Instant::now();
+            // Not longer, so that a failed test ends.
+            while !self.is_released.load(Ordering::Relaxed) && began.elapsed().as_secs() < 20 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+
+        async fn until_executing(&self, calls: usize) {
+            let all = async {
+                while self.executing.load(Ordering::Relaxed) < calls {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(Duration::from_secs(10), all).await.unwrap();
+        }
+    }
+
+    impl PartialService for Slow {
+        fn peers(&self, _: request::Peers, _: &Caller) -> Result<Vec<PeerReply>, RpcError> {
+            Ok(Vec::new())
+        }
+
+        fn get(&self, _: request::Get, _: &Caller) -> Result<AtomReply, RpcError> {
+            self.wait();
+            Err("released".into())
+        }
+
+        fn transaction_status(
+            &self,
+            _: request::TransactionStatus,
+            _: &Caller,
+        ) -> Result<TransactionStatusReply, RpcError> {
+            self.wait();
+            Err("released".into())
+        }
+
+        fn metrics(&self, _: request::Metrics, _: &Caller) -> Result<String, RpcError> {
+            Ok("x".repeat(3 << 20))
+        }
+    }
+
+    fn slow() -> (Arc<Slow>, Arc<Executor>, Runtime) {
+        let service = Arc::new(Slow::default());
+        let of_service: Arc<dyn Service> = Arc::<Slow>::clone(&service);
+        let executor = Arc::new(Executor::new(of_service, Arc::default()));
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .max_blocking_threads(MAX_EXECUTING)
+            .build()
+            .unwrap();
+        (service, executor, runtime)
+    }
+
+    async fn run(executor: Arc<Executor>, message: String, access: Access) -> Reply {
+        let work = Work::read(message.as_bytes(), access);
+        executor.run(work, access, Caller::default()).await
+    }
+
+    /// Returns the reply to a request, which must not have to wait for others.
+    async fn soon(executor: &Arc<Executor>, method: &str, access: Access) -> (Value, Reply) {
+        let running = run(
+            Arc::clone(executor),
+            call(9, method, &json!({})).to_string(),
+            access,
+        );
+        let reply = timeout(Duration::from_secs(8), running).await;
+        let reply = reply.unwrap_or_else(|_| panic!("{method} waits for others"));
+        let message = serde_json::from_slice(reply.message.as_ref().unwrap()).unwrap();
+        (message, reply)
+    }
+
+    #[test]
+    fn waits_without_the_token_leave_places_for_other_requests() {
+        let (service, executor, runtime) = slow();
+        let params = json!({"id": "07".repeat(32), "wait_seconds": 30});
+        let wait = call(1, "transaction_status", &params);
+        let array = json!([call(2, "peers", &json!({})), wait]);
+        runtime.block_on(async {
+            let all: Vec<_> = (0..30)
+                .map(|number| {
+                    let message = if number % 2 == 0 { &wait } else { &array };
+                    tokio::spawn(run(
+                        Arc::clone(&executor),
+                        message.to_string(),
+                        Access::Read,
+                    ))
+                })
+                .collect();
+            service.until_executing(MAX_WAITING).await;
+            for access in [Access::Read, Access::Full] {
+                assert_eq!(
+                    soon(&executor, "peers", access).await.0["result"],
+                    json!([])
+                );
+            }
+            assert_eq!(service.executing.load(Ordering::Relaxed), MAX_WAITING);
+            // The token waits whenever it wants.
+            let of_token = tokio::spawn(run(Arc::clone(&executor), wait.to_string(), Access::Full));
+            service.until_executing(MAX_WAITING + 1).await;
+            service.is_released.store(true, Ordering::Relaxed);
+            for running in all.into_iter().chain([of_token]) {
+                assert!(running.await.unwrap().message.is_some());
+            }
+        });
+    }
+
+    #[test]
+    fn callers_without_the_token_leave_places_for_the_token() {
+        let (service, executor, runtime) = slow();
+        let get = call(1, "get", &json!({"id": "07".repeat(32)})).to_string();
+        runtime.block_on(async {
+            let all: Vec<_> = (0..MAX_EXECUTING * 2)
+                .map(|_| tokio::spawn(run(Arc::clone(&executor), get.clone(), Access::Read)))
+                .collect();
+            service
+                .until_executing(MAX_EXECUTING - RESERVED_EXECUTING)
+                .await;
+            let (peers, _) = soon(&executor, "peers", Access::Full).await;
+            assert_eq!(peers["result"], json!([]));
+            service.is_released.store(true, Ordering::Relaxed);
+            for running in all {
+                running.await.unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn replies_that_wait_to_be_sent_are_bounded_and_occupy_no_place() {
+        let (_, executor, runtime) = slow();
+        runtime.block_on(async {
+            let mut unread = Vec::new();
+            let mut refused = None;
+            for _ in 0..MAX_EXECUTING * 2 {
+                let (message, reply) = soon(&executor, "metrics", Access::Read).await;
+                if message["error"].is_object() {
+                    refused = Some(message);
+                    break;
+                }
+                unread.push(reply);
+            }
+            let refused = refused.expect("the memory of replies is bounded");
+            assert_eq!(
+                (&refused["id"], &refused["error"]["code"]),
+                (&json!(9), &json!(-32_001))
+            );
+            let bytes = unread.len() * (3 << 20);
+            assert!(
+                bytes <= (MAX_REPLY_KIB - RESERVED_REPLY_KIB) << 10,
+                "{bytes}"
+            );
+            for access in [Access::Read, Access::Full] {
+                assert_eq!(
+                    soon(&executor, "peers", access).await.0["result"],
+                    json!([])
+                );
+            }
+            assert!(soon(&executor, "metrics", Access::Full).await.0["result"].is_string());
+            // A reply that is sent makes room.
+            unread.pop();
+            assert!(soon(&executor, "metrics", Access::Read).await.0["result"].is_string());
+        });
     }
 }

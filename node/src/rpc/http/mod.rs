@@ -17,6 +17,7 @@
 //! - Memory is bounded: by the numbers of connections, of their requests in progress and of waiting
 //!   notifications, and by the size of each request and reply. A connection whose requests in
 //!   progress reach a limit is not read from until one is answered.
+//! - Callers without the token leave places and memory for those with it.
 //! - A peer that neither sends nor receives for the time of a limit loses its connection.
 //! - Work for a request ends when its connection is closed.
 
@@ -37,6 +38,7 @@ mod token;
 pub use counters::HttpCounters;
 pub use listener::{HttpError, HttpOptions, HttpServer};
 
+use crate::rpc::codec::MAX_MESSAGE_BYTES;
 use core::time::Duration;
 
 /// Maximum length in bytes of a request, or of an array of requests.
@@ -54,8 +56,20 @@ pub const MAX_NOTIFICATIONS: usize = 256;
 const MAX_NOTIFICATION_BYTES: usize = 1 << 20;
 /// Maximum number of requests of all connections that are executed at a time.
 const MAX_EXECUTING: usize = 24;
-/// Maximum number of requests of one connection that are executed at a time.
+/// Number of those that are for callers with the token.
+const RESERVED_EXECUTING: usize = 8;
+/// Maximum number of requests of callers without the token that wait at a time for something to
+/// happen.
+const MAX_WAITING: usize = 8;
+/// Maximum number of requests of one connection that are executed at a time, or have a reply that
+/// waits to be sent.
 const MAX_EXECUTING_OF_ONE: usize = 8;
+/// Maximum KiB of large replies of all connections that wait to be sent.
+const MAX_REPLY_KIB: usize = MAX_EXECUTING * (MAX_MESSAGE_BYTES >> 10);
+/// KiB of those that are for callers with the token.
+const RESERVED_REPLY_KIB: usize = RESERVED_EXECUTING * (MAX_MESSAGE_BYTES >> 10);
+/// Size in bytes of a reply up to which it is not large.
+const LARGE_REPLY_BYTES: usize = 16 << 10;
 /// Number of metrics and health checks that are executed at a time, beside those.
 const MONITORING: usize = 4;
 /// Maximum bytes of requests of one WebSocket that are in progress; one more is read.

@@ -242,7 +242,7 @@ async fn rpc(
     drop(body);
     let answer = match shared.executor.at_once(work, &caller) {
         Ok(answer) => answer,
-        Err(work) => Arc::clone(&shared.executor).run(work, caller).await,
+        Err(work) => Arc::clone(&shared.executor).run(work, access, caller).await,
     };
     match answer.into_body() {
         Some(body) => reply(StatusCode::OK, JSON, body),

@@ -10,8 +10,8 @@ use super::hub::{Event, Hub, Queue, Wanted, queue};
 use super::shared::Shared;
 use super::token::Token;
 use super::{
-    MAX_EXECUTING_OF_ONE, MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES, MAX_REQUEST_BYTES, MAX_SUBSCRIPTIONS,
-    PING_INTERVAL, SILENCE_TIMEOUT,
+    LARGE_REPLY_BYTES, MAX_EXECUTING_OF_ONE, MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES, MAX_REQUEST_BYTES,
+    MAX_SUBSCRIPTIONS, PING_INTERVAL, SILENCE_TIMEOUT,
 };
 use crate::rpc::access::Access;
 use crate::rpc::caller::Caller;
@@ -27,7 +27,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_websockets::{CloseCode, Error, Limits, Message, ServerBuilder, WebSocketStream};
@@ -121,10 +121,18 @@ impl Drop for Ending {
     }
 }
 
+/// Executed request.
+struct Executed {
+    request_bytes: usize,
+    reply: Reply,
+    /// Place among those of the connection, kept until the reply is sent.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
 /// What a session has to do next.
 enum Next {
     Close,
-    Done(Result<(usize, Reply), JoinError>),
+    Done(Result<Executed, JoinError>),
     Event(Event),
     Message(Option<Result<Message, Error>>),
     Tick,
@@ -175,10 +183,12 @@ where
                 let _ = timeout(CLOSE_TIMEOUT, socket.send(farewell)).await;
                 return;
             }
-            Next::Done(Ok((bytes, reply))) => {
-                running_bytes -= bytes;
+            Next::Done(Ok(executed)) => {
+                running_bytes -= executed.request_bytes;
                 needs_flush = true;
-                feed(&mut socket, reply).await
+                let sent = feed(&mut socket, executed.reply).await;
+                drop(executed.permit);
+                sent
             }
             // A panic ends the process.
             Next::Done(Err(_)) => return,
@@ -200,21 +210,26 @@ where
                 place.set_busy(true);
                 if message.is_text() || message.is_binary() {
                     let message = message.into_payload();
-                    let work = Work::read(&message, handle.access());
+                    let access = handle.access();
+                    let work = Work::read(&message, access);
                     match shared.executor.at_once(work, &caller) {
                         Ok(reply) => {
                             needs_flush = true;
                             feed(&mut socket, reply).await
                         }
                         Err(work) => {
-                            let bytes = message.len();
-                            running_bytes += bytes;
+                            let request_bytes = message.len();
+                            running_bytes += request_bytes;
                             let (executor, caller) = (Arc::clone(&shared.executor), caller.clone());
                             let executing = Arc::clone(&executing);
                             running.spawn(async move {
                                 // The semaphore is never closed.
-                                let _permit = executing.acquire_owned().await;
-                                (bytes, executor.run(work, caller).await)
+                                let permit = executing.acquire_owned().await.ok();
+                                Executed {
+                                    request_bytes,
+                                    reply: executor.run(work, access, caller).await,
+                                    permit,
+                                }
                             });
                             Ok(())
                         }
@@ -249,18 +264,15 @@ where
     let Some(message) = message else {
         return Ok(());
     };
-    let is_large = message.len() > LARGE_BYTES;
+    let is_large = message.len() > LARGE_REPLY_BYTES;
     socket.feed(Message::text(message)).await?;
     if is_large {
-        // Its permit is for memory, too.
+        // Its permit is for memory.
         socket.flush().await?;
     }
     drop(permit);
     Ok(())
 }
-
-/// Size in bytes of a reply that is not kept in memory for the next one.
-const LARGE_BYTES: usize = 16 << 10;
 
 /// Returns the message of an event.
 fn notification(event: &Event) -> String {
