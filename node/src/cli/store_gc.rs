@@ -128,8 +128,11 @@ fn show(reply: &PruneReply, is_dry: bool, out: &mut Output) -> Result<(), Failur
     }
     writeln!(out, "pins            {}", reply.pins)?;
     if reply.missing > 0 {
-        let missing = reply.missing;
-        writeln!(out, "missing         {missing} pinned atoms are not stored")?;
+        let what = match reply.missing {
+            1 => "pinned atom is",
+            _ => "pinned atoms are",
+        };
+        writeln!(out, "missing         {} {what} not stored", reply.missing)?;
     }
     let (atoms, bytes) = (reply.kept_atoms, reply.kept_bytes);
     writeln!(out, "kept            {atoms} atoms, {bytes} bytes")?;

@@ -55,14 +55,12 @@ pub(super) fn put(
 fn write(node: &Node, batches: Receiver<Batch>) -> Result<Durability, StoreError> {
     node.logged(|| {
         let mut pins = TransferPins::default();
-        for batch in batches {
-            pins.add(node.store(), &batch)?;
-            node.store().put_streamed(batch)?;
-        }
+        let mut batches = batches.into_iter();
+        let stored = batches.try_for_each(|batch| pins.store(node.store(), batch));
         if let Some(cold) = node.store().cold() {
             cold.sync_pins().map_err(StoreError::Cold)?;
         }
-        Ok(node.store().durability())
+        stored.map(|()| node.store().durability())
     })
 }
 
@@ -75,21 +73,29 @@ struct TransferPins {
 }
 
 impl TransferPins {
-    fn add(&mut self, store: &Store, batch: &Batch) -> Result<(), StoreError> {
+    /// Stores a batch and pins it. A batch that is not stored leaves no pins.
+    fn store(&mut self, store: &Store, batch: Batch) -> Result<(), StoreError> {
         let Some(cold) = store.cold() else {
-            return Ok(());
+            return store.put_streamed(batch).map(|_| ());
         };
-        let roots = roots_of(batch);
-        let pinned = cold.add_pins(&roots, PinKinds::STORED);
+        // Pinned first, so that nothing is pruned in between.
+        let pinned = cold.add_pins(&roots_of(&batch), PinKinds::STORED);
         let new = pinned.map_err(StoreError::Cold)?;
-        let mut covered = Vec::new();
-        for (_, atom) in batch {
+        let mut linked = Vec::new();
+        for (_, atom) in &batch {
             let item = AtomId::from_slice(atom.data()).filter(|_| atom.kind() == AtomKind::List);
             let links = [Some(atom.next()), item].into_iter().flatten();
-            covered.extend(links.filter(|id| self.new.remove(id)));
+            linked.extend(links.filter(|id| self.new.contains(id)));
+        }
+        if let Err(error) = store.put_streamed(batch) {
+            let _ = cold.remove_pins(&new);
+            return Err(error);
+        }
+        for id in &linked {
+            self.new.remove(id);
         }
         self.new.extend(new);
-        cold.remove_pins(&covered).map_err(StoreError::Cold)?;
+        cold.remove_pins(&linked).map_err(StoreError::Cold)?;
         Ok(())
     }
 }
@@ -133,7 +139,9 @@ fn receive(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Settings;
     use crate::rpc::{AtomParts, push_atom};
+    use crate::store::cold::{ColdOptions, ColdStore};
 
     fn record(atom: &Atom) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -160,6 +168,32 @@ mod tests {
         for ((id, atom), expected) in stored.iter().zip(&large) {
             assert!(*id == expected.id() && atom == expected);
         }
+    }
+
+    #[test]
+    fn refused_batches_leave_no_pins() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cold =
+            ColdStore::open(scratch.path(), ColdOptions::from(&Settings::default())).unwrap();
+        let store = Store::with_cold(1 << 20, Some(cold));
+        let cold = store.cold().unwrap();
+        let pins = || -> Vec<AtomId> {
+            let pins = cold.pins(None, 10).into_iter();
+            pins.map(|(id, _)| id).collect()
+        };
+        let of = |atom: &Atom| vec![(atom.id(), atom.clone())];
+        let last = Atom::bytes(*b"last");
+        let first = Atom::list(last.id(), AtomId::ZERO);
+        let mut transfer = TransferPins::default();
+        transfer.store(&store, of(&last)).unwrap();
+        assert_eq!(pins(), [last.id()]);
+        cold.set_limit(1);
+        assert!(transfer.store(&store, of(&first)).is_err());
+        // What is stored stays pinned.
+        assert_eq!(pins(), [last.id()]);
+        cold.set_limit(0);
+        transfer.store(&store, of(&first)).unwrap();
+        assert_eq!(pins(), [first.id()]);
     }
 
     #[test]
