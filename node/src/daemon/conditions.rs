@@ -78,6 +78,14 @@ pub(super) fn problems(
     let decide = |contest: &&Contest| contest.cause != Cause::Light;
     problems.extend(sync.contests.iter().filter(decide).map(contest_text));
     problems.extend(reorganization(chain, now));
+    let full = cold.filter(|cold| cold.is_full);
+    problems.extend(full.map(|cold| {
+        format!(
+            "cold storage refuses writes: {} of the {} bytes of cold_storage_limit are used, and a \
+             write does not fit; raise the limit",
+            cold.used_bytes, cold.limit_bytes
+        )
+    }));
     problems.extend(cold.map(damages).unwrap_or_default());
     (problems, is_halted)
 }
@@ -253,6 +261,19 @@ mod tests {
         assert!(texts[0].contains("chain adopt") && texts[0].contains(&id(2).to_string()));
         let texts = warnings(&Settings::default(), &chain);
         assert!(texts.len() == 1 && texts[0].contains("too little stake"));
+    }
+
+    #[test]
+    fn reached_storage_limit_is_a_problem() {
+        let cold = ColdStats {
+            used_bytes: 90,
+            limit_bytes: 100,
+            is_full: true,
+            ..ColdStats::default()
+        };
+        let (texts, halted) = problems(&ChainStatus::default(), Some(&cold), 0);
+        assert!(!halted && texts.len() == 1, "{texts:?}");
+        assert!(texts[0].contains("90 of the 100 bytes of cold_storage_limit"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::net::own_key_warning;
 use crate::node::{Node, PruneStatus, Status};
 use crate::rpc::{ProducerReply, PruningReply, RefusalReply, StatusReply};
 use crate::store::Durability;
+use crate::store::cold::ColdStats;
 use astreum_core::chain::Address;
 use astreum_core::consensus::mempool::{MempoolStatus, Outcome, Refusal};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,9 +26,7 @@ pub(super) fn status_reply(node: &Node) -> StatusReply {
         log_problem,
     } = node.status();
     let settings = node.settings();
-    let refuses_writes = cold
-        .as_ref()
-        .is_some_and(|cold| cold.write_failure.is_some());
+    let refuses_writes = cold.as_ref().is_some_and(ColdStats::refuses_writes);
     let any: IpAddr = match settings.use_ipv6 {
         true => Ipv6Addr::UNSPECIFIED.into(),
         false => Ipv4Addr::UNSPECIFIED.into(),
@@ -132,5 +131,40 @@ fn validator_reply(
         refusals: refusals
             .map(|(id, reason)| RefusalReply { id: *id, reason })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::key_file::NodeKeys;
+    use astreum_core::atom::Atom;
+
+    #[test]
+    fn write_that_the_storage_limit_refused_is_reported_until_one_fits() {
+        let scratch = tempfile::tempdir().unwrap();
+        let config = Config {
+            cold_storage_limit: 1_000,
+            cold_storage_path: Some(scratch.path().join("cold")),
+            incoming_port: 0,
+            default_seed: None,
+            ..Config::default()
+        };
+        let settings = config.resolve().unwrap();
+        let keys = NodeKeys::read(&settings).unwrap();
+        let node = Node::with_settings(settings, keys).unwrap();
+        assert!(node.put(Atom::bytes(vec![7; 2_000])).is_err());
+        let full = status_reply(&node);
+        assert!(full.refuses_writes && !full.durable, "{full:?}");
+        let is_named = |problems: &[String]| {
+            let mut problems = problems.iter();
+            problems.any(|problem| problem.contains("cold_storage_limit"))
+        };
+        assert!(is_named(&full.problems), "{full:?}");
+        node.put(Atom::bytes(*b"fits")).unwrap();
+        let fits = status_reply(&node);
+        assert!(!fits.refuses_writes && fits.durable, "{fits:?}");
+        assert!(!is_named(&fits.problems), "{fits:?}");
     }
 }

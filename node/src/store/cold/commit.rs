@@ -288,11 +288,15 @@ impl Inner {
     fn check_limit(&self, log: &Log, group: &Group) -> Result<(), ColdError> {
         let limit_bytes = self.limit_bytes();
         let used_bytes = self.used_bytes();
+        let group_bytes = group.collated_bytes();
         let wanted = used_bytes
             .saturating_add(log.in_flight_bytes)
             .saturating_add(log.waiting.collated_bytes())
-            .saturating_add(group.collated_bytes());
-        if limit_bytes > 0 && wanted > limit_bytes {
+            .saturating_add(group_bytes);
+        let is_refused = limit_bytes > 0 && wanted > limit_bytes;
+        let refused_bytes = if is_refused { group_bytes } else { 0 };
+        self.refused_bytes.store(refused_bytes, Ordering::Relaxed);
+        if is_refused {
             return Err(ColdError::LimitReached {
                 used_bytes,
                 limit_bytes,

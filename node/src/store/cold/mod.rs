@@ -269,6 +269,8 @@ struct Inner {
     options: ColdOptions,
     /// Maximum bytes on the disk; 0 for no limit. That of the options at first.
     limit_bytes: AtomicU64,
+    /// Size of the last write if the limit refused it; 0 otherwise.
+    refused_bytes: AtomicU64,
     snapshot: ArcSwap<Snapshot>,
     /// True if the directory has everything it needs before it is written to.
     is_prepared: AtomicBool,

@@ -52,6 +52,7 @@ pub(super) fn open(
         root: root.to_owned(),
         options,
         limit_bytes: options.limit_bytes.into(),
+        refused_bytes: Default::default(),
         snapshot: ArcSwap::default(),
         is_prepared: Default::default(),
         edit: Default::default(),

@@ -39,6 +39,9 @@ pub struct ColdStats {
     pub header_bytes: u64,
     /// Maximum bytes; 0 for no limit.
     pub limit_bytes: u64,
+    /// `true` if writes are refused because of the limit: it is reached, or has no room for a write
+    /// of the size of the last one.
+    pub is_full: bool,
     /// Bytes of memory for lookups, without the page cache.
     pub memory_bytes: u64,
     /// Number of lookups that found their atom.
@@ -54,7 +57,7 @@ pub struct ColdStats {
     /// Leftovers of interruptions. They are not a loss: their content was not acknowledged, or is
     /// stored elsewhere.
     pub interrupted: Vec<Damage>,
-    /// Reason writes are refused.
+    /// Reason writes are refused, other than the limit.
     pub write_failure: Option<String>,
     /// Problems of an object store that has the sealed pairs.
     pub object_store_problems: Vec<String>,
@@ -62,6 +65,14 @@ pub struct ColdStats {
     pub object_store_counters: BTreeMap<String, u64>,
     /// Reason collations, merges or repairs fail.
     pub maintenance_failure: Option<String>,
+}
+
+impl ColdStats {
+    /// Returns whether writes are refused.
+    #[must_use]
+    pub const fn refuses_writes(&self) -> bool {
+        self.is_full || self.write_failure.is_some()
+    }
 }
 
 /// Damaged places, each listed once.
@@ -112,6 +123,16 @@ impl Damages {
     }
 }
 
+impl Inner {
+    /// Returns whether the limit is reached, or refuses a write of the size that it refused last.
+    fn is_full(&self) -> bool {
+        let limit_bytes = self.limit_bytes();
+        let refused_bytes = self.refused_bytes.load(Ordering::Relaxed);
+        let least = self.used_bytes().saturating_add(refused_bytes.max(1));
+        limit_bytes > 0 && least > limit_bytes
+    }
+}
+
 pub(super) fn of(inner: &Inner) -> ColdStats {
     let snapshot = inner.snapshot.load();
     let sum = |of: fn(&crate::store::journal::Segment) -> u64| {
@@ -143,6 +164,7 @@ pub(super) fn of(inner: &Inner) -> ColdStats {
         levels,
         used_bytes: inner.used_bytes(),
         limit_bytes: inner.limit_bytes(),
+        is_full: inner.is_full(),
         memory_bytes: side + sum(|segment| segment.memory_bytes()) + inner.headers.memory_bytes(),
         headers: inner.headers.count(),
         header_bytes: inner.headers.bytes(),

@@ -134,17 +134,27 @@ fn limit_refuses_writes_and_removes_nothing() {
     let error = store.put(&all[20..]).unwrap_err();
     assert!(matches!(error, ColdError::LimitReached { .. }), "{error}");
     assert!(error.to_string().contains("cold_storage_limit"));
+    assert!(store.stats().is_full && store.stats().refuses_writes());
     store.collate().unwrap();
     assert!(store.stats().used_bytes <= limit_bytes);
     assert!(store.put(&all[20..]).is_err());
     // Storing an atom that is stored already is not a write.
     store.put(&all[..20]).unwrap();
     assert_holds(&store, &all[..20]);
+    assert!(
+        store.stats().is_full,
+        "room for the refused write is needed"
+    );
+    store.set_limit(limit_bytes * 2);
+    assert!(!store.stats().is_full, "there is room for it");
     store.set_limit(0);
+    assert!(!store.stats().is_full);
     store.put(&all[20..]).unwrap();
     store.set_limit(limit_bytes);
     assert_holds(&store, &all);
     assert_eq!(store.stats().limit_bytes, limit_bytes);
+    store.set_limit(1);
+    assert!(store.stats().is_full, "the limit is exceeded");
 }
 
 #[test]
