@@ -35,6 +35,8 @@ pub struct Key {
     pub(super) show_raw: fn(&Config) -> DisplayValue,
     show: fn(&SettingValues) -> DisplayValue,
     differs: fn(&SettingValues, &SettingValues) -> bool,
+    /// Sets its value to that of the second argument.
+    pub(super) copy: fn(&mut SettingValues, &SettingValues),
 }
 
 impl Key {
@@ -182,6 +184,7 @@ macro_rules! keys {
             show_raw: |config| config.$name.show(),
             show: |values| values.$name.show(),
             differs: |one, other| one.$name != other.$name,
+            copy: |to, from| to.$name.clone_from(&from.$name),
         },)+)+];
     };
 }

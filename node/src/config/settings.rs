@@ -6,7 +6,7 @@ use astreum_core::machine::Limits;
 
 use std::path::Path;
 
-use super::keys::{Config, SettingValues};
+use super::keys::{Config, Key, SettingValues};
 use super::value::{is_object_store, object_store_parts};
 
 /// Object store that has the sealed pairs of cold storage.
@@ -56,6 +56,16 @@ impl Settings {
         self.0.validation_secret_key.is_some()
             || self.0.validation_secret_key_file.is_some()
             || self.0.validation_signer.is_some()
+    }
+
+    /// Returns these settings with the values of other ones in some keys. They describe what is in
+    /// force, and are not checked again.
+    #[must_use]
+    pub(crate) fn with_values_of(mut self, other: &Self, keys: &[&Key]) -> Self {
+        for key in keys {
+            (key.copy)(&mut self.0, &other.0);
+        }
+        self
     }
 
     /// Returns all values.

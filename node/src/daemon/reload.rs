@@ -30,7 +30,7 @@ impl fmt::Debug for ConfigSource {
 pub struct Reloader {
     node: Arc<Node>,
     source: ConfigSource,
-    /// Settings whose live values are in force.
+    /// Settings whose values of [`LIVE_KEYS`] are in force.
     applied: Mutex<Settings>,
 }
 
@@ -69,15 +69,18 @@ impl Reloader {
         let refused = self.node.reconfigure(before, &settings);
         let refused = refused.map_err(|error| error.to_string())?;
         log::reconfigure(&settings);
-        let is_live = |key: &&Key| LIVE_KEYS.contains(&key.name) && !refused.contains(&key.name);
+        let is_live = |key: &&Key| LIVE_KEYS.contains(&key.name);
         let (live, fixed): (Vec<&Key>, Vec<&Key>) = KEYS.iter().partition(is_live);
-        Ok((
-            settings.clone(),
-            ReloadReply {
-                applied: changes(&live, before, &settings),
-                not_applied: changes(&fixed, &self.source.loaded, &settings),
-            },
-        ))
+        // A refused key keeps the value that it has.
+        let is_refused = |key: &&Key| refused.contains(&key.name);
+        let (refused, live): (Vec<&Key>, Vec<&Key>) = live.into_iter().partition(is_refused);
+        let mut not_applied = changes(&fixed, &self.source.loaded, &settings);
+        not_applied.extend(changes(&refused, before, &settings));
+        let reply = ReloadReply {
+            applied: changes(&live, before, &settings),
+            not_applied,
+        };
+        Ok((settings.with_values_of(before, &refused), reply))
     }
 }
 
@@ -118,16 +121,10 @@ mod tests {
     use crate::config::{Config, LogFilter};
     use crate::key_file::NodeKeys;
 
-    #[test]
-    fn reload_applies_live_keys_and_names_the_others() {
-        let settings = |config: Config| config.resolve();
-        let started = Config {
-            incoming_port: 0,
-            default_seed: None,
-            ..Config::default()
-        };
+    /// Returns the reloader of a node that runs with a configuration, and the one to be loaded next.
+    fn reloader(started: &Config) -> (Reloader, Arc<Mutex<Config>>) {
         let next = Arc::new(Mutex::new(started.clone()));
-        let loaded = settings(started.clone()).unwrap();
+        let loaded = started.clone().resolve().unwrap();
         let keys = NodeKeys::read(&loaded).unwrap();
         let node = Arc::new(Node::with_settings(loaded.clone(), keys).unwrap());
         let source = {
@@ -137,7 +134,47 @@ mod tests {
                 load: Arc::new(move || next.lock().unwrap().clone().resolve()),
             }
         };
-        let reloader = Reloader::new(node, source);
+        (Reloader::new(node, source), next)
+    }
+
+    fn of(changes: &[ChangeReply]) -> Vec<String> {
+        let names = changes.iter().map(|change| change.key.clone());
+        names.collect()
+    }
+
+    #[test]
+    fn refused_changes_are_not_recorded_as_applied() {
+        let with_limit = |hot_storage_limit| Config {
+            incoming_port: 0,
+            default_seed: None,
+            hot_storage_limit,
+            ..Config::default()
+        };
+        let (reloader, next) = reloader(&with_limit(64 << 20));
+        let reload = |limit| {
+            *next.lock().unwrap() = with_limit(limit);
+            reloader.reload().unwrap()
+        };
+        assert_eq!(of(&reload(128 << 20).applied), ["hot_storage_limit"]);
+        // An atom would not fit into one of the parts.
+        for _ in 0..2 {
+            let reply = reload(0);
+            assert_eq!(of(&reply.applied), [""; 0]);
+            assert_eq!(of(&reply.not_applied), ["hot_storage_limit"]);
+            assert_eq!(reply.not_applied[0].from, (128_u64 << 20).to_string());
+        }
+        assert_eq!(reload(128 << 20), ReloadReply::default());
+        assert_eq!(reloader.node.status().hot.limit_bytes, 128 << 20);
+    }
+
+    #[test]
+    fn reload_applies_live_keys_and_names_the_others() {
+        let started = Config {
+            incoming_port: 0,
+            default_seed: None,
+            ..Config::default()
+        };
+        let (reloader, next) = reloader(&started);
         assert_eq!(reloader.reload(), Ok(ReloadReply::default()));
         let changed = Config {
             log_level: LogFilter::new("debug"),
@@ -147,10 +184,6 @@ mod tests {
         };
         *next.lock().unwrap() = changed.clone();
         let reply = reloader.reload().unwrap();
-        let of = |changes: &[ChangeReply]| -> Vec<String> {
-            let names = changes.iter().map(|change| change.key.clone());
-            names.collect()
-        };
         assert_eq!(of(&reply.applied), ["log_level"]);
         assert_eq!(of(&reply.not_applied), ["relay_secret_key", "peer_timeout"]);
         assert!(!format!("{reply:?}").contains("0707"), "{reply:?}");
