@@ -271,6 +271,12 @@ fn hosts_origins_and_tokens_are_checked() {
         let reply = post(address, &peers, &[wrong]);
         assert_eq!(reply.status, 401, "{wrong}");
         assert!(reply.headers.contains("www-authenticate: bearer"));
+        assert!(!reply.headers.contains("access-control"), "{reply:?}");
+        // A listed page can read that, too.
+        let reply = post(address, &peers, &[wrong, &format!("Origin: {wallet}")]);
+        assert_eq!(reply.status, 401, "{wrong}");
+        assert!(reply.headers.contains(&allowed), "{reply:?}");
+        assert!(reply.headers.contains("vary: origin\r\n"), "{reply:?}");
     }
     let eval = post(
         address,

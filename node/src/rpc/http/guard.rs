@@ -15,10 +15,22 @@ pub(super) struct Admitted {
 }
 
 /// Reason that a request is not answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Rejection {
     pub(super) status: StatusCode,
     pub(super) reason: &'static str,
+    /// Origin that is on the list: its page may read the reason.
+    pub(super) origin: Option<String>,
+}
+
+impl Rejection {
+    const fn new(status: StatusCode, reason: &'static str) -> Self {
+        Self {
+            status,
+            reason,
+            origin: None,
+        }
+    }
 }
 
 /// What is allowed.
@@ -41,20 +53,20 @@ impl Guard {
     /// Checks the headers of a request.
     pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<Admitted, Rejection> {
         let headers = request.headers();
-        let host = only(headers, &HOST).ok_or(Rejection {
-            status: StatusCode::BAD_REQUEST,
-            reason: "expected one Host header\n",
-        })?;
+        let host = only(headers, &HOST)
+            .ok_or_else(|| Rejection::new(StatusCode::BAD_REQUEST, "expected one Host header\n"))?;
         let of_target = request.uri().host();
         if !self.is_host(host_name(host)) || of_target.is_some_and(|host| !self.is_host(host)) {
-            return Err(Rejection {
-                status: StatusCode::FORBIDDEN,
-                reason: HOST_REASON,
-            });
+            return Err(Rejection::new(StatusCode::FORBIDDEN, HOST_REASON));
         }
         let origin = self.origin(headers, host)?;
-        let access = self.access(headers)?;
-        Ok(Admitted { access, origin })
+        match self.access(headers) {
+            Ok(access) => Ok(Admitted { access, origin }),
+            Err(rejection) => Err(Rejection {
+                origin,
+                ..rejection
+            }),
+        }
     }
 
     /// Returns whether a host, without its port, may be asked for. A name that somebody else controls
@@ -73,14 +85,11 @@ impl Guard {
     }
 
     fn origin(&self, headers: &HeaderMap, host: &str) -> Result<Option<String>, Rejection> {
-        let rejection = Rejection {
-            status: StatusCode::FORBIDDEN,
-            reason: ORIGIN_REASON,
-        };
+        let rejection = || Rejection::new(StatusCode::FORBIDDEN, ORIGIN_REASON);
         if !headers.contains_key(&ORIGIN) {
             return Ok(None);
         }
-        let origin = only(headers, &ORIGIN).ok_or(rejection)?;
+        let origin = only(headers, &ORIGIN).ok_or_else(rejection)?;
         if self
             .origins
             .iter()
@@ -94,7 +103,7 @@ impl Guard {
             .or_else(|| origin.strip_prefix("https://"));
         match of_page {
             Some(of_page) if of_page.eq_ignore_ascii_case(host) => Ok(None),
-            _ => Err(rejection),
+            _ => Err(rejection()),
         }
     }
 
@@ -105,10 +114,7 @@ impl Guard {
         let token = only(headers, &AUTHORIZATION).and_then(bearer);
         match token {
             Some(token) if self.token.is(token) => Ok(Access::Full),
-            _ => Err(Rejection {
-                status: StatusCode::UNAUTHORIZED,
-                reason: TOKEN_REASON,
-            }),
+            _ => Err(Rejection::new(StatusCode::UNAUTHORIZED, TOKEN_REASON)),
         }
     }
 }

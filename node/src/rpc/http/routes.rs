@@ -94,6 +94,7 @@ pub(super) async fn handle(
                 let scheme = HeaderValue::from_static("Bearer");
                 reply.headers_mut().insert(WWW_AUTHENTICATE, scheme);
             }
+            allow_origin(&mut reply, rejection.origin);
             return reply;
         }
     };
@@ -103,12 +104,17 @@ pub(super) async fn handle(
         true => preflight(origin.is_some()),
         false => dispatch(shared, place, request, access).await,
     };
+    allow_origin(&mut reply, origin);
+    reply
+}
+
+/// Lets a page of this origin read a reply.
+fn allow_origin(reply: &mut Reply, origin: Option<String>) {
     if let Some(origin) = origin.and_then(|origin| HeaderValue::from_str(&origin).ok()) {
         let headers = reply.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(VARY, HeaderValue::from_static("origin"));
     }
-    reply
 }
 
 /// Answers the question of a browser whether a page may send a request.
