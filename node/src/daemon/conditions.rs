@@ -66,7 +66,12 @@ pub(super) fn problems(
         halts.extend(validator.problem.as_ref().map(ToString::to_string));
     }
     halts.extend(sync.not_stored.as_ref().map(|(block, failure)| {
-        format!("sync is halted: the verified block {block} is not stored: {failure}")
+        // The failure itself gives no advice.
+        let advice = match failure.is_no_room() && cold.is_some() {
+            true => "; raise cold_storage_limit, or free space on the disk",
+            false => "",
+        };
+        format!("sync is halted: the verified block {block} is not stored: {failure}{advice}")
     }));
     let refuses = cold.and_then(|cold| cold.write_failure.as_ref());
     halts.extend(refuses.map(|why| format!("cold storage refuses writes: {why}")));
@@ -189,9 +194,11 @@ fn damages(cold: &ColdStats) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::chain_service::StoreFailure;
-    use crate::chain_service::producer::Halt;
+    use crate::chain_service::producer::{Halt, Problem};
     use crate::chain_service::sync::{DeepReorganization, OtherChain, SyncStatus};
     use crate::config::Config;
+    use crate::store::StoreError;
+    use crate::store::cold::ColdError;
     use astreum_core::chain::Participation;
     use astreum_core::chain::fork_choice::{Fork, Side};
     use astreum_core::consensus::ClockOffset;
@@ -274,6 +281,28 @@ mod tests {
         let (texts, halted) = problems(&ChainStatus::default(), Some(&cold), 0);
         assert!(!halted && texts.len() == 1, "{texts:?}");
         assert!(texts[0].contains("90 of the 100 bytes of cold_storage_limit"));
+    }
+
+    #[test]
+    fn advice_for_a_reached_storage_limit_is_given_once() {
+        let reached = ColdError::LimitReached {
+            used_bytes: 402_573,
+            limit_bytes: 100,
+        };
+        let failure = StoreError::Cold(reached).failure();
+        let production = Problem::NoRoom(failure.to_string()).to_string();
+        let chain = of(SyncStatus {
+            not_stored: Some((id(7), failure)),
+            ..SyncStatus::default()
+        });
+        let (texts, _) = problems(&chain, Some(&ColdStats::default()), 0);
+        for text in [&production, &texts[0]] {
+            assert_eq!(
+                text.matches("raise cold_storage_limit").count(),
+                1,
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -114,14 +114,17 @@ impl fmt::Display for StoreError {
 impl core::error::Error for StoreError {}
 
 impl StoreError {
-    /// Converts the error to the form used by the consensus components.
+    /// Converts the error to the form used by the consensus components. These give the advice for
+    /// a limit that is reached.
     #[must_use]
     pub fn failure(&self) -> StoreFailure {
         let message = self.to_string();
         match self {
-            Self::ExceedsHotStorage { .. } | Self::Cold(ColdError::LimitReached { .. }) => {
-                StoreFailure::NoRoom(message)
-            }
+            Self::Cold(ColdError::LimitReached {
+                used_bytes,
+                limit_bytes,
+            }) => StoreFailure::NoRoom(cold::limit_text(*used_bytes, *limit_bytes)),
+            Self::ExceedsHotStorage { .. } => StoreFailure::NoRoom(message),
             Self::Cold(ColdError::Io { kind, .. }) if is_no_room(*kind) => {
                 StoreFailure::NoRoom(message)
             }

@@ -161,6 +161,11 @@ impl ColdError {
     }
 }
 
+/// Describes a limit that is reached, without advice.
+pub(in crate::store) fn limit_text(used_bytes: u64, limit_bytes: u64) -> String {
+    format!("cold storage limit reached ({used_bytes} of {limit_bytes} bytes)")
+}
+
 impl fmt::Display for ColdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -202,8 +207,8 @@ impl fmt::Display for ColdError {
                 limit_bytes,
             } => write!(
                 f,
-                "cold storage limit reached ({used_bytes} of {limit_bytes} bytes); raise \
-                 cold_storage_limit"
+                "{}; raise cold_storage_limit",
+                limit_text(*used_bytes, *limit_bytes)
             ),
             Self::AtomTooLarge { stored_bytes } => write!(
                 f,

@@ -58,6 +58,7 @@ mod worker;
 
 pub use backup::{BackedUp, UnfinishedBackup};
 pub use error::ColdError;
+pub(in crate::store) use error::limit_text;
 pub use headers::MAX_HEADERS;
 pub use marking::{Collection, Extent, Visit};
 pub use pins::{PinKinds, roots_of};
