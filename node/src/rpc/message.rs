@@ -66,7 +66,7 @@ impl Call<'_> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a request object")]
 struct RequestObject<'m> {
     #[serde(borrow)]
     jsonrpc: Cow<'m, str>,
@@ -304,7 +304,11 @@ mod tests {
             ("{", -32_700, "EOF"),
             ("\u{0}", -32_700, "expected value"),
             ("{}{}", -32_700, "not a request"),
-            ("null", -32_600, "invalid type"),
+            (
+                "null",
+                -32_600,
+                "invalid type: null, expected a request object",
+            ),
             ("{}", -32_600, "missing field `jsonrpc`"),
             ("[]", -32_600, "batches are not supported"),
             (" [[]]", -32_600, "batches are not supported"),

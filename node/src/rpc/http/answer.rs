@@ -95,7 +95,13 @@ impl<'de> Visitor<'de> for Items {
                 let message = format!("more than {MAX_BATCH} requests in an array");
                 return Err(A::Error::custom(message));
             }
-            items.push(Incoming::parse(item.get().as_bytes()));
+            items.push(match item.get().starts_with('[') {
+                true => {
+                    let reason = "not a request: nested arrays are not supported";
+                    Incoming::refused(RpcError::new(ErrorKind::InvalidRequest, reason))
+                }
+                false => Incoming::parse(item.get().as_bytes()),
+            });
         }
         Ok(items)
     }
@@ -427,6 +433,12 @@ mod tests {
         );
         assert_eq!(code("[1,2"), -32_700);
         assert_eq!(code("[1]]"), -32_700);
+        let reply = answered(&executor, " [ [] ]", Access::Full).unwrap();
+        assert_eq!(reply[0]["error"]["code"], -32_600);
+        assert_eq!(
+            reply[0]["error"]["message"],
+            "not a request: nested arrays are not supported"
+        );
         let most = format!("[{}]", ["1"; MAX_BATCH].join(","));
         let reply = answered(&executor, &most, Access::Full).unwrap();
         assert_eq!(reply.as_array().unwrap().len(), MAX_BATCH);
