@@ -199,6 +199,17 @@ impl Competition {
         self.choice.avoid(index, id);
     }
 
+    /// Finds out again whether our chain contains an avoided block, after blocks below the head have
+    /// entered the index.
+    pub(super) fn reconsider(&mut self, index: &BlockIndex) {
+        let first = self.avoided().next();
+        if let Some(block) = first {
+            self.choice.avoid(index, block);
+            self.note_change();
+            self.request();
+        }
+    }
+
     /// Returns whether the operator avoids this block.
     pub(super) fn avoids(&self, id: &AtomId) -> bool {
         self.avoided().any(|avoided| avoided == *id)

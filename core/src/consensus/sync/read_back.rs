@@ -45,6 +45,18 @@ impl ReadBack {
             self.0 = None;
             return;
         };
+        self.read(call, index, competition, root);
+        competition.reconsider(index);
+    }
+
+    /// Adds blocks to the index, as [`Self::run`] says.
+    fn read(
+        &mut self,
+        call: &mut Call<'_, '_>,
+        index: &mut BlockIndex,
+        competition: &mut Competition,
+        root: AtomId,
+    ) {
         for _ in 0..HEADERS_PER_CALL {
             let Some(id) = self.0.take() else {
                 return;
