@@ -61,6 +61,12 @@ impl NodeHandler {
         }
     }
 
+    /// Replaces the warnings by those since an earlier time.
+    #[must_use]
+    pub(super) fn with_warnings(self, warnings: RecentWarnings) -> Self {
+        Self { warnings, ..self }
+    }
+
     /// Adds the counts of RPC over HTTP to the metrics.
     #[must_use]
     pub fn with_counts(self, counts: impl Fn() -> HttpCounts + Send + Sync + 'static) -> Self {

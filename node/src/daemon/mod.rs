@@ -50,6 +50,7 @@ use crate::rpc::{HttpError, HttpServer};
 use crate::rpc::{Server, ServerError, Service};
 use core::fmt;
 use core::net::SocketAddr;
+use recent_warnings::RecentWarnings;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -133,6 +134,8 @@ pub fn run(
     location.map_err(|error| RunError::Node(error.into()))?;
     let stopper = Stopper::new().map_err(RunError::Signals)?;
     create_state_dir(&paths.state_dir);
+    // Before the node: it may warn while it starts.
+    let recent = RecentWarnings::new();
     let node = Node::with_settings(settings.clone(), keys.clone());
     let node = Arc::new(node.map_err(RunError::Node)?);
     node.join_network().map_err(RunError::Node)?;
@@ -143,6 +146,7 @@ pub fn run(
     node.start_chain(&paths.state_dir).map_err(RunError::Node)?;
     let reloader = Arc::new(Reloader::new(Arc::clone(&node), source.clone()));
     let handler = NodeHandler::new(Arc::clone(&node), stopper.handle(), Arc::clone(&reloader));
+    let handler = handler.with_warnings(recent);
     #[cfg(feature = "http")]
     let (handler, counters) = http::counted(handler, settings);
     #[cfg(not(feature = "http"))]

@@ -2,7 +2,7 @@
 
 use super::running::start;
 use super::support::eventually;
-use astreum_core::atom::Atom;
+use astreum_core::atom::{Atom, AtomId};
 use astreum_node::query::BlockAt;
 use astreum_node::rpc::codec::{Frame, FrameReader, encode_message};
 use astreum_node::rpc::{AccountName, Method, request, schema};
@@ -221,7 +221,7 @@ fn replies_of_a_validator_conform_to_the_schema() {
     conforms(&running, &document, &request::Validators { slots });
     conforms(&running, &document, &request::Forks {});
     let status = request::TransactionStatus {
-        id,
+        id: AtomId::new([7; 32]),
         wait_seconds: 0,
         until_safe: false,
     };
