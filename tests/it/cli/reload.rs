@@ -105,7 +105,7 @@ fn watched_on_terminal(home: &Home, term: Option<&str>) -> String {
     let mut bytes = [0; 4_096];
     while shown.matches("listen address").count() < 2 {
         let count = user.read(&mut bytes).unwrap();
-        shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        shown.push_str(&String::from_utf8_lossy(bytes.get(..count).unwrap()));
     }
     watch.kill().unwrap();
     watch.wait().unwrap();
