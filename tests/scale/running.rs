@@ -1,5 +1,6 @@
 //! A node that has run for long: a chain, a million atoms in cold storage, fifty peers. How soon it
-//! answers, what it costs while nothing happens, and how soon it answers beside heavy writes.
+//! answers, what it and a view of it cost while nothing happens, and how soon it answers beside heavy
+//! writes.
 
 use super::join::{Way, join_in, node};
 use super::node_home::{RUN, fill};
@@ -10,10 +11,11 @@ use astreum_node::Node;
 use astreum_node::config::Config;
 use astreum_node::rpc::request;
 use astreum_tests::quick_chain::QuickChain;
-use astreum_tests::testkit::{Home, NodeProcess, Output};
+use astreum_tests::testkit::{Home, NodeProcess, Output, program, terminal};
 use core::time::Duration;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
@@ -25,8 +27,10 @@ const BATCH: u64 = 10_000;
 /// Time after which peers that have just come have asked what they ask of a new peer, the chain
 /// included.
 const REST: Duration = Duration::from_secs(60);
-/// Time for which an idle node is observed.
-const IDLE: Duration = Duration::from_secs(30);
+/// Time for which an idle process is observed.
+const OBSERVED: Duration = Duration::from_secs(30);
+/// Time after which `top` shows what it shows.
+const TOP_START: Duration = Duration::from_secs(2);
 /// Time after which a node that does not get its peers has failed.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// Time between two requests beside writes.
@@ -39,7 +43,7 @@ pub(crate) fn running(large: bool, table: &mut Table) {
         (100, 1, 16)
     };
     // A build of the program does not count as its start.
-    let _ = astreum_tests::testkit::program::astreum();
+    let _ = program::astreum();
     let home = Home::new("running");
     let joined = home.path().join("joined");
     let chain = QuickChain::make(blocks, 0);
@@ -84,15 +88,17 @@ pub(crate) fn running(large: bool, table: &mut Table) {
             if large {
                 thread::sleep(REST);
             }
-            let before = cpu_seconds(node.process_id());
-            thread::sleep(IDLE);
-            let used = cpu_seconds(node.process_id()) - before;
-            let share = 100.0 * used / IDLE.as_secs_f64();
             table.add(
                 format!("idle processor time, {PEERS} peers"),
-                share,
+                share_of_processor(node.process_id()),
                 "%",
                 bar(Bar::AtMost, 0.3),
+            );
+            table.add(
+                format!("processor time of `top`, {PEERS} peers"),
+                share_of_top(&home),
+                "%",
+                bar(Bar::AtMost, 2.0),
             );
         }
         table.add(
@@ -113,6 +119,45 @@ pub(crate) fn running(large: bool, table: &mut Table) {
         drop(peers);
         assert_eq!(node.interrupt().0, Some(0));
     }
+}
+
+/// Returns the share of a processor that a process takes, in percent.
+fn share_of_processor(process: u32) -> f64 {
+    let before = cpu_seconds(process);
+    thread::sleep(OBSERVED);
+    100.0 * (cpu_seconds(process) - before) / OBSERVED.as_secs_f64()
+}
+
+/// Returns the share of a processor that `astreum top` takes on a terminal, in percent.
+fn share_of_top(home: &Home) -> f64 {
+    let (mut user, side) = terminal::open_both();
+    terminal::set_size(&user, 100, 40);
+    let program_side = || Stdio::from(side.try_clone().unwrap());
+    let mut top = Command::new("setsid")
+        .arg("--ctty")
+        .arg(program::astreum())
+        .args(["top", "--control-socket"])
+        .arg(home.control_socket())
+        .env("TERM", "xterm-256color")
+        .stdin(program_side())
+        .stdout(program_side())
+        .stderr(program_side())
+        .spawn()
+        .expect("`top` needs `setsid` of util-linux");
+    drop(side);
+    // Until the program has ended, which is an error of the terminal.
+    let shown = thread::spawn(move || {
+        let mut shown = Vec::new();
+        let _ = io::copy(&mut user, &mut shown);
+        shown.len()
+    });
+    thread::sleep(TOP_START);
+    let share = share_of_processor(top.id());
+    top.kill().unwrap();
+    top.wait().unwrap();
+    let shown = shown.join().unwrap();
+    assert!(shown > 1_000, "`top` showed only {shown} bytes");
+    share
 }
 
 /// Returns the atoms of 64 bytes of a batch.

@@ -12,8 +12,9 @@ use astreum_node::rpc::codec::{Frame, FrameReader, encode_message};
 use serde_json::Value;
 
 use super::node::{QUIET, run};
-use crate::support::terminal;
-use astreum_tests::testkit::{Home, NodeProcess, Output, Signal, program, run_with_input};
+use astreum_tests::testkit::{
+    Home, NodeProcess, Output, Signal, program, run_with_input, terminal,
+};
 
 /// Collects the contents of all files below `path`, and their names.
 fn contents(path: &Path, into: &mut Vec<u8>) {

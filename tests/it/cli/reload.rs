@@ -1,12 +1,10 @@
 //! Reload of the configuration of a running node, and its status and metrics over time.
 
 use astreum_tests::testkit::wait::eventually;
-use astreum_tests::testkit::{Home, NodeProcess, Output, Signal, program};
+use astreum_tests::testkit::{Home, NodeProcess, Output, Signal, program, terminal};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
-
-use crate::support::terminal;
 
 const QUIET: &str = "incoming_port = 0\ndefault_seed = \"\"\nlog_dir = \"log\"\n";
 

@@ -2,9 +2,8 @@
 
 use super::running::start;
 use super::support::eventually;
-use crate::support::terminal;
 use astreum_node::rpc::request;
-use astreum_tests::testkit::program;
+use astreum_tests::testkit::{program, terminal};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};

@@ -12,11 +12,10 @@
 
 use super::running::start;
 use super::support::{WAIT_TIMEOUT, eventually};
-use crate::support::terminal;
 use astreum_node::rpc::request;
-use astreum_tests::testkit::{NodeCommand, NodeProcess, Output, program};
+use astreum_tests::testkit::{NodeCommand, NodeProcess, Output, program, terminal};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{Termios, tcgetattr};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -40,7 +39,7 @@ struct Top {
 impl Top {
     fn start(socket: &Path, (columns, rows): (u16, u16), variables: &[(&str, &str)]) -> Self {
         let (user, side) = terminal::open_both();
-        set_size(&user, columns, rows);
+        terminal::set_size(&user, columns, rows);
         let modes = tcgetattr(&side).unwrap();
         let program_side = || Stdio::from(side.try_clone().unwrap());
         let child = Command::new("setsid")
@@ -99,7 +98,7 @@ impl Top {
     fn resize(&self, columns: u16, rows: u16) {
         let mut emulator = self.emulator.lock().unwrap();
         emulator.screen_mut().set_size(rows, columns);
-        set_size(&self.user, columns, rows);
+        terminal::set_size(&self.user, columns, rows);
     }
 
     fn id(&self) -> Pid {
@@ -136,16 +135,6 @@ impl Drop for Top {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn set_size(terminal: &File, columns: u16, rows: u16) {
-    let size = Winsize {
-        ws_row: rows,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(terminal, size).unwrap();
 }
 
 #[test]

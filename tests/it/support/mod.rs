@@ -1,4 +1,3 @@
 //! Support code of several tests.
 
 pub(crate) mod programs;
-pub(crate) mod terminal;

@@ -6,6 +6,7 @@ mod home;
 pub mod http;
 mod node_process;
 pub mod program;
+pub mod terminal;
 pub mod wait;
 
 pub use home::{Home, Ran, run_with_input};
