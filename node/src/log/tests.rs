@@ -296,6 +296,10 @@ fn lines_are_written_while_a_file_is_compressed() {
         logger.flush();
     }
     assert_eq!(messages(scratch.path()), ["one", "two", "three"]);
+    // The thread that compresses may not have run yet.
+    while STARTED.load(Ordering::Relaxed) == 0 {
+        thread::yield_now();
+    }
     assert_eq!(STARTED.load(Ordering::Relaxed), 1);
     let packed = scratch.path().join("node-2020-01-01.log.gz");
     assert!(!packed.exists());
