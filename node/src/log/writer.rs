@@ -20,9 +20,8 @@ use super::trust::ClockTrust;
 
 /// Maximum number of queued events; further ones are dropped and counted.
 pub(super) const QUEUE_EVENTS: usize = 8_192;
-/// Interval between checks for midnight and for lines that the limiter suppressed. Each wakes an
-/// idle processor.
-const TICK: Duration = Duration::from_secs(5);
+/// Interval between checks for midnight and for lines that the limiter suppressed.
+const TICK: Duration = Duration::from_secs(1);
 /// Delay before a failed open is retried; doubles with each failure.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(30);

@@ -21,8 +21,8 @@ use super::service::Service;
 
 /// Maximum length in bytes of a socket path. The lowest limit of a system, on BSD, is 103.
 const MAX_PATH_BYTES: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
-/// Interval between checks that the socket still exists at its path. Each wakes an idle processor.
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval between checks that the socket still exists at its path.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a connection that could not be accepted.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Times that a lock is tried again, and the pauses between.

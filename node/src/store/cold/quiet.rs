@@ -9,11 +9,10 @@ use std::time::Instant;
 /// Memory of the index of level 0 from which on a quiet store is collated, in bytes: some 150,000
 /// atoms.
 const INDEX_BYTES: u64 = 8 << 20;
-/// Number of atoms from which on a store that receives them between two checks
-/// ([`CHECK_INTERVAL`](super::worker::CHECK_INTERVAL)) is busy. A chain without transactions writes
-/// 33 atoms with each block.
-const BUSY_ATOMS: u64 = 5_000;
-/// Time without such an interval after which a store is quiet.
+/// Number of atoms from which on a store that receives them between two checks, a second apart, is
+/// busy. A chain without transactions writes 33 atoms with each block.
+const BUSY_ATOMS: u64 = 1_000;
+/// Time without such a second after which a store is quiet.
 const QUIET_AFTER: Duration = Duration::from_secs(10);
 
 /// Observation of the writes. A store is quiet when it is opened.
@@ -70,10 +69,10 @@ mod tests {
         let at = |second: u64| start + Duration::from_secs(second);
         let mut writes = Writes::default();
         assert!(writes.check(at(0), 200_000), "as it was found");
-        assert!(writes.check(at(1), 204_999));
-        assert!(!writes.check(at(2), 209_999));
-        assert!(!writes.check(at(11), 210_000));
-        assert!(writes.check(at(12), 210_001));
+        assert!(writes.check(at(1), 200_999));
+        assert!(!writes.check(at(2), 201_999));
+        assert!(!writes.check(at(11), 202_000));
+        assert!(writes.check(at(12), 202_001));
         assert!(!writes.check(at(13), 0), "collated");
         assert!(writes.check(at(23), 33));
     }

@@ -11,10 +11,8 @@ use std::time::Instant;
 
 use crate::config::ColdStorageSync;
 
-/// Interval between checks of the directory. Each wakes an idle processor.
-pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// Interval of syncs under `cold_storage_sync = interval`.
-const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of checks of the directory, and of syncs under `cold_storage_sync = interval`.
+const TICK: Duration = Duration::from_secs(1);
 /// Delay before a failed collation, merge or repair is tried again; doubles with each failure.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
@@ -100,29 +98,22 @@ impl Drop for Worker {
 }
 
 fn run(inner: &Inner) {
-    let mut check_at = Instant::now() + CHECK_INTERVAL;
-    let mut sync_at =
-        (inner.options.sync == ColdStorageSync::Interval).then(|| Instant::now() + SYNC_INTERVAL);
+    let mut next_tick = Instant::now() + TICK;
     let mut delay = RETRY_AFTER;
     let mut retry_at: Option<Instant> = None;
     let mut writes = Writes::default();
     inner.check_writes(&mut writes, Instant::now());
-    loop {
-        let times = [sync_at, retry_at].into_iter().flatten();
-        let next = times.fold(check_at, Instant::min);
-        let time = next.saturating_duration_since(Instant::now());
-        if !inner.wake.wait(time, retry_at.is_some()) {
-            return;
-        }
+    while inner.wake.wait(
+        next_tick.saturating_duration_since(Instant::now()),
+        retry_at.is_some(),
+    ) {
         let now = Instant::now();
-        if now >= check_at {
-            check_at = now + CHECK_INTERVAL;
+        if now >= next_tick {
+            next_tick = now + TICK;
             inner.watch();
             inner.check_writes(&mut writes, now);
-        }
-        if sync_at.is_some_and(|sync_at| now >= sync_at) {
-            sync_at = Some(now + SYNC_INTERVAL);
-            if retry_at.is_none()
+            if inner.options.sync == ColdStorageSync::Interval
+                && retry_at.is_none()
                 && let Err(error) = inner.sync()
             {
                 crate::log::error!("cold storage: {error}");
