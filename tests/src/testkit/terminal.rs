@@ -35,7 +35,7 @@ pub fn open_both() -> (File, File) {
 /// Sets the size of a pseudoterminal in characters.
 ///
 /// # Panics
-/// Panics if the file is no terminal.
+/// Panics if the file is not a terminal.
 pub fn set_size(terminal: &File, columns: u16, rows: u16) {
     let size = Winsize {
         ws_row: rows,
