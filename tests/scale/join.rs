@@ -1,10 +1,10 @@
 //! Joining a chain: a node that serves it, and a node that verifies and stores it.
 
-use super::delay::{Delay, SEEN_AT};
 use super::table::{Bar, Table};
 use astreum_node::Node;
 use astreum_node::config::Config;
 use astreum_tests::quick_chain::QuickChain;
+use astreum_tests::testkit::link_proxy::{LinkProxy, SEEN_AT};
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::path::Path;
@@ -102,7 +102,7 @@ pub(crate) fn join_in(
         joining.store().put_all(chain.fetched.clone()).unwrap();
     }
     let ports = [server_port, joining.port().unwrap()];
-    let _delay = is_delayed.then(|| Delay::start(ports, each_way));
+    let _delay = is_delayed.then(|| LinkProxy::delaying(ports, each_way));
     let started = Instant::now();
     joining.start_chain(&path).unwrap();
     loop {

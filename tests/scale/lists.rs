@@ -1,12 +1,12 @@
 //! Long lists by stream, with their processor time, beside a plain copy over TCP in the same run.
 
-use super::delay::{Delay, SEEN_AT};
 use super::join::node;
 use super::process::own_cpu_seconds;
 use super::table::{Bar, Table};
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_node::Node;
 use astreum_node::config::Config;
+use astreum_tests::testkit::link_proxy::{LinkProxy, SEEN_AT};
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::io::{Read as _, Write as _};
@@ -76,7 +76,7 @@ fn fetch(megabytes: usize, each_way: Duration) -> Figures {
     });
     let ports = [server.port().unwrap(), client.port().unwrap()];
     let is_delayed = !each_way.is_zero();
-    let _delay = is_delayed.then(|| Delay::start(ports, each_way));
+    let _delay = is_delayed.then(|| LinkProxy::delaying(ports, each_way));
     let ip = if is_delayed {
         SEEN_AT
     } else {
@@ -137,7 +137,7 @@ fn tcp_copy(megabytes: usize, each_way: Duration) -> f64 {
     let port = listener.local_addr().unwrap().port();
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let ports = [port, other.local_addr().unwrap().port()];
-    let _delay = Delay::start(ports, each_way);
+    let _delay = LinkProxy::delaying(ports, each_way);
     let sender = thread::spawn(move || {
         let (mut socket, _) = listener.accept().unwrap();
         // The request.

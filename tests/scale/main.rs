@@ -13,7 +13,6 @@
 )]
 
 mod at_once;
-mod delay;
 mod files;
 mod join;
 mod lists;

@@ -1,6 +1,5 @@
 //! Joining a chain by a snapshot: the state of many accounts, from two nodes that serve it.
 
-use super::delay::{Delay, SEEN_AT};
 use super::join::node;
 use super::table::{Bar, Table};
 use astreum_core::integer::Natural;
@@ -8,6 +7,7 @@ use astreum_node::Node;
 use astreum_node::chain_service::snapshot::SnapshotStage;
 use astreum_node::config::{Config, SyncMode};
 use astreum_tests::quick_chain::{QuickChain, account};
+use astreum_tests::testkit::link_proxy::{LinkProxy, SEEN_AT};
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::time::Instant;
@@ -75,7 +75,7 @@ fn join(chain: &QuickChain, accounts: u64, each_way: Duration) -> (Duration, u64
         ..config
     });
     let ports = [port, joining.port().unwrap()];
-    let _delay = (!each_way.is_zero()).then(|| Delay::start(ports, each_way));
+    let _delay = (!each_way.is_zero()).then(|| LinkProxy::delaying(ports, each_way));
     let started = Instant::now();
     joining.start_chain(&path).unwrap();
     let atoms = loop {

@@ -4,6 +4,7 @@
 
 mod home;
 pub mod http;
+pub mod link_proxy;
 mod node_process;
 pub mod program;
 pub mod terminal;

@@ -1,8 +1,15 @@
-//! Proxy that delays the datagrams and the streams between two nodes on this machine.
+//! Proxy for the datagrams and the streams between two nodes on this machine, which delays them, and
+//! drops datagrams that need several IP packets.
 //!
 //! Each node sees the other at 127.0.0.2, with the port that the other node has: so the port in the
-//! header of a packet, to which a node answers, leads to the proxy. The nodes are bound to 127.0.0.1. Every packet and every piece of a
-//! TCP stream arrives after the delay; bandwidth is not limited.
+//! header of a packet, to which a node answers, leads to the proxy. The nodes are bound to 127.0.0.1.
+//! Every packet and every piece of a TCP stream arrives after the delay; bandwidth is not limited.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test without its proxy has failed"
+)]
 
 use core::net::{Ipv4Addr, SocketAddr};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -15,19 +22,48 @@ use std::thread;
 use std::time::Instant;
 
 /// Address at which the nodes see each other.
-pub(crate) const SEEN_AT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+pub const SEEN_AT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Number of bytes of a datagram that an IPv4 packet carries on Ethernet without fragments.
+const UNFRAGMENTED_BYTES: usize = 1_472;
 const PIECE_BYTES: usize = 64 << 10;
+
+/// Properties of the path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Path {
+    /// Delay in each direction.
+    pub each_way: Duration,
+    /// True if it drops datagrams that need several IP packets.
+    pub drops_fragments: bool,
+}
 
 /// Running proxy.
 #[derive(Debug)]
-pub(crate) struct Delay {
+pub struct LinkProxy {
     stopping: Arc<AtomicBool>,
 }
 
-impl Delay {
-    /// Starts a proxy between the nodes with these ports, which delays each direction.
-    pub(crate) fn start(ports: [u16; 2], each_way: Duration) -> Self {
+impl LinkProxy {
+    /// Starts a proxy between the nodes with these ports, which only delays.
+    ///
+    /// # Panics
+    /// Panics if the ports cannot be bound.
+    #[must_use]
+    pub fn delaying(ports: [u16; 2], each_way: Duration) -> Self {
+        let path = Path {
+            each_way,
+            drops_fragments: false,
+        };
+        Self::start(ports, path)
+    }
+
+    /// Starts a proxy between the nodes with these ports.
+    ///
+    /// # Panics
+    /// Panics if the ports cannot be bound.
+    #[must_use]
+    pub fn start(ports: [u16; 2], path: Path) -> Self {
+        let each_way = path.each_way;
         let stopping = Arc::<AtomicBool>::default();
         let sockets = ports.map(|port| UdpSocket::bind((SEEN_AT, port)).expect("proxy port"));
         for socket in &sockets {
@@ -38,7 +74,7 @@ impl Delay {
         for (socket, other, port) in [(first, second, ports[0]), (second, first, ports[1])] {
             let (queue, packets) = channel();
             let (stop, socket) = (Arc::clone(&stopping), socket.try_clone().unwrap());
-            thread::spawn(move || receive(&socket, &queue, each_way, &stop));
+            thread::spawn(move || receive(&socket, &queue, path, &stop));
             let (from, to) = (other.try_clone().unwrap(), loopback(port));
             thread::spawn(move || deliver(&packets, &from, to));
         }
@@ -52,7 +88,7 @@ impl Delay {
     }
 }
 
-impl Drop for Delay {
+impl Drop for LinkProxy {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
@@ -62,17 +98,15 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-fn receive(
-    socket: &UdpSocket,
-    queue: &Sender<(Instant, Vec<u8>)>,
-    each_way: Duration,
-    stop: &AtomicBool,
-) {
+fn receive(socket: &UdpSocket, queue: &Sender<(Instant, Vec<u8>)>, path: Path, stop: &AtomicBool) {
     let mut buffer = vec![0; 65_536];
     while !stop.load(Ordering::Relaxed) {
         if let Ok(len) = socket.recv(&mut buffer) {
+            if path.drops_fragments && len > UNFRAGMENTED_BYTES {
+                continue;
+            }
             let packet = buffer.get(..len).unwrap_or_default().to_vec();
-            let _ = queue.send((Instant::now() + each_way, packet));
+            let _ = queue.send((Instant::now() + path.each_way, packet));
         }
     }
 }
