@@ -5,6 +5,7 @@ use crate::node::Node;
 use crate::rpc::{AtomReply, ErrorKind, ListReply, MAX_LIST_REPLY_BYTES, PutReply, RpcError};
 use crate::store::Durability;
 use astreum_core::atom::{Atom, AtomId};
+use astreum_core::engine::{FetchRequest, ListLimit};
 use std::collections::VecDeque;
 
 /// Returns one atom, fetched if necessary.
@@ -34,13 +35,28 @@ pub(super) fn missing(node: &Node, id: &AtomId) -> RpcError {
     reply
 }
 
-/// Returns as many atoms of the list as fit into one reply; only missing atoms are fetched.
+/// Returns as many atoms of the list as fit into one reply, or less if some have to be fetched. What
+/// is fetched is bounded by the reply, whoever asks: the list may be of any length.
 pub(super) fn list(node: &Node, id: AtomId) -> Result<ListReply, RpcError> {
     let mut next = id;
     let (mut atoms, mut bytes) = (Vec::new(), 0);
     let mut fetched = VecDeque::new();
+    let mut may_fetch = true;
     while !next.is_zero() {
-        let atom = list_atom(node, next, &mut fetched)?;
+        let known = fetched.pop_front().or_else(|| node.store().get(&next));
+        let atom = match known {
+            Some(atom) => atom,
+            None if may_fetch => {
+                may_fetch = false;
+                fetched = beginning(node, next)?;
+                match fetched.pop_front() {
+                    Some(atom) => atom,
+                    None => return Err(missing(node, &next)),
+                }
+            }
+            // The next request goes on here.
+            None => break,
+        };
         bytes += atom.stored_len();
         if bytes > MAX_LIST_REPLY_BYTES && !atoms.is_empty() {
             break;
@@ -51,21 +67,19 @@ pub(super) fn list(node: &Node, id: AtomId) -> Result<ListReply, RpcError> {
     Ok(ListReply { atoms, next })
 }
 
-/// Returns the next atom of a list: from `fetched` or the store, else it fetches the rest of the
-/// list.
-fn list_atom(node: &Node, id: AtomId, fetched: &mut VecDeque<Atom>) -> Result<Atom, RpcError> {
-    if let Some(atom) = fetched.pop_front().or_else(|| node.store().get(&id)) {
-        return Ok(atom);
-    }
-    let atom = match node.fetch_list(id)? {
-        Some(FetchedObject::Atoms(atoms)) => {
-            *fetched = atoms.into();
-            fetched.pop_front()
-        }
-        Some(FetchedObject::Stored) => node.store().get(&id),
-        None => None,
+/// Fetches the beginning of a list, of about the size of a reply.
+fn beginning(node: &Node, id: AtomId) -> Result<VecDeque<Atom>, RpcError> {
+    let limit = ListLimit {
+        bytes: MAX_LIST_REPLY_BYTES,
+        ..ListLimit::MAX
     };
-    atom.ok_or_else(|| missing(node, &id))
+    let request = FetchRequest::beginning(id, limit);
+    let fetched = node.fetch_with_progress(request, &mut |_| ())?;
+    Ok(match fetched {
+        Some(FetchedObject::Atoms(atoms)) => atoms.into(),
+        // Only for requests that permit it.
+        Some(FetchedObject::Stored) | None => VecDeque::new(),
+    })
 }
 
 /// Stores atoms, and pins them.

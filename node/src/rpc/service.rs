@@ -211,7 +211,7 @@ methods! {
         id: AtomId,
     } -> AtomReply;
 
-    /// Returns as many atoms of a list as fit.
+    /// Returns as many atoms of a list as fit, or less if some have to be fetched.
     get_list: GetList {
         /// Id of the first atom.
         #[serde(with = "text")]

@@ -17,7 +17,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Instant;
 
 /// Starts a node that serves RPC; returns its address and the header with its token.
-fn serve(name: &str, flags: &[&str]) -> (NodeProcess, SocketAddr, String) {
+pub(super) fn serve(name: &str, flags: &[&str]) -> (NodeProcess, SocketAddr, String) {
     let mut node = start(name, &[&["--rpc-listen", "127.0.0.1:0"], flags].concat());
     node.wait_for_greeting().unwrap();
     let greeting = node.greeting();
@@ -387,40 +387,6 @@ fn malformed_large_and_slow_requests_are_refused() {
         "{}",
         node.resident_bytes()
     );
-}
-
-#[test]
-fn connections_are_limited_and_idle_ones_make_room() {
-    let (node, address, _) = serve("many", &["--rpc-max-connections", "4"]);
-    let mut busy: Vec<WebSocket> = (0..4)
-        .map(|_| WebSocket::open(address, &[]).unwrap())
-        .collect();
-    for socket in &mut busy {
-        let reply = socket.ask(1, "subscribe", &json!({"topic": "heads"}));
-        assert!(reply["result"].is_u64(), "{reply}");
-    }
-    std::thread::sleep(Duration::from_millis(2_500));
-    // Subscriptions are in use, however quiet they are.
-    let refused = read_reply(&connect(address)).unwrap();
-    assert_eq!(
-        (refused.status, refused.body.trim()),
-        (503, "too many connections are open")
-    );
-    // The control socket is not affected.
-    assert_eq!(node.status().peers, 0);
-    busy.pop();
-    eventually("there is room again", || {
-        let mut stream = connect(address);
-        let _ = stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        read_reply(&stream).is_ok_and(|reply| reply.status == 200)
-    });
-    let idle = connect(address);
-    eventually("the idle connection makes room", || {
-        let mut stream = connect(address);
-        let _ = stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        read_reply(&stream).is_ok_and(|reply| reply.status == 200)
-    });
-    drop(idle);
 }
 
 #[test]

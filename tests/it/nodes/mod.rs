@@ -4,6 +4,7 @@
 
 mod embedding;
 mod http;
+mod http_limits;
 mod joining;
 mod lost;
 mod message_port;
