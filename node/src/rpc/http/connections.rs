@@ -1,7 +1,9 @@
 //! Open connections.
 //!
-//! A connection that has been idle for [`DISPLACED_AFTER`] is closed in favor of a new one if there is
-//! no room: idle connections do not lock out clients.
+//! If there is no room for a new connection, the one that has been idle for longest is closed, if for
+//! [`DISPLACED_AFTER`]; without an idle one, that of a caller without the token which has been in use
+//! for longest, by a subscription or a wait above all. So neither idle connections nor callers
+//! without the token lock out others.
 
 use super::counters::{HttpCounters, count, uncount};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::Notify;
 
-/// Idle time after which a connection may be closed in favor of a new one.
+/// Time for which a connection is idle, or in use without the token, after which it may be closed in
+/// favor of a new one.
 const DISPLACED_AFTER: Duration = Duration::from_secs(2);
+/// Time that a connection which is closed while it is in use has for its end.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Open connections.
 #[derive(Debug)]
@@ -34,9 +39,20 @@ struct Open {
 pub(super) struct Connection {
     /// Set once it is closed or the node stops: work for it can end.
     gone: Arc<AtomicBool>,
-    /// Time since which nothing is in progress.
-    idle_since: Mutex<Option<Instant>>,
+    occupation: Mutex<Occupation>,
+    /// Set once a caller has shown the token.
+    has_token: Arc<AtomicBool>,
     close: Notify,
+    /// Notified if it is closed while it is in use.
+    displaced: Notify,
+}
+
+/// What a connection does.
+#[derive(Clone, Copy, Debug)]
+struct Occupation {
+    /// True while anything is in progress.
+    is_busy: bool,
+    since: Instant,
 }
 
 /// Place of a connection among the open ones, which is free again once this is dropped.
@@ -70,8 +86,13 @@ impl Connections {
         }
         let connection = Arc::new(Connection {
             gone: Arc::new(AtomicBool::new(open.is_interrupted)),
-            idle_since: Mutex::new(Some(Instant::now())),
+            occupation: Mutex::new(Occupation {
+                is_busy: false,
+                since: Instant::now(),
+            }),
+            has_token: Arc::default(),
             close: Notify::new(),
+            displaced: Notify::new(),
         });
         let number = open.next;
         open.next += 1;
@@ -108,19 +129,30 @@ impl Connections {
     }
 }
 
-/// Closes the connection that has been idle for longest, if for at least [`DISPLACED_AFTER`];
-/// returns `false` if there is none.
+/// Closes a connection in favor of a new one; returns `false` if there is none that may be.
 fn displace(open: &mut Open) -> bool {
-    let idle = open.connections.iter().filter_map(|(number, connection)| {
-        let since = (*lock(&connection.idle_since))?;
-        (since.elapsed() >= DISPLACED_AFTER).then_some((since, *number))
-    });
-    let longest = idle.min().map(|(_, number)| number);
-    let longest = longest.and_then(|number| open.connections.remove(&number));
-    if let Some(connection) = &longest {
-        connection.close.notify_one();
+    let long = |wanted: bool| {
+        let mut found: Option<(Instant, u64)> = None;
+        for (number, connection) in &open.connections {
+            let Occupation { is_busy, since } = *lock(&connection.occupation);
+            let is_safe = is_busy && connection.has_token.load(Ordering::Relaxed);
+            if is_busy == wanted && !is_safe && since.elapsed() >= DISPLACED_AFTER {
+                let this = (since, *number);
+                found = Some(found.map_or(this, |other| other.min(this)));
+            }
+        }
+        found
+    };
+    let longest = long(false).or_else(|| long(true));
+    let Some(connection) = longest.and_then(|(_, number)| open.connections.remove(&number)) else {
+        return false;
+    };
+    if lock(&connection.occupation).is_busy {
+        connection.gone.store(true, Ordering::Relaxed);
+        connection.displaced.notify_one();
     }
-    longest.is_some()
+    connection.close.notify_one();
+    true
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -130,12 +162,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Place {
     /// States whether something is in progress for the connection.
     pub(super) fn set_busy(&self, is_busy: bool) {
-        let mut idle_since = lock(&self.connection.idle_since);
-        if is_busy {
-            *idle_since = None;
-        } else {
-            idle_since.get_or_insert_with(Instant::now);
+        let mut occupation = lock(&self.connection.occupation);
+        if occupation.is_busy != is_busy {
+            *occupation = Occupation {
+                is_busy,
+                since: Instant::now(),
+            };
         }
+    }
+
+    /// Returns the flag that is to be set once a caller of the connection has shown the token. What
+    /// is executed for the connection may hold it, and not the place.
+    pub(super) fn token_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.connection.has_token)
+    }
+
+    /// Waits until the connection has been closed while it was in use, and its time is over.
+    pub(super) async fn overdue(&self) {
+        self.connection.displaced.notified().await;
+        tokio::time::sleep(FAREWELL).await;
     }
 
     /// Returns the flag that is set once the connection is closed.
@@ -161,6 +206,45 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    /// Lets a connection do what it does for long.
+    fn make_old(place: &Place) {
+        let long_ago = Instant::now().checked_sub(DISPLACED_AFTER).unwrap();
+        lock(&place.connection.occupation).since = long_ago;
+    }
+
+    #[test]
+    fn connections_in_use_make_room_unless_their_caller_has_the_token() {
+        let connections = Arc::new(Connections::new(3, Arc::default()));
+        let places = [(); 3].map(|()| connections.admit().unwrap());
+        let [first, second, third] = &places;
+        for place in &places {
+            place.set_busy(true);
+        }
+        first.token_flag().store(true, Ordering::Relaxed);
+        assert!(connections.admit().is_none(), "none has been for long");
+        for place in [first, third, second] {
+            make_old(place);
+        }
+        let fourth = connections.admit().unwrap();
+        assert!(third.gone().load(Ordering::Relaxed), "the oldest");
+        fourth.set_busy(true);
+        let fifth = connections.admit().unwrap();
+        assert!(second.gone().load(Ordering::Relaxed));
+        fifth.set_busy(true);
+        assert!(connections.admit().is_none());
+        assert!(!first.gone().load(Ordering::Relaxed));
+        // One that is idle goes first, also with the token.
+        for place in [&fourth, &fifth] {
+            make_old(place);
+        }
+        first.set_busy(false);
+        make_old(first);
+        assert!(connections.admit().is_some());
+        for place in [&fourth, &fifth] {
+            assert!(!place.gone().load(Ordering::Relaxed));
+        }
+    }
+
     #[test]
     fn idle_connections_make_room_and_busy_ones_do_not() {
         let counters = Arc::new(HttpCounters::default());
@@ -171,8 +255,7 @@ mod tests {
             connections.admit().is_none(),
             "the other one is not idle for long"
         );
-        let long_ago = Instant::now().checked_sub(DISPLACED_AFTER).unwrap();
-        *lock(&two.connection.idle_since) = Some(long_ago);
+        make_old(&two);
         let three = connections.admit().unwrap();
         two.set_busy(true);
         three.set_busy(true);

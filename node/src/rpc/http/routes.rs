@@ -16,6 +16,7 @@ use crate::rpc::error::RpcError;
 use crate::rpc::protocol::StatusReply;
 use crate::rpc::service::request;
 use bytes::Bytes;
+use core::sync::atomic::Ordering;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
@@ -99,6 +100,9 @@ pub(super) async fn handle(
         }
     };
     let Admitted { access, origin } = admitted;
+    if access == Access::Full {
+        place.token_flag().store(true, Ordering::Relaxed);
+    }
     let is_preflight = request.method() == Method::OPTIONS;
     let mut reply = match is_preflight {
         true => preflight(origin.is_some()),
@@ -208,7 +212,12 @@ fn upgrade(
     tokio::spawn(async move {
         // Fails if the client goes away before.
         if let Ok(upgraded) = upgraded.await {
-            session::serve(TokioIo::new(upgraded), shared, place, access).await;
+            let session =
+                session::serve(TokioIo::new(upgraded), shared, Arc::clone(&place), access);
+            tokio::select! {
+                () = session => {}
+                () = place.overdue() => {}
+            }
         }
     });
     let mut reply = Response::new(Full::default());

@@ -41,6 +41,8 @@ struct Handle {
     queue: Queue,
     token: Token,
     is_authenticated: AtomicBool,
+    /// Says so to the place of the connection.
+    has_token: Arc<AtomicBool>,
     subscriptions: AtomicUsize,
 }
 
@@ -108,6 +110,7 @@ impl Session for Handle {
             return Err(RpcError::new(ErrorKind::Unauthorized, message));
         }
         self.is_authenticated.store(true, Ordering::Relaxed);
+        self.has_token.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -150,6 +153,7 @@ where
         queue,
         token: shared.guard.token.clone(),
         is_authenticated: AtomicBool::new(access == Access::Full),
+        has_token: place.token_flag(),
         subscriptions: AtomicUsize::new(0),
     });
     let _ending = Ending(Arc::clone(&handle));
