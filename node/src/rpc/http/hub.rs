@@ -16,7 +16,7 @@ use crate::rpc::service::{Service, request};
 use crate::rpc::subscription::{EventSource, LogReply, Observer};
 use crate::rpc::text::LogLevel;
 use astreum_core::atom::AtomId;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -64,6 +64,9 @@ pub(super) struct Queue {
 struct Waiting {
     count: AtomicUsize,
     bytes: AtomicUsize,
+    /// Set once the connection has ended: a request of it that is still executed subscribes to
+    /// nothing. Changes under the lock of the hub's state.
+    is_closed: AtomicBool,
 }
 
 /// Receiving half of a connection's queue.
@@ -88,7 +91,7 @@ pub(super) fn queue() -> (Queue, Notifications) {
 impl Queue {
     /// Adds a notification; returns `false` if there is no room.
     fn push(&self, subscription: u64, json: &Arc<str>) -> bool {
-        let Waiting { count, bytes } = &*self.waiting;
+        let Waiting { count, bytes, .. } = &*self.waiting;
         // Only one thread adds at a time.
         let room = MAX_NOTIFICATION_BYTES.saturating_sub(bytes.load(Ordering::Relaxed));
         if count.load(Ordering::Relaxed) >= MAX_NOTIFICATIONS || json.len() > room {
@@ -162,6 +165,9 @@ impl Hub {
         let mut state = self.state();
         state.next += 1;
         let number = state.next;
+        if queue.waiting.is_closed.load(Ordering::Relaxed) {
+            return number;
+        }
         if matches!(wanted, Wanted::Transaction { .. }) {
             // Its state is passed on at once.
             state.has_changed = true;
@@ -189,9 +195,10 @@ impl Hub {
         true
     }
 
-    /// Ends all subscriptions of the connection with this queue.
+    /// Ends all subscriptions of the connection with this queue, which has ended.
     pub(super) fn remove_all(&self, queue: &Queue) {
         let mut state = self.state();
+        queue.waiting.is_closed.store(true, Ordering::Relaxed);
         let ended = state
             .subscriptions
             .extract_if(.., |_, subscription| subscription.queue.is(queue));
@@ -478,5 +485,7 @@ mod tests {
         assert!(hub.remove(&queue, moves) && !hub.remove(&queue, moves));
         hub.remove_all(&queue);
         assert!(hub.state().subscriptions.is_empty());
+        hub.add(&queue, Wanted::Heads);
+        assert!(hub.state().subscriptions.is_empty(), "it has ended");
     }
 }
