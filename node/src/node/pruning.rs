@@ -24,6 +24,9 @@ use std::thread::{self, JoinHandle};
 const CHECK_INTERVAL: Duration = Duration::from_secs(20);
 /// Pause after a run that failed.
 const RETRY_PAUSE: Duration = Duration::from_mins(10);
+/// Time between two runs of a store that refuses writes at its limit, in seconds. Something else than
+/// blocks may have filled it, such as lists that were fetched, and the chain cannot grow.
+const FULL_INTERVAL_SECONDS: u64 = 3_600;
 /// Part of the kept blocks, as a divisor, by which a run has to move the horizon.
 const BLOCKS_DIVISOR: u64 = 4;
 /// Part of a pair that has to be garbage for it to be rewritten, as a divisor.
@@ -151,14 +154,19 @@ impl Pruner {
         let Some(height) = chain.head.as_ref().map(crate::chain_service::Head::height) else {
             return true;
         };
-        let last = lock(&self.status).last.map(|(_, outcome)| outcome);
+        let last_run = lock(&self.status).last;
+        let last = last_run.map(|(_, outcome)| outcome);
         // A chain that was joined above has no headers below.
         let horizon = last.and_then(|outcome| outcome.horizon).unwrap_or(0);
         let span = height.saturating_sub(horizon.max(cold.pruned_below(self.chain_id)));
         let obstacle = self.obstacle(cold, &chain, height);
         let is_stuck = obstacle.is_some();
         lock(&self.status).obstacle = obstacle;
-        if is_stuck || !self.is_due(cold, height, span, last.as_ref()) {
+        let is_full = cold.stats().is_full
+            && last_run.is_none_or(|(at, _)| {
+                clock::unix_time().as_secs().saturating_sub(at) >= FULL_INTERVAL_SECONDS
+            });
+        if is_stuck || !(is_full || self.is_due(cold, height, span, last.as_ref())) {
             return true;
         }
         let result = self.run(Some(GARBAGE_DIVISOR), goes_on);

@@ -4,7 +4,7 @@ use super::*;
 use crate::chain_service::{Head, HeadState};
 use crate::config::ColdStorageSync;
 use crate::store::cold::ColdOptions;
-use astreum_core::atom::AtomId;
+use astreum_core::atom::{Atom, AtomId};
 use astreum_core::chain::fork_choice::{Contest, Fork};
 use astreum_core::testkit::{StateChain, address, transaction};
 use std::path::Path;
@@ -110,6 +110,30 @@ fn archive_keeps_everything_and_a_full_store_fewer_blocks() {
     bench.check();
     let horizon = bench.cold().pruned_below(0);
     assert!((15..42).contains(&horizon), "{horizon}");
+}
+
+#[test]
+fn store_that_other_atoms_have_filled_is_swept_again_after_an_hour() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(scratch.path(), 20, 8);
+    bench.add(30, Vec::new());
+    bench.check();
+    let (swept_at, _) = bench.status().last.unwrap();
+    // Lists of peers, for example, which nothing keeps.
+    let atoms = (0..200_u32).map(|n| Atom::bytes(n.to_be_bytes().repeat(100)));
+    let atoms: Vec<_> = atoms.map(|atom| (atom.id(), atom)).collect();
+    bench.cold().put(&atoms).unwrap();
+    bench.cold().set_limit(bench.cold().stats().used_bytes);
+    let block = Atom::bytes(*b"the next block");
+    let block = [(block.id(), block)];
+    assert!(bench.cold().put(&block).is_err());
+    bench.check();
+    assert!(bench.cold().put(&block).is_err(), "it was swept just now");
+    if let Some((at, _)) = &mut lock(&bench.pruner.status).last {
+        *at = swept_at - FULL_INTERVAL_SECONDS;
+    }
+    bench.check();
+    bench.cold().put(&block).unwrap();
 }
 
 #[test]
