@@ -12,6 +12,10 @@ use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+/// Number of pairs above which a level is merged, whatever its size: a lookup asks each of them, and
+/// each has two files open. Quiet stores with a large `cold_storage_level_size` collate small pairs.
+const MAX_PAIRS: usize = 32;
+
 /// Reason a merge ended without a new pair.
 enum Stop {
     /// A pair was found damaged and is marked.
@@ -55,7 +59,8 @@ impl Inner {
                 return repaired;
             };
             let bytes = snapshot.level(level).map_or(0, Level::intact_bytes);
-            if bytes > self.level_limit(level) {
+            let pairs = snapshot.level(level).map_or(0, |level| level.pairs.len());
+            if bytes > self.level_limit(level) || pairs > MAX_PAIRS {
                 match self.merge(level, progress) {
                     Err(error @ ColdError::SetAsideFull { .. }) => repaired = Err(error),
                     merged => drop(merged?),

@@ -224,6 +224,28 @@ fn every_flipped_byte_of_a_small_store_costs_one_atom_at_most() {
 }
 
 #[test]
+fn number_of_pairs_of_a_level_is_bounded_whatever_its_size() {
+    let scratch = tempfile::tempdir().unwrap();
+    let options = ColdOptions {
+        level_size_bytes: 1 << 30,
+        ..options()
+    };
+    let store = ColdStore::open(scratch.path(), options).unwrap();
+    let all = atoms(0..40);
+    for atom in all.chunks(1) {
+        store.put(atom).unwrap();
+        store.collate().unwrap();
+        store.maintain().unwrap();
+        let snapshot = store.inner.snapshot.load();
+        for level in &snapshot.levels {
+            assert!(level.pairs.len() <= 32);
+        }
+    }
+    assert_eq!(store.inner.snapshot.load().pairs().count(), 8);
+    assert_holds(&store, &all);
+}
+
+#[test]
 fn concurrent_writers_share_one_store() {
     let scratch = tempfile::tempdir().unwrap();
     let options = ColdOptions {
