@@ -85,6 +85,23 @@ pub enum RemoveReason {
     Disconnected,
 }
 
+/// What a host requests by stream for a fetch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StreamedObject {
+    /// The rest of a list, which the host stores, see
+    /// [`Engine::begin_stream`](super::Engine::begin_stream).
+    Stored,
+    /// The list that starts with an atom, or its beginning. The engine holds it: pass what arrives
+    /// to [`Engine::take_streamed`](super::Engine::take_streamed), and the end to
+    /// [`Engine::end_stream`](super::Engine::end_stream).
+    Held {
+        /// First atom.
+        id: AtomId,
+        /// Maximum number of atoms, not zero.
+        most: u32,
+    },
+}
+
 /// Event for the host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
@@ -127,17 +144,19 @@ pub enum Event {
         /// list whose fetch timed out.
         from: Option<PublicKey>,
     },
-    /// A long list can go on by stream, see [`Engine::begin_stream`](super::Engine::begin_stream).
-    /// Until the host begins one, the list goes on by datagrams.
+    /// An object can go on by stream: a long list of which a part has arrived, or an object whose
+    /// answers do not arrive by datagram. Until the stream delivers, it goes on by datagrams.
     StreamWanted {
-        /// Identifier of the list.
+        /// Identifier of the object.
         list: ListId,
-        /// Peer that has served the list so far.
+        /// Peer that has served a part of the list, or was asked for the object.
         peer: PublicKey,
         /// Validated IP address of the peer, with the port of its offer.
         address: SocketAddr,
         /// Offer of the peer.
         offer: StreamOffer,
+        /// What to request, and who holds what arrives.
+        what: StreamedObject,
     },
     /// A fetch succeeded that went on by stream: the host has the beginning of the list already.
     Streamed {

@@ -105,7 +105,8 @@ mod timers;
 pub use config::EngineConfig;
 pub use egress::{Work, WorkDone, WorkId};
 pub use event::{
-    Event, FetchError, FetchId, FetchProgress, ListId, PeerInfo, Recipient, RemoveReason, Transmit,
+    Event, FetchError, FetchId, FetchProgress, ListId, PeerInfo, Recipient, RemoveReason,
+    StreamedObject, Transmit,
 };
 pub use fetch::{Extent, FetchRequest, ListLimit};
 pub use providers::Provider;

@@ -6,7 +6,7 @@ use super::stream_request::Receiver;
 use super::stream_status::StreamStatus;
 use crate::config::Settings;
 use crate::runtime::inbox::Inbox;
-use astreum_core::atom::{Atom, AtomId};
+use astreum_core::atom::{Atom, AtomId, HashedAtom};
 use astreum_core::consensus::StreamRequest;
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::{
@@ -147,13 +147,21 @@ pub(super) enum Command {
 pub(super) enum StreamEvent {
     /// The stream to a peer is ready for a list.
     Ready { list: ListId, peer: PublicKey },
-    /// The stream of a list has ended before the list was complete.
+    /// The stream of a list or of an object has ended. If that is not complete, it goes on by
+    /// datagrams.
     Ended { list: ListId, peer: PublicKey },
     /// Atoms of a list have arrived by stream and are stored: id of the next, number and bytes.
     Progress {
         list: ListId,
         peer: PublicKey,
         progress: (AtomId, usize, usize),
+    },
+    /// Atoms of an object that the engine holds have arrived by the stream of a request.
+    Arrived {
+        number: u64,
+        list: ListId,
+        peer: PublicKey,
+        atoms: Vec<HashedAtom>,
     },
     /// A connection from an IP address claims to be of a peer.
     Client {

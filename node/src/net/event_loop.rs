@@ -25,7 +25,7 @@ use super::resolve::SeedState;
 use super::seeds::Seeds;
 use super::socket::{NodeSocket, Received, Sent};
 use super::streams::{Control, Environment, Streams};
-use super::{NetworkError, engine_config};
+use super::{ENGINE_REQUESTS, NetworkError, engine_config};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -80,6 +80,8 @@ pub(super) struct EventLoop {
     /// `None` if streams are turned off or could not be started.
     streams: Option<Streams>,
     stream_failure: Option<String>,
+    /// Number of the next request by stream for the engine.
+    next_request: u64,
     seeds: Seeds,
     fetches: BTreeMap<FetchId, FetchReply>,
     /// Fetches of callers, by the tickets that cancel them.
@@ -137,6 +139,7 @@ impl EventLoop {
                 .map_err(failed("start the readers"))?,
             streams,
             stream_failure,
+            next_request: ENGINE_REQUESTS,
             seeds: Seeds::start(settings, &sender, failure, 0)
                 .map_err(failed("start the resolver"))?,
             poll,
@@ -538,7 +541,7 @@ impl EventLoop {
                 self.answer(fetch, id, Ok(atoms.into_atoms()), from);
             }
             Event::Streamed { fetch, id, rest } => self.finish_streamed(fetch, id, &rest),
-            event @ Event::StreamWanted { .. } => self.open_stream(&event),
+            event @ Event::StreamWanted { .. } => self.open_stream(now, &event),
             Event::FetchFailed {
                 fetch,
                 id,

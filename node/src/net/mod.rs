@@ -54,6 +54,8 @@ use stream_request::Receiver;
 /// Lowest number of a [request by stream](NetworkHandle::request_by_stream) that is not one of the
 /// chain thread.
 pub const CALLER_REQUESTS: u64 = 1 << 63;
+/// Lowest number of a request by stream of the event loop; the chain thread's are below.
+const ENGINE_REQUESTS: u64 = 1 << 62;
 
 /// Interval at which the progress of a fetch is looked up for a caller that wants it.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);

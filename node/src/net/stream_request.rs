@@ -2,6 +2,8 @@
 
 use crate::runtime::inbox::Inbox;
 use astreum_core::atom::HashedAtom;
+use astreum_core::crypto::PublicKey;
+use astreum_core::engine::ListId;
 use astreum_core::wire::stream::EndReason;
 use std::sync::mpsc::Sender;
 
@@ -12,6 +14,13 @@ pub(super) enum Receiver {
     Chain(Inbox),
     /// Thread that stores the atoms itself.
     Caller(Sender<StreamAnswer>),
+    /// Event loop, for an object that the engine fetches and holds.
+    Engine {
+        /// Identifier of the object.
+        list: ListId,
+        /// Peer that the request is sent to.
+        peer: PublicKey,
+    },
 }
 
 /// What a request has brought to a caller.

@@ -1,6 +1,6 @@
 //! Atoms and lists between nodes: fetched, redirected, advertised, missing.
 
-use super::support::{address, alone, eventually, introduce, node};
+use super::support::{address, alone, eventually, introduce, knows, node};
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::expr::Expr;
 use astreum_core::machine::Env;
@@ -8,6 +8,8 @@ use astreum_core::text;
 use astreum_core::wire::object::PayloadType;
 use astreum_node::Node;
 use astreum_node::config::Config;
+use astreum_tests::testkit::link_proxy::{LinkProxy, Path, SEEN_AT};
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::time::Instant;
 
@@ -40,6 +42,39 @@ fn largest_atom_is_transferred() {
     let atom = Atom::bytes(vec![7; astreum_node::store::MAX_ATOM_DATA_BYTES]);
     let stored = one.put(atom.clone()).unwrap();
     assert_eq!(other.get_atom(stored.id).unwrap(), Some(atom));
+}
+
+#[test]
+fn objects_of_every_size_arrive_on_a_path_that_drops_fragments() {
+    let loopback = Config {
+        bind_address: Some(Ipv4Addr::LOCALHOST.into()),
+        ..alone()
+    };
+    let (one, other) = (node(loopback.clone()), node(loopback));
+    let ports = [&one, &other].map(|node| node.port().unwrap());
+    let path = Path {
+        each_way: Duration::from_millis(1),
+        drops_fragments: true,
+    };
+    let _proxy = LinkProxy::start(ports, path);
+    one.contact(SocketAddr::from((SEEN_AT, ports[1]))).unwrap();
+    eventually("the nodes know each other", || {
+        knows(&one, &other) && knows(&other, &one)
+    });
+    // The offers of streams follow the validation.
+    eventually("the nodes offer streams", || {
+        [&one, &other].map(|node| node.peers().unwrap()[0].offers_stream) == [true, true]
+    });
+    for len in [10, 1_500, 3_900, astreum_node::store::MAX_ATOM_DATA_BYTES] {
+        let atom = Atom::bytes(vec![7; len]);
+        let stored = one.put(atom.clone()).unwrap();
+        assert_eq!(other.get_atom(stored.id).unwrap(), Some(atom), "{len}");
+    }
+    let values: Vec<_> = (0..100_u8).map(|n| [n; 3_900]).collect();
+    let stored = one.put_list(&values).unwrap();
+    let list = other.get_atom_list(stored.id).unwrap().unwrap();
+    let data: Vec<&[u8]> = list.iter().map(Atom::data).collect();
+    assert_eq!(data, values);
 }
 
 #[test]

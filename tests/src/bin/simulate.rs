@@ -52,6 +52,9 @@ struct Arguments {
     /// Blocks that both halves of a partitioned network make before the other faults begin.
     #[arg(long, default_value_t = 0)]
     partition_blocks: u64,
+    /// 1 if no path carries datagrams that need several IP packets.
+    #[arg(long, default_value_t = 0)]
+    without_fragments: u8,
     /// Prints statistics instead of running a trial.
     #[arg(long)]
     survey: Option<What>,
@@ -114,6 +117,7 @@ fn run_trial(arguments: &Arguments) -> bool {
         trouble: Duration::from_secs(seconds),
         pace: Duration::from_millis(arguments.pace_ms.max(1)),
         loss_permille: arguments.loss,
+        drops_fragments: arguments.without_fragments > 0,
         rest: Duration::from_secs(arguments.rest),
         operations: arguments.operations,
         partition_blocks: arguments.partition_blocks,

@@ -15,6 +15,8 @@ pub struct LinkConditions {
     pub latency_micros: u64,
     /// Maximum additional latency, in microseconds. It reorders datagrams.
     pub jitter_micros: usize,
+    /// Maximum number of bytes of a datagram that arrives.
+    pub max_datagram_bytes: usize,
 }
 
 impl LinkConditions {
@@ -24,7 +26,10 @@ impl LinkConditions {
         repeated_permille: 0,
         latency_micros: 10_000,
         jitter_micros: 0,
+        max_datagram_bytes: usize::MAX,
     };
+    /// Number of bytes of a datagram that an IPv4 packet carries on Ethernet without fragments.
+    pub const UNFRAGMENTED_BYTES: usize = 1_472;
 }
 
 /// Network between numbered nodes.

@@ -34,7 +34,7 @@ use super::links::LinkConditions;
 use super::operations::{Operation, Scope, plan};
 use super::world::{Counts, World};
 use super::{batch, long_list};
-use astreum_core::atom::AtomId;
+use astreum_core::atom::{Atom, AtomId};
 use astreum_core::chain::fork_choice::{Fork, NEAR_BLOCKS};
 use astreum_core::time::Instant;
 use core::time::Duration;
@@ -259,13 +259,21 @@ impl Trial {
     fn conditions(&self, loss_permille: usize) -> LinkConditions {
         LinkConditions {
             loss_permille: loss_permille.max(self.settings.loss_permille),
+            max_datagram_bytes: match self.settings.drops_fragments {
+                true => LinkConditions::UNFRAGMENTED_BYTES,
+                false => usize::MAX,
+            },
             ..LinkConditions::GOOD
         }
     }
 
     fn put(&mut self, number: usize) {
         self.batches += 1;
-        let batch = batch(self.settings.seed.rotate_left(20) ^ self.batches);
+        let mut batch = batch(self.settings.seed.rotate_left(20) ^ self.batches);
+        if self.settings.drops_fragments {
+            let large = Atom::bytes(self.batches.to_le_bytes().repeat(400));
+            batch.push((large.id(), large));
+        }
         self.world.put(number, batch);
     }
 

@@ -529,9 +529,10 @@ impl World {
                 list,
                 peer,
                 address,
+                what,
                 ..
             } => {
-                self.want_list(number, list, (peer, address));
+                self.want_list(number, (list, what), (peer, address));
                 return;
             }
             Event::FetchFailed { fetch, .. } => (fetch, None),
@@ -584,6 +585,9 @@ impl World {
         };
         if self.tap == Some(from) {
             self.tapped.push((to, datagram.clone()));
+        }
+        if datagram.len() > self.links.conditions.max_datagram_bytes {
+            return;
         }
         let [first, again] = self.links.deliver(&mut self.random, from, to);
         let from = address(from);

@@ -220,6 +220,7 @@ impl Engine {
                 asked.retry_at = retry_at;
             }
             self.request(now, key, asked.address, None, retry.wanted, asked.kind);
+            self.want_stream_of_late(handle, &key);
         }
         for referrer in retry.referrers {
             self.ask_referrer_again(now, handle, &referrer);

@@ -1,18 +1,24 @@
-//! Long lists whose rest arrives by stream.
+//! Long lists whose rest arrives by stream, and objects that do not arrive by datagram.
 //!
 //! The host opens a stream while the list still goes on by datagrams, and takes the list over when
 //! the stream is ready. It stores what the stream delivers, and reports the progress: the engine
-//! holds no atom of a stream. A stream that ends early, or makes no progress for as long as a fetch
-//! may, gives the list back, and it goes on by datagrams behind the last atom that was stored.
+//! holds no atom of such a stream. A stream that ends early, or makes no progress for as long as a
+//! fetch may, gives the list back, and it goes on by datagrams behind the last atom that was stored.
+//!
+//! A peer that does not answer a request in time may have answered with more bytes than fit into a
+//! packet, on a path that drops fragments. So its stream is wanted as well, before any atom has
+//! arrived. Unless the host may store the object, the engine holds what that stream delivers, within
+//! the limits of the fetch, as if it had arrived by datagram.
 
 use super::candidates::Candidate;
-use super::{Fetch, Fetches, Handle};
-use crate::atom::{AtomId, LinkedAtoms};
+use super::{Fetch, FetchRequest, Fetches, Handle};
+use crate::atom::{AtomId, HashedAtom, LinkedAtoms};
 use crate::crypto::PublicKey;
 use crate::engine::limits::{MAX_FETCH_STREAMS, STREAM_AFTER_BYTES};
-use crate::engine::{Engine, Event, FetchError, ListId, Source};
+use crate::engine::{Engine, Event, FetchError, ListId, Source, StreamedObject};
 use crate::time::Instant;
-use crate::wire::object::PayloadType;
+use crate::wire::handshake::StreamOffer;
+use crate::wire::object::{Found, PayloadType};
 use core::mem;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -66,6 +72,22 @@ impl Fetch {
         self.bytes.saturating_sub(self.stream.bytes)
     }
 
+    /// Returns what is to be requested by stream.
+    fn streamed_object(&self) -> StreamedObject {
+        let FetchRequest { kind, extent, .. } = self.request;
+        if self.request.may_stream {
+            return StreamedObject::Stored;
+        }
+        let most = match kind {
+            PayloadType::ATOM => 1,
+            _ => extent.limit().atoms.saturating_sub(self.atoms.len()),
+        };
+        StreamedObject::Held {
+            id: self.wanted,
+            most: u32::try_from(most).unwrap_or(u32::MAX).max(1),
+        }
+    }
+
     /// Lets the fetch wait for progress.
     fn extend(&mut self, now: Instant, timeout: Duration) {
         self.deadline = (now + timeout).min(self.end());
@@ -84,26 +106,47 @@ impl Engine {
     /// Reports that a list can go on by the stream of the peer that has just served a part of it,
     /// if the caller permits it, enough has arrived, and the peer accepts streams.
     pub(super) fn offer_stream(&mut self, handle: Handle, source: &Source) {
-        let peer = source.key;
-        let offer = self.peers.get(&peer).filter(|known| known.is_validated);
-        let Some(offer) = offer.and_then(|known| known.block_exchange.content.stream) else {
+        let fetch = self.fetches.by_handle.get(&handle);
+        let is_long = fetch
+            .is_some_and(|fetch| fetch.request.may_stream && fetch.bytes >= STREAM_AFTER_BYTES);
+        if is_long && source.is_validated {
+            self.want_stream(handle, &source.key, source.address);
+        }
+    }
+
+    /// Reports that an object is wanted by the stream of a peer that has not answered a request for
+    /// it in time, if the peer accepts streams.
+    pub(super) fn want_stream_of_late(&mut self, handle: Handle, peer: &PublicKey) {
+        let known = self.peers.get(peer);
+        if let Some(address) = known.map(|known| known.address) {
+            self.want_stream(handle, peer, address);
+        }
+    }
+
+    fn want_stream(&mut self, handle: Handle, peer: &PublicKey, address: SocketAddr) {
+        let Some(offer) = self.stream_offer(peer) else {
             return;
         };
-        let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
+        let fetch = self.fetches.by_handle.get_mut(&handle);
+        let Some(fetch) = fetch.filter(|fetch| !fetch.wanted.is_zero()) else {
             return;
         };
-        if source.is_validated
-            && fetch.request.may_stream
-            && fetch.bytes >= STREAM_AFTER_BYTES
-            && fetch.stream.want(peer)
-        {
+        if fetch.stream.want(*peer) {
+            let what = fetch.streamed_object();
             self.out.report(Event::StreamWanted {
                 list: ListId(handle),
-                peer,
-                address: SocketAddr::new(source.address.ip(), offer.port),
+                peer: *peer,
+                address: SocketAddr::new(address.ip(), offer.port),
                 offer,
+                what,
             });
         }
+    }
+
+    /// Returns the offer of a validated peer to accept streams.
+    fn stream_offer(&self, peer: &PublicKey) -> Option<StreamOffer> {
+        let known = self.peers.get(peer).filter(|known| known.is_validated);
+        known?.block_exchange.content.stream
     }
 
     /// Notes that the host requests objects from a peer by stream. Such a peer is kept as those of
@@ -159,6 +202,7 @@ impl Engine {
         let Some(fetch) = fetch.filter(|fetch| fetch.stream.is_active) else {
             return false;
         };
+        self.peers.note_answered(peer);
         fetch.stream.atoms = fetch.stream.atoms.saturating_add(atoms);
         fetch.stream.bytes = fetch.stream.bytes.saturating_add(bytes);
         fetch.bytes = fetch.bytes.saturating_add(bytes);
@@ -175,6 +219,46 @@ impl Engine {
             return false;
         }
         fetch.extend(now, timeout);
+        self.fetches.reschedule(list.0);
+        true
+    }
+
+    /// Adds verified atoms that the stream of `peer` has delivered for an object that the engine
+    /// holds, in their order. Atoms that have arrived by datagram meanwhile are skipped. Ends the
+    /// fetch if it is complete, or exceeds its limits. Returns whether the stream is to go on.
+    pub fn take_streamed(
+        &mut self,
+        now: Instant,
+        list: ListId,
+        peer: &PublicKey,
+        atoms: &[HashedAtom],
+    ) -> bool {
+        let timeout = self.config.fetch_timeout;
+        self.note_stream_use(now, peer);
+        let Some(fetch) = self.fetches.streaming(list, peer) else {
+            return false;
+        };
+        if fetch.request.may_stream {
+            return false;
+        }
+        let next = fetch.atoms.next();
+        let fresh = atoms.iter().skip_while(|atom| atom.id() != next);
+        let found = Found::List(fresh.cloned().collect());
+        if found.atoms().is_empty() {
+            return true;
+        }
+        self.peers.note_answered(peer);
+        let (fetches, out) = (&mut self.fetches, &mut self.out);
+        let rest = fetches.take_found(now, list.0, peer, (&found, timeout), out);
+        if rest.is_none() {
+            return false;
+        }
+        // Datagrams go on if it ends or stalls.
+        if let Some(fetch) = self.fetches.streaming(list, peer) {
+            fetch.stream.is_active = true;
+            let wanted = fetch.wanted;
+            self.fetches.by_wanted.remove(&(wanted, list.0));
+        }
         self.fetches.reschedule(list.0);
         true
     }

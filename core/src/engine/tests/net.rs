@@ -41,6 +41,8 @@ pub(super) struct Net {
     count: u64,
     /// Latency in one direction.
     pub(super) latency: Duration,
+    /// Maximum number of bytes of a packet that arrives.
+    pub(super) max_packet_bytes: Option<usize>,
     pub(super) sent: Vec<Packet>,
 }
 
@@ -156,6 +158,10 @@ impl Net {
     pub(super) fn inject(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         let packet = Packet { from, to, bytes };
         self.sent.push(packet.clone());
+        let len = packet.bytes.len();
+        if self.max_packet_bytes.is_some_and(|most| len > most) {
+            return;
+        }
         self.in_flight
             .insert((self.now + self.latency, self.count), packet);
         self.count += 1;

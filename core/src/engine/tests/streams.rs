@@ -1,8 +1,8 @@
 //! Tests of offers to accept streams, and of lists whose rest arrives by stream.
 
 use super::net::{Net, at, config, key, secret};
-use crate::atom::{Atom, AtomId, bytes_list};
-use crate::engine::{Event, FetchError, FetchRequest, ListId};
+use crate::atom::{Atom, AtomId, HashedAtom, bytes_list};
+use crate::engine::{Event, FetchError, FetchRequest, ListId, ListLimit, StreamedObject};
 use crate::stream;
 use crate::wire::handshake::StreamOffer;
 use alloc::vec::Vec;
@@ -47,6 +47,7 @@ fn wanted(net: &mut Net) -> Option<(ListId, SocketAddr)> {
             peer,
             address,
             offer: offered,
+            ..
         } => {
             assert_eq!((*peer, *offered), (key(2), offer(2)));
             Some((*list, *address))
@@ -196,4 +197,106 @@ fn streamed_list_is_limited_in_atoms_and_its_bytes_are_not() {
     assert!(!note(crate::atom::MAX_LIST_ATOMS, 10));
     net.run(MILLISECOND);
     assert_eq!(net.fetched(1), [Err(FetchError::TooLarge)]);
+}
+
+/// Returns the object that node 1 wants by stream and holds.
+fn held(net: &mut Net) -> Option<(ListId, AtomId, u32)> {
+    let mut events = net.node(1).events.iter();
+    events.find_map(|event| match event {
+        Event::StreamWanted {
+            list,
+            what: StreamedObject::Held { id, most },
+            ..
+        } => Some((*list, *id, *most)),
+        _ => None,
+    })
+}
+
+fn take(net: &mut Net, list: ListId, atoms: &[Atom]) -> bool {
+    let atoms: Vec<_> = atoms.iter().cloned().map(HashedAtom::new).collect();
+    net.with(1, |engine, now| {
+        engine.take_streamed(now, list, &key(2), &atoms)
+    })
+}
+
+/// A network as [`net`] returns it, whose paths drop fragments, and the atoms of a list of node 2,
+/// none of which fits into a packet.
+fn unfragmented() -> (Net, AtomId, Vec<Atom>) {
+    let (mut net, head, atoms) = net(&[1, 2]);
+    net.max_packet_bytes = Some(1_472);
+    (net, head, atoms)
+}
+
+#[test]
+fn object_that_does_not_arrive_by_datagram_is_wanted_by_stream() {
+    let (mut net, head, atoms) = unfragmented();
+    fetch(&mut net, FetchRequest::atom(head));
+    net.run(SECOND / 2);
+    let (list, id, most) = held(&mut net).expect("a stream is wanted");
+    assert_eq!((id, most), (head, 1));
+    assert!(!take(&mut net, list, &atoms[..1]), "complete");
+    net.run(MILLISECOND);
+    assert_eq!(net.fetched(1), [Ok(atoms[..1].to_vec())]);
+    assert_eq!(net.engine(1).pending_fetches(), 0);
+    // The beginning of a list, in parts.
+    let limit = ListLimit {
+        atoms: 5,
+        bytes: 1 << 20,
+    };
+    net.node(1).events.clear();
+    fetch(&mut net, FetchRequest::beginning(head, limit));
+    net.run(SECOND / 2);
+    let (list, id, most) = held(&mut net).expect("a stream is wanted");
+    assert_eq!((id, most), (head, 5));
+    assert!(take(&mut net, list, &atoms[..2]));
+    assert!(take(&mut net, list, &atoms[..2]), "known already");
+    assert!(!take(&mut net, list, &atoms[2..5]), "as much as requested");
+    assert!(!take(&mut net, list, &atoms[5..]), "it has ended");
+    net.run(MILLISECOND);
+    assert_eq!(net.fetched(1), [Ok(atoms[..5].to_vec())]);
+}
+
+#[test]
+fn list_that_does_not_arrive_by_datagram_is_stored_from_a_stream() {
+    let (mut net, head, atoms) = unfragmented();
+    fetch(&mut net, FetchRequest::list(head).or_by_stream());
+    net.run(SECOND / 2);
+    assert!(held(&mut net).is_none(), "the host stores it");
+    let (list, _) = wanted(&mut net).expect("a stream is wanted");
+    assert_eq!(begin(&mut net, list), 0);
+    assert!(!take(&mut net, list, &atoms), "the engine does not hold it");
+    assert!(!progress(&mut net, list, &atoms), "complete");
+    net.run(MILLISECOND);
+    assert_eq!(streamed(&mut net), Some(Vec::new()));
+}
+
+#[test]
+fn held_stream_that_ends_or_stalls_leaves_the_rest_to_datagrams() {
+    for ends in [false, true] {
+        let (mut net, head, atoms) = unfragmented();
+        fetch(&mut net, FetchRequest::list(head));
+        net.run(SECOND / 2);
+        let (list, ..) = held(&mut net).expect("a stream is wanted");
+        assert!(take(&mut net, list, &atoms[..9]));
+        // The path has changed.
+        net.max_packet_bytes = None;
+        if ends {
+            net.with(1, |engine, now| engine.end_stream(now, list, &key(2)));
+        }
+        net.run(8 * SECOND);
+        assert_eq!(net.fetched(1), [Ok(atoms.clone())]);
+    }
+}
+
+#[test]
+fn stream_of_an_object_is_wanted_only_if_it_is_late_and_the_peer_offers_streams() {
+    let (mut net, head, _) = net(&[1, 2]);
+    fetch(&mut net, FetchRequest::atom(head));
+    net.run(SECOND);
+    assert!(held(&mut net).is_none(), "it has arrived");
+    let (mut net, head, _) = super::streams::net(&[1]);
+    net.max_packet_bytes = Some(1_472);
+    fetch(&mut net, FetchRequest::atom(head));
+    net.run(SECOND);
+    assert!(held(&mut net).is_none(), "there is no offer");
 }

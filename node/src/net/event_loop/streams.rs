@@ -1,4 +1,5 @@
-//! Lists that go on by stream: the decisions of the event loop.
+//! Lists that go on by stream, and objects that do not arrive by datagram: the decisions of the event
+//! loop.
 
 use super::EventLoop;
 use crate::config::Settings;
@@ -9,9 +10,9 @@ use crate::net::stream_request::{Receiver, RequestEnd, StreamAnswer, StreamPart}
 use crate::net::stream_status::StreamStatus;
 use crate::net::streams::{Control, Environment, Streams};
 use astreum_core::atom::{AtomId, LinkedAtoms};
-use astreum_core::consensus::{Input, StreamRequest};
+use astreum_core::consensus::{Input, StreamObject, StreamRequest};
 use astreum_core::crypto::PublicKey;
-use astreum_core::engine::{Event, FetchError, FetchId, ListId};
+use astreum_core::engine::{Event, FetchError, FetchId, ListId, StreamedObject};
 use astreum_core::time::Instant;
 use core::net::SocketAddr;
 use std::io;
@@ -63,6 +64,19 @@ impl EventLoop {
                     self.control_streams(Control::Cancel { list });
                 }
             }
+            StreamEvent::Arrived {
+                number,
+                list,
+                peer,
+                atoms,
+            } => {
+                let bytes = atoms.iter().map(|it| it.atom().stored_len()).sum();
+                let goes_on = self.engine.take_streamed(now, list, &peer, &atoms);
+                self.control_streams(match goes_on {
+                    true => Control::Kept { number, bytes },
+                    false => Control::CancelRequest { number },
+                });
+            }
             StreamEvent::Client {
                 token,
                 relay,
@@ -77,21 +91,47 @@ impl EventLoop {
     }
 
     /// Asks for the stream of a peer.
-    pub(super) fn open_stream(&self, event: &Event) {
-        if let Event::StreamWanted {
+    pub(super) fn open_stream(&mut self, now: Instant, event: &Event) {
+        let Event::StreamWanted {
             list,
             peer,
             address,
             offer,
+            what,
         } = *event
-        {
-            self.control_streams(Control::Open {
+        else {
+            return;
+        };
+        if self.streams.is_none() {
+            return self.engine.end_stream(now, list, &peer);
+        }
+        let control = match what {
+            StreamedObject::Stored => Control::Open {
                 list,
                 peer,
                 address,
                 offer,
-            });
-        }
+            },
+            StreamedObject::Held { id, most } => {
+                let number = self.next_request;
+                self.next_request += 1;
+                let object = StreamObject::Lists {
+                    lists: vec![id],
+                    most,
+                };
+                Control::Request {
+                    request: StreamRequest {
+                        number,
+                        from: peer,
+                        object,
+                    },
+                    address,
+                    offer,
+                    receiver: Receiver::Engine { list, peer },
+                }
+            }
+        };
+        self.control_streams(control);
     }
 
     fn begin_stream(&mut self, now: Instant, list: ListId, peer: PublicKey) {
@@ -123,6 +163,7 @@ impl EventLoop {
                     let part = StreamPart::End(RequestEnd::Failed);
                     let _ = sender.send(StreamAnswer { number, part });
                 }
+                Receiver::Engine { list, peer } => self.engine.end_stream(now, list, &peer),
             }
             return;
         };

@@ -1,13 +1,15 @@
 //! Requests of other threads: headers, transactions and lists from one peer.
 //!
 //! What the chain thread requests is kept in memory, and it learns the progress; another caller
-//! receives the atoms, and stores them itself. Either way, a request has credit again only for what
-//! its receiver no longer holds.
+//! receives the atoms, and stores them itself; the engine holds them until its fetch is complete. A
+//! request of the first two has credit again only for what its receiver no longer holds, one of the
+//! engine for what its fetch has room for.
 
 use super::connection::{Connection, Role};
 use super::open_requests::Request;
 use super::service::Service;
 use super::writer::Job;
+use crate::net::command::StreamEvent;
 use crate::net::stream_request::{Receiver, RequestEnd, StreamAnswer, StreamPart};
 use astreum_core::atom::HashedAtom;
 use astreum_core::consensus::{StreamObject, StreamRequest};
@@ -93,6 +95,7 @@ impl Service {
                 // The caller may have gone.
                 let _ = sender.send(StreamAnswer { number, part });
             }
+            Receiver::Engine { list, peer } => self.report(StreamEvent::Ended { list, peer }),
         }
     }
 
@@ -126,6 +129,12 @@ impl Service {
                     let part = StreamPart::Atoms(atoms);
                     let _ = sender.send(StreamAnswer { number, part });
                 }
+                Receiver::Engine { list, peer } => self.report(StreamEvent::Arrived {
+                    number,
+                    list,
+                    peer,
+                    atoms,
+                }),
             }
         }
         if let Some(end) = end {

@@ -619,7 +619,7 @@ impl Service {
         Ok(())
     }
 
-    fn report(&self, event: StreamEvent) {
+    pub(super) fn report(&self, event: StreamEvent) {
         // Fails only after the loop has ended.
         let _ = self.environment.sender.send(Command::Stream(event));
     }

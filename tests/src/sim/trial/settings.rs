@@ -24,6 +24,9 @@ pub struct Settings {
     pub pace: Duration,
     /// Datagrams lost per thousand, at all times.
     pub loss_permille: usize,
+    /// True if no path carries datagrams that need several IP packets, at any time, and some atoms
+    /// are larger.
+    pub drops_fragments: bool,
     /// Time for which the validators' machines are off between two shifts of
     /// [`SHIFT`](super::SHIFT), so that a chain can take part in a long trial; zero for validators
     /// that are always on.
@@ -52,6 +55,7 @@ impl Settings {
             trouble: Duration::from_secs(20),
             pace: Duration::from_millis(500),
             loss_permille: 0,
+            drops_fragments: false,
             rest: Duration::ZERO,
             operations: if seed.is_multiple_of(8) {
                 1 + random.below(4)
@@ -60,6 +64,15 @@ impl Settings {
             },
             partition_blocks: 0,
             sabotage: None,
+        }
+    }
+
+    /// Returns a short trial on paths that drop fragments.
+    #[must_use]
+    pub fn without_fragments(seed: u64) -> Self {
+        Self {
+            drops_fragments: true,
+            ..Self::short(seed)
         }
     }
 
@@ -75,6 +88,7 @@ impl Settings {
             trouble: Duration::ZERO,
             pace: Duration::from_secs(1),
             loss_permille: 0,
+            drops_fragments: false,
             rest: Duration::ZERO,
             operations: 0,
             partition_blocks: 200,
@@ -171,7 +185,7 @@ impl fmt::Display for Broken {
             f,
             "{}\nto repeat: cargo run -p astreum-tests --bin simulate -- --seed {} --nodes {} \
              --hostile {} --validators {} --seconds {} --pace-ms {} --loss {} --rest {} \
-             --operations {} --partition-blocks {}",
+             --operations {} --partition-blocks {}{}",
             self.what,
             self.settings.seed,
             self.settings.nodes,
@@ -183,6 +197,10 @@ impl fmt::Display for Broken {
             self.settings.rest.as_secs(),
             self.settings.operations,
             self.settings.partition_blocks,
+            match self.settings.drops_fragments {
+                true => " --without-fragments 1",
+                false => "",
+            },
         )
     }
 }

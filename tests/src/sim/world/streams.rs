@@ -11,7 +11,7 @@ use crate::sim::host::{FalseStore, StreamCommand, number_at};
 use astreum_core::atom::{Atom, AtomId, HashedAtom};
 use astreum_core::consensus::{Input, StreamObject, StreamRequest};
 use astreum_core::crypto::PublicKey;
-use astreum_core::engine::ListId;
+use astreum_core::engine::{ListId, StreamedObject};
 use astreum_core::stream::{Answer, Client, Server};
 use astreum_core::time::Instant;
 use astreum_core::wire::stream::Decoder;
@@ -37,6 +37,8 @@ pub struct StreamCounts {
     pub opened: u64,
     /// Lists that arrived completely.
     pub lists: u64,
+    /// Objects that had not arrived by datagram, and arrived completely.
+    pub objects: u64,
     /// Requests of chains that were answered completely.
     pub requests: u64,
     /// Bytes of verified atoms.
@@ -51,6 +53,7 @@ impl core::ops::AddAssign for StreamCounts {
     fn add_assign(&mut self, other: Self) {
         self.opened += other.opened;
         self.lists += other.lists;
+        self.objects += other.objects;
         self.requests += other.requests;
         self.bytes += other.bytes;
         self.violations += other.violations;
@@ -82,11 +85,14 @@ struct Connection {
     /// Lists and requests that wait until the connection is open.
     waiting: Vec<Wanted>,
     lists: BTreeMap<u32, ListId>,
+    objects: BTreeMap<u32, ListId>,
     requests: BTreeMap<u32, u64>,
 }
 
 enum Wanted {
     List(ListId),
+    /// An object that the engine holds: its first atom, and the maximum number of atoms.
+    Object(ListId, AtomId, u32),
     Request(StreamRequest),
 }
 
@@ -148,14 +154,18 @@ impl World {
             .retain(|(client, _), _| *client != number);
     }
 
-    /// Opens the stream of a list that the engine wants.
+    /// Opens the stream of a list or an object that the engine wants.
     pub(super) fn want_list(
         &mut self,
         client: usize,
-        list: ListId,
+        (list, what): (ListId, StreamedObject),
         (peer, address): (PublicKey, SocketAddr),
     ) {
-        if !self.want(client, (peer, address), Wanted::List(list)) {
+        let wanted = match what {
+            StreamedObject::Stored => Wanted::List(list),
+            StreamedObject::Held { id, most } => Wanted::Object(list, id, most),
+        };
+        if !self.want(client, (peer, address), wanted) {
             self.end_list(client, list, &peer);
         }
     }
@@ -231,6 +241,7 @@ impl World {
             serving: Server::new(),
             waiting: vec![wanted],
             lists: BTreeMap::new(),
+            objects: BTreeMap::new(),
             requests: BTreeMap::new(),
         };
         self.streams.connections.insert(id, connection);
@@ -283,6 +294,14 @@ impl World {
         for wanted in core::mem::take(&mut connection.waiting) {
             match wanted {
                 Wanted::List(list) => self.begin_list(&mut connection, list, &mut frames),
+                Wanted::Object(list, id, most) => {
+                    match connection.asking.request_lists(&[id], most, &mut frames) {
+                        Some(number) => {
+                            connection.objects.insert(number, list);
+                        }
+                        None => self.end_list(client, list, &connection.peer),
+                    }
+                }
                 Wanted::Request(request) => {
                     self.begin_request(&mut connection, &request, &mut frames);
                 }
@@ -455,7 +474,8 @@ impl World {
                 } => self.take_atoms(connection, (number, is_complete, next), &found, &mut out),
                 Answer::Ended { number, .. } => {
                     let (client, peer) = (connection.client, connection.peer);
-                    if let Some(list) = connection.lists.remove(&number) {
+                    let list = connection.lists.remove(&number);
+                    if let Some(list) = list.or_else(|| connection.objects.remove(&number)) {
                         self.end_list(client, list, &peer);
                     }
                     if let Some(request) = connection.requests.remove(&number) {
@@ -503,6 +523,23 @@ impl World {
                 connection.asking.cancel(number, out);
             } else {
                 connection.asking.stored(number, returned, out);
+            }
+        } else if let Some(list) = connection.objects.get(&number).copied() {
+            let Some(running) = self.running(client) else {
+                return;
+            };
+            let scope = heap::enter(client, Part::Engine);
+            let goes_on = running.engine.take_streamed(now, list, &peer, found);
+            drop(scope);
+            self.streams.counts.objects += u64::from(is_complete);
+            if is_complete {
+                connection.objects.remove(&number);
+                self.end_list(client, list, &peer);
+            } else if goes_on {
+                connection.asking.stored(number, returned, out);
+            } else {
+                connection.objects.remove(&number);
+                connection.asking.cancel(number, out);
             }
         } else if let Some(request) = connection.requests.get(&number).copied() {
             if let Some(running) = self.running(client) {
@@ -552,7 +589,7 @@ impl World {
         for (id, connection) in own {
             connection.waiting.retain(|wanted| match wanted {
                 Wanted::Request(waiting) => waiting.number != request,
-                Wanted::List(_) => true,
+                Wanted::List(_) | Wanted::Object(..) => true,
             });
             let mut requests = connection.requests.iter();
             let number = requests.find(|(_, known)| **known == request);
@@ -592,10 +629,11 @@ impl World {
         let (client, peer) = (connection.client, connection.peer);
         self.streams.counts.violations += u64::from(close == Close::Violation);
         let mut lists: Vec<ListId> = connection.lists.into_values().collect();
+        lists.extend(connection.objects.into_values());
         let mut requests: Vec<u64> = connection.requests.into_values().collect();
         for wanted in connection.waiting {
             match wanted {
-                Wanted::List(list) => lists.push(list),
+                Wanted::List(list) | Wanted::Object(list, ..) => lists.push(list),
                 Wanted::Request(request) => requests.push(request.number),
             }
         }
