@@ -2,7 +2,8 @@
 //!
 //! A message is its length in two bytes, big-endian, and at most 65,535 sealed bytes. In front of
 //! the messages, the client sends a hello in the clear. A channel holds at most
-//! [`RECEIVED_BYTES`] that it has received and not handed out.
+//! [`RECEIVED_BYTES`] that it has received and not handed out. Of what it has sent it holds less
+//! than [`SENT_BYTES`] or a quarter of what waits, whichever is more, however slowly the peer reads.
 
 use super::noise::{Encryption, MAX_MESSAGE_BYTES, MAX_TEXT_BYTES, TAG_BYTES};
 use astreum_core::wire::stream::Decoder;
@@ -13,6 +14,10 @@ use std::io::{self, Read, Write};
 /// Size of the buffer of received bytes.
 const RECEIVED_BYTES: usize = 4 * (MAX_MESSAGE_BYTES + LENGTH_BYTES);
 const LENGTH_BYTES: usize = 2;
+/// Number of sent bytes from which the rest is moved to their place.
+const SENT_BYTES: usize = 64 << 10;
+/// Capacity above which the buffer is released once it is empty.
+const RETAINED_BYTES: usize = 2 << 20;
 
 /// Result of reading or writing as much as a turn allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -219,6 +224,15 @@ impl Channel {
         self.sending.len() - self.sent
     }
 
+    /// Removes what was sent from the buffer. More is written as often as something is sent, so that
+    /// it may never be empty. Moves at most four bytes for each that was sent.
+    fn discard_sent(&mut self) {
+        if self.sent >= SENT_BYTES.max(self.unsent_bytes() / 4) {
+            self.sending.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
     /// Writes what the socket takes. Returns the number of bytes, too.
     pub(super) fn send(&mut self) -> io::Result<(Moved, usize)> {
         let mut bytes = 0;
@@ -227,6 +241,9 @@ impl Channel {
             if rest.is_empty() {
                 self.sending.clear();
                 self.sent = 0;
+                if self.sending.capacity() > RETAINED_BYTES {
+                    self.sending = Vec::new();
+                }
                 return Ok((Moved::More, bytes));
             }
             match self.socket.write(rest) {
@@ -236,6 +253,7 @@ impl Channel {
                     bytes += len;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.discard_sent();
                     return Ok((Moved::Blocked, bytes));
                 }
                 // The connection is being established.
@@ -246,5 +264,82 @@ impl Channel {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::noise;
+    use super::*;
+    use astreum_core::crypto::SecretKey;
+    use socket2::SockRef;
+    use std::net::TcpListener;
+
+    /// Returns both ends of an open connection whose sockets buffer little.
+    fn pair() -> (Channel, Channel) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // A window is negotiated when the connection is made.
+        SockRef::from(&listener)
+            .set_recv_buffer_size(16 << 10)
+            .unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        SockRef::from(&client)
+            .set_send_buffer_size(16 << 10)
+            .unwrap();
+        let [mut client, mut server] = [client, server].map(|socket| {
+            socket.set_nonblocking(true).unwrap();
+            Channel::new(TcpStream::from_std(socket))
+        });
+        let [ours, theirs] = [1, 2].map(|n| SecretKey::from_bytes([n; 32]));
+        client.set_handshake(noise::initiate(&ours, &theirs.public_key(), &[]).unwrap());
+        server.set_handshake(noise::respond(&theirs, &[]).unwrap());
+        client.write_handshake().unwrap();
+        pass_handshake(&mut client, &mut server);
+        server.write_handshake().unwrap();
+        pass_handshake(&mut server, &mut client);
+        client.open().unwrap();
+        server.open().unwrap();
+        (client, server)
+    }
+
+    fn pass_handshake(from: &mut Channel, to: &mut Channel) {
+        loop {
+            from.send().unwrap();
+            to.receive().unwrap();
+            if to.read_handshake().unwrap() {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn sent_bytes_are_released_though_the_peer_is_never_up_to_date() {
+        let (mut client, mut server) = pair();
+        let text = vec![7; 64 << 10];
+        let (mut written, mut most) = (0, 0);
+        let mut decoder = Decoder::new();
+        for _ in 0..500 {
+            while client.unsent_bytes() < 512 << 10 {
+                client.write_text(&text).unwrap();
+                written += text.len();
+            }
+            client.send().unwrap();
+            most = most.max(client.sending.len());
+            // One message in each round.
+            server.receive().unwrap();
+            server.read_text(&mut decoder).unwrap();
+        }
+        assert!(written > 4 << 20, "{written} bytes written");
+        assert!(most < 1 << 20, "{most} bytes of {written} are held");
+        let mut received = decoder.buffered_bytes();
+        while received < written {
+            client.send().unwrap();
+            server.receive().unwrap();
+            while server.read_text(&mut decoder).unwrap() {}
+            received = decoder.buffered_bytes();
+        }
+        assert!(client.sending.is_empty());
+        assert!(client.sending.capacity() <= RETAINED_BYTES);
     }
 }
