@@ -154,6 +154,18 @@ impl Server {
     /// about [`TURN_BYTES`]. Returns `false` if there is none. The host calls it while it has room
     /// for output.
     pub fn poll<S: AtomSource + ?Sized>(&mut self, source: &S, out: &mut Vec<u8>) -> bool {
+        self.poll_until(source, out, &mut || false)
+    }
+
+    /// Like [`Self::poll`], and ends the frame behind the atom, header or transaction at which
+    /// `is_over` returns `true`, since a source may be slow. At least one of these is written, so
+    /// that the request goes on.
+    pub fn poll_until<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        out: &mut Vec<u8>,
+        is_over: &mut dyn FnMut() -> bool,
+    ) -> bool {
         if let Some((number, reason)) = self.refusals.pop_front() {
             Frame::End { number, reason }.write(out);
             return true;
@@ -162,7 +174,7 @@ impl Server {
         let Some(mut request) = turn.and_then(|turn| self.requests.remove(turn)) else {
             return false;
         };
-        if request.write(source, out) {
+        if request.write(source, out, is_over) {
             self.requests.push_back(request);
         }
         true
@@ -172,13 +184,19 @@ impl Server {
 impl Request {
     /// Appends a frame of atoms, and of the end if the object does not go on in this store. Returns
     /// whether the request stays open.
-    fn write<S: AtomSource + ?Sized>(&mut self, source: &S, out: &mut Vec<u8>) -> bool {
+    fn write<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        out: &mut Vec<u8>,
+        is_over: &mut dyn FnMut() -> bool,
+    ) -> bool {
         let number = self.number;
         let mut writer = FoundWriter::new(out, number);
+        let credit = &mut self.credit;
         let reason = match &mut self.object {
-            Object::List(next) => write_list(next, &mut self.credit, source, &mut writer),
+            Object::List(next) => write_list(next, credit, source, (&mut writer, is_over)),
             #[cfg(feature = "chain")]
-            Object::Walk(walk) => write_units(walk, &mut self.credit, &source, &mut writer),
+            Object::Walk(walk) => write_units(walk, credit, &source, (&mut writer, is_over)),
         };
         writer.finish();
         if let Some(reason) = reason {
@@ -193,7 +211,7 @@ fn write_list<S: AtomSource + ?Sized>(
     next: &mut AtomId,
     credit: &mut u32,
     source: &S,
-    writer: &mut FoundWriter<'_>,
+    (writer, is_over): (&mut FoundWriter<'_>, &mut dyn FnMut() -> bool),
 ) -> Option<EndReason> {
     while !next.is_zero() && *credit > 0 && writer.len() < TURN_BYTES {
         let atom = match source.atom(next) {
@@ -207,6 +225,9 @@ fn write_list<S: AtomSource + ?Sized>(
         }
         *credit = spend(*credit, &atom);
         *next = atom.next();
+        if is_over() {
+            break;
+        }
     }
     None
 }
@@ -217,7 +238,7 @@ fn write_units<S: AtomSource>(
     walk: &mut Walk,
     credit: &mut u32,
     source: &S,
-    writer: &mut FoundWriter<'_>,
+    (writer, is_over): (&mut FoundWriter<'_>, &mut dyn FnMut() -> bool),
 ) -> Option<EndReason> {
     while !walk.is_complete() && *credit > 0 && writer.len() < TURN_BYTES {
         let unit = Unit::new(source);
@@ -236,6 +257,9 @@ fn write_units<S: AtomSource>(
             *credit = spend(*credit, atom);
         }
         walk.advance(link);
+        if is_over() {
+            break;
+        }
     }
     None
 }
@@ -300,6 +324,50 @@ mod tests {
         server.handle(&credit).unwrap();
         assert!(server.has_output() && server.poll(&store, &mut out));
         assert!(!server.has_output());
+    }
+
+    #[test]
+    fn frame_ends_when_the_time_of_the_host_is_over() {
+        let (head, atoms, store) = list([10; 9]);
+        let mut server = Server::new();
+        server.handle(&request(1, head, u32::MAX)).unwrap();
+        server.handle(&request(2, head, u32::MAX)).unwrap();
+        let (mut out, mut asked) = (vec![], 0);
+        let len = atoms[0].stored_len();
+        for expected in [1, 3] {
+            let mut is_over = || {
+                asked += 1;
+                asked >= expected
+            };
+            assert!(server.poll_until(&store, &mut out, &mut is_over));
+        }
+        // At least one atom, and then those for which there was time.
+        assert_eq!(frames(&out), [(1, len, None), (2, 2 * len, None)]);
+        while server.poll_until(&store, &mut out, &mut || true) {}
+        for number in [1, 2] {
+            let of = frames(&out).into_iter().filter(|frame| frame.0 == number);
+            assert_eq!(of.map(|frame| frame.1).sum::<usize>(), 9 * len);
+        }
+        #[cfg(feature = "chain")]
+        {
+            let lists: Vec<u8> = atoms[..3]
+                .iter()
+                .flat_map(|it| *it.id().as_bytes())
+                .collect();
+            let lists = crate::wire::stream::Ids::from_bytes(&lists).unwrap();
+            let (most, credit) = (1, u32::MAX);
+            let number = 3;
+            let singles = Frame::Lists {
+                number,
+                most,
+                credit,
+                lists,
+            };
+            server.handle(&singles).unwrap();
+            out.clear();
+            while server.poll_until(&store, &mut out, &mut || true) {}
+            assert_eq!(frames(&out), [(3, len, None); 3]);
+        }
     }
 
     #[test]

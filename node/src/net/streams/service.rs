@@ -45,6 +45,9 @@ const MAX_PAUSES: usize = 1_024;
 const TICK: Duration = Duration::from_millis(500);
 /// Number of bytes that a connection moves in one turn.
 const TURN_BYTES: usize = 1 << 20;
+/// Time after which a turn reads no further atoms, so that a slow disk delays the other connections
+/// by no more than this and one object.
+const TURN_TIME: Duration = Duration::from_millis(10);
 /// Number of stored bytes of a list that may be on the way. Credit is granted again by quarters, so
 /// that three of them are always on the way: 500 MB/s at a round-trip time of 50 ms.
 const LIST_WINDOW_BYTES: u32 = 32 << 20;
@@ -125,6 +128,8 @@ impl Service {
                 }
                 _ => {}
             }
+            // What arrives during the turns has not been looked at: their time is not the peers'.
+            let now = self.environment.clock.now();
             for event in &events {
                 if event.token() == LISTENER {
                     self.accepts_in = Some(Duration::ZERO);
@@ -141,7 +146,7 @@ impl Service {
             self.resume_reading();
             self.accept();
             self.turns();
-            self.expire();
+            self.expire(now);
         }
     }
 
@@ -439,8 +444,9 @@ impl Service {
     fn turn(&mut self, token: usize, connection: &mut Connection) -> io::Result<bool> {
         connection.has_more = false;
         let mut budget = TURN_BYTES;
+        let ends = self.environment.clock.now() + TURN_TIME;
         loop {
-            self.write_frames(connection)?;
+            let is_over = self.write_frames(ends, connection)?;
             let mut moved = 0;
             if connection.writable && connection.channel.unsent_bytes() > 0 {
                 let (result, bytes) = connection.channel.send()?;
@@ -471,19 +477,21 @@ impl Service {
             }
             connection.moved_at = self.environment.clock.now();
             budget = budget.saturating_sub(moved);
-            if budget == 0 {
+            if budget == 0 || is_over {
                 connection.has_more = true;
                 return Ok(true);
             }
         }
     }
 
-    /// Encrypts frames while there is room for output.
-    fn write_frames(&self, connection: &mut Connection) -> io::Result<()> {
+    /// Encrypts frames while there is room for output. Returns whether the time of the turn is over
+    /// before that: the connection has more to do.
+    fn write_frames(&self, ends: Instant, connection: &mut Connection) -> io::Result<bool> {
         let channel = &mut connection.channel;
         if !channel.is_open() {
-            return Ok(());
+            return Ok(false);
         }
+        let clock = &self.environment.clock;
         match &mut connection.role {
             Role::Client { frames, .. } => {
                 channel.write_text(frames)?;
@@ -492,13 +500,20 @@ impl Service {
             Role::Server { server, .. } => {
                 let source = self.environment.store.served();
                 let mut frame = Vec::new();
-                while channel.unsent_bytes() < UNSENT_BYTES && server.poll(&source, &mut frame) {
+                let mut is_over = || clock.now() >= ends;
+                while channel.unsent_bytes() < UNSENT_BYTES
+                    && server.poll_until(&source, &mut frame, &mut is_over)
+                {
                     channel.write_text(&frame)?;
                     frame.clear();
+                    if is_over() {
+                        connection.has_more = true;
+                        return Ok(true);
+                    }
                 }
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Handles what has been received.
@@ -660,9 +675,8 @@ impl Service {
         }
     }
 
-    /// Closes the connections whose time is over.
-    fn expire(&mut self) {
-        let now = self.environment.clock.now();
+    /// Closes the connections whose time is over at `now`.
+    fn expire(&mut self, now: Instant) {
         let over = self.connections.iter().filter(|(_, it)| {
             let is_late = !it.channel.is_open() && now.since(it.since) >= HANDSHAKE_TIMEOUT;
             is_late || now.since(it.moved_at) >= IDLE_TIMEOUT

@@ -1,5 +1,8 @@
 //! Tests of streams between two networks, and of the thread against silent and hostile peers.
 
+mod slow_disk;
+mod slow_storage;
+
 use super::super::command::{Command, CommandSender, StreamEvent};
 use super::super::{FetchFailure, FetchedObject, Network};
 use super::*;
@@ -312,6 +315,42 @@ impl Alone {
         }
     }
 
+    /// Opens the stream to `server`, which was created with 1, for a list.
+    fn open(&self, server: &Self) {
+        let offer = server.streams.offer();
+        self.streams.send(Control::Open {
+            list: some_list(),
+            peer: SecretKey::from_bytes([1; 32]).public_key(),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, offer.port)),
+            offer,
+        });
+        server.admit(self);
+        let event = self.commands.recv_timeout(WAIT);
+        assert!(matches!(
+            event,
+            Ok(Command::Stream(StreamEvent::Ready { .. }))
+        ));
+    }
+
+    /// Lets a client in that asks for it.
+    fn admit(&self, client: &Self) {
+        let event = self.commands.recv_timeout(WAIT);
+        let Ok(Command::Stream(StreamEvent::Client { token, .. })) = event else {
+            panic!("the event loop was not asked");
+        };
+        let key = Some(client.streams.offer().key);
+        self.streams.send(Control::Client { token, key });
+    }
+
+    /// Begins the list for which a stream was opened.
+    fn begin(&self, head: AtomId) {
+        self.streams.send(Control::Begin {
+            list: some_list(),
+            peer: SecretKey::from_bytes([1; 32]).public_key(),
+            atoms: LinkedAtoms::new(head),
+        });
+    }
+
     fn connect(&self) -> TcpStream {
         let to = (Ipv4Addr::LOCALHOST, self.streams.offer().port);
         let socket = TcpStream::connect(to).unwrap();
@@ -402,32 +441,8 @@ fn nothing_more_is_read_while_much_waits_to_be_stored() {
     let server = Alone::with_store(1, full);
     let store = Store::new(512 << 20);
     let client = Alone::with_store(2, store.clone());
-    let (list, offer) = (some_list(), server.streams.offer());
-    let peer = SecretKey::from_bytes([1; 32]).public_key();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, offer.port));
-    client.streams.send(Control::Open {
-        list,
-        peer,
-        address,
-        offer,
-    });
-    let event = server.commands.recv_timeout(WAIT);
-    let Ok(Command::Stream(StreamEvent::Client { token, .. })) = event else {
-        panic!("the event loop was not asked");
-    };
-    let key = Some(client.streams.offer().key);
-    server.streams.send(Control::Client { token, key });
-    let event = client.commands.recv_timeout(WAIT);
-    assert!(matches!(
-        event,
-        Ok(Command::Stream(StreamEvent::Ready { .. }))
-    ));
-    let atoms_before = LinkedAtoms::new(head);
-    client.streams.send(Control::Begin {
-        list,
-        peer,
-        atoms: atoms_before,
-    });
+    client.open(&server);
+    client.begin(head);
     // The command queue is not read, so the writer waits for room in it.
     let received = || client.streams.status().received_bytes;
     let mut before = (0, std::time::Instant::now());
