@@ -18,6 +18,7 @@
 mod channel;
 mod connection;
 mod listener;
+mod lists;
 mod noise;
 mod open_requests;
 mod requests;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) token: usize,
-    /// Number on the connection; `None` until that is open.
+    /// Number on the connection; `None` until that is open and has a place.
     pub(super) number: Option<u32>,
     pub(super) object: StreamObject,
     pub(super) receiver: Receiver,

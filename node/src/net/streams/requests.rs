@@ -13,11 +13,12 @@ use crate::net::command::StreamEvent;
 use crate::net::stream_request::{Receiver, RequestEnd, StreamAnswer, StreamPart};
 use astreum_core::atom::HashedAtom;
 use astreum_core::consensus::{StreamObject, StreamRequest};
+use astreum_core::stream::MAX_REQUESTS;
 use astreum_core::wire::handshake::StreamOffer;
 use core::net::SocketAddr;
 
 impl Service {
-    /// Sends a request as soon as the connection is open.
+    /// Sends a request as soon as the connection is open and has a place.
     pub(super) fn request(
         &mut self,
         request: StreamRequest,
@@ -44,20 +45,18 @@ impl Service {
             },
         );
         if is_open {
-            self.send_requests(token);
+            self.fill_places(token);
         }
     }
 
-    /// Sends the requests that wait for a connection, which is open.
-    fn send_requests(&mut self, token: usize) {
-        let Some(mut connection) = self.connections.remove(&token) else {
-            return;
-        };
-        self.write_requests(token, &mut connection);
-        self.connections.insert(token, connection);
-    }
-
-    pub(super) fn write_requests(&mut self, token: usize, connection: &mut Connection) {
+    /// Sends the requests that wait for a connection, which is open, as far as there are places
+    /// besides those that are reserved.
+    pub(super) fn write_requests(
+        &mut self,
+        token: usize,
+        connection: &mut Connection,
+        reserved: usize,
+    ) {
         let Role::Client { client, frames, .. } = &mut connection.role else {
             return;
         };
@@ -65,6 +64,10 @@ impl Service {
         let waiting = self.requests.0.iter_mut();
         let waiting = waiting.filter(|(_, it)| it.token == token && it.number.is_none());
         for (number, request) in waiting {
+            if client.open_requests() + reserved >= MAX_REQUESTS {
+                break;
+            }
+            connection.has_more = true;
             request.number = match &request.object {
                 StreamObject::Headers { id, count } => client.request_headers(*id, *count, frames),
                 StreamObject::Bodies { lists } => client.request_bodies(lists, frames),
@@ -74,7 +77,6 @@ impl Service {
                 refused.push(*number);
             }
         }
-        connection.has_more = true;
         for number in refused {
             if let Some(request) = self.requests.0.remove(&number) {
                 self.finish(number, RequestEnd::Failed, request.receiver);

@@ -3,13 +3,14 @@
 use super::channel::{Channel, Moved, violation};
 use super::connection::{Connection, Phase, Role};
 use super::listener::{Accepted, Listener};
+use super::lists::List;
 use super::open_requests::Requests;
 use super::writer::{Job, Part, Writer};
 use super::{Control, Counters, Environment, LISTENER, WAKER, noise};
 use crate::log;
 use crate::net::command::{Command, StreamEvent};
 use crate::net::stream_request::RequestEnd;
-use astreum_core::atom::{AtomId, LinkedAtoms};
+use astreum_core::atom::AtomId;
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::ListId;
 use astreum_core::stream::{self, Answer, Client, HELLO_BYTES, Hello, Server};
@@ -29,8 +30,6 @@ use std::sync::mpsc::Receiver;
 const MAX_SERVED: usize = 64;
 /// Maximum number of these from one IP address.
 const MAX_SERVED_PER_ADDRESS: usize = 8;
-/// Maximum number of lists that are fetched by stream at once; others go on by datagrams.
-const MAX_LISTS: usize = 8;
 /// Maximum time from the first packet of a connection to the end of its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time without traffic after which a connection is closed.
@@ -56,21 +55,12 @@ const UNSENT_BYTES: usize = 512 << 10;
 /// Maximum number of connections that are accepted in one turn.
 const ACCEPTED_PER_TURN: usize = 16;
 
-/// A list that is fetched by stream.
-#[derive(Debug)]
-struct List {
-    peer: PublicKey,
-    token: usize,
-    /// Number of its request; `None` until the event loop has begun it.
-    number: Option<u32>,
-}
-
 pub(super) struct Service {
     poll: Poll,
     listener: Listener,
     controls: Receiver<Control>,
     pub(super) writer: Writer,
-    environment: Environment,
+    pub(super) environment: Environment,
     secret: SecretKey,
     hello: Hello,
     offer: StreamOffer,
@@ -78,7 +68,7 @@ pub(super) struct Service {
     counters: Arc<Counters>,
     next_token: usize,
     pub(super) connections: BTreeMap<usize, Connection>,
-    lists: BTreeMap<ListId, List>,
+    pub(super) lists: BTreeMap<ListId, List>,
     pub(super) requests: Requests,
     /// Peers that are not tried again before a time.
     pauses: BTreeMap<PublicKey, Instant>,
@@ -200,35 +190,6 @@ impl Service {
         }
     }
 
-    /// Finds or opens the connection for a list; returns `false` if there is none.
-    fn open(
-        &mut self,
-        list: ListId,
-        peer: PublicKey,
-        address: SocketAddr,
-        offer: &StreamOffer,
-    ) -> bool {
-        if self.lists.len() >= MAX_LISTS {
-            return false;
-        }
-        let Some((token, is_open)) = self.connection_to(peer, address, offer) else {
-            return false;
-        };
-        let number = None;
-        self.lists.insert(
-            list,
-            List {
-                peer,
-                token,
-                number,
-            },
-        );
-        if is_open {
-            self.report(StreamEvent::Ready { list, peer });
-        }
-        true
-    }
-
     /// Finds or opens the connection to a peer. Returns its token, and whether it is open.
     pub(super) fn connection_to(
         &mut self,
@@ -293,65 +254,6 @@ impl Service {
         registry.register(socket, Token(token), interest)?;
         self.connections.insert(token, connection);
         Ok(token)
-    }
-
-    fn begin(&mut self, list: ListId, peer: PublicKey, atoms: &LinkedAtoms) {
-        let next = atoms.next();
-        self.writer.push(Job::Store(Part {
-            list,
-            peer,
-            atoms: atoms.with_ids().map(|(id, it)| (id, it.clone())).collect(),
-            next,
-            counts: false,
-        }));
-        let begun = self.lists.get_mut(&list).and_then(|known| {
-            let connection = self.connections.get_mut(&known.token)?;
-            let Role::Client { client, frames, .. } = &mut connection.role else {
-                return None;
-            };
-            connection.has_more = true;
-            known.number = client.request_list(next, frames);
-            known.number
-        });
-        if begun.is_none() {
-            self.lists.remove(&list);
-            self.writer.push(Job::Ended { list, peer });
-        }
-    }
-
-    fn cancel(&mut self, list: ListId) {
-        if let Some(List { token, number, .. }) = self.lists.remove(&list) {
-            self.cancel_on(token, number);
-        }
-    }
-
-    /// Closes a request of a connection, if it was sent.
-    pub(super) fn cancel_on(&mut self, token: usize, number: Option<u32>) {
-        if let Some(connection) = self.connections.get_mut(&token)
-            && let Role::Client { client, frames, .. } = &mut connection.role
-            && let Some(number) = number
-        {
-            client.cancel(number, frames);
-            connection.has_more = true;
-        }
-    }
-
-    fn note_stored(&mut self, list: ListId, bytes: usize) {
-        let known = self.lists.get(&list);
-        let known = known.and_then(|known| Some((known.token, known.number?)));
-        self.renew_credit(known, bytes);
-    }
-
-    /// Grants the server of a request again what is no longer held.
-    fn renew_credit(&mut self, request: Option<(usize, u32)>, bytes: usize) {
-        if let Some((token, number)) = request
-            && let Some(connection) = self.connections.get_mut(&token)
-            && let Role::Client { client, frames, .. } = &mut connection.role
-        {
-            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            client.stored(number, bytes, frames);
-            connection.has_more |= !frames.is_empty();
-        }
     }
 
     /// Goes on with the handshake of a client that the event loop knows, or closes the connection.
@@ -563,15 +465,10 @@ impl Service {
                     connection.has_more = true;
                 }
             }
-            Role::Client { peer, .. } => {
+            Role::Client { .. } => {
                 if channel.read_handshake()? {
                     channel.open()?;
-                    let peer = *peer;
-                    self.write_requests(token, connection);
-                    let lists = self.lists.iter().filter(|(_, list)| list.token == token);
-                    for list in lists.map(|(list, _)| *list) {
-                        self.report(StreamEvent::Ready { list, peer });
-                    }
+                    self.fill_places_of(token, connection);
                 }
             }
         }
@@ -580,6 +477,7 @@ impl Service {
 
     fn read_frames(&mut self, token: usize, connection: &mut Connection) -> io::Result<()> {
         let Connection { decoder, role, .. } = connection;
+        let mut has_ended = false;
         while let Some(frame) = decoder.next_frame().map_err(invalid)? {
             match role {
                 Role::Server { server, .. } => {
@@ -600,10 +498,8 @@ impl Service {
                         }
                         Answer::Late => continue,
                     };
-                    let mut lists = self.lists.iter();
-                    let list =
-                        lists.find(|(_, list)| list.token == token && list.number == Some(number));
-                    let Some(list) = list.map(|(list, _)| *list) else {
+                    has_ended |= is_complete || ended.is_some();
+                    let Some(list) = self.list_of(token, number) else {
                         let end = match ended {
                             Some(reason) => Some(RequestEnd::from(reason)),
                             None => is_complete.then_some(RequestEnd::Complete),
@@ -630,6 +526,9 @@ impl Service {
                     }
                 }
             }
+        }
+        if has_ended {
+            self.fill_places_of(token, connection);
         }
         Ok(())
     }
