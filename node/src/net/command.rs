@@ -163,6 +163,8 @@ pub(super) enum StreamEvent {
         peer: PublicKey,
         atoms: Vec<HashedAtom>,
     },
+    /// Atoms of a list have arrived by stream and wait to be stored.
+    Waiting { list: ListId, peer: PublicKey },
     /// A connection from an IP address claims to be of a peer.
     Client {
         token: usize,
@@ -320,6 +322,13 @@ impl CommandSender {
         self.queue.send(command).map_err(|_| Stopped)?;
         self.wake();
         Ok(())
+    }
+
+    /// Queues a command if the queue is not full. The command has to be one that may be lost.
+    pub(super) fn offer(&self, command: Command) {
+        if self.queue.try_send(command).is_ok() {
+            self.wake();
+        }
     }
 
     /// Stops the loop. Sets a flag instead of sending a command, so that it works when the queue is

@@ -4,6 +4,7 @@
 //! the stream is ready. It stores what the stream delivers, and reports the progress: the engine
 //! holds no atom of such a stream. A stream that ends early, or makes no progress for as long as a
 //! fetch may, gives the list back, and it goes on by datagrams behind the last atom that was stored.
+//! While atoms wait for the host to store them, the stream is not silent, however long the host takes.
 //!
 //! A peer that does not answer a request in time may have answered with more bytes than fit into a
 //! packet, on a path that drops fragments. So its stream is wanted as well, before any atom has
@@ -261,6 +262,17 @@ impl Engine {
         }
         self.fetches.reschedule(list.0);
         true
+    }
+
+    /// Notes that atoms of a list have arrived by the stream of `peer`, and that the host has not
+    /// stored them: the list waits for the host, and not for the peer.
+    pub fn note_stream_waiting(&mut self, now: Instant, list: ListId, peer: &PublicKey) {
+        let timeout = self.config.fetch_timeout;
+        let fetch = self.fetches.streaming(list, peer);
+        if let Some(fetch) = fetch.filter(|fetch| fetch.stream.is_active) {
+            fetch.extend(now, timeout);
+            self.fetches.reschedule(list.0);
+        }
     }
 
     /// Notes that the stream of `peer` has ended, or could not be opened: the list goes on by

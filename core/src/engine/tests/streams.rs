@@ -154,6 +154,28 @@ fn stalled_or_broken_stream_returns_to_datagrams_behind_the_last_stored_atom() {
 }
 
 #[test]
+fn stream_that_waits_for_the_host_is_not_stalled() {
+    let (mut net, head, atoms) = net(&[1, 2]);
+    fetch(&mut net, FetchRequest::list(head).or_by_stream());
+    net.run(20 * MILLISECOND);
+    let (list, _) = wanted(&mut net).unwrap();
+    let waits = |net: &mut Net| {
+        net.with(1, |engine, now| {
+            engine.note_stream_waiting(now, list, &key(2));
+        });
+    };
+    waits(&mut net);
+    let arrived = begin(&mut net, list);
+    for _ in 0..8 {
+        waits(&mut net);
+        net.run(SECOND);
+    }
+    assert!(!progress(&mut net, list, &atoms[arrived..]), "complete");
+    net.run(MILLISECOND);
+    assert_eq!(streamed(&mut net), Some(Vec::new()));
+}
+
+#[test]
 fn stream_that_does_not_open_costs_the_list_nothing() {
     let (mut net, head, atoms) = net(&[1, 2]);
     fetch(&mut net, FetchRequest::list(head).or_by_stream());

@@ -77,6 +77,9 @@ impl EventLoop {
                     false => Control::CancelRequest { number },
                 });
             }
+            StreamEvent::Waiting { list, peer } => {
+                self.engine.note_stream_waiting(now, list, &peer);
+            }
             StreamEvent::Client {
                 token,
                 relay,

@@ -80,6 +80,13 @@ impl Service {
         list.map(|(list, _)| *list)
     }
 
+    /// Returns whether a connection is not read because it brings lists, and too much waits to be
+    /// stored.
+    pub(super) fn is_held_up(&self, token: usize) -> bool {
+        let mut lists = self.lists.values().filter(|it| it.token == token);
+        self.writer.is_full() && lists.any(|it| it.number().is_some())
+    }
+
     /// Gives the free places of a connection to what waits for them, if it is open.
     pub(super) fn fill_places(&mut self, token: usize) {
         if let Some(mut connection) = self.connections.remove(&token) {

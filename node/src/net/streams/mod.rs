@@ -1,8 +1,8 @@
 //! Streams: lists, headers and transactions over TCP between nodes of this implementation.
 //!
 //! A thread of its own drives the sockets, the encryption and the core's state machines
-//! ([`astreum_core::stream`]), so that a transfer does not delay datagrams; a second one stores what
-//! arrives ([`writer`]). The event loop, which owns the engine, decides: it names the lists that are
+//! ([`astreum_core::stream`]), so that a transfer does not delay datagrams; a second one stores the
+//! lists that arrive ([`writer`]). The event loop, which owns the engine, decides: it names the lists that are
 //! wanted, says whether the client of a connection is a validated peer, and receives the progress.
 //!
 //! Invariants:

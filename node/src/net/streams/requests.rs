@@ -1,18 +1,18 @@
 //! Requests of other threads: headers, transactions and lists from one peer.
 //!
-//! What the chain thread requests is kept in memory, and it learns the progress; another caller
-//! receives the atoms, and stores them itself; the engine holds them until its fetch is complete. A
-//! request of the first two has credit again only for what its receiver no longer holds, one of the
-//! engine for what its fetch has room for.
+//! What the chain thread requests is kept in memory at once, whatever the disk does, and it learns
+//! the progress; another caller receives the atoms, and stores them itself; the engine holds them
+//! until its fetch is complete. A request of the first two has credit again only for what its receiver
+//! no longer holds, one of the engine for what its fetch has room for.
 
 use super::connection::{Connection, Role};
 use super::open_requests::Request;
 use super::service::Service;
-use super::writer::Job;
+use super::writer::stored_bytes;
 use crate::net::command::StreamEvent;
 use crate::net::stream_request::{Receiver, RequestEnd, StreamAnswer, StreamPart};
 use astreum_core::atom::HashedAtom;
-use astreum_core::consensus::{StreamObject, StreamRequest};
+use astreum_core::consensus::{Input, StreamObject, StreamRequest};
 use astreum_core::stream::MAX_REQUESTS;
 use astreum_core::wire::handshake::StreamOffer;
 use core::net::SocketAddr;
@@ -86,11 +86,10 @@ impl Service {
 
     fn finish(&self, number: u64, end: RequestEnd, receiver: Receiver) {
         match receiver {
-            // Reported after all that it has brought is kept.
-            Receiver::Chain(inbox) => self.writer.push(Job::Finished {
+            // What it has brought is kept.
+            Receiver::Chain(inbox) => inbox.answer(Input::StreamEnded {
                 number,
                 is_complete: end == RequestEnd::Complete,
-                inbox,
             }),
             Receiver::Caller(sender) => {
                 let part = StreamPart::End(end);
@@ -107,26 +106,31 @@ impl Service {
         }
     }
 
-    /// Passes on what has arrived of a request, by its place.
+    /// Passes on what has arrived of a request, by its place. Returns the stored bytes that nobody
+    /// holds any more.
     pub(super) fn read_requested(
         &mut self,
         (token, on_connection): (usize, u32),
         atoms: Vec<HashedAtom>,
         end: Option<RequestEnd>,
-    ) {
+    ) -> usize {
         let mut requests = self.requests.0.iter();
         let known = requests.find(|(_, it)| it.token == token && it.number == Some(on_connection));
         let Some((number, receiver)) = known.map(|(number, it)| (*number, it.receiver.clone()))
         else {
-            return;
+            return 0;
         };
+        let mut kept = 0;
         if !atoms.is_empty() {
             match receiver.clone() {
-                Receiver::Chain(inbox) => self.writer.push(Job::Keep {
-                    number,
-                    atoms,
-                    inbox,
-                }),
+                Receiver::Chain(inbox) => {
+                    kept = stored_bytes(atoms.iter().map(HashedAtom::atom));
+                    for atom in &atoms {
+                        // An atom that does not fit is fetched by datagram.
+                        let _ = self.environment.store.keep(atom.id(), atom.atom().clone());
+                    }
+                    inbox.answer(Input::StreamProgress { number });
+                }
                 Receiver::Caller(sender) => {
                     let part = StreamPart::Atoms(atoms);
                     let _ = sender.send(StreamAnswer { number, part });
@@ -143,6 +147,7 @@ impl Service {
             self.requests.0.remove(&number);
             self.finish(number, end, receiver);
         }
+        kept
     }
 
     /// Ends the requests of a connection that was lost; returns whether there were any.

@@ -72,6 +72,8 @@ pub(super) struct Service {
     pub(super) requests: Requests,
     /// Peers that are not tried again before a time.
     pauses: BTreeMap<PublicKey, Instant>,
+    /// Time of the last report of what waits for the disk.
+    waiting_reported: Instant,
     /// Time until connections are accepted; `None` until the poll reports one.
     accepts_in: Option<Duration>,
 }
@@ -103,6 +105,7 @@ impl Service {
             lists: BTreeMap::new(),
             requests: Requests::default(),
             pauses: BTreeMap::new(),
+            waiting_reported: Instant::ZERO,
             accepts_in: Some(Duration::ZERO),
         }
     }
@@ -136,6 +139,7 @@ impl Service {
             self.resume_reading();
             self.accept();
             self.turns();
+            self.report_waiting(now);
             self.expire(now);
         }
     }
@@ -152,10 +156,11 @@ impl Service {
 
     fn timeout(&self) -> Option<Duration> {
         let has_more = self.connections.values().any(|it| it.has_more);
-        let tick = match (has_more, self.connections.is_empty()) {
+        let ticks = !self.connections.is_empty() || self.writer.has_waiting();
+        let tick = match (has_more, ticks) {
             (true, _) => Some(Duration::ZERO),
-            (false, true) => None,
-            (false, false) => Some(TICK),
+            (false, true) => Some(TICK),
+            (false, false) => None,
         };
         let times = self.accepts_in.into_iter().chain(tick);
         times.min()
@@ -362,7 +367,7 @@ impl Service {
                 }
             }
             let mut is_closed = false;
-            if connection.readable && (connection.is_server() || !self.writer.is_full()) {
+            if connection.readable && !self.is_held_up(token) {
                 let (result, bytes) = connection.channel.receive()?;
                 connection.readable = result != Moved::Blocked;
                 let counter = &self.counters.received_bytes;
@@ -484,7 +489,11 @@ impl Service {
                     server.handle(&frame).map_err(invalid)?;
                     connection.has_more = true;
                 }
-                Role::Client { client, peer, .. } => {
+                Role::Client {
+                    client,
+                    peer,
+                    frames,
+                } => {
                     let mut found = Vec::new();
                     let answer = client.handle(&frame, &mut found).map_err(invalid)?;
                     let (number, next, is_complete, ended) = match answer {
@@ -504,7 +513,9 @@ impl Service {
                             Some(reason) => Some(RequestEnd::from(reason)),
                             None => is_complete.then_some(RequestEnd::Complete),
                         };
-                        self.read_requested((token, number), found, end);
+                        let kept = self.read_requested((token, number), found, end);
+                        client.stored(number, u32::try_from(kept).unwrap_or(u32::MAX), frames);
+                        connection.has_more |= !frames.is_empty();
                         continue;
                     };
                     let peer = *peer;
@@ -574,11 +585,25 @@ impl Service {
         }
     }
 
+    /// Reports the lists that wait for the disk, and not for their peers.
+    fn report_waiting(&mut self, now: Instant) {
+        if now.since(self.waiting_reported) < TICK {
+            return;
+        }
+        self.waiting_reported = now;
+        for (list, peer) in self.writer.waiting() {
+            // If the event loop has much to do, the next report is soon enough.
+            let event = StreamEvent::Waiting { list, peer };
+            self.environment.sender.offer(Command::Stream(event));
+        }
+    }
+
     /// Closes the connections whose time is over at `now`.
     fn expire(&mut self, now: Instant) {
-        let over = self.connections.iter().filter(|(_, it)| {
+        let over = self.connections.iter().filter(|(token, it)| {
             let is_late = !it.channel.is_open() && now.since(it.since) >= HANDSHAKE_TIMEOUT;
-            is_late || now.since(it.moved_at) >= IDLE_TIMEOUT
+            let is_idle = now.since(it.moved_at) >= IDLE_TIMEOUT;
+            is_late || is_idle && !self.is_held_up(**token)
         });
         let over: Vec<usize> = over.map(|(token, _)| *token).collect();
         for token in over {

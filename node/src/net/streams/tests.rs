@@ -466,6 +466,7 @@ fn nothing_more_is_read_while_much_waits_to_be_stored() {
                     break;
                 }
             }
+            Ok(Command::Stream(StreamEvent::Waiting { .. })) => {}
             _ => panic!("the list does not end"),
         }
     }

@@ -3,23 +3,23 @@
 //!
 //! Whatever has arrived is stored with one write to the disk; only then is the progress of a list
 //! reported and its credit renewed. While more than [`QUEUED_BYTES`] wait, the connections that bring
-//! more are not read, so that memory does not grow with the number of lists. Without cold storage a list is kept in memory, and its stream is given up at half of what fits there.
+//! more are not read, so that memory does not grow with the number of lists. Lists whose atoms wait
+//! are known ([`Writer::waiting`]), so that a slow disk does not count as a silent peer. Without cold
+//! storage a list is kept in memory, and its stream is given up at half of what fits there.
 
 use super::{Control, ControlSender};
 use crate::failure::Failure;
 use crate::log;
 use crate::net::command::{Command, CommandSender, StreamEvent};
-use crate::runtime::inbox::Inbox;
 use crate::store::Store;
-use astreum_core::atom::{Atom, AtomId, HashedAtom};
-use astreum_core::consensus::Input;
+use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::ListId;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// Maximum number of stored bytes of one write to the disk.
@@ -49,18 +49,6 @@ impl Part {
 #[derive(Debug)]
 pub(super) enum Job {
     Store(Part),
-    /// Atoms that the chain thread has requested are kept in memory.
-    Keep {
-        number: u64,
-        atoms: Vec<HashedAtom>,
-        inbox: Inbox,
-    },
-    /// A request of the chain thread has ended: reported after all that it has delivered.
-    Finished {
-        number: u64,
-        is_complete: bool,
-        inbox: Inbox,
-    },
     /// The stream of a list has ended: reported after all that it has delivered.
     Ended {
         list: ListId,
@@ -68,13 +56,26 @@ pub(super) enum Job {
     },
 }
 
-impl Job {
-    /// Returns the stored bytes of its atoms.
-    fn stored_bytes(&self) -> usize {
-        match self {
-            Self::Store(part) => part.stored_bytes(),
-            Self::Keep { atoms, .. } => stored_bytes(atoms.iter().map(HashedAtom::atom)),
-            Self::Finished { .. } | Self::Ended { .. } => 0,
+/// Number of parts that have not been stored, by list and the peer that has sent them.
+#[derive(Clone, Debug, Default)]
+struct Waiting(Arc<Mutex<BTreeMap<(ListId, PublicKey), usize>>>);
+
+impl Waiting {
+    fn lists(&self) -> MutexGuard<'_, BTreeMap<(ListId, PublicKey), usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, part: &Part) {
+        *self.lists().entry((part.list, part.peer)).or_default() += 1;
+    }
+
+    fn remove(&self, list: ListId, peer: PublicKey) {
+        let mut lists = self.lists();
+        if let Some(count) = lists.get_mut(&(list, peer)) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                lists.remove(&(list, peer));
+            }
         }
     }
 }
@@ -82,8 +83,9 @@ impl Job {
 #[derive(Debug)]
 pub(super) struct Writer {
     jobs: Option<Sender<Job>>,
-    /// Stored bytes of the jobs that have not been done.
+    /// Stored bytes of the parts that have not been stored.
     queued: Arc<AtomicUsize>,
+    waiting: Waiting,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -98,12 +100,15 @@ impl Writer {
         let failure = failure.clone();
         let queued = Arc::<AtomicUsize>::default();
         let done = Arc::clone(&queued);
+        let waiting = Waiting::default();
+        let still_waiting = waiting.clone();
         let thread = std::thread::Builder::new()
             .name("stream-write".into())
             .spawn(move || {
                 let mut worker = Worker {
                     store,
                     queued: done,
+                    waiting: still_waiting,
                     in_memory: InMemory::default(),
                     sender,
                     control,
@@ -113,16 +118,31 @@ impl Writer {
         Ok(Self {
             jobs: Some(jobs),
             queued,
+            waiting,
             thread: Some(thread),
         })
     }
 
     pub(super) fn push(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
-            self.queued.fetch_add(job.stored_bytes(), Ordering::Relaxed);
+            if let Job::Store(part) = &job {
+                self.queued
+                    .fetch_add(part.stored_bytes(), Ordering::Relaxed);
+                self.waiting.add(part);
+            }
             // Fails only if the thread has panicked, which stops the node.
             let _ = jobs.send(job);
         }
+    }
+
+    /// Returns the lists of which something waits to be stored, with the peers that have sent it.
+    pub(super) fn waiting(&self) -> Vec<(ListId, PublicKey)> {
+        self.waiting.lists().keys().copied().collect()
+    }
+
+    /// Returns whether something waits to be stored.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.lists().is_empty()
     }
 
     /// Returns whether so much waits that nothing more is to be read. When that ends, a control
@@ -173,6 +193,7 @@ impl InMemory {
 struct Worker {
     store: Store,
     queued: Arc<AtomicUsize>,
+    waiting: Waiting,
     in_memory: InMemory,
     sender: CommandSender,
     control: ControlSender,
@@ -186,22 +207,11 @@ impl Worker {
             let mut next = Some(job);
             let mut ended = None;
             while let Some(job) = next {
-                bytes += job.stored_bytes();
                 match job {
-                    Job::Store(part) => parts.push(part),
-                    Job::Keep {
-                        number,
-                        atoms,
-                        inbox,
-                    } => self.keep(number, &atoms, &inbox),
-                    Job::Finished {
-                        number,
-                        is_complete,
-                        inbox,
-                    } => inbox.answer(Input::StreamEnded {
-                        number,
-                        is_complete,
-                    }),
+                    Job::Store(part) => {
+                        bytes += part.stored_bytes();
+                        parts.push(part);
+                    }
                     Job::Ended { list, peer } => {
                         ended = Some((list, peer));
                         break;
@@ -222,17 +232,6 @@ impl Worker {
         }
     }
 
-    /// Keeps atoms in memory. An atom that does not fit is fetched by datagram.
-    fn keep(&self, number: u64, atoms: &[HashedAtom], inbox: &Inbox) {
-        for atom in atoms {
-            let _ = self.store.keep(atom.id(), atom.atom().clone());
-        }
-        let bytes = stored_bytes(atoms.iter().map(HashedAtom::atom));
-        self.queued.fetch_sub(bytes, Ordering::Relaxed);
-        self.control.send(Control::Kept { number, bytes });
-        inbox.answer(Input::StreamProgress { number });
-    }
-
     fn store_all(&mut self, mut parts: Vec<Part>) {
         let sizes: Vec<(usize, usize)> = parts
             .iter()
@@ -251,6 +250,7 @@ impl Worker {
             let Part {
                 list, peer, next, ..
             } = part;
+            self.waiting.remove(list, peer);
             if stored.is_err() {
                 self.control.send(Control::Cancel { list });
                 self.give_back(list, peer);
@@ -279,6 +279,7 @@ impl Worker {
     }
 }
 
-fn stored_bytes<'a>(atoms: impl Iterator<Item = &'a Atom>) -> usize {
+/// Returns the stored bytes of atoms.
+pub(super) fn stored_bytes<'a>(atoms: impl Iterator<Item = &'a Atom>) -> usize {
     atoms.map(Atom::stored_len).sum()
 }
