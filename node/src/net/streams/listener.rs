@@ -4,7 +4,7 @@ use super::LISTENER;
 use crate::log;
 use crate::net::socket::{Interface, canonical, unbound};
 use astreum_core::time::Instant;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
@@ -14,21 +14,30 @@ use std::io;
 
 /// Number of connections that the system keeps until they are accepted.
 const BACKLOG: i32 = 64;
-/// Interval in which the connections from one IP address are counted.
+/// Interval in which the connections from one network are counted.
 const RATE_INTERVAL: Duration = Duration::from_secs(10);
-/// Maximum number of connections from one IP address in an interval.
+/// Maximum number of connections from one network in an interval.
 const MAX_PER_INTERVAL: u32 = 32;
-/// Maximum number of IP addresses that are counted; then the counts begin anew.
+/// Maximum number of networks that are counted; then the counts begin anew.
 const MAX_COUNTED: usize = 1_024;
 /// Pause after a connection that could not be accepted, for instance because the process has no
 /// descriptor left. It stays queued.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
+/// Returns what connections are counted by: an IPv4 address, or the first 64 bits of an IPv6 address,
+/// since a single host has all addresses of such a network.
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: TcpListener,
     port: u16,
-    /// Start of the interval and number of connections in it, by IP address.
+    /// Start of the interval and number of connections in it, by network.
     counts: BTreeMap<IpAddr, (Instant, u32)>,
     /// Time of the next attempt after one that failed.
     retry_at: Option<Instant>,
@@ -110,6 +119,7 @@ impl Listener {
 
     /// Counts a connection; returns `false` if there are too many.
     fn count(&mut self, now: Instant, from: IpAddr) -> bool {
+        let from = network_of(from);
         if self.counts.len() >= MAX_COUNTED && !self.counts.contains_key(&from) {
             self.counts.clear();
         }
@@ -130,6 +140,24 @@ mod tests {
 
     fn failed<T>(error: impl Into<io::Error>) -> io::Result<T> {
         Err(error.into())
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_counted_together() {
+        let poll = Poll::new().unwrap();
+        let interface = Interface {
+            use_ipv6: false,
+            address: Some(Ipv4Addr::LOCALHOST.into()),
+        };
+        let mut listener = Listener::bind(0, interface, poll.registry()).unwrap();
+        let mut count = |address: String| listener.count(Instant::ZERO, address.parse().unwrap());
+        for host in 1..=MAX_PER_INTERVAL {
+            assert!(count(format!("2001:db8:1:2:{host}::9")));
+            assert!(count(format!("192.0.2.{host}")));
+        }
+        assert!(!count("2001:db8:1:2::7".into()));
+        assert!(count("2001:db8:1:3::7".into()));
+        assert!(count("192.0.2.99".into()));
     }
 
     #[test]

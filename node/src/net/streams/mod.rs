@@ -8,7 +8,7 @@
 //! Invariants:
 //! - A connection costs no key agreement before the event loop has confirmed that its client is a
 //!   validated peer at the IP address that the connection comes from.
-//! - Connections are limited in total, per IP address and in their rate; so are the time of a
+//! - Connections are limited in total, per network and in their rate; so are the time of a
 //!   handshake, the time without traffic, and the bytes that are buffered.
 //! - The event loop never waits for these threads. They may wait for its command queue.
 //! - Every list that the event loop hands over is given back once: complete, or by
@@ -21,6 +21,7 @@ mod listener;
 mod lists;
 mod noise;
 mod open_requests;
+mod places;
 mod requests;
 mod service;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::channel::{Channel, Moved, violation};
 use super::connection::{Connection, Phase, Role};
-use super::listener::{Accepted, Listener};
+use super::listener::Listener;
 use super::lists::List;
 use super::open_requests::Requests;
 use super::writer::{Job, Part, Writer};
@@ -13,10 +13,10 @@ use crate::net::stream_request::RequestEnd;
 use astreum_core::atom::AtomId;
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::ListId;
-use astreum_core::stream::{self, Answer, Client, HELLO_BYTES, Hello, Server};
+use astreum_core::stream::{self, Answer, Client, HELLO_BYTES, Hello};
 use astreum_core::time::Instant;
 use astreum_core::wire::handshake::StreamOffer;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use mio::net::TcpStream;
@@ -26,10 +26,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-/// Maximum number of connections that peers have opened.
-const MAX_SERVED: usize = 64;
-/// Maximum number of these from one IP address.
-const MAX_SERVED_PER_ADDRESS: usize = 8;
 /// Maximum time from the first packet of a connection to the end of its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time without traffic after which a connection is closed.
@@ -52,12 +48,10 @@ const TURN_TIME: Duration = Duration::from_millis(10);
 const LIST_WINDOW_BYTES: u32 = 32 << 20;
 /// Number of unsent bytes above which a server reads no further atoms.
 const UNSENT_BYTES: usize = 512 << 10;
-/// Maximum number of connections that are accepted in one turn.
-const ACCEPTED_PER_TURN: usize = 16;
 
 pub(super) struct Service {
     poll: Poll,
-    listener: Listener,
+    pub(super) listener: Listener,
     controls: Receiver<Control>,
     pub(super) writer: Writer,
     pub(super) environment: Environment,
@@ -75,7 +69,7 @@ pub(super) struct Service {
     /// Time of the last report of what waits for the disk.
     waiting_reported: Instant,
     /// Time until connections are accepted; `None` until the poll reports one.
-    accepts_in: Option<Duration>,
+    pub(super) accepts_in: Option<Duration>,
 }
 
 impl Service {
@@ -248,7 +242,7 @@ impl Service {
         self.insert(connection)
     }
 
-    fn insert(&mut self, mut connection: Connection) -> io::Result<usize> {
+    pub(super) fn insert(&mut self, mut connection: Connection) -> io::Result<usize> {
         let token = self.next_token;
         self.next_token += 1;
         let socket = &mut connection.channel.socket;
@@ -281,52 +275,6 @@ impl Service {
         *phase = Phase::Message(key);
         connection.channel.set_handshake(handshake);
         connection.has_more = true;
-    }
-
-    fn accept(&mut self) {
-        if self.accepts_in.is_none() {
-            return;
-        }
-        let now = self.environment.clock.now();
-        self.accepts_in = Some(Duration::ZERO);
-        for _ in 0..ACCEPTED_PER_TURN {
-            let (socket, address) = match self.listener.accept(now) {
-                Accepted::Nothing => {
-                    self.accepts_in = None;
-                    return;
-                }
-                Accepted::Paused(pause) => {
-                    self.accepts_in = Some(pause);
-                    return;
-                }
-                Accepted::Surplus => continue,
-                Accepted::Connection(socket, address) => (socket, address),
-            };
-            if !self.has_room(&address) {
-                continue;
-            }
-            let role = Role::Server {
-                phase: Phase::Hello,
-                server: Server::new(),
-            };
-            let connection = Connection::new(now, Channel::new(socket), address, role);
-            if let Err(error) = self.insert(connection)
-                && let Some(more) = log::limited("accepting a stream")
-            {
-                log::info!("cannot watch a connection: {error}{more}");
-            }
-        }
-    }
-
-    /// Returns whether another connection from an address may be served.
-    fn has_room(&self, address: &IpAddr) -> bool {
-        let served = self.connections.values().filter(|it| it.is_server());
-        let (mut all, mut of_address) = (0, 0);
-        for connection in served {
-            all += 1;
-            of_address += usize::from(connection.address == *address);
-        }
-        all < MAX_SERVED && of_address < MAX_SERVED_PER_ADDRESS
     }
 
     /// Gives each connection that has something to do a turn.
