@@ -4,7 +4,8 @@
 //! Whatever has arrived is stored with one write to the disk; only then is the progress of a list
 //! reported and its credit renewed. While more than [`QUEUED_BYTES`] wait, the connections that bring
 //! more are not read, so that memory does not grow with the number of lists. Lists whose atoms wait
-//! are known ([`Writer::waiting`]), so that a slow disk does not count as a silent peer. Without cold
+//! are known ([`Writer::waiting`]), so that a slow disk does not count as a silent peer. If the disk
+//! refuses the beginning of a list, which nobody else holds, that is kept in memory. Without cold
 //! storage a list is kept in memory, and its stream is given up at half of what fits there.
 
 use super::{Control, ControlSender};
@@ -237,12 +238,22 @@ impl Worker {
             .iter()
             .map(|part| (part.atoms.len(), part.stored_bytes()))
             .collect();
+        let beginnings = parts.iter().filter(|part| !part.counts);
+        let beginnings: Vec<(AtomId, Atom)> = beginnings
+            .flat_map(|part| part.atoms.iter().cloned())
+            .collect();
         let atoms = parts.iter_mut().flat_map(|part| part.atoms.drain(..));
         let stored = self.store.put_streamed(atoms.collect());
         if let Err(error) = &stored
             && let Some(more) = log::limited("storing a stream")
         {
             log::error!("failed to store atoms of a stream: {error}{more}");
+        }
+        if stored.is_err() {
+            // The engine has given them away, and goes on behind them.
+            for (id, atom) in beginnings {
+                let _ = self.store.keep(id, atom);
+            }
         }
         let bytes = sizes.iter().map(|(_, bytes)| bytes).sum();
         self.queued.fetch_sub(bytes, Ordering::Relaxed);

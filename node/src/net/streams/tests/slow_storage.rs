@@ -138,3 +138,20 @@ fn headers_do_not_wait_for_the_disk() {
     assert!(is_complete && elapsed < Duration::from_secs(2), "{elapsed:?}");
     assert_eq!(fetch.join().unwrap(), Ok(FetchedObject::Stored));
 }
+
+#[test]
+fn beginning_of_a_list_is_kept_in_memory_if_the_disk_is_full() {
+    let server = Node::new(1, |_| ());
+    let folder = tempfile::tempdir().unwrap();
+    let options = ColdOptions {
+        limit_bytes: 1,
+        ..ColdOptions::from(&Settings::default())
+    };
+    let cold = ColdStore::open(folder.path(), options).unwrap();
+    let client = Node::with_store(2, Store::with_cold(64 << 20, Some(cold)));
+    client.meet(&server);
+    let (head, atoms) = list_at(&server);
+    let fetched = client.fetch(head);
+    assert!(matches!(fetched, Ok(FetchedObject::Stored)), "not by stream");
+    assert_eq!(collect_list(&client.store, head, 9_999), Ok(atoms));
+}
