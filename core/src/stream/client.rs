@@ -10,12 +10,15 @@ use crate::atom::{AtomSource, SourceError};
 use crate::chain::RecordError;
 #[cfg(feature = "chain")]
 use crate::wire::stream::Ids;
-use crate::wire::stream::{EndReason, Frame, StoredAtoms};
+use crate::wire::stream::{EndReason, Frame, HEAD_BYTES, MAX_FRAME_BYTES, StoredAtoms};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 #[cfg(feature = "chain")]
 use core::cell::RefCell;
 use core::fmt;
+
+/// Number of bytes that may arrive for a closed request beyond its credit: a frame.
+const LATE_BYTES: u64 = MAX_FRAME_BYTES as u64;
 
 /// A request that is open.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ struct Request {
 pub struct Client {
     next_number: u32,
     requests: BTreeMap<u32, Request>,
+    /// Number of bytes that may still arrive for requests that were closed.
+    late_credit: u64,
     /// Window of a new request for a list, in bytes.
     list_window: u32,
 }
@@ -85,7 +90,7 @@ pub enum ClientError {
     /// The object of the request is not of the kind that it was sent as: a client requests only ids
     /// that stand for such an object, so only a server sends another.
     WrongKind,
-    /// An atom was sent without credit.
+    /// An atom was sent without credit, or more for closed requests than they had credit for.
     NoCredit,
     /// The frame is one that only clients send, names a request that was never made, or is of an
     /// unknown kind.
@@ -116,6 +121,7 @@ impl Client {
         Self {
             next_number: 0,
             requests: BTreeMap::new(),
+            late_credit: 0,
             list_window: WINDOW_BYTES,
         }
     }
@@ -234,10 +240,12 @@ impl Client {
             return Err(ClientError::Unexpected);
         }
         let Some(request) = self.requests.get_mut(&number) else {
+            let late = self.late_credit.checked_sub(late_bytes(frame));
+            self.late_credit = late.ok_or(ClientError::NoCredit)?;
             return Ok(Answer::Late);
         };
         if let Frame::End { reason, .. } = *frame {
-            self.requests.remove(&number);
+            self.close(number);
             return Ok(Answer::Ended { number, reason });
         }
         if let Frame::Found { atoms, .. } = frame {
@@ -245,7 +253,7 @@ impl Client {
         }
         let (is_complete, next) = (request.object.is_complete(), request.object.next());
         if is_complete {
-            self.requests.remove(&number);
+            self.close(number);
         }
         Ok(Answer::Atoms {
             number,
@@ -273,9 +281,20 @@ impl Client {
 
     /// Closes a request: appends a frame to `out` if it was open.
     pub fn cancel(&mut self, number: u32, out: &mut Vec<u8>) {
-        if self.requests.remove(&number).is_some() {
-            Frame::Cancel { number }.write(out);
-        }
+        let Some(request) = self.requests.remove(&number) else {
+            return;
+        };
+        // As much may be on its way, and the rest of a frame that the last of it has begun.
+        let credit = u64::from(request.credit).saturating_add(LATE_BYTES);
+        self.late_credit = self.late_credit.saturating_add(credit);
+        Frame::Cancel { number }.write(out);
+    }
+
+    /// Closes a request that the server has ended.
+    fn close(&mut self, number: u32) {
+        self.requests.remove(&number);
+        // An end behind the last atom, for instance, does no harm.
+        self.late_credit = self.late_credit.saturating_add(LATE_BYTES);
     }
 }
 
@@ -326,6 +345,15 @@ impl Request {
         }
         Ok(())
     }
+}
+
+/// Returns the bytes that a frame counts if its request was closed.
+fn late_bytes(frame: &Frame<'_>) -> u64 {
+    let bytes = match frame {
+        Frame::Found { atoms, .. } => atoms.map(<[u8]>::len).sum(),
+        _ => HEAD_BYTES,
+    };
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Verifies an atom against the id that is expected.
@@ -430,6 +458,37 @@ mod tests {
             matches!(refused, Err(ClientError::WrongAtom { expected, .. }) if expected.is_zero())
         );
         assert_eq!(verified, 3);
+    }
+
+    #[test]
+    fn late_frames_are_bounded_by_the_credit_of_what_was_cancelled() {
+        let values: Vec<_> = (0..300u32)
+            .map(|n| [&n.to_be_bytes()[..], &[0; 60_000]].concat())
+            .collect();
+        let (head, atoms) = bytes_list(&values);
+        // The server may have sent all of the window before it learns of the end.
+        let mut client = requested(head);
+        assert!(answer(&mut client, 0, &atoms[..1]).0.is_ok());
+        client.cancel(0, &mut vec![]);
+        let mut late = 0;
+        let refused = atoms.iter().skip(1).find_map(|atom| {
+            late += atom.stored_len();
+            let (answer, found) = answer(&mut client, 0, core::slice::from_ref(atom));
+            assert_eq!(found, 0);
+            answer.err()
+        });
+        assert_eq!(refused, Some(ClientError::NoCredit));
+        let window = usize::try_from(WINDOW_BYTES).unwrap();
+        assert!(
+            (window - 60_100..window + 400_000).contains(&late),
+            "{late}"
+        );
+        // So are frames without atoms.
+        let mut client = requested(head);
+        let reason = EndReason::Missing;
+        let end = Frame::End { number: 0, reason };
+        let refused = (0..100_000).find_map(|_| client.handle(&end, &mut vec![]).err());
+        assert_eq!(refused, Some(ClientError::NoCredit));
     }
 
     #[test]

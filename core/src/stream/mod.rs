@@ -12,6 +12,8 @@
 //! - What the server can make the client hold is bounded by the credit: [`WINDOW_BYTES`], or what
 //!   [`Client::with_list_window`] allows for lists, for each of [`MAX_REQUESTS`] requests, and one atom
 //!   more. A host that holds less reads the connection only as fast as it stores.
+//! - What the server can send for requests that are closed is bounded by the credit that they had,
+//!   and one frame more for each.
 //! - The [`Server`] holds a constant number of bytes per request. Its requests take turns, one
 //!   frame each, and a request without credit costs nothing.
 //!
