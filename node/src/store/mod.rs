@@ -37,7 +37,7 @@ use core::fmt;
 use core::hash::BuildHasher;
 use hashbrown::DefaultHashBuilder;
 use hot::{HotStats, HotStore};
-pub use served::{ServedMemory, ServedStore};
+pub use served::{ServedChecked, ServedMemory, ServedStore};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -7,6 +7,8 @@
 //! ([`Store::served`]).
 
 use super::Store;
+use super::cold::ColdError;
+use crate::log;
 use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
 use astreum_core::engine::{LookUp, ObjectSource};
 use core::convert::Infallible;
@@ -14,6 +16,10 @@ use core::convert::Infallible;
 /// Reader of a [`Store`] that leaves the hot store unchanged: it adds no atom and counts no use.
 #[derive(Clone, Copy, Debug)]
 pub struct ServedStore<'s>(&'s Store);
+
+/// Like [`ServedStore`], and an atom that the disk fails to read is not one that is missing.
+#[derive(Clone, Copy, Debug)]
+pub struct ServedChecked<'s>(&'s Store);
 
 /// Like [`ServedStore`], without reading from a disk.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +30,13 @@ impl Store {
     #[must_use]
     pub const fn served(&self) -> ServedStore<'_> {
         ServedStore(self)
+    }
+
+    /// Returns a reader for requests of peers to whom failures are reported. Lookups may wait for a
+    /// disk.
+    #[must_use]
+    pub const fn served_checked(&self) -> ServedChecked<'_> {
+        ServedChecked(self)
     }
 
     /// Returns a reader for requests of peers on a thread that must not wait for a disk.
@@ -44,6 +57,26 @@ impl AtomSource for ServedStore<'_> {
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
         let atom = self.0.peek(id).or_else(|| self.0.read_cold(id));
         atom.ok_or(SourceError::Missing(*id))
+    }
+}
+
+impl AtomSource for ServedChecked<'_> {
+    type Error = ColdError;
+
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<ColdError>> {
+        if let Some(atom) = self.0.peek(id) {
+            return Ok(atom);
+        }
+        let cold = self.0.cold().ok_or(SourceError::Missing(*id))?;
+        match cold.get(id) {
+            Ok(atom) => atom.ok_or(SourceError::Missing(*id)),
+            Err(error) => {
+                if let Some(more) = log::limited("cold storage") {
+                    log::error!("cannot read atom {id} for a peer: {error}{more}");
+                }
+                Err(SourceError::Failed(error))
+            }
+        }
     }
 }
 

@@ -353,7 +353,7 @@ impl Service {
                 frames.clear();
             }
             Role::Server { server, .. } => {
-                let source = self.environment.store.served();
+                let source = self.environment.store.served_checked();
                 let mut frame = Vec::new();
                 let mut is_over = || clock.now() >= ends;
                 while channel.unsent_bytes() < UNSENT_BYTES

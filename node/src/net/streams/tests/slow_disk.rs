@@ -1,19 +1,20 @@
-//! Disk whose reads and syncs take long.
+//! Disk whose reads and syncs take long, and whose reads may fail.
 
 use crate::config::Settings;
 use crate::store::Store;
 use crate::store::cold::{ColdOptions, ColdStore};
 use crate::store::disk::{DirEntry, DirLock, Disk, DiskFile, FileId, SystemDisk};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// Times that each read and each sync takes, in milliseconds.
+/// Times that each read and each sync takes, in milliseconds, and whether reads fail.
 #[derive(Debug, Default)]
 pub(super) struct Delays {
+    pub(super) read_fails: AtomicBool,
     pub(super) read: AtomicU64,
     pub(super) sync: AtomicU64,
 }
@@ -49,6 +50,9 @@ impl DiskFile for SlowFile {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         wait(&self.1.read);
+        if self.1.read_fails.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the disk is gone"));
+        }
         self.0.read_exact_at(buffer, offset)
     }
 

@@ -2,7 +2,7 @@
 
 use super::slow_disk::Delays;
 use super::*;
-use crate::net::{RequestEnd, StreamPart};
+use crate::net::{RequestEnd, StreamAnswer, StreamPart};
 use std::time::Instant;
 
 /// A list of many small atoms in cold storage alone.
@@ -40,6 +40,52 @@ fn slow_reads_for_one_client_do_not_delay_another() {
     }
 }
 
+/// Requests the beginning of a list: by a number, its head and the number of atoms.
+fn request_list(
+    client: &Alone,
+    server: &Alone,
+    (number, head, most): (u64, AtomId, u32),
+    sender: &Sender<StreamAnswer>,
+) {
+    let offer = server.streams.offer();
+    client.streams.send(Control::Request {
+        request: StreamRequest {
+            number,
+            from: SecretKey::from_bytes([1; 32]).public_key(),
+            object: StreamObject::Lists {
+                lists: vec![head],
+                most,
+            },
+        },
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, offer.port)),
+        offer,
+        receiver: super::super::Receiver::Caller(sender.clone()),
+    });
+}
+
+#[test]
+fn read_that_fails_does_not_make_an_atom_missing() {
+    let delays = Arc::<Delays>::default();
+    let (store, _folder) = delays.store();
+    let (head, _) = small_atoms(&store);
+    let server = Alone::with_store(1, store);
+    let client = Alone::with_store(2, Store::new(64 << 20));
+    let (sender, answers) = channel();
+    delays.read_fails.store(true, Ordering::Relaxed);
+    let unknown = AtomId::new([9; 32]);
+    for (number, head, end) in [
+        (1, head, RequestEnd::Failed),
+        (2, unknown, RequestEnd::Missing),
+    ] {
+        request_list(&client, &server, (number, head, 1), &sender);
+        if number == 1 {
+            server.admit(&client);
+        }
+        let answer = answers.recv_timeout(WAIT).unwrap();
+        assert!(matches!(answer.part, StreamPart::End(it) if it == end));
+    }
+}
+
 #[test]
 fn surplus_request_waits_for_the_end_of_another() {
     let delays = Arc::<Delays>::default();
@@ -48,23 +94,8 @@ fn surplus_request_waits_for_the_end_of_another() {
     delays.read.store(5, Ordering::Relaxed);
     let server = Alone::with_store(1, store);
     let client = Alone::with_store(2, Store::new(64 << 20));
-    let offer = server.streams.offer();
     let (sender, answers) = channel();
-    let request = |number, most| {
-        client.streams.send(Control::Request {
-            request: StreamRequest {
-                number,
-                from: SecretKey::from_bytes([1; 32]).public_key(),
-                object: StreamObject::Lists {
-                    lists: vec![head],
-                    most,
-                },
-            },
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, offer.port)),
-            offer,
-            receiver: super::super::Receiver::Caller(sender.clone()),
-        });
-    };
+    let request = |number, most| request_list(&client, &server, (number, head, most), &sender);
     for number in 0..8 {
         request(number, u32::MAX);
     }
@@ -89,10 +120,7 @@ fn surplus_request_waits_for_the_end_of_another() {
         }
     }
     assert!(matches!(&of_last[0], StreamPart::Atoms(it) if it[0].id() == atoms[0].id()));
-    assert!(matches!(
-        of_last[1],
-        StreamPart::End(RequestEnd::Complete)
-    ));
+    assert!(matches!(of_last[1], StreamPart::End(RequestEnd::Complete)));
 }
 
 /// A node with the default times whose disk takes 3 seconds for each sync.
@@ -114,7 +142,10 @@ fn list_stays_with_its_stream_while_the_disk_is_slow() {
     let (head, atoms) = list_at(&server);
     let packets = client.packets_sent();
     let fetched = client.fetch(head);
-    assert!(matches!(fetched, Ok(FetchedObject::Stored)), "not by stream");
+    assert!(
+        matches!(fetched, Ok(FetchedObject::Stored)),
+        "not by stream"
+    );
     let packets = client.packets_sent() - packets;
     assert!(packets < 500, "{packets} datagrams");
     assert_eq!(collect_list(&client.store, head, 9_999), Ok(atoms));
@@ -135,7 +166,10 @@ fn headers_do_not_wait_for_the_disk() {
     let before = Instant::now();
     let (is_complete, _) = request_headers(&client, &server, ids[150], 100);
     let elapsed = before.elapsed();
-    assert!(is_complete && elapsed < Duration::from_secs(2), "{elapsed:?}");
+    assert!(
+        is_complete && elapsed < Duration::from_secs(2),
+        "{elapsed:?}"
+    );
     assert_eq!(fetch.join().unwrap(), Ok(FetchedObject::Stored));
 }
 
@@ -152,6 +186,9 @@ fn beginning_of_a_list_is_kept_in_memory_if_the_disk_is_full() {
     client.meet(&server);
     let (head, atoms) = list_at(&server);
     let fetched = client.fetch(head);
-    assert!(matches!(fetched, Ok(FetchedObject::Stored)), "not by stream");
+    assert!(
+        matches!(fetched, Ok(FetchedObject::Stored)),
+        "not by stream"
+    );
     assert_eq!(collect_list(&client.store, head, 9_999), Ok(atoms));
 }
