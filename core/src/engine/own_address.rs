@@ -5,7 +5,8 @@
 //! removed with the peer, and expires after [`ADDRESS_VOTE_LIFETIME`]; the peers of one network
 //! group have one vote together. Old votes are renewed by asking, a few network groups at a time,
 //! so that a change of our address is detected by votes for the new one and not by the absence of
-//! votes for the old one.
+//! votes for the old one. A peer is asked at its own address, whatever other addresses are probed in
+//! its name.
 //!
 //! Voters at public addresses decide as long as there are any: an address observed from the local
 //! network is of no use outside it. Without them the local network decides, and each of its
@@ -127,8 +128,8 @@ impl OwnAddress {
         // A peer that is asked is kept, so those are asked that are kept anyway. One that does not
         // answer must not take the place of others in each round.
         let is_asked = |peer: &Peer| {
-            let mut probes = peer.probes.iter();
-            probes.any(|probe| now.since(probe.sent_at) < ADDRESS_VOTE_RENEWAL)
+            let probe = peer.own_probe();
+            probe.is_some_and(|probe| now.since(probe.sent_at) < ADDRESS_VOTE_RENEWAL)
         };
         let may_be_asked = |key: &PublicKey, peer: &Peer| {
             peer.is_validated && is_kept(peers, key) && !is_asked(peer)

@@ -15,7 +15,7 @@ use super::limits::{
     CONTACT_INTERVAL, FEW_PEERS, MAX_PING_INTERVAL, MAX_PROBES, PING_INTERVAL, PROBE_INTERVAL,
     REPLAY_WINDOW_LIFETIME, SEED_INTERVAL, WANTED_PEERS,
 };
-use super::peers::Peer;
+use super::peers::{Peer, Probe};
 use super::reads::ObjectSource;
 use super::{DropReason, Engine, RemoveReason};
 use crate::crypto::PublicKey;
@@ -118,10 +118,11 @@ impl MaintenanceAction {
             let rest = CONTACT_INTERVAL.min(timeout / 4);
             return peer.kept_alive_at.is_none_or(|at| now.since(at) >= rest);
         }
-        let mut probes = peer.probes.iter();
+        // It may have been lost: a peer that answers none is not asked at every check.
+        let is_asked = |probe: &Probe| now.since(probe.sent_at) < timeout / 4;
         peer.is_ours
             && now.since(peer.used_at) >= timeout / 2
-            && !probes.any(|probe| now.since(probe.sent_at) < timeout / 2)
+            && !peer.own_probe().is_some_and(is_asked)
     }
 }
 

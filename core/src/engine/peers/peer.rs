@@ -312,6 +312,13 @@ impl Peer {
         }));
     }
 
+    /// Returns the last probe of its own address that was not answered. Anyone can cause probes of
+    /// other addresses with a handshake in its name, so those show nothing about it.
+    pub(in crate::engine) fn own_probe(&self) -> Option<&Probe> {
+        let own = self.probes.own.as_deref();
+        own.filter(|probe| probe.address == self.address)
+    }
+
     /// Returns the network group of its address.
     pub(in crate::engine) fn group(&self) -> NetworkGroup {
         NetworkGroup::of(self.address.ip())

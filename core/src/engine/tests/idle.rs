@@ -1,11 +1,12 @@
 //! Tests of peers at rest: which are kept, and what they are sent.
 
+use super::net::config;
 use super::scripted::{Scripted, Stage, atom};
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::engine::limits::{MAX_PING_INTERVAL, PING_INTERVAL, WANTED_PEERS};
 use crate::engine::peers::Peer;
-use crate::engine::{Event, RemoveReason};
+use crate::engine::{Engine, EngineConfig, Event, RemoveReason};
 use crate::wire::message::Topic;
 use crate::wire::ping::Ping;
 use alloc::vec::Vec;
@@ -204,6 +205,50 @@ fn peer_that_pings_and_answers_no_probe_is_not_probed_at_every_check() {
     let probes = stage.peers[pings].probes;
     // Half of them because of the votes on our address.
     assert!((4..=24).contains(&probes), "{probes} probes");
+}
+
+/// Anyone can send a handshake in the name of a peer from another address, which is then probed.
+#[test]
+fn forged_handshakes_do_not_stop_questions_for_a_sign_of_life() {
+    let (mut stage, table, _) = at_rest();
+    let me = stage.me();
+    let pings = table[0];
+    let elsewhere = SocketAddr::from(([77, 7, 7, 7], 9));
+    let rounds = TIMEOUT.as_secs() / 60;
+    for _ in 0..rounds {
+        let forged = stage.peers[pings].handshake();
+        stage.deliver_from(elsewhere, &forged);
+        let ping = stage.peers[pings].ping(&me, None);
+        stage.deliver(pings, &ping);
+        stage.run(60 * SECOND);
+    }
+    let probes = stage.peers[pings].probes;
+    assert!(probes >= 1, "{probes} probes");
+}
+
+#[test]
+fn lost_question_for_a_sign_of_life_is_repeated_after_a_quarter_of_the_timeout() {
+    // A configured address needs no votes, which are probes as well.
+    let config = EngineConfig {
+        advertised_address: Some(SocketAddr::from(([9, 9, 9, 9], 99))),
+        ..config(1)
+    };
+    let mut stage = Stage::new();
+    stage.engine = Engine::new(config, [1; 32], stage.now);
+    let me = stage.me();
+    let pings = stage.join(scripted(1));
+    assert!(stage.knows(pings));
+    stage.peers[pings].answers_probes = false;
+    stage.peers[pings].probes = 0;
+    for (time, sent) in [(TIMEOUT / 2, 1), (TIMEOUT / 4, 2), (TIMEOUT / 4, 3)] {
+        for _ in 0..time.as_secs() / 45 {
+            let ping = stage.peers[pings].ping(&me, None);
+            stage.deliver(pings, &ping);
+            stage.run(45 * SECOND);
+        }
+        stage.run(12 * SECOND);
+        assert_eq!(stage.peers[pings].probes, sent);
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Tests of the votes on our own address.
 
 use super::net::config;
-use super::scripted::{Scripted, Stage};
+use super::scripted::{Scripted, Stage, atom};
+use crate::atom::AtomId;
 use crate::engine::{Engine, EngineConfig, Event, limits};
+use crate::wire::message::Topic;
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
@@ -129,6 +132,36 @@ fn votes_expire_and_the_address_stays_until_another_is_reported() {
     stage.join(voter(2, HONEST));
     stage.run(2 * SECOND);
     assert_eq!(learned(&stage), Some(HONEST.into()), "not a tie");
+}
+
+/// Anyone can send a handshake in the name of a voter from another address, which is then probed.
+#[test]
+fn forged_handshakes_do_not_delay_the_renewal_of_votes() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    let voters: Vec<usize> = (0..5).map(|n| stage.join(voter(n, HONEST))).collect();
+    stage.join(voter(9, LIE));
+    for round in 0..15 {
+        for n in &voters {
+            if round % 2 == 0 {
+                let forged = stage.peers[*n].handshake();
+                let elsewhere = [77, 7, 7, 1 + u8::try_from(*n).unwrap()];
+                // One alone does not cover the answer and the probe.
+                for _ in 0..2 {
+                    stage.deliver_from(SocketAddr::from((elsewhere, 9)), &forged);
+                }
+            }
+            // Neither is asked for a sign of life.
+            let head = AtomId::new([round + 1; 32]);
+            let ping = stage.peers[*n].ping(&me, Some(head));
+            stage.deliver(*n, &ping);
+            let get = [&[0][..], atom(round.into()).id().as_bytes(), &[1]].concat();
+            let get = stage.peers[*n].sealed(&me, Topic::ObjectRequest, &get);
+            stage.deliver(*n, &get);
+        }
+        stage.run(100 * SECOND);
+        assert_eq!(learned(&stage), Some(HONEST.into()), "round {round}");
+    }
 }
 
 #[test]
