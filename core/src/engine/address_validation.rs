@@ -352,7 +352,7 @@ impl Engine {
         }
         self.send_ping(now, key);
         self.send_chain_identity(now, key);
-        if self.peers.registered() < WANTED_PEERS || self.peers.is_near(key) {
+        if self.peers.independent() < WANTED_PEERS || self.peers.is_near(key) {
             self.ask_routes(now, key);
         }
         self.fetch_from_newcomer(now, key);

@@ -248,8 +248,9 @@ pub const ADVERTISEMENTS_PER_TURN: usize = 64;
 /// Interval between two such turns while there are more to send.
 pub const ADVERTISE_PACE: Duration = Duration::from_millis(10);
 
-/// Number of registered peers below which peers are asked for theirs, and up to which unused peers
-/// are kept.
+/// Number of independent peers (a network and a network group count for as many as the routing table
+/// has room for) below which peers are asked for theirs, and number of these, and of registered
+/// ones, up to which unused peers are kept.
 pub const WANTED_PEERS: usize = 64;
 /// Number of peers nearest to ourselves that are asked for theirs however many are known: they know
 /// each other, and lookups of ids near to us have to find us through them.
@@ -261,15 +262,15 @@ pub const ROUTE_RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of entries of one route response that are used.
 pub const MAX_ROUTE_ENTRIES: usize = 64;
 
-/// Number of registered peers below which [`ROUTE_REQUEST_INTERVAL`], [`PING_INTERVAL`] and
+/// Number of independent peers below which [`ROUTE_REQUEST_INTERVAL`], [`PING_INTERVAL`] and
 /// [`SEED_INTERVAL`] are divided by [`FEW_PEERS_DIVISOR`], so that a partitioned network
 /// reconnects.
 pub const FEW_PEERS: usize = 16;
 /// Divisor of intervals while there are fewer than [`FEW_PEERS`] peers.
 pub const FEW_PEERS_DIVISOR: u32 = 10;
-/// Interval between contacts of seeds that are not peers, while fewer than [`WANTED_PEERS`] are
-/// known: two halves of a partitioned network that have removed each other's peers have only the
-/// seeds in common.
+/// Interval between contacts of seeds that are not peers: two halves of a partitioned network that
+/// have removed each other's peers have only the seeds in common, and the peers that a node has may
+/// all be of one owner.
 pub const SEED_INTERVAL: Duration = Duration::from_secs(300);
 /// Interval between two pings to a reference node, so that it does not evict us, and between the
 /// first pings of the same content to a node of this implementation, in case one is lost. Doubles

@@ -5,15 +5,15 @@
 //! routing table, are named to others, and are candidates of lookups. Any other peer is sent a
 //! request only if a referrer named it.
 
+mod independence;
 mod peer;
 
 pub(super) use peer::{Peer, Probe, Stream, WaitingPut};
 
 use super::address::Origin;
 use super::limits::{
-    FEW_PEERS, FEW_PEERS_DIVISOR, MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS,
-    SHARED_ADDRESS_PEERS, SILENT_AFTER, SILENT_TRIAL_INTERVAL, SPARE_PEER_SILENCE,
-    UNVALIDATED_GRACE, UNVALIDATED_WITH_GRACE,
+    MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SHARED_ADDRESS_PEERS, SILENT_AFTER,
+    SILENT_TRIAL_INTERVAL, SPARE_PEER_SILENCE, UNVALIDATED_GRACE, UNVALIDATED_WITH_GRACE,
 };
 use super::replay::{Departed, ReplayWindow};
 use super::round_trip::RoundTrip;
@@ -54,6 +54,8 @@ pub(super) struct Peers {
     /// Peers by the origin of their address: the validated one, else the one used last.
     by_origin: BTreeSet<(Origin, PublicKey)>,
     registered: usize,
+    /// See [`Peers::independent`].
+    independent: usize,
     /// Peers that are not validated, by the time at which they were last heard from, or earlier.
     unvalidated: Queue,
     /// Validated peers that the routing table has no room for, by the same time.
@@ -89,6 +91,7 @@ impl Peers {
             claims: BTreeSet::new(),
             by_origin: BTreeSet::new(),
             registered: 0,
+            independent: 0,
             unvalidated: Queue::new(),
             spares: Queue::new(),
             table: PeerTable::new(me),
@@ -153,16 +156,6 @@ impl Peers {
         self.round_trip.note(took);
         if let Some(peer) = self.by_key.get_mut(key) {
             peer.round_trip.note(took);
-        }
-    }
-
-    /// Returns `interval`, or a fraction of it while there are fewer than [`FEW_PEERS`] registered
-    /// peers.
-    pub(super) fn paced(&self, interval: Duration) -> Duration {
-        if self.registered < FEW_PEERS {
-            interval / FEW_PEERS_DIVISOR
-        } else {
-            interval
         }
     }
 
@@ -390,6 +383,8 @@ impl Peers {
         self.claims.remove(&(peer.address, *key));
         self.by_origin.remove(&(Origin::of(&peer.address), *key));
         self.registered -= usize::from(peer.is_registered);
+        let was_independent = usize::from(peer.is_independent);
+        self.independent = self.independent.saturating_sub(was_independent);
         if self.by_address.get(&peer.address) == Some(key) {
             self.by_address.remove(&peer.address);
         }
@@ -579,6 +574,8 @@ impl Peers {
         self.by_origin.insert((Origin::of(&address), *key));
         peer.address = address;
         peer.is_validated = true;
+        // Until the next count.
+        self.independent += usize::from(had.is_none());
         if let Some(had) = had {
             self.by_address.remove(&had);
             // If there is no room in its new network, it leaves the routing table and stays a peer.

@@ -1,8 +1,9 @@
 //! Periodic maintenance: peer timeouts, seed retries, record expiry.
 //!
 //! A peer is *needed* if the routing table has a place for it, it is a validator, a seed or a
-//! reference node, objects were requested from it by stream lately, or fewer than
-//! [`WANTED_PEERS`] are known. A needed node of this implementation is asked for a sign of life
+//! reference node, objects were requested from it by stream lately, no more than [`WANTED_PEERS`]
+//! are registered, or it is one of no more than as many *independent* peers: those that count if a
+//! network counts for a few only ([`super::peers`]). A needed node of this implementation is asked for a sign of life
 //! once neither side has requested anything from the other for half of the peer timeout; the
 //! request is a sign of life of ours at the peer, so one exchange serves both. A peer that is not
 //! needed is sent nothing, and removed once it has been unused for the peer timeout: as long as it
@@ -242,10 +243,11 @@ impl Engine {
     /// Removes, probes and pings peers as their silence requires, and searches for more peers while
     /// there are few.
     fn check_peers(&mut self, now: Instant) {
+        self.peers.count_independent();
         let pace = Pace {
             timeout: self.config.peer_timeout,
             ping_interval: self.peers.paced(PING_INTERVAL),
-            grows: self.peers.registered() >= FEW_PEERS,
+            grows: self.peers.independent() >= FEW_PEERS,
             difficulty: self.inbound.required_difficulty(),
         };
         let actions: Vec<(PublicKey, MaintenanceAction)> = self
@@ -257,12 +259,12 @@ impl Engine {
                 Some((*key, action))
             })
             .collect();
-        let mut unused: Vec<(Instant, PublicKey)> = Vec::new();
+        let mut unused: Vec<(Instant, PublicKey, bool)> = Vec::new();
         for (key, action) in actions {
             match action {
                 MaintenanceAction::Remove(RemoveReason::Unused) => {
                     let peer = self.peers.get(&key);
-                    unused.extend(peer.map(|peer| (peer.used_at, key)));
+                    unused.extend(peer.map(|peer| (peer.used_at, key, peer.is_independent)));
                 }
                 MaintenanceAction::Remove(reason) => self.remove_peer(&key, reason),
                 MaintenanceAction::KeepAlive => self.keep_alive(now, &key),
@@ -273,8 +275,16 @@ impl Engine {
             }
         }
         unused.sort_unstable();
-        let excess = self.peers.registered().saturating_sub(WANTED_PEERS);
-        for (_, key) in unused.into_iter().take(excess) {
+        // Neither of all peers nor of the independent ones are fewer kept than are wanted.
+        let excess = |count: usize| count.saturating_sub(WANTED_PEERS);
+        let of_all = excess(self.peers.registered());
+        let mut of_independent = excess(self.peers.independent());
+        let unused = unused.into_iter().filter(|(_, _, is_independent)| {
+            let is_excess = !is_independent || of_independent > 0;
+            of_independent -= usize::from(*is_independent && is_excess);
+            is_excess
+        });
+        for (_, key, _) in unused.take(of_all) {
             self.remove_peer(&key, RemoveReason::Unused);
         }
         for (_, peer) in self.peers.iter_mut() {
@@ -287,9 +297,11 @@ impl Engine {
                 self.ask_for_block(now, &key);
             }
         }
-        if self.peers.registered() < WANTED_PEERS {
-            self.contact_missing_seeds(now);
-            for key in self.peers.validated_where(|_| true) {
+        self.contact_missing_seeds(now);
+        if self.peers.independent() < WANTED_PEERS {
+            let are_few = self.peers.registered() < WANTED_PEERS;
+            let asked = |peer: &Peer| are_few || peer.is_independent;
+            for key in self.peers.validated_where(asked) {
                 self.ask_routes(now, &key);
             }
         }
@@ -301,13 +313,15 @@ impl Engine {
         !peer.is_ours
             || peer.is_validator
             || self.peers.registered() <= WANTED_PEERS
+            || peer.is_independent && self.peers.independent() <= WANTED_PEERS
             || streamed.is_some_and(|since| since < self.config.peer_timeout)
             || self.peers.table.get(key).is_some()
             || self.seeds.is_seed(key, peer)
     }
 
     /// Contacts seeds that are not peers, once per [`SEED_INTERVAL`] or more often while peers are
-    /// few. A node without validated peers bootstraps instead.
+    /// few. However many there are, they may all be of one owner. A node without validated peers
+    /// bootstraps instead.
     fn contact_missing_seeds(&mut self, now: Instant) {
         if self.peers.validated() == 0 {
             return;

@@ -97,6 +97,10 @@ pub(in crate::engine) struct Peer {
     pub(in crate::engine) address: SocketAddr,
     pub(in crate::engine) is_validated: bool,
     pub(in crate::engine) is_registered: bool,
+    /// `true` if it was an independent peer at the last count, see [`Peers::independent`].
+    ///
+    /// [`Peers::independent`]: super::Peers::independent
+    pub(in crate::engine) is_independent: bool,
     /// `true` if the peer may be sent IPv6 addresses, and requests over IPv6: it is a node of this
     /// implementation.
     pub(in crate::engine) takes_ipv6: bool,
@@ -162,6 +166,7 @@ impl Peer {
             address,
             is_validated: false,
             is_registered: false,
+            is_independent: false,
             takes_ipv6: false,
             is_ours: false,
             round_trip: RoundTrip::default(),

@@ -8,7 +8,8 @@ use crate::engine::{DropReason, FetchRequest, contact, limits};
 use crate::wire::message::Topic;
 use crate::wire::object::{Action, PayloadType, Request};
 use crate::wire::routing_table::Network;
-use core::net::{Ipv4Addr, SocketAddr};
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -98,7 +99,7 @@ fn peer_at_a_private_address_cannot_refer_us_to_loopback() {
         assert!(stage.knows(peer), "{from}");
         let named: SocketAddr = named.parse().unwrap();
         let id = AtomId::new([7; 32]);
-        let mut content = alloc::vec::Vec::new();
+        let mut content = Vec::new();
         Request {
             action: Action::Put(PayloadType::ATOM),
             atom_id: id,
@@ -113,6 +114,59 @@ fn peer_at_a_private_address_cannot_refer_us_to_loopback() {
         stage.run(SECOND);
         let is_sent = stage.stray.iter().any(|(to, _)| *to == named);
         assert_eq!(is_sent, is_contacted, "{from} {named}");
+    }
+}
+
+/// A network has 64 places, whose peers may be of one owner, or may not exist.
+#[test]
+fn peers_of_one_network_do_not_stop_the_search_for_others() {
+    for is_validated in [true, false] {
+        let mut stage = Stage::new();
+        let me = stage.me();
+        let seed = SocketAddr::from(([6, 6, 6, 6], 6));
+        let now = stage.now;
+        stage.engine.set_seeds(now, &[seed], &[]);
+        let honest = [1, 2, 3].map(|n: u8| {
+            let address = SocketAddr::from(([8, n, 8, 8], 4_000));
+            stage.join(Scripted::new(n.into(), address))
+        });
+        let most = u32::try_from(limits::MAX_PEERS_PER_NETWORK).unwrap();
+        let crowd: Vec<usize> = (100..100 + most)
+            .map(|n| {
+                let address = if is_validated {
+                    crowded(n)
+                } else {
+                    let ip = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(n));
+                    SocketAddr::from((ip, 9))
+                };
+                let peer = stage.join(Scripted::new(n, address));
+                assert_eq!(stage.knows(peer), is_validated);
+                peer
+            })
+            .collect();
+        let all = stage.engine.peer_count();
+        assert_eq!(all, honest.len() + crowd.len());
+        for round in 0..4 {
+            stage.stray.clear();
+            for n in honest {
+                stage.peers[n].got.clear();
+            }
+            for n in &crowd {
+                let ping = stage.peers[*n].ping(&me, None);
+                stage.deliver(*n, &ping);
+                let get = [&[0][..], AtomId::new([round; 32]).as_bytes(), &[1]].concat();
+                let get = stage.peers[*n].sealed(&me, Topic::ObjectRequest, &get);
+                stage.deliver(*n, &get);
+            }
+            stage.run(300 * SECOND);
+            let contacts = stage.stray.iter().filter(|(to, _)| *to == seed).count();
+            assert!((1..=11).contains(&contacts), "{contacts} contacts");
+            for n in honest {
+                let mut got = stage.peers[n].got.iter();
+                assert!(got.any(|(topic, _)| *topic == Topic::RouteRequest), "{n}");
+            }
+        }
+        assert_eq!(stage.engine.peer_count(), all);
     }
 }
 
