@@ -26,6 +26,9 @@ pub(super) enum Origin {
 }
 
 impl Origin {
+    /// First origin in order.
+    pub(super) const FIRST: Self = Self::Network(Network::V4([0; 3]));
+
     /// Returns the origin of an address.
     pub(super) fn of(address: &SocketAddr) -> Self {
         Network::of(&address.ip()).map_or(Self::Socket(*address), Self::Network)

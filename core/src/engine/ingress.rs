@@ -174,8 +174,8 @@ impl Engine {
         source: &Source,
         shared: SharedKey,
     ) -> Result<(), DropReason> {
-        let pinned = self.seeds.pinned();
-        if let Some(victim) = self.peers.make_room(now, &source.address, pinned)? {
+        let room = self.peers.make_room(now, &source.address, &self.seeds)?;
+        if let Some(victim) = room {
             self.remove_peer(&victim, RemoveReason::Displaced);
         }
         let mut peer = Peer::new(now, shared, source.address);
@@ -191,8 +191,8 @@ impl Engine {
         key: &PublicKey,
         address: &SocketAddr,
     ) -> Result<(), DropReason> {
-        let pinned = self.seeds.pinned();
-        if let Some(victim) = self.peers.make_room_at(now, key, address, pinned)? {
+        let room = self.peers.make_room_at(now, key, address, &self.seeds)?;
+        if let Some(victim) = room {
             self.remove_peer(&victim, RemoveReason::Displaced);
         }
         Ok(())

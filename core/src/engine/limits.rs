@@ -5,7 +5,7 @@
 //!
 //! | table | bound on one source |
 //! | --- | --- |
-//! | peers, routing table | places per network and network group; unvalidated peers are evicted first |
+//! | peers, routing table | places per network and network group; unvalidated peers are evicted first, then those of the network group with most |
 //! | provider index, redirects and forwarded puts, contacts, referrers, answered handshakes, IPv6 marks, fetches, events, removed peers, keys of unknown peers | shares: the network group with most entries, and in it the source with most, loses first |
 //! | answers of contacted addresses | budgets and places per address, and shares per referrer; seeds and cookie echoes have their own |
 //! | key agreements | a budget per network group and network, or per socket of a range that is not public |
@@ -20,9 +20,11 @@ use core::time::Duration;
 
 /// Maximum number of known peers, registered or not. When full, the peer heard from longest ago is
 /// evicted: first among unvalidated peers, if it has been silent for [`UNVALIDATED_GRACE`] or there
-/// are more than [`UNVALIDATED_WITH_GRACE`] of them; then among peers that the routing table has no
-/// room for and that have been silent for [`SPARE_PEER_SILENCE`]; then among all unvalidated peers.
-/// If there is none, the newcomer is refused.
+/// are more than [`UNVALIDATED_WITH_GRACE`] of them; then, in turn, among the peers that the routing
+/// table has no room for of the network group with most validated peers, if the group of the newcomer
+/// has fewer; then among all peers that it has no room for and that have been silent for
+/// [`SPARE_PEER_SILENCE`], of the group alone if the newcomer is of that group; then among all
+/// unvalidated peers. If there is none, the newcomer is refused. A validated seed is never evicted.
 pub const MAX_PEERS: usize = 4_096;
 /// Silence after which a peer outside the routing table may be evicted, see [`MAX_PEERS`]: long
 /// enough for a newcomer to learn of other peers.

@@ -7,21 +7,18 @@
 
 mod independence;
 mod peer;
+mod room;
 
 pub(super) use peer::{Peer, Probe, Stream, WaitingPut};
 
 use super::address::Origin;
-use super::limits::{
-    MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SHARED_ADDRESS_PEERS, SILENT_AFTER,
-    SILENT_TRIAL_INTERVAL, SPARE_PEER_SILENCE, UNVALIDATED_GRACE, UNVALIDATED_WITH_GRACE,
-};
+use super::limits::{NEAR_PEERS, SHARED_ADDRESS_PEERS, SILENT_AFTER, SILENT_TRIAL_INTERVAL};
 use super::replay::{Departed, ReplayWindow};
 use super::round_trip::RoundTrip;
 use super::shares::Share;
-use super::stats::DropReason;
 use crate::crypto::{KEY_BYTES, PublicKey};
 use crate::time::Instant;
-use crate::wire::network_group::Scope;
+use crate::wire::network_group::{NetworkGroup, Scope};
 use crate::wire::routing_table::{Entry, PeerTable};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -42,8 +39,8 @@ pub(super) struct Validated {
     pub(super) is_new: bool,
 }
 
-/// Known peers, at most [`MAX_PEERS`], with indexes by address and origin, eviction queues and the
-/// routing table.
+/// Known peers, at most [`MAX_PEERS`](super::limits::MAX_PEERS), with indexes by address and origin,
+/// eviction queues and the routing table.
 #[derive(Debug)]
 pub(super) struct Peers {
     /// In boxes: the nodes of the map are usually half empty.
@@ -56,6 +53,10 @@ pub(super) struct Peers {
     registered: usize,
     /// See [`Peers::independent`].
     independent: usize,
+    /// Number of validated peers by network group.
+    groups: BTreeMap<NetworkGroup, usize>,
+    /// Last spare that has lost its place to a peer of another network group.
+    turn: (Origin, PublicKey),
     /// Peers that are not validated, by the time at which they were last heard from, or earlier.
     unvalidated: Queue,
     /// Validated peers that the routing table has no room for, by the same time.
@@ -92,6 +93,8 @@ impl Peers {
             by_origin: BTreeSet::new(),
             registered: 0,
             independent: 0,
+            groups: BTreeMap::new(),
+            turn: (Origin::FIRST, PublicKey::new([0; KEY_BYTES])),
             unvalidated: Queue::new(),
             spares: Queue::new(),
             table: PeerTable::new(me),
@@ -206,124 +209,6 @@ impl Peers {
         self.by_address.contains_key(address)
     }
 
-    /// Returns the peer to evict for a newcomer at `address`, or `None` if there is room. `kept` is
-    /// never evicted while it is validated.
-    ///
-    /// A registered peer that the routing table has no room for is of little use to us, while
-    /// meeting us is of much use to a newcomer. Such peers are therefore evicted once they have
-    /// been silent; otherwise a network larger than [`MAX_PEERS`] could not be joined through us.
-    /// Newcomers have time to validate their address before the next one takes their place, as long
-    /// as they are few.
-    ///
-    /// # Errors
-    /// Returns [`DropReason::TooManyPeers`] if there is neither room nor a peer to evict.
-    pub(super) fn make_room(
-        &mut self,
-        now: Instant,
-        address: &SocketAddr,
-        kept: Option<&PublicKey>,
-    ) -> Result<Option<PublicKey>, DropReason> {
-        if self.is_full(address) {
-            return self.make_room_in(now, address, kept).map(Some);
-        }
-        if self.by_key.len() < MAX_PEERS {
-            return Ok(None);
-        }
-        let unvalidated = self.eviction_candidate(true, None);
-        let is_grace_over = |at: Instant| now.since(at) >= UNVALIDATED_GRACE;
-        let is_crowded = self.unvalidated.len() > UNVALIDATED_WITH_GRACE;
-        if let Some((_, key)) = unvalidated.filter(|(at, _)| is_crowded || is_grace_over(*at)) {
-            return Ok(Some(key));
-        }
-        let is_silent = |at: Instant| now.since(at) >= SPARE_PEER_SILENCE;
-        let spare = self.eviction_candidate(false, kept);
-        let spare = spare.filter(|(at, _)| is_silent(*at));
-        let (_, key) = spare.or(unvalidated).ok_or(DropReason::TooManyPeers)?;
-        Ok(Some(key))
-    }
-
-    /// Returns the peer to evict so that a known one can be at `address`, or `None` if there is
-    /// room.
-    ///
-    /// # Errors
-    /// Returns [`DropReason::TooManyPeers`] if there is neither room nor a peer to evict.
-    pub(super) fn make_room_at(
-        &self,
-        now: Instant,
-        key: &PublicKey,
-        address: &SocketAddr,
-        kept: Option<&PublicKey>,
-    ) -> Result<Option<PublicKey>, DropReason> {
-        let was = self.by_key.get(key).map(|peer| Origin::of(&peer.address));
-        // A peer that is validated at the address is removed without that.
-        let is_there = was == Some(Origin::of(address)) || self.by_address.contains_key(address);
-        if is_there || !self.is_full(address) {
-            return Ok(None);
-        }
-        self.make_room_in(now, address, kept).map(Some)
-    }
-
-    /// Returns whether the origin of an address has all its places taken.
-    fn is_full(&self, address: &SocketAddr) -> bool {
-        let there = self.at_origin(Origin::of(address));
-        there.take(MAX_PEERS_PER_NETWORK).count() >= MAX_PEERS_PER_NETWORK
-    }
-
-    /// Returns the peers of an origin, by key.
-    fn at_origin(&self, origin: Origin) -> impl Iterator<Item = &PublicKey> {
-        let from = (origin, PublicKey::new([0; KEY_BYTES]));
-        let there = self.by_origin.range(from..);
-        let there = there.take_while(move |(of, _)| *of == origin);
-        there.map(|(_, key)| key)
-    }
-
-    /// Returns the peer to evict from an origin that has all its places taken.
-    fn make_room_in(
-        &self,
-        now: Instant,
-        address: &SocketAddr,
-        kept: Option<&PublicKey>,
-    ) -> Result<PublicKey, DropReason> {
-        let own = self.at_origin(Origin::of(address));
-        let own = own.filter_map(|key| Some((key, self.by_key.get(key)?)));
-        let evictable = own.filter(|(key, peer)| {
-            let is_silent = now.since(peer.last_heard) >= SPARE_PEER_SILENCE;
-            !peer.is_validated || is_silent && kept != Some(key) && self.table.get(key).is_none()
-        });
-        evictable
-            .min_by_key(|(_, peer)| (peer.is_validated, peer.last_heard))
-            .map(|(key, _)| *key)
-            .ok_or(DropReason::TooManyPeers)
-    }
-
-    /// Returns the unvalidated or spare peer that was heard from longest ago, and that time.
-    fn eviction_candidate(
-        &mut self,
-        is_unvalidated: bool,
-        kept: Option<&PublicKey>,
-    ) -> Option<(Instant, PublicKey)> {
-        let queue = if is_unvalidated {
-            &mut self.unvalidated
-        } else {
-            &mut self.spares
-        };
-        loop {
-            let &(at, key) = queue.iter().find(|(_, key)| kept != Some(key))?;
-            // A peer in a queue is known.
-            let peer = self.by_key.get_mut(&key)?;
-            if peer.last_heard <= at {
-                return Some((at, key));
-            }
-            // It was heard from since it was queued.
-            queue.remove(&(at, key));
-            queue.insert((peer.last_heard, key));
-            peer.queue_entry = Some(EvictionQueueEntry {
-                is_unvalidated,
-                at: peer.last_heard,
-            });
-        }
-    }
-
     /// Moves a peer into the queue that it belongs to now, if any.
     fn update_queue(&mut self, key: &PublicKey) {
         let Some(peer) = self.by_key.get_mut(key) else {
@@ -383,6 +268,9 @@ impl Peers {
         self.claims.remove(&(peer.address, *key));
         self.by_origin.remove(&(Origin::of(&peer.address), *key));
         self.registered -= usize::from(peer.is_registered);
+        if peer.is_validated {
+            self.count_out(&peer.address);
+        }
         let was_independent = usize::from(peer.is_independent);
         self.independent = self.independent.saturating_sub(was_independent);
         if self.by_address.get(&peer.address) == Some(key) {
@@ -397,6 +285,17 @@ impl Peers {
                 .insert(peer.last_heard, share, *key, statements);
         }
         Some(peer.is_registered)
+    }
+
+    /// Subtracts a validated peer from its network group.
+    fn count_out(&mut self, address: &SocketAddr) {
+        let group = NetworkGroup::of(address.ip());
+        if let Some(count) = self.groups.get_mut(&group) {
+            *count -= 1;
+            if *count == 0 {
+                self.groups.remove(&group);
+            }
+        }
     }
 
     fn leave_table(&mut self, key: &PublicKey) {
@@ -576,7 +475,9 @@ impl Peers {
         peer.is_validated = true;
         // Until the next count.
         self.independent += usize::from(had.is_none());
+        *self.groups.entry(peer.group()).or_default() += 1;
         if let Some(had) = had {
+            self.count_out(&had);
             self.by_address.remove(&had);
             // If there is no room in its new network, it leaves the routing table and stays a peer.
             if self.table.set_address(key, address).is_err() {

@@ -72,11 +72,6 @@ impl Seeds {
         self.addresses().any(|seed| seed == address)
     }
 
-    /// Returns the pinned key of the default seed.
-    pub(super) const fn pinned(&self) -> Option<&PublicKey> {
-        self.pinned.as_ref()
-    }
-
     /// Pins a key that was validated at `address` if that is an address of the default seed and no
     /// key is pinned; returns whether it was pinned now.
     pub(super) fn pin(&mut self, key: &PublicKey, address: &SocketAddr) -> bool {

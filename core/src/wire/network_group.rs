@@ -57,6 +57,21 @@ impl NetworkGroup {
         })
     }
 
+    /// Returns the first address of the group.
+    pub(crate) fn first_address(&self) -> IpAddr {
+        match self.0 {
+            Kind::V4([a, b]) => Ipv4Addr::new(a, b, 0, 0).into(),
+            Kind::V6([a, b, c, d]) => {
+                let mut octets = [0; 16];
+                if let Some(first) = octets.first_chunk_mut() {
+                    *first = [a, b, c, d];
+                }
+                Ipv6Addr::from(octets).into()
+            }
+            Kind::Address(address) => address,
+        }
+    }
+
     /// Returns whether the group is a single address of a range that is not public.
     #[must_use]
     pub const fn is_local(&self) -> bool {
@@ -68,14 +83,8 @@ impl NetworkGroup {
 impl fmt::Display for NetworkGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Kind::V4([a, b]) => write!(f, "{a}.{b}.0.0/16"),
-            Kind::V6([a, b, c, d]) => {
-                let mut octets = [0; 16];
-                if let Some(first) = octets.first_chunk_mut() {
-                    *first = [a, b, c, d];
-                }
-                write!(f, "{}/32", Ipv6Addr::from(octets))
-            }
+            Kind::V4(_) => write!(f, "{}/16", self.first_address()),
+            Kind::V6(_) => write!(f, "{}/32", self.first_address()),
             Kind::Address(ip) => ip.fmt(f),
         }
     }

@@ -1,5 +1,11 @@
 use super::*;
 use crate::crypto::SharedKey;
+use crate::engine::DropReason;
+use crate::engine::limits::{
+    MAX_PEERS, MAX_PEERS_PER_NETWORK, SPARE_PEER_SILENCE, UNVALIDATED_GRACE, UNVALIDATED_WITH_GRACE,
+};
+use crate::engine::seeds::Seeds;
+use crate::wire::network_group::NetworkGroup;
 use core::time::Duration;
 
 fn key(n: u32) -> PublicKey {
@@ -8,11 +14,15 @@ fn key(n: u32) -> PublicKey {
     PublicKey::new(bytes)
 }
 
+fn no_seeds() -> Seeds {
+    Seeds::new(Instant::ZERO, Duration::ZERO)
+}
+
 fn add(peers: &mut Peers, n: u32, ip: [u8; 4]) -> Result<(), DropReason> {
     let port = if ip == [127, 0, 0, 1] { 1 + n } else { 1 };
     let address = SocketAddr::from((ip, u16::try_from(port).unwrap()));
     let now = Instant::from_micros(n.into());
-    if let Some(victim) = peers.make_room(now, &address, None)? {
+    if let Some(victim) = peers.make_room(now, &address, &no_seeds())? {
         peers.remove(&victim);
     }
     peers.insert(
@@ -49,18 +59,22 @@ fn full_table_evicts_unvalidated_peers_and_keeps_validated_ones() {
     let spare: Vec<u32> = (0..=most).filter(is_spare).collect();
     assert!(spare.len() > MAX_PEERS / 2 && !peers.table.is_empty());
     let soon = Instant::ZERO + SPARE_PEER_SILENCE;
-    let mut room = |now, kept: Option<&PublicKey>| peers.make_room(now, &address, kept);
+    let pinned = peers.get(&key(spare[0])).unwrap().address;
+    let mut seeds = no_seeds();
+    seeds.set(soon, &[pinned], &[]);
+    assert!(seeds.pin(&key(spare[0]), &pinned));
+    let mut room = |now, seeds: &Seeds| peers.make_room(now, &address, seeds);
     let later = soon + Duration::from_secs(1);
-    assert_eq!(room(later, None), Ok(Some(key(spare[0]))));
-    assert_eq!(room(later, Some(&key(spare[0]))), Ok(Some(key(spare[1]))));
+    assert_eq!(room(later, &no_seeds()), Ok(Some(key(spare[0]))));
+    assert_eq!(room(later, &seeds), Ok(Some(key(spare[1]))));
     assert_eq!(
-        room(Instant::from_micros(9_999), None),
+        room(Instant::from_micros(9_999), &no_seeds()),
         Err(DropReason::TooManyPeers)
     );
     // A peer that was heard from since goes behind those after it.
     peers.get_mut(&key(spare[0])).unwrap().last_heard = later;
     assert_eq!(
-        peers.make_room(later, &address, None),
+        peers.make_room(later, &address, &no_seeds()),
         Ok(Some(key(spare[1])))
     );
 }
@@ -75,7 +89,10 @@ fn newcomers_have_a_grace_period_before_eviction() {
         peers.set_validated(&key(n), address(n));
     }
     let mut come = |n: u32, now: Instant| {
-        let gone = peers.make_room(now, &address(n), None).unwrap().unwrap();
+        let gone = peers
+            .make_room(now, &address(n), &no_seeds())
+            .unwrap()
+            .unwrap();
         peers.remove(&gone);
         let peer = Peer::new(now, SharedKey::from_bytes([0; 32]), address(n));
         peers.insert(key(n), peer);
@@ -151,4 +168,58 @@ fn silent_claimant_is_removed_when_the_owner_of_the_address_is_validated() {
     }
     add(&mut peers, 4, [2, 2, 2, 2]).unwrap();
     assert_eq!(peers.set_validated(&key(2), address).replaced, [key(1)]);
+}
+
+#[test]
+fn group_with_most_peers_loses_a_spare_to_a_newcomer_of_another() {
+    let mut peers = Peers::new(PublicKey::new([0; 32]));
+    let most = u32::try_from(MAX_PEERS).unwrap();
+    let now = Instant::from_secs(100);
+    let silent_since = Instant::from_secs(89);
+    assert!(now.since(silent_since) > SPARE_PEER_SILENCE);
+    // 64 peers of each /24 of a /18, one of which gives its place to a peer elsewhere.
+    let honest = (key(0), [7, 7, 7, 7]);
+    for n in 0..most {
+        let ip = if n == 0 {
+            honest.1
+        } else {
+            Ipv4Addr::from_bits(0x0909_0000 + ((n / 64) << 8) + n % 64).octets()
+        };
+        add(&mut peers, n, ip).unwrap();
+        peers.set_validated(&key(n), SocketAddr::from((ip, 1)));
+        peers.get_mut(&key(n)).unwrap().last_heard = now;
+    }
+    peers.get_mut(&honest.0).unwrap().last_heard = silent_since;
+    peers.leave_table(&honest.0);
+    peers.update_queue(&honest.0);
+    assert_eq!((peers.len(), peers.validated()), (MAX_PEERS, MAX_PEERS));
+    let newcomer = SocketAddr::from(([8, 8, 8, 8], 1));
+    let mut seeds = no_seeds();
+    let first: Vec<SocketAddr> = (0..64)
+        .map(|n| SocketAddr::from(([9, 9, 0, n], 1)))
+        .collect();
+    seeds.set(now, &[], &first);
+    let mut lost = BTreeSet::new();
+    for n in most..most + 100 {
+        let victim = peers.make_room(now, &newcomer, &seeds).unwrap().unwrap();
+        assert!(peers.table.get(&victim).is_none());
+        let loser = peers.get(&victim).unwrap();
+        assert_eq!(loser.group(), NetworkGroup::of([9, 9, 0, 0].into()));
+        assert!(!seeds.contains(&loser.address));
+        peers.remove(&victim);
+        lost.insert(victim);
+        let ip = [20 + u8::try_from(n - most).unwrap(), 1, 1, 1];
+        add(&mut peers, n, ip).unwrap();
+        peers.set_validated(&key(n), SocketAddr::from((ip, 1)));
+    }
+    assert_eq!(lost.len(), 100);
+    // The group itself gets no place of another.
+    let more = SocketAddr::from(([9, 9, 99, 1], 1));
+    let room = peers.make_room(now, &more, &no_seeds());
+    assert_eq!(room, Err(DropReason::TooManyPeers));
+    assert!(peers.get(&honest.0).is_some());
+    for n in 0..most + 100 {
+        peers.remove(&key(n));
+    }
+    assert!(peers.groups.is_empty());
 }
