@@ -39,7 +39,8 @@ pub const UNVALIDATED_WITH_GRACE: usize = 256;
 /// Maximum number of known peers from one IPv4 /24 or IPv6 /48, or from one socket of a range that
 /// is not public. A peer counts at its validated address, or at the one that it used last if it is
 /// not validated. When full, unvalidated peers there are evicted first, then silent ones outside
-/// the routing table; if there is none, the newcomer, or the move of a peer to there, is refused.
+/// the routing table; if there is none, the newcomer, or the move of a peer to there, is refused. At
+/// the address of a seed it is not refused, and takes the place of any peer but a seed.
 pub const MAX_PEERS_PER_NETWORK: usize = 64;
 
 /// Maximum proof of work that a peer can require of us, in leading zero bits.

@@ -10,7 +10,8 @@
 //! of a group that has fewer, without regard to silence, one spare after another. A newcomer of the
 //! group itself takes the place of a spare of the group.
 //!
-//! Seeds that are validated are never evicted.
+//! A seed finds a place in its network, however many peers are there. Seeds that are validated are
+//! never evicted.
 
 use super::peer::EvictionQueueEntry;
 use super::{Origin, Peers};
@@ -50,6 +51,7 @@ impl Peers {
             return Ok(Some(key));
         }
         let is_silent = |at: Instant| now.since(at) >= SPARE_PEER_SILENCE;
+        let is_seed = seeds.contains(address);
         let group = NetworkGroup::of(address.ip());
         let own = self.groups.get(&group).copied().unwrap_or(0);
         let heaviest = self.groups.iter().max_by_key(|(_, count)| **count);
@@ -61,14 +63,15 @@ impl Peers {
         }
         // Like the limits of the routing table, this does not apply to addresses that are not
         // public, which may be those of a NAT or a bridge in front of all peers.
-        let is_crowd = heavier.is_none() && own > TABLE_PEERS_PER_GROUP && !group.is_local();
+        let is_crowd =
+            heavier.is_none() && own > TABLE_PEERS_PER_GROUP && !group.is_local() && !is_seed;
         let spare = if is_crowd {
             let spare = self.next_spare(group, seeds);
             let peer = spare.and_then(|key| Some((self.by_key.get(&key)?.last_heard, key)));
             peer.filter(|(at, _)| is_silent(*at))
         } else {
             let spare = self.eviction_candidate(false, seeds);
-            spare.filter(|(at, _)| is_silent(*at))
+            spare.filter(|(at, _)| is_seed || is_silent(*at))
         };
         let (_, key) = spare.or(unvalidated).ok_or(DropReason::TooManyPeers)?;
         Ok(Some(key))
@@ -109,23 +112,28 @@ impl Peers {
         there.map(|(_, key)| key)
     }
 
-    /// Returns the peer to evict from an origin that has all its places taken.
+    /// Returns the peer to evict from an origin that has all its places taken. A newcomer at the
+    /// address of a seed may take the place of any peer but a seed.
     fn make_room_in(
         &self,
         now: Instant,
         address: &SocketAddr,
         seeds: &Seeds,
     ) -> Result<PublicKey, DropReason> {
+        let is_seed = seeds.contains(address);
         let own = self.at_origin(Origin::of(address));
-        let own = own.filter_map(|key| Some((key, self.by_key.get(key)?)));
-        let evictable = own.filter(|(key, peer)| {
+        let own = own.filter_map(|key| {
+            let is_in_table = self.table.get(key).is_some();
+            Some((key, self.by_key.get(key)?, is_in_table))
+        });
+        let evictable = own.filter(|(key, peer, is_in_table)| {
             let is_silent = now.since(peer.last_heard) >= SPARE_PEER_SILENCE;
-            let is_spare = self.table.get(key).is_none() && !seeds.is_seed(key, peer);
-            !peer.is_validated || is_silent && is_spare
+            let is_evictable = is_seed || is_silent && !is_in_table;
+            !peer.is_validated || is_evictable && !seeds.is_seed(key, peer)
         });
         evictable
-            .min_by_key(|(_, peer)| (peer.is_validated, peer.last_heard))
-            .map(|(key, _)| *key)
+            .min_by_key(|(_, peer, is_in_table)| (peer.is_validated, *is_in_table, peer.last_heard))
+            .map(|(key, ..)| *key)
             .ok_or(DropReason::TooManyPeers)
     }
 

@@ -170,6 +170,51 @@ fn peers_of_one_network_do_not_stop_the_search_for_others() {
     }
 }
 
+#[test]
+fn seed_has_a_place_in_a_full_network() {
+    let seed = SocketAddr::from(([9, 9, 9, 250], 7));
+    for moves in [false, true] {
+        let mut stage = Stage::new();
+        let me = stage.me();
+        let now = stage.now;
+        stage.engine.set_seeds(now, &[], &[seed]);
+        let most = u32::try_from(limits::MAX_PEERS_PER_NETWORK).unwrap();
+        let crowd: Vec<usize> = (0..most)
+            .map(|n| stage.join(Scripted::new(n, crowded(n))))
+            .collect();
+        assert!(crowd.iter().all(|n| stage.knows(*n)));
+        let came = if moves {
+            let home = SocketAddr::from(([8, 8, 8, 8], 8));
+            let came = stage.join(Scripted::new(900, home));
+            assert!(stage.knows(came));
+            stage.peers[came].address = seed;
+            let ping = stage.peers[came].ping(&me, None);
+            stage.deliver(came, &ping);
+            came
+        } else {
+            stage.join(Scripted::new(900, seed))
+        };
+        let at_seed = |stage: &Stage| {
+            let peer = stage.engine.peer(&stage.peers[came].key());
+            peer.is_some_and(|peer| peer.is_validated && peer.address == seed)
+        };
+        assert!(at_seed(&stage), "moves {moves}");
+        assert_eq!(in_crowded_network(&stage), limits::MAX_PEERS_PER_NETWORK);
+        let is_in_table = stage.engine.peers.table.get(&stage.peers[came].key());
+        assert!(is_in_table.is_none(), "it is a spare");
+        // The others send without a pause, and more of them come.
+        for n in 0..6 {
+            stage.run(10 * SECOND);
+            for n in &crowd {
+                let ping = stage.peers[*n].ping(&me, None);
+                stage.deliver(*n, &ping);
+            }
+            stage.join(Scripted::new(200 + n, crowded(200 + n)));
+            assert!(at_seed(&stage), "moves {moves}, displaced");
+        }
+    }
+}
+
 /// A bridge in front of the internet: one private address for all peers.
 #[test]
 fn peers_behind_one_private_address_have_separate_budgets() {
