@@ -255,8 +255,9 @@ impl Peers {
     /// Adds a peer; the caller has made room for it. Its statements of an earlier run stay
     /// replayed.
     pub(super) fn insert(&mut self, key: PublicKey, mut peer: Peer) {
-        if let Some(statements) = self.departed.take(&key) {
+        if let Some((heard_at, share, statements)) = self.departed.take(&key) {
             peer.replay = ReplayWindow::remembering(statements);
+            peer.departed = Some(Box::new((heard_at, share)));
         }
         self.by_origin.insert((Origin::of(&peer.address), key));
         self.claims.insert((peer.address, key));
@@ -265,7 +266,9 @@ impl Peers {
     }
 
     /// Removes a peer. If it was registered, its statements are kept for replay protection unless
-    /// its stream was confirmed. Returns whether it was registered, or `None` if it is unknown.
+    /// its stream was confirmed. Those that were remembered of an earlier time are kept as they were:
+    /// a replay from any address adds a peer that is not registered. Returns whether it was
+    /// registered, or `None` if it is unknown.
     pub(super) fn remove(&mut self, key: &PublicKey) -> Option<bool> {
         let peer = self.by_key.remove(key)?;
         self.remove_from_queue(key, peer.queue_entry);
@@ -281,12 +284,12 @@ impl Peers {
             self.by_address.remove(&peer.address);
         }
         self.leave_table(key);
-        if peer.is_registered
+        let now_heard = || (peer.last_heard, Share::of(peer.address.ip(), *key));
+        let heard = peer.is_registered.then(now_heard);
+        if let Some((at, share)) = heard.or(peer.departed.map(|before| *before))
             && let Some(statements) = peer.replay.into_statements()
         {
-            let share = Share::of(peer.address.ip(), *key);
-            self.departed
-                .insert(peer.last_heard, share, *key, statements);
+            self.departed.insert(at, share, *key, statements);
         }
         Some(peer.is_registered)
     }

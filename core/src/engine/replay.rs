@@ -28,9 +28,10 @@
 //! A reference node seals with random nonces, so an answer proves nothing about later packets. Its
 //! packets are remembered by eight bytes of each nonce: [`RECENT`] statements (pings, transactions)
 //! and as many other packets, so that traffic does not displace statements. Older ones are
-//! forgotten and can be replayed. [`Departed`] keeps the statements of removed peers. The effect of
-//! a replay is therefore bounded by the meaning of these packets: they are not a sign of life (for
-//! such a peer only the answer to a probe is), and a stale statement lasts until the next one.
+//! forgotten and can be replayed. [`Departed`] keeps the statements of removed peers, also while
+//! replays add such a peer and it is removed again. The effect of a replay is therefore bounded by
+//! the meaning of these packets: they are not a sign of life (for such a peer only the answer to a
+//! probe is), and a stale statement lasts until the next one.
 //!
 //! A packet that is not a replay is dropped only if it comes more than [`SPAN`] counts late (or
 //! [`LATE`] counts before the first confirmation, or late around a restart, or late by more than
@@ -311,9 +312,10 @@ impl Departed {
         self.0.insert(heard_at, share, key, statements);
     }
 
-    /// Removes and returns the statements of a peer that comes back.
-    pub(super) fn take(&mut self, key: &PublicKey) -> Option<Recent> {
-        self.0.remove(key)
+    /// Removes and returns the statements of a peer that comes back, with the time and the share
+    /// that they were kept with.
+    pub(super) fn take(&mut self, key: &PublicKey) -> Option<(Instant, Share, Recent)> {
+        self.0.take(key)
     }
 }
 
@@ -486,7 +488,7 @@ mod tests {
         window.note(&nonce(9, 9), true);
         insert(&mut departed, 0, 9, window.into_statements().unwrap());
         for _ in 0..2 {
-            let statements = departed.take(&key(0)).unwrap();
+            let (.., statements) = departed.take(&key(0)).unwrap();
             assert!(departed.take(&key(0)).is_none() && departed.0.len() == 0);
             let mut window = ReplayWindow::remembering(statements);
             assert_eq!(window.note(&nonce(9, 9), true), Replayed);

@@ -241,12 +241,17 @@ impl<K: Ord + Copy, V> ShareTable<K, V> {
     }
 
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+        self.take(key).map(|(.., value)| value)
+    }
+
+    /// Removes an entry, and returns its time and source as well.
+    pub(super) fn take(&mut self, key: &K) -> Option<(Instant, Share, V)> {
         let Entry { at, share, value } = self.entries.remove(key)?;
         self.by_time.remove(&(at, *key));
         forget(&mut self.by_share, &share, &(at, *key));
         forget(&mut self.by_group, &share.group, &(at, *key));
         self.shares.remove(share);
-        Some(value)
+        Some((at, share, value))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::engine::held::Held;
 use crate::engine::limits::{CONTACT_INTERVAL, MAX_PROBES, MAX_WAITING, WAITING_TIMEOUT};
 use crate::engine::replay::{Freshness, ReplayWindow};
 use crate::engine::round_trip::RoundTrip;
+use crate::engine::shares::Share;
 use crate::engine::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::network_group::NetworkGroup;
@@ -108,6 +109,8 @@ pub(in crate::engine) struct Peer {
     pub(in crate::engine) is_ours: bool,
     pub(in crate::engine) round_trip: RoundTrip,
     pub(in crate::engine) replay: ReplayWindow,
+    /// Time and share that its statements were remembered with when it was added, if they were.
+    pub(super) departed: Option<Box<(Instant, Share)>>,
     pub(in crate::engine) probes: Probes,
     /// Statements that it made before its stream was confirmed.
     pub(in crate::engine) held: Held,
@@ -171,6 +174,7 @@ impl Peer {
             is_ours: false,
             round_trip: RoundTrip::default(),
             replay: ReplayWindow::default(),
+            departed: None,
             probes: Probes::default(),
             held: Held::default(),
             waiting: Vec::new(),

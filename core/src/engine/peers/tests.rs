@@ -4,6 +4,7 @@ use crate::engine::DropReason;
 use crate::engine::limits::{
     MAX_PEERS, MAX_PEERS_PER_NETWORK, SPARE_PEER_SILENCE, UNVALIDATED_GRACE, UNVALIDATED_WITH_GRACE,
 };
+use crate::engine::replay::Freshness;
 use crate::engine::seeds::Seeds;
 use crate::wire::network_group::NetworkGroup;
 use core::time::Duration;
@@ -222,4 +223,29 @@ fn group_with_most_peers_loses_a_spare_to_a_newcomer_of_another() {
         peers.remove(&key(n));
     }
     assert!(peers.groups.is_empty());
+}
+
+#[test]
+fn remembered_statements_stay_with_the_address_that_made_them() {
+    let mut peers = Peers::new(PublicKey::new([0; 32]));
+    add(&mut peers, 1, [1, 1, 1, 1]).unwrap();
+    peers.register(&key(1));
+    let heard_at = Instant::from_micros(1);
+    let note = |peers: &mut Peers| {
+        let peer = peers.get_mut(&key(1)).unwrap();
+        peer.replay.note(&[7; 12], true)
+    };
+    assert_eq!(note(&mut peers), Freshness::Unconfirmed);
+    peers.remove(&key(1));
+    // Someone replays a statement from elsewhere.
+    for n in 2..4 {
+        let address = SocketAddr::from(([n, 2, 2, 2], 1));
+        let shared = SharedKey::from_bytes([0; 32]);
+        peers.insert(key(1), Peer::new(Instant::from_secs(9), shared, address));
+        assert_eq!(note(&mut peers), Freshness::Replayed);
+        assert_eq!(peers.remove(&key(1)), Some(false));
+    }
+    let (at, share, _) = peers.departed.take(&key(1)).unwrap();
+    let group = NetworkGroup::of([1, 1, 1, 1].into());
+    assert_eq!((at, share.group()), (heard_at, group));
 }

@@ -218,6 +218,13 @@ fn statements_of_a_reference_node_are_remembered_beyond_its_traffic_and_its_remo
     for is_evicted in [false, true] {
         if is_evicted {
             assert!(stage.engine.disconnect(&key));
+            // Replays add it again without a place among the registered peers, and it is removed.
+            for ping in [&recorded[3], &recorded[7]] {
+                stage.deliver_from(at(8), ping);
+                assert!(stage.engine.peers.get(&key).is_some());
+                stage.run(80 * SECOND);
+                assert!(stage.engine.peers.get(&key).is_none());
+            }
             stage.run(20 * SECOND);
             stage.meet(peer, Some(head(20)));
             assert!(stage.knows(peer));
