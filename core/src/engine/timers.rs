@@ -3,13 +3,14 @@
 //! A peer is *needed* if the routing table has a place for it, it is a validator, a seed or a
 //! reference node, objects were requested from it by stream lately, no more than [`WANTED_PEERS`]
 //! are registered, or it is one of no more than as many *independent* peers: those that count if a
-//! network counts for a few only ([`super::peers`]). A needed node of this implementation is asked for a sign of life
-//! once neither side has requested anything from the other for half of the peer timeout; the
-//! request is a sign of life of ours at the peer, so one exchange serves both. A peer that is not
-//! needed is sent nothing, and removed once it has been unused for the peer timeout: as long as it
-//! needs us, it asks us. Pings tell a node of this implementation what has changed, and are repeated
-//! at intervals that grow; a reference node counts nothing else as a sign of life, and is sent them
-//! at a fixed interval.
+//! network counts for a few only ([`super::peers`]). A needed node of this implementation is asked
+//! for a sign of life once neither side has requested anything from the other for half of the peer
+//! timeout; the request is a sign of life of ours at the peer, so one exchange serves both. A peer
+//! that is not needed is sent nothing at rest, and removed once it has been unused for the peer
+//! timeout: as long as it needs us, it asks us. Pings tell a node of this implementation what has
+//! changed, and are repeated at intervals that grow, or once if it is not needed but has asked
+//! since; a reference node counts nothing else as a sign of life, and is sent them at a fixed
+//! interval.
 
 use super::allowance::{Allowance, Destination};
 use super::limits::{
@@ -102,7 +103,9 @@ impl MaintenanceAction {
                 return Some(Self::KeepAlive);
             }
         }
-        let may_ping = is_needed || peer.told_difficulty != pace.difficulty;
+        // Neither side asks for a ping that is lost. A peer that needs us is to have our news.
+        let is_news = peer.pings < 2 && peer.used_at > peer.pinged_at;
+        let may_ping = is_needed || is_news || peer.told_difficulty != pace.difficulty;
         let is_due = may_ping && now.since(peer.pinged_at) >= pace.ping_interval(peer);
         is_due.then_some(Self::Ping)
     }

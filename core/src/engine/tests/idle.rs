@@ -284,6 +284,25 @@ fn spares_take_the_places_of_the_routing_table_that_become_free() {
 }
 
 #[test]
+fn news_for_a_peer_that_needs_us_are_repeated_once() {
+    let (mut stage, _, spare) = at_rest();
+    let me = stage.me();
+    let (asks, rests) = (spare[0], spare[1]);
+    let (now, head) = (stage.now, AtomId::new([7; 32]));
+    stage.engine.set_head(now, Some(head));
+    stage.run(SECOND);
+    assert_eq!([asks, rests].map(|n| stage.peers[n].pings()), [1, 1]);
+    for repeats in [1, 1, 1] {
+        let get = [&[0][..], atom(1).id().as_bytes(), &[1]].concat();
+        let get = stage.peers[asks].sealed(&me, Topic::ObjectRequest, &get);
+        stage.deliver(asks, &get);
+        stage.run(PING_INTERVAL + 20 * SECOND);
+        assert_eq!(stage.peers[asks].pings(), 1 + repeats);
+    }
+    assert_eq!(stage.peers[rests].pings(), 1);
+}
+
+#[test]
 fn idle_peer_is_small() {
     let bytes = size_of::<Peer>();
     assert!(bytes <= 640, "{bytes} bytes");
