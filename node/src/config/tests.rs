@@ -75,6 +75,8 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("bind_address", "string", "\"\""),
     ("incoming_port", "int", "52780"),
     ("stream_port", "int", "\"\""),
+    ("stream_bandwidth", "int", "0"),
+    ("stream_peer_bandwidth", "int", "0"),
     ("port_mapping", "string", "\"off\""),
     ("port_mapping_gateway", "string", "\"\""),
     ("default_seed", "string", "\"bootstrap.astreum.org:52780\""),

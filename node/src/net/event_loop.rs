@@ -126,6 +126,7 @@ impl EventLoop {
             store: store.clone(),
             sender: sender.clone(),
             clock,
+            limits: streams::limits(settings),
         };
         let (streams, stream_failure) =
             streams::start(settings, socket.port(), &environment, failure);

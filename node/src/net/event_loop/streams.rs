@@ -8,6 +8,7 @@ use crate::log;
 use crate::net::command::{FetchReply, FetchedObject, StreamEvent};
 use crate::net::stream_request::{Receiver, RequestEnd, StreamAnswer, StreamPart};
 use crate::net::stream_status::StreamStatus;
+use crate::net::streams::bandwidth::Limits;
 use crate::net::streams::{Control, Environment, Streams};
 use astreum_core::atom::{AtomId, LinkedAtoms};
 use astreum_core::consensus::{Input, StreamObject, StreamRequest};
@@ -46,6 +47,14 @@ pub(super) fn start(
             log::warn!("{failure}");
             (None, Some(failure))
         }
+    }
+}
+
+/// Returns the configured limits of the bytes of a second.
+pub(super) fn limits(settings: &Settings) -> Limits {
+    Limits {
+        total: settings.stream_bandwidth,
+        of_address: settings.stream_peer_bandwidth,
     }
 }
 
@@ -243,6 +252,7 @@ mod tests {
             store: Store::new(1 << 20),
             sender: CommandSender::new(sync_channel(1).0, waker, Arc::default()),
             clock: Clock::start(),
+            limits: Limits::default(),
         };
         let started = |incoming_port, stream_port| {
             let config = Config {

@@ -74,8 +74,8 @@ impl Channel {
         matches!(self.encryption, Some(Encryption::Transport(_)))
     }
 
-    /// Reads what fits into the buffer. Returns the number of bytes, too.
-    pub(super) fn receive(&mut self) -> io::Result<(Moved, usize)> {
+    /// Reads what fits into the buffer, at most `most` bytes. Returns the number of bytes, too.
+    pub(super) fn receive(&mut self, most: usize) -> io::Result<(Moved, usize)> {
         if self.taken > 0 {
             self.received.copy_within(self.taken..self.received_len, 0);
             self.received_len -= self.taken;
@@ -83,7 +83,9 @@ impl Channel {
         }
         let mut bytes = 0;
         loop {
-            let room = self.received.get_mut(self.received_len..);
+            let free = self.received.len().saturating_sub(self.received_len);
+            let end = self.received_len + free.min(most - bytes);
+            let room = self.received.get_mut(self.received_len..end);
             let room = room.unwrap_or_default();
             if room.is_empty() {
                 return Ok((Moved::More, bytes));
@@ -233,8 +235,8 @@ impl Channel {
         }
     }
 
-    /// Writes what the socket takes. Returns the number of bytes, too.
-    pub(super) fn send(&mut self) -> io::Result<(Moved, usize)> {
+    /// Writes what the socket takes, at most `most` bytes. Returns the number of bytes, too.
+    pub(super) fn send(&mut self, most: usize) -> io::Result<(Moved, usize)> {
         let mut bytes = 0;
         loop {
             let rest = self.sending.get(self.sent..).unwrap_or_default();
@@ -246,7 +248,12 @@ impl Channel {
                 }
                 return Ok((Moved::More, bytes));
             }
-            match self.socket.write(rest) {
+            let part = rest.get(..most - bytes).unwrap_or(rest);
+            if part.is_empty() {
+                self.discard_sent();
+                return Ok((Moved::More, bytes));
+            }
+            match self.socket.write(part) {
                 Ok(0) => return Ok((Moved::Closed, bytes)),
                 Ok(len) => {
                     self.sent += len;
@@ -305,8 +312,8 @@ mod tests {
 
     fn pass_handshake(from: &mut Channel, to: &mut Channel) {
         loop {
-            from.send().unwrap();
-            to.receive().unwrap();
+            from.send(usize::MAX).unwrap();
+            to.receive(usize::MAX).unwrap();
             if to.read_handshake().unwrap() {
                 return;
             }
@@ -324,18 +331,18 @@ mod tests {
                 client.write_text(&text).unwrap();
                 written += text.len();
             }
-            client.send().unwrap();
+            client.send(usize::MAX).unwrap();
             most = most.max(client.sending.len());
             // One message in each round.
-            server.receive().unwrap();
+            server.receive(usize::MAX).unwrap();
             server.read_text(&mut decoder).unwrap();
         }
         assert!(written > 4 << 20, "{written} bytes written");
         assert!(most < 1 << 20, "{most} bytes of {written} are held");
         let mut received = decoder.buffered_bytes();
         while received < written {
-            client.send().unwrap();
-            server.receive().unwrap();
+            client.send(usize::MAX).unwrap();
+            server.receive(usize::MAX).unwrap();
             while server.read_text(&mut decoder).unwrap() {}
             received = decoder.buffered_bytes();
         }

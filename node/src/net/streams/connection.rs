@@ -45,6 +45,8 @@ pub(super) struct Connection {
     pub(super) moved_at: Instant,
     pub(super) readable: bool,
     pub(super) writable: bool,
+    /// `true` if it has reached a limit of bandwidth.
+    pub(super) is_paused: bool,
     /// `true` if there is more to do at once.
     pub(super) has_more: bool,
 }
@@ -60,6 +62,7 @@ impl Connection {
             moved_at: now,
             readable: true,
             writable: true,
+            is_paused: false,
             has_more: true,
         }
     }

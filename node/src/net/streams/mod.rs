@@ -9,12 +9,14 @@
 //! - A connection costs no key agreement before the event loop has confirmed that its client is a
 //!   validated peer at the IP address that the connection comes from.
 //! - Connections are limited in total, per network and in their rate; so are the time of a
-//!   handshake, the time without traffic, and the bytes that are buffered.
+//!   handshake, the time without traffic, and the bytes that are buffered, and those of a second if that
+//!   is configured ([`bandwidth`]).
 //! - The event loop never waits for these threads. They may wait for its command queue.
 //! - Every list that the event loop hands over is given back once: complete, or by
 //!   `StreamEvent::Ended`. Every request of the chain thread ends in one `Input::StreamEnded`, unless
 //!   it is cancelled.
 
+pub(in crate::net) mod bandwidth;
 mod channel;
 mod connection;
 mod listener;
@@ -122,6 +124,7 @@ pub(super) struct Environment {
     pub(super) store: Store,
     pub(super) sender: CommandSender,
     pub(super) clock: Clock,
+    pub(super) limits: bandwidth::Limits,
 }
 
 /// Running streams. Dropping them ends their threads.

@@ -1,5 +1,6 @@
 //! Thread of the streams: sockets, lists, and their limits.
 
+use super::bandwidth::{self, Bandwidth, Direction};
 use super::channel::{Channel, Moved, violation};
 use super::connection::{Connection, Phase, Role};
 use super::listener::Listener;
@@ -68,6 +69,7 @@ pub(super) struct Service {
     pauses: BTreeMap<PublicKey, Instant>,
     /// Time of the last report of what waits for the disk.
     waiting_reported: Instant,
+    bandwidth: Bandwidth,
     /// Time until connections are accepted; `None` until the poll reports one.
     pub(super) accepts_in: Option<Duration>,
 }
@@ -80,6 +82,7 @@ impl Service {
         offer: StreamOffer,
         (stopping, counters): (Arc<AtomicBool>, Arc<Counters>),
     ) -> Self {
+        let bandwidth = Bandwidth::new(environment.clock.now(), environment.limits);
         Self {
             poll,
             listener,
@@ -100,6 +103,7 @@ impl Service {
             requests: Requests::default(),
             pauses: BTreeMap::new(),
             waiting_reported: Instant::ZERO,
+            bandwidth,
             accepts_in: Some(Duration::ZERO),
         }
     }
@@ -131,10 +135,18 @@ impl Service {
                 self.handle(control);
             }
             self.resume_reading();
+            self.end_pauses();
             self.accept();
             self.turns();
             self.report_waiting(now);
             self.expire(now);
+        }
+    }
+
+    /// Gives the connections that had reached a limit of bandwidth a turn.
+    fn end_pauses(&mut self) {
+        for connection in self.connections.values_mut() {
+            connection.has_more |= connection.is_paused;
         }
     }
 
@@ -156,7 +168,9 @@ impl Service {
             (false, true) => Some(TICK),
             (false, false) => None,
         };
-        let times = self.accepts_in.into_iter().chain(tick);
+        let mut paused = self.connections.values().filter(|it| it.is_paused);
+        let pause = paused.next().map(|_| bandwidth::PAUSE);
+        let times = self.accepts_in.into_iter().chain(tick).chain(pause);
         times.min()
     }
 
@@ -297,14 +311,20 @@ impl Service {
 
     /// Moves bytes of a connection; returns `false` once the peer has closed it.
     fn turn(&mut self, token: usize, connection: &mut Connection) -> io::Result<bool> {
-        connection.has_more = false;
+        (connection.has_more, connection.is_paused) = (false, false);
         let mut budget = TURN_BYTES;
         let ends = self.environment.clock.now() + TURN_TIME;
         loop {
             let is_over = self.write_frames(ends, connection)?;
             let mut moved = 0;
-            if connection.writable && connection.channel.unsent_bytes() > 0 {
-                let (result, bytes) = connection.channel.send()?;
+            let now = self.environment.clock.now();
+            let address = connection.address;
+            let allowed = self.bandwidth.allowance(now, address, Direction::Sent);
+            if connection.writable && connection.channel.unsent_bytes() > 0 && allowed == 0 {
+                connection.is_paused = true;
+            } else if connection.writable && connection.channel.unsent_bytes() > 0 {
+                let (result, bytes) = connection.channel.send(allowed)?;
+                self.bandwidth.count(now, address, Direction::Sent, bytes);
                 connection.writable = result != Moved::Blocked;
                 self.counters
                     .sent_bytes
@@ -315,8 +335,13 @@ impl Service {
                 }
             }
             let mut is_closed = false;
-            if connection.readable && !self.is_held_up(token) {
-                let (result, bytes) = connection.channel.receive()?;
+            let allowed = self.bandwidth.allowance(now, address, Direction::Received);
+            if connection.readable && !self.is_held_up(token) && allowed == 0 {
+                connection.is_paused = true;
+            } else if connection.readable && !self.is_held_up(token) {
+                let (result, bytes) = connection.channel.receive(allowed)?;
+                self.bandwidth
+                    .count(now, address, Direction::Received, bytes);
                 connection.readable = result != Moved::Blocked;
                 let counter = &self.counters.received_bytes;
                 counter.fetch_add(bytes as u64, Ordering::Relaxed);

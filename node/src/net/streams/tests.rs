@@ -112,6 +112,26 @@ fn list_at(node: &Node) -> (AtomId, Vec<Atom>) {
 }
 
 #[test]
+fn limits_of_bandwidth_hold_at_both_ends() {
+    for limits_server in [true, false] {
+        let limit = 4_000_000;
+        let server = Node::new(1, |config| {
+            config.stream_bandwidth = if limits_server { limit } else { 0 };
+        });
+        let client = Node::new(2, |config| {
+            config.stream_peer_bandwidth = if limits_server { 0 } else { limit };
+        });
+        client.meet(&server);
+        let (head, _) = list_at(&server);
+        let started = std::time::Instant::now();
+        assert_eq!(client.fetch(head), Ok(FetchedObject::Stored));
+        // A quarter of a second's bytes may pass at once.
+        let took = started.elapsed();
+        assert!(took > Duration::from_millis(1_600), "{took:?}");
+    }
+}
+
+#[test]
 fn long_list_arrives_by_stream_in_cold_storage() {
     let (server, client) = (Node::new(1, |_| ()), Node::new(2, |_| ()));
     client.meet(&server);
@@ -303,6 +323,7 @@ impl Alone {
             store,
             sender: CommandSender::new(queue, waker, Arc::default()),
             clock: Clock::start(),
+            limits: bandwidth::Limits::default(),
         };
         let interface = Interface {
             use_ipv6: false,
