@@ -31,6 +31,9 @@ pub(super) struct Stream {
     peer: Option<PublicKey>,
     /// `true` while the stream delivers the list.
     is_active: bool,
+    /// `true` if the host requests a list of which nothing has arrived. Other peers may still answer:
+    /// one that is late does not take the list over before its stream delivers.
+    is_begun: bool,
     /// Peers whose streams were wanted.
     tried: heapless::Vec<PublicKey, MAX_FETCH_STREAMS>,
     /// Number of atoms that the host has taken over.
@@ -59,6 +62,12 @@ impl Stream {
             self.peer = Some(peer);
         }
         is_wanted
+    }
+
+    /// Forgets that the stream of a peer was tried, which has delivered nothing.
+    fn leave(&mut self, peer: &PublicKey) {
+        (self.peer, self.is_begun) = (None, false);
+        self.tried.retain(|tried| tried != peer);
     }
 }
 
@@ -159,7 +168,7 @@ impl Engine {
     }
 
     /// Takes a list over for the stream of `peer`, which is ready: the list no longer goes on by
-    /// datagrams. Returns what has arrived, which the host has to store; the stream goes on at
+    /// datagrams; if nothing has arrived yet, only once the stream delivers. Returns what has arrived, which the host has to store; the stream goes on at
     /// [`LinkedAtoms::next`]. Returns `None` if the list has ended or is no longer wanted from
     /// `peer`.
     pub fn begin_stream(
@@ -171,8 +180,12 @@ impl Engine {
         let timeout = self.config.fetch_timeout;
         self.note_stream_use(now, peer);
         let fetch = self.fetches.streaming(list, peer)?;
-        if fetch.stream.is_active {
+        if fetch.stream.is_active || fetch.stream.is_begun {
             return None;
+        }
+        if fetch.bytes == 0 {
+            fetch.stream.is_begun = true;
+            return Some(LinkedAtoms::new(fetch.atoms.next()));
         }
         fetch.stream.is_active = true;
         let rest = LinkedAtoms::new(fetch.atoms.next());
@@ -199,11 +212,27 @@ impl Engine {
     ) -> bool {
         let timeout = self.config.fetch_timeout;
         self.note_stream_use(now, peer);
-        let fetch = self.fetches.streaming(list, peer);
-        let Some(fetch) = fetch.filter(|fetch| fetch.stream.is_active) else {
+        let Some(fetch) = self.fetches.streaming(list, peer) else {
             return false;
         };
+        if fetch.stream.is_begun && fetch.bytes > 0 {
+            // Datagrams were faster. The peer may be asked for the rest by stream.
+            fetch.stream.leave(peer);
+            return false;
+        }
+        if !fetch.stream.is_active && !fetch.stream.is_begun {
+            return false;
+        }
+        if mem::take(&mut fetch.stream.is_begun) {
+            fetch.stream.is_active = true;
+            fetch.asked.clear();
+            let wanted = fetch.wanted;
+            self.fetches.by_wanted.remove(&(wanted, list.0));
+        }
         self.peers.note_answered(peer);
+        let Some(fetch) = self.fetches.streaming(list, peer) else {
+            return false;
+        };
         fetch.stream.atoms = fetch.stream.atoms.saturating_add(atoms);
         fetch.stream.bytes = fetch.stream.bytes.saturating_add(bytes);
         fetch.bytes = fetch.bytes.saturating_add(bytes);
@@ -269,7 +298,7 @@ impl Engine {
     pub fn note_stream_waiting(&mut self, now: Instant, list: ListId, peer: &PublicKey) {
         let timeout = self.config.fetch_timeout;
         let fetch = self.fetches.streaming(list, peer);
-        if let Some(fetch) = fetch.filter(|fetch| fetch.stream.is_active) {
+        if let Some(fetch) = fetch.filter(|it| it.stream.is_active || it.stream.is_begun) {
             fetch.extend(now, timeout);
             self.fetches.reschedule(list.0);
         }
@@ -281,7 +310,7 @@ impl Engine {
         let Some(fetch) = self.fetches.streaming(list, peer) else {
             return;
         };
-        fetch.stream.peer = None;
+        (fetch.stream.peer, fetch.stream.is_begun) = (None, false);
         if !mem::take(&mut fetch.stream.is_active) {
             return;
         }

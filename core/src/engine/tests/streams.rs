@@ -293,6 +293,26 @@ fn list_that_does_not_arrive_by_datagram_is_stored_from_a_stream() {
 }
 
 #[test]
+fn late_peer_whose_stream_is_silent_does_not_keep_the_list_from_others() {
+    let (mut net, head, atoms) = unfragmented();
+    net.latency = 20 * MILLISECOND;
+    fetch(&mut net, FetchRequest::list(head).or_by_stream());
+    net.run(SECOND / 2);
+    let (list, _) = wanted(&mut net).expect("a stream is wanted");
+    assert_eq!(begin(&mut net, list), 0);
+    // The answer to a repeated request arrives while the stream is silent.
+    net.max_packet_bytes = None;
+    net.run(SECOND);
+    assert!(!progress(&mut net, list, &atoms[..2]), "it is too late");
+    net.node(1).events.clear();
+    net.run(SECOND);
+    let (list, _) = wanted(&mut net).expect("the rest is wanted by stream");
+    let arrived = begin(&mut net, list);
+    assert!(arrived > 0);
+    assert!(!progress(&mut net, list, &atoms[arrived..]), "complete");
+}
+
+#[test]
 fn held_stream_that_ends_or_stalls_leaves_the_rest_to_datagrams() {
     for ends in [false, true] {
         let (mut net, head, atoms) = unfragmented();
