@@ -299,14 +299,14 @@ impl Engine {
     /// Returns the registered peers, by key.
     pub fn peers(&self) -> impl Iterator<Item = PeerInfo> {
         let registered = self.peers.iter().filter(|(_, peer)| peer.is_registered);
-        registered.map(|(key, peer)| self.seeds.info(key, peer))
+        registered.map(|(key, peer)| peer.info(key, &self.seeds))
     }
 
     /// Returns the state of a registered peer.
     #[must_use]
     pub fn peer(&self, key: &PublicKey) -> Option<PeerInfo> {
         let peer = self.peers.get(key).filter(|peer| peer.is_registered)?;
-        Some(self.seeds.info(key, peer))
+        Some(peer.info(key, &self.seeds))
     }
 
     /// Returns the number of registered peers.

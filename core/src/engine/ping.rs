@@ -74,7 +74,7 @@ impl Engine {
             group: peer.group(),
             id,
             is_default_seed: self.seeds.is_default(key),
-            is_seed: self.seeds.is_seed(key, peer),
+            is_seed: peer.is_seed(key, &self.seeds),
         };
         self.out.report_statement(self.peers.share(key), event);
     }

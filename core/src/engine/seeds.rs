@@ -2,9 +2,7 @@
 //! contacted.
 
 use super::address::canonical;
-use super::event::PeerInfo;
 use super::limits::MAX_SEEDS;
-use super::peers::Peer;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -85,30 +83,6 @@ impl Seeds {
     /// Returns whether a peer is the pinned default seed.
     pub(super) fn is_default(&self, key: &PublicKey) -> bool {
         self.pinned.as_ref() == Some(key)
-    }
-
-    /// Returns whether a peer is the pinned default seed, or validated at the address of a seed.
-    pub(super) fn is_seed(&self, key: &PublicKey, peer: &Peer) -> bool {
-        let is_at_seed = || self.addresses().any(|seed| peer.is_validated_at(seed));
-        self.is_default(key) || is_at_seed()
-    }
-
-    /// Returns the state of a peer for the host.
-    pub(super) fn info(&self, key: &PublicKey, peer: &Peer) -> PeerInfo {
-        PeerInfo {
-            key: *key,
-            address: peer.address,
-            group: peer.group(),
-            is_validated: peer.is_validated,
-            is_validator: peer.is_validator,
-            is_default_seed: self.is_default(key),
-            is_seed: self.is_seed(key, peer),
-            difficulty: peer.difficulty,
-            head: peer.head,
-            identity: peer.block_exchange.content.identity,
-            stream: peer.block_exchange.content.stream,
-            last_heard: peer.last_heard,
-        }
     }
 
     /// Returns the time of the next attempt to reach the seeds of a node without validated peers,

@@ -323,7 +323,7 @@ impl Engine {
             || peer.is_independent && self.peers.independent() <= WANTED_PEERS
             || streamed.is_some_and(|since| since < self.config.peer_timeout)
             || self.peers.table.get(key).is_some()
-            || self.seeds.is_seed(key, peer)
+            || peer.is_seed(key, &self.seeds)
     }
 
     /// Contacts seeds that are not peers, once per [`SEED_INTERVAL`] or more often while peers are

@@ -2,11 +2,13 @@
 
 use crate::atom::AtomId;
 use crate::crypto::{Nonce, PublicKey, SharedKey};
+use crate::engine::event::PeerInfo;
 use crate::engine::handshake::BlockExchange;
 use crate::engine::held::Held;
 use crate::engine::limits::{CONTACT_INTERVAL, MAX_PROBES, MAX_WAITING, WAITING_TIMEOUT};
 use crate::engine::replay::{Freshness, ReplayWindow};
 use crate::engine::round_trip::RoundTrip;
+use crate::engine::seeds::Seeds;
 use crate::engine::shares::Share;
 use crate::engine::stats::DropReason;
 use crate::time::Instant;
@@ -202,6 +204,30 @@ impl Peer {
             head: None,
             block_exchange: BlockExchange::default(),
             queue_entry: None,
+        }
+    }
+
+    /// Returns whether it is the pinned default seed, or validated at the address of a seed.
+    pub(in crate::engine) fn is_seed(&self, key: &PublicKey, seeds: &Seeds) -> bool {
+        let is_at_seed = || seeds.addresses().any(|seed| self.is_validated_at(seed));
+        seeds.is_default(key) || is_at_seed()
+    }
+
+    /// Returns its state for the host.
+    pub(in crate::engine) fn info(&self, key: &PublicKey, seeds: &Seeds) -> PeerInfo {
+        PeerInfo {
+            key: *key,
+            address: self.address,
+            group: self.group(),
+            is_validated: self.is_validated,
+            is_validator: self.is_validator,
+            is_default_seed: seeds.is_default(key),
+            is_seed: self.is_seed(key, seeds),
+            difficulty: self.difficulty,
+            head: self.head,
+            identity: self.block_exchange.content.identity,
+            stream: self.block_exchange.content.stream,
+            last_heard: self.last_heard,
         }
     }
 

@@ -129,7 +129,7 @@ impl Peers {
         let evictable = own.filter(|(key, peer, is_in_table)| {
             let is_silent = now.since(peer.last_heard) >= SPARE_PEER_SILENCE;
             let is_evictable = is_seed || is_silent && !is_in_table;
-            !peer.is_validated || is_evictable && !seeds.is_seed(key, peer)
+            !peer.is_validated || is_evictable && !peer.is_seed(key, seeds)
         });
         evictable
             .min_by_key(|(_, peer, is_in_table)| (peer.is_validated, *is_in_table, peer.last_heard))
@@ -146,7 +146,7 @@ impl Peers {
         };
         let is_spare = |(_, key): &&(Origin, PublicKey)| {
             let peer = self.by_key.get(key).filter(|peer| peer.is_validated);
-            let is_loser = peer.is_some_and(|peer| !seeds.is_seed(key, peer));
+            let is_loser = peer.is_some_and(|peer| !peer.is_seed(key, seeds));
             is_loser && self.table.get(key).is_none()
         };
         let spare_after = |last: (Origin, PublicKey)| {
@@ -175,7 +175,7 @@ impl Peers {
         loop {
             let is_kept = |key: &PublicKey| {
                 let peer = self.by_key.get(key).filter(|peer| peer.is_validated);
-                peer.is_some_and(|peer| seeds.is_seed(key, peer))
+                peer.is_some_and(|peer| peer.is_seed(key, seeds))
             };
             let &(at, key) = queue.iter().find(|(_, key)| !is_kept(key))?;
             // A peer in a queue is known.
