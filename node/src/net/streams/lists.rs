@@ -6,6 +6,7 @@
 //! goes on by datagrams, since the event loop learns only with its place that the stream is ready.
 
 use super::connection::{Connection, Role};
+use super::open_requests::{List, Place};
 use super::service::Service;
 use super::writer::{Job, Part};
 use crate::net::command::StreamEvent;
@@ -20,35 +21,6 @@ use core::net::SocketAddr;
 const MAX_LISTS: usize = 8;
 /// Maximum number of these on one connection, so that they do not keep the chain waiting.
 const LIST_PLACES: usize = MAX_REQUESTS / 2;
-
-/// A list that is fetched by stream.
-#[derive(Debug)]
-pub(super) struct List {
-    pub(super) peer: PublicKey,
-    pub(super) token: usize,
-    place: Place,
-}
-
-/// Place of a list on its connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
-    /// None is free, or the connection is not open.
-    Waiting,
-    /// One is reserved until the event loop begins or cancels the list.
-    Reserved,
-    /// It is requested, by this number.
-    Open(u32),
-}
-
-impl List {
-    /// Returns the number of its request, if it was sent.
-    const fn number(&self) -> Option<u32> {
-        match self.place {
-            Place::Open(number) => Some(number),
-            Place::Waiting | Place::Reserved => None,
-        }
-    }
-}
 
 impl Service {
     /// Finds or opens the connection for a list; returns `false` if there is none.
