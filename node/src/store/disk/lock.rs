@@ -15,15 +15,21 @@
 use super::FileId;
 use super::metadata::{file_id, is_read_only};
 use core::fmt;
+use core::time::Duration;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// Name of the lock file in the directory.
 const LOCK: &str = "LOCK";
 /// Attempts to lock a file that other openers remove meanwhile.
 const ATTEMPTS: usize = 16;
+
+/// Number of times that a busy lock is tried again, and the pause before each.
+const BUSY_RETRIES: usize = 5;
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Path that no longer leads to the locked file or directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -116,8 +122,20 @@ impl Drop for Beside {
 }
 
 impl SystemLock {
-    /// Locks `root`; files for it may be created only if `writable` is set.
+    /// Locks `root`; files for it may be created only if `writable` is set. A lock that is busy is
+    /// tried again for a tenth of a second: a child of this process has it between its fork and the
+    /// start of its program, also if it was released meanwhile.
     pub(super) fn take(root: &Path, writable: bool) -> io::Result<Option<Self>> {
+        for _ in 0..BUSY_RETRIES {
+            if let Some(lock) = Self::try_take(root, writable)? {
+                return Ok(Some(lock));
+            }
+            thread::sleep(BUSY_PAUSE);
+        }
+        Self::try_take(root, writable)
+    }
+
+    fn try_take(root: &Path, writable: bool) -> io::Result<Option<Self>> {
         let beside = match lock_beside(root, writable) {
             Attempt::Locked(beside) => Some(beside),
             Attempt::Busy => return Ok(None),
