@@ -17,6 +17,9 @@ use std::sync::OnceLock;
 /// Maximum size of an atom that fits a frame, in bytes.
 const MAX_STORED_BYTES: usize = MAX_FRAME_BYTES - LENGTH_BYTES - HEAD_BYTES;
 
+/// Number of bytes of the largest frame.
+const FRAME_BYTES: u64 = MAX_FRAME_BYTES as u64;
+
 /// Atom of a list.
 #[derive(Debug)]
 pub(super) struct Piece {
@@ -211,6 +214,8 @@ pub(super) struct ClientSide {
     client: Client,
     open: BTreeMap<u32, Wanted>,
     next_number: u32,
+    /// Bytes that may arrive for requests that were closed: their credit, and a frame for each.
+    late: u64,
     /// `true` if one of the largest lists was requested; one is enough for a run.
     has_large: bool,
 }
@@ -316,7 +321,10 @@ impl ClientSide {
         let written = only_frame(up.get(before..).unwrap_or_default(), |frame| {
             assert_eq!(*frame, Frame::Cancel { number });
         });
-        assert_eq!(written.is_some(), self.open.remove(&number).is_some());
+        let cancelled = self.open.remove(&number);
+        assert_eq!(written.is_some(), cancelled.is_some());
+        let on_its_way = cancelled.map(|wanted| u64::from(wanted.credit) + FRAME_BYTES);
+        self.late += on_its_way.unwrap_or(0);
         assert_eq!(self.client.open_requests(), self.open.len());
     }
 
@@ -382,10 +390,13 @@ impl ClientSide {
         match *frame {
             _ if number >= self.next_number => Err(Lie::Unexpected),
             Frame::Found { atoms, .. } => self.accept(number, atoms, accepted),
-            Frame::End { reason, .. } => Ok(match self.open.remove(&number) {
-                Some(_) => Answer::Ended { number, reason },
-                None => Answer::Late,
-            }),
+            Frame::End { reason, .. } => match self.open.remove(&number) {
+                Some(_) => {
+                    self.late += FRAME_BYTES;
+                    Ok(Answer::Ended { number, reason })
+                }
+                None => self.accept_late(HEAD_BYTES),
+            },
             Frame::List { .. }
             | Frame::Headers { .. }
             | Frame::Bodies { .. }
@@ -403,7 +414,7 @@ impl ClientSide {
         accepted: &mut Vec<&Piece>,
     ) -> Result<Answer, Lie> {
         let Some(wanted) = self.open.get_mut(&number) else {
-            return Ok(Answer::Late);
+            return self.accept_late(atoms.map(<[u8]>::len).sum());
         };
         for stored in atoms {
             if wanted.credit == 0 {
@@ -418,12 +429,19 @@ impl ClientSide {
         let is_complete = wanted.rest.is_complete();
         if is_complete {
             self.open.remove(&number);
+            self.late += FRAME_BYTES;
         }
         Ok(Answer::Atoms {
             number,
             is_complete,
             next,
         })
+    }
+
+    /// Returns the answer to a frame for a closed request.
+    fn accept_late(&mut self, bytes: usize) -> Result<Answer, Lie> {
+        self.late = self.late.checked_sub(bytes as u64).ok_or(Lie::NoCredit)?;
+        Ok(Answer::Late)
     }
 }
 
