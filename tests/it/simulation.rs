@@ -13,9 +13,6 @@ const THREADS: usize = 2;
 /// has room for a seventh of what such a node fetches by stream.
 const PARTITIONS: u64 = 4;
 
-/// Number of trials on paths that drop fragments.
-const UNFRAGMENTED: u64 = 100;
-
 #[test]
 fn promises_hold_over_a_thousand_seeds_of_faults() {
     let (faults, chains, streams) = run_all(SEEDS, Settings::short);
@@ -75,15 +72,6 @@ fn run_all(seeds: u64, settings: fn(u64) -> Settings) -> (u64, ChainReport, Stre
         }
         all
     })
-}
-
-#[test]
-fn promises_hold_on_paths_that_drop_fragments() {
-    let (_, _, streams) = run_all(UNFRAGMENTED, Settings::without_fragments);
-    assert!(
-        streams.objects >= UNFRAGMENTED && streams.lists > 0,
-        "{streams:?}"
-    );
 }
 
 #[test]

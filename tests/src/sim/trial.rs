@@ -251,7 +251,9 @@ impl Trial {
         self.put_list(owner);
         // Others see nothing wrong with it before they use its streams.
         let liar = self.world.random.below(2 * self.settings.nodes);
-        if let Some(host) = self.world.host(liar) {
+        // What only a liar has does not arrive if streams are the only way.
+        let lies = !self.settings.drops_fragments;
+        if let Some(host) = self.world.host(liar).filter(|_| lies) {
             host.lies_by_stream = true;
         }
     }
