@@ -8,8 +8,8 @@
 //! - A `)` follows the item before it, and the first item of a list its `(`, unless a comment stands
 //!   between them.
 //! - A line of more than [`WIDTH`] characters is broken between items.
-//! - There is at most one empty line in a row, none at the start, and spaces at ends of lines are
-//!   removed.
+//! - There is at most one empty line in a row, none at the start (but before a symbol that starts
+//!   with `#!`), and spaces at ends of lines are removed.
 //!
 //! Comments, datum comments (`#;`), strings and a first line that starts with `#!` are kept as they
 //! are. Formatting twice gives the same text as formatting once.
@@ -86,7 +86,8 @@ pub fn format(sources: &Sources, source: usize) -> Result<String, Diagnostic> {
     }
     let mut output = String::with_capacity(first_line.len() + formatted.len());
     output.push_str(first_line.trim_end());
-    if !first_line.is_empty() {
+    // An empty line keeps a symbol at the start from being taken for such a line.
+    if !first_line.is_empty() || formatted.starts_with("#!") {
         output.push('\n');
     }
     output.push_str(&formatted);
@@ -332,6 +333,10 @@ mod tests {
             formatted("#!/usr/bin/astreum  \n(a )"),
             "#!/usr/bin/astreum\n(a)\n"
         );
+        // A symbol, and not the line of an executable file.
+        for text in [" #!a b", "\n#!a b\n"] {
+            assert_eq!(formatted(text), "\n#!a b\n");
+        }
     }
 
     #[test]
