@@ -35,8 +35,8 @@ pub(super) fn missing(node: &Node, id: &AtomId) -> RpcError {
     reply
 }
 
-/// Returns as many atoms of the list as fit into one reply, or less if some have to be fetched. What
-/// is fetched is bounded by the reply, whoever asks: the list may be of any length.
+/// Returns as many atoms of the list as fit into one reply, or less if some have to be fetched. The
+/// fetched bytes are bounded by the size of a reply, since the list may be of any length.
 pub(super) fn list(node: &Node, id: AtomId) -> Result<ListReply, RpcError> {
     let mut next = id;
     let (mut atoms, mut bytes) = (Vec::new(), 0);

@@ -1,7 +1,7 @@
 //! Lists that are fetched by stream, and the places for requests on a connection.
 //!
 //! A connection has [`MAX_REQUESTS`] places, which lists share with the requests of other threads.
-//! What finds none free waits until another request of the connection ends: the limit is that of
+//! A request that finds none free waits until another request of the connection ends: the limit is that of
 //! this node, so it is not a failure of the peer. Lists take at most [`LIST_PLACES`]; one that waits
 //! goes on by datagrams, since the event loop learns only with its place that the stream is ready.
 

@@ -1,7 +1,7 @@
 //! Requests of other threads: headers, transactions and lists from one peer.
 //!
-//! What the chain thread requests is kept in memory at once, whatever the disk does, and it learns
-//! the progress; another caller receives the atoms, and stores them itself; the engine holds them
+//! Objects that the chain thread requests are kept in memory at once, whatever the disk does, and it
+//! learns the progress; another caller receives the atoms, and stores them itself; the engine holds them
 //! until its fetch is complete. A request of the first two has credit again only for what its receiver
 //! no longer holds, one of the engine for what its fetch has room for.
 
@@ -106,8 +106,8 @@ impl Service {
         }
     }
 
-    /// Passes on what has arrived of a request, by its place. Returns the stored bytes that nobody
-    /// holds any more.
+    /// Passes on what has arrived of a request, by its place. Returns the stored bytes that are
+    /// no longer held.
     pub(super) fn read_requested(
         &mut self,
         (token, on_connection): (usize, u32),

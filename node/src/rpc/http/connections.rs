@@ -47,7 +47,7 @@ pub(super) struct Connection {
     displaced: Notify,
 }
 
-/// What a connection does.
+/// Activity of a connection.
 #[derive(Clone, Copy, Debug)]
 struct Occupation {
     /// True while anything is in progress.
@@ -206,7 +206,7 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    /// Lets a connection do what it does for long.
+    /// Makes the present activity of a connection old.
     fn make_old(place: &Place) {
         let long_ago = Instant::now().checked_sub(DISPLACED_AFTER).unwrap();
         lock(&place.connection.occupation).since = long_ago;
