@@ -63,9 +63,6 @@ pub(super) struct Peers {
     spares: Queue,
     /// Validated peers by distance. Entries are added and removed only by the methods here.
     pub(super) table: PeerTable<Standing>,
-    /// `true` if a peer has left the routing table, or its network, since the last
-    /// [`Peers::fill_table`].
-    has_free_places: bool,
     /// Number of silent peers in the routing table.
     silent: usize,
     /// Round trip over all peers: the estimate for a peer without one of its own.
@@ -101,7 +98,6 @@ impl Peers {
             unvalidated: Queue::new(),
             spares: Queue::new(),
             table: PeerTable::new(me),
-            has_free_places: false,
             silent: 0,
             round_trip: RoundTrip::default(),
             departed: Departed::default(),
@@ -307,57 +303,7 @@ impl Peers {
 
     fn leave_table(&mut self, key: &PublicKey) {
         let entry = self.table.remove(key);
-        self.has_free_places |= entry.is_some();
         self.silent -= usize::from(entry.is_some_and(|entry| entry.value.is_silent));
-    }
-
-    /// Adds a validated peer to the routing table, unless that has it or refuses it. Returns whether
-    /// it was added.
-    fn enter_table(&mut self, key: &PublicKey) -> bool {
-        let Some(peer) = self.by_key.get(key) else {
-            return false;
-        };
-        let standing = Standing {
-            is_silent: peer.is_silent,
-            has_served: peer.has_served,
-        };
-        if self.table.get(key).is_some() {
-            return false;
-        }
-        // A full bucket refuses newcomers; they stay peers.
-        let Ok(replaced) = self.table.insert(*key, peer.address, standing) else {
-            return false;
-        };
-        self.silent += usize::from(standing.is_silent);
-        if let Some(replaced) = replaced {
-            self.silent -= usize::from(replaced.value.is_silent);
-            self.update_queue(replaced.key());
-        }
-        self.update_queue(key);
-        true
-    }
-
-    /// Gives the places of the routing table that have become free to the spares that are not silent:
-    /// those that have answered a request first, and of these the one known for longest. Returns
-    /// whether there was one to take a place.
-    pub(super) fn fill_table(&mut self) -> bool {
-        if !core::mem::take(&mut self.has_free_places) {
-            return false;
-        }
-        let spares = self.spares.iter().filter_map(|(_, key)| {
-            let peer = self.by_key.get(key)?;
-            let is_admitted =
-                self.table.has_room(key) && self.table.admits(key, &peer.address).is_ok();
-            let rank = (!peer.has_served, peer.known_since, *key);
-            (is_admitted && !peer.is_silent).then_some(rank)
-        });
-        let mut spares: Vec<(bool, Instant, PublicKey)> = spares.collect();
-        spares.sort_unstable();
-        let mut is_any_added = false;
-        for (.., key) in spares {
-            is_any_added |= self.table.has_room(&key) && self.enter_table(&key);
-        }
-        is_any_added
     }
 
     /// Returns whether a peer has left its last requests unanswered.
@@ -517,6 +463,10 @@ impl Peers {
             return Validated::default();
         };
         let known_since = peer.known_since;
+        let standing = Standing {
+            is_silent: peer.is_silent,
+            has_served: peer.has_served,
+        };
         let had = peer.is_validated.then_some(peer.address);
         if had == Some(address) {
             return Validated::default();
@@ -532,7 +482,6 @@ impl Peers {
         if let Some(had) = had {
             self.count_out(&had);
             self.by_address.remove(&had);
-            self.has_free_places = true;
             // If there is no room in its new network, it leaves the routing table and stays a peer.
             if self.table.set_address(key, address).is_err() {
                 self.leave_table(key);
@@ -554,7 +503,16 @@ impl Peers {
             .into_iter()
             .chain(gone.map(|(_, other)| *other))
             .collect();
-        self.enter_table(key);
+        // A full bucket refuses newcomers; they stay peers.
+        if self.table.get(key).is_none()
+            && let Ok(replaced) = self.table.insert(*key, address, standing)
+        {
+            self.silent += usize::from(standing.is_silent);
+            if let Some(replaced) = replaced {
+                self.silent -= usize::from(replaced.value.is_silent);
+                self.update_queue(replaced.key());
+            }
+        }
         self.update_queue(key);
         Validated {
             replaced,

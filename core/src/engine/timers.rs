@@ -208,6 +208,7 @@ impl Engine {
         self.probe_again(now);
         self.advance_fetches(now);
         self.update_own_address(now);
+        self.advertise_due(now);
         self.out.egress.expire(now, &mut self.out.stats);
         for _ in 0..self.inbound.expire(now) {
             self.out.drop(DropReason::IncomingFull);
@@ -217,8 +218,6 @@ impl Engine {
             self.check_peers(now);
             self.expire(now);
         }
-        // The check may have given a peer a place nearer to our objects.
-        self.advertise_due(now);
         if self.peers.validated() == 0 {
             for seed in self.seeds.bootstrap(now) {
                 self.contact_seed(now, seed);
@@ -290,9 +289,6 @@ impl Engine {
         });
         for (_, key, _) in unused.take(of_all) {
             self.remove_peer(&key, RemoveReason::Unused);
-        }
-        if self.peers.fill_table() {
-            self.advertisements.schedule_pass();
         }
         for (_, peer) in self.peers.iter_mut() {
             if now.since(peer.last_heard) >= REPLAY_WINDOW_LIFETIME {

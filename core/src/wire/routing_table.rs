@@ -338,11 +338,6 @@ impl<V> PeerTable<V> {
         self.check_network(key, address, None)
     }
 
-    /// Returns whether the bucket of `key` has room for another peer.
-    pub(crate) fn has_room(&self, key: &PublicKey) -> bool {
-        self.bucket(key).len() < BUCKET_PEERS
-    }
-
     /// Checks the limits of the network and the group of `address` for a peer that gives up its
     /// old address `leaving`.
     fn check_network(

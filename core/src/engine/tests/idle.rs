@@ -7,10 +7,8 @@ use crate::crypto::PublicKey;
 use crate::engine::limits::{MAX_PING_INTERVAL, PING_INTERVAL, WANTED_PEERS};
 use crate::engine::peers::Peer;
 use crate::engine::{Engine, EngineConfig, Event, RemoveReason};
-use crate::time::Instant;
 use crate::wire::message::Topic;
 use crate::wire::ping::Ping;
-use crate::wire::routing_table::BUCKET_PEERS;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::num::NonZeroU8;
@@ -250,36 +248,6 @@ fn lost_question_for_a_sign_of_life_is_repeated_after_a_quarter_of_the_timeout()
         }
         stage.run(12 * SECOND);
         assert_eq!(stage.peers[pings].probes, sent);
-    }
-}
-
-#[test]
-fn spares_take_the_places_of_the_routing_table_that_become_free() {
-    let (mut stage, table, spare) = at_rest();
-    let bucket = |stage: &Stage, n: &usize| key(stage, *n).as_bytes()[0] ^ stage.me().as_bytes()[0];
-    let is_far = |stage: &Stage, n: &usize| bucket(stage, n) >= 0x80;
-    let far: Vec<usize> = table.into_iter().filter(|n| is_far(&stage, n)).collect();
-    assert_eq!(far.len(), BUCKET_PEERS);
-    let next: Vec<usize> = spare.into_iter().filter(|n| is_far(&stage, n)).collect();
-    for n in next.iter().take(BUCKET_PEERS) {
-        let next = key(&stage, *n);
-        let peer = stage.engine.peers.get_mut(&next).unwrap();
-        // Known for longest.
-        peer.known_since = Instant::ZERO;
-    }
-    for n in far {
-        let gone = key(&stage, n);
-        assert!(stage.engine.disconnect(&gone));
-    }
-    stage.run(12 * SECOND);
-    for (place, n) in next.iter().enumerate() {
-        let is_in_table = stage.engine.peers.table.get(&key(&stage, *n)).is_some();
-        assert_eq!(is_in_table, place < BUCKET_PEERS, "{n}");
-    }
-    // They are kept alive like any other, and the rest is removed.
-    stage.run(2 * TIMEOUT);
-    for (place, n) in next.iter().enumerate() {
-        assert_eq!(stage.knows(*n), place < BUCKET_PEERS, "{n}");
     }
 }
 
