@@ -85,7 +85,7 @@ pub enum RemoveReason {
     Disconnected,
 }
 
-/// What a host requests by stream for a fetch.
+/// Object that a host requests by stream for a fetch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StreamedObject {
     /// The rest of a list, which the host stores, see
@@ -155,7 +155,7 @@ pub enum Event {
         address: SocketAddr,
         /// Offer of the peer.
         offer: StreamOffer,
-        /// What to request, and who holds what arrives.
+        /// Object to request, and whether the host or the engine holds the atoms that arrive.
         what: StreamedObject,
     },
     /// A fetch succeeded that went on by stream: the host has the beginning of the list already.

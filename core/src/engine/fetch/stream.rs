@@ -168,9 +168,9 @@ impl Engine {
     }
 
     /// Takes a list over for the stream of `peer`, which is ready: the list no longer goes on by
-    /// datagrams; if nothing has arrived yet, only once the stream delivers. Returns what has arrived, which the host has to store; the stream goes on at
-    /// [`LinkedAtoms::next`]. Returns `None` if the list has ended or is no longer wanted from
-    /// `peer`.
+    /// datagrams; if nothing has arrived yet, only once the stream delivers. Returns the atoms that
+    /// have arrived, which the host has to store; the stream goes on at [`LinkedAtoms::next`]. Returns
+    /// `None` if the list has ended or is no longer wanted from `peer`.
     pub fn begin_stream(
         &mut self,
         now: Instant,

@@ -1,9 +1,10 @@
 //! Lists that are fetched by stream, and the places for requests on a connection.
 //!
 //! A connection has [`MAX_REQUESTS`] places, which lists share with the requests of other threads.
-//! A request that finds none free waits until another request of the connection ends: the limit is that of
-//! this node, so it is not a failure of the peer. Lists take at most [`LIST_PLACES`]; one that waits
-//! goes on by datagrams, since the event loop learns only with its place that the stream is ready.
+//! A request that finds none free waits until another request of the connection ends: the limit is
+//! that of this node, so it is not a failure of the peer. Lists take at most [`LIST_PLACES`]; one
+//! that waits goes on by datagrams, since the event loop learns only with its place that the stream
+//! is ready.
 
 use super::connection::{Connection, Role};
 use super::open_requests::{List, Place};

@@ -1,9 +1,9 @@
 //! Requests of other threads: headers, transactions and lists from one peer.
 //!
 //! Objects that the chain thread requests are kept in memory at once, whatever the disk does, and it
-//! learns the progress; another caller receives the atoms, and stores them itself; the engine holds them
-//! until its fetch is complete. A request of the first two has credit again only for what its receiver
-//! no longer holds, one of the engine for what its fetch has room for.
+//! learns the progress; another caller receives the atoms, and stores them itself; the engine holds
+//! them until its fetch is complete. A request of the first two has credit again only for the bytes
+//! that its receiver no longer holds, one of the engine for those that its fetch has room for.
 
 use super::connection::{Connection, Role};
 use super::open_requests::Request;

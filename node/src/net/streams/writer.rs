@@ -5,7 +5,7 @@
 //! reported and its credit renewed. While more than [`QUEUED_BYTES`] wait, the connections that bring
 //! more are not read, so that memory does not grow with the number of lists. Lists whose atoms wait
 //! are known ([`Writer::waiting`]), so that a slow disk does not count as a silent peer. If the disk
-//! refuses the beginning of a list, which nobody else holds, that is kept in memory. Without cold
+//! refuses the beginning of a list, which is held nowhere else, that is kept in memory. Without cold
 //! storage a list is kept in memory, and its stream is given up at half of what fits there.
 
 use super::{Control, ControlSender};
