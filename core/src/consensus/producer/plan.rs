@@ -264,14 +264,21 @@ impl<H: BatchHasher> Producer<H> {
         let Some(block) = self.genesis.take_if(|block| block.id() == *id) else {
             return;
         };
-        if let Err(failure) = outcome {
-            let why = Wait::Failed(format!("failed to store the genesis: {failure}"));
-            self.phase = wait(environment.now.instant, why);
+        if context.has_chain() {
+            // A head came meanwhile. The current phase is work for that one.
             return;
         }
-        self.phase = Phase::Plan;
-        if context.has_chain() {
+        // Halted, it stays so: the chain begins without its blocks.
+        let is_waiting = matches!(self.phase, Phase::Plan | Phase::Wait { .. });
+        if let Err(failure) = outcome {
+            if is_waiting {
+                let why = Wait::Failed(format!("failed to store the genesis: {failure}"));
+                self.phase = wait(environment.now.instant, why);
+            }
             return;
+        }
+        if is_waiting {
+            self.phase = Phase::Plan;
         }
         let mut heads = publish::own_heads(&block);
         heads.push(block.accounts);

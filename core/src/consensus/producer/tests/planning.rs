@@ -1,9 +1,12 @@
 //! Tests of plans: how long they stay valid, and the budget of a job.
 
 use super::*;
+use crate::consensus::Effect;
 use crate::consensus::producer::plan::MIN_ASSEMBLY;
 use crate::consensus::producer::wait::REPLAN;
 use crate::consensus::producer::{MAX_LATENESS, Phase, WALL_INTERVAL};
+use crate::trie::Scalar;
+use alloc::borrow::ToOwned;
 
 #[test]
 fn wait_lasts_until_its_time() {
@@ -189,5 +192,63 @@ fn head_of_a_peer_resolves_only_the_missing_peer_head_problem() {
             is_kept,
             "{problem:?}"
         );
+    }
+}
+
+/// Returns the genesis that a producer without a chain has just made, which is not stored yet.
+fn genesis_to_store(net: &mut Net) -> AtomId {
+    let host = &mut net.hosts[0];
+    host.call(net.now, |host, world, context| {
+        host.producer.advance(world, context, &mut host.mempool);
+    });
+    let mut effects = core::iter::from_fn(|| host.context.poll_effect());
+    let made = effects.find_map(|effect| match effect {
+        Effect::StoreBlock { block, .. } => Some(block),
+        _ => None,
+    });
+    made.expect("it creates a chain")
+}
+
+#[test]
+fn work_for_a_head_goes_on_when_a_genesis_is_stored_late() {
+    let failure = || Err(StoreFailure::NoRoom("the disk is full".to_owned()));
+    for outcome in [Ok(()), failure()] {
+        let (mut net, genesis) = Net::with_chain(&[1], &[]);
+        net.add(config(1), None);
+        let block = genesis_to_store(&mut net);
+        let host = &mut net.hosts[0];
+
+        // Sync finds the chain of other nodes before the genesis is on disk.
+        let found = genesis.build(&mut Scalar, &mut host.store).unwrap();
+        let head = Head::new(found, HeadState::Verified).unwrap();
+        host.context.set_head(head.clone());
+        host.lost_jobs = 1;
+        let is_assembling =
+            |net: &Net| matches!(net.activity(0), Activity::Assembling { height: 1 });
+        assert!(net.run_until(30, is_assembling), "{:?}", net.activity(0));
+        net.input(0, Input::BlockStored { block, outcome });
+        assert!(is_assembling(&net), "{:?}", net.activity(0));
+        assert_eq!(net.head(0).id(), head.id());
+        net.run(1);
+        assert_eq!(net.hosts[0].budgets.len(), 1, "a second job was given out");
+    }
+}
+
+#[test]
+fn halted_producer_stays_halted_when_its_genesis_is_stored() {
+    let halt = Halt::DuplicateValidator {
+        block: AtomId::new([7; 32]),
+        timestamp: 1,
+    };
+    for is_stored in [true, false] {
+        let mut net = Net::new();
+        net.add(config(1), None);
+        let block = genesis_to_store(&mut net);
+        net.hosts[0].producer.phase = Phase::Halted(halt.clone());
+        let failure = StoreFailure::NoRoom("the disk is full".to_owned());
+        let outcome = is_stored.then_some(()).ok_or(failure);
+        net.input(0, Input::BlockStored { block, outcome });
+        assert_eq!(net.activity(0), Activity::Halted(halt.clone()));
+        assert_eq!(net.hosts[0].context.head().is_some(), is_stored);
     }
 }
