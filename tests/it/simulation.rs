@@ -9,6 +9,9 @@ const SEEDS: u64 = 1_000;
 /// Number of threads that share them.
 const THREADS: usize = 2;
 
+/// Number of trials on paths that drop fragments.
+const UNFRAGMENTED: u64 = 300;
+
 /// Number of trials with a partitioned network. Each takes as long as twenty others. Hot storage
 /// has room for a seventh of what such a node fetches by stream.
 const PARTITIONS: u64 = 4;
@@ -72,6 +75,15 @@ fn run_all(seeds: u64, settings: fn(u64) -> Settings) -> (u64, ChainReport, Stre
         }
         all
     })
+}
+
+#[test]
+fn promises_hold_on_paths_that_drop_fragments() {
+    let (_, _, streams) = run_all(UNFRAGMENTED, Settings::without_fragments);
+    assert!(
+        streams.objects >= UNFRAGMENTED && streams.lists > 0,
+        "{streams:?}"
+    );
 }
 
 #[test]

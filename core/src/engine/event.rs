@@ -146,6 +146,8 @@ pub enum Event {
     },
     /// An object can go on by stream: a long list of which a part has arrived, or an object whose
     /// answers do not arrive by datagram. Until the stream delivers, it goes on by datagrams.
+    /// A host that does not open the stream calls [`Engine::end_stream`](super::Engine::end_stream):
+    /// a fetch that waits for a stream is not given up before its time is over.
     StreamWanted {
         /// Identifier of the object.
         list: ListId,
@@ -156,7 +158,7 @@ pub enum Event {
         /// Offer of the peer.
         offer: StreamOffer,
         /// Object to request, and whether the host or the engine holds the atoms that arrive.
-        what: StreamedObject,
+        object: StreamedObject,
     },
     /// A fetch succeeded that went on by stream: the host has the beginning of the list already.
     Streamed {

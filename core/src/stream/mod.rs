@@ -48,6 +48,7 @@
 
 mod client;
 mod hello;
+mod pauses;
 mod server;
 #[cfg(feature = "chain")]
 mod walk;
@@ -55,6 +56,9 @@ mod walk;
 use crate::atom::{Atom, AtomId};
 pub use client::{Answer, Client, ClientError};
 pub use hello::{HELLO_BYTES, Hello, secret_key};
+pub use pauses::{
+    HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_PAUSE, MIN_PAUSE, Pauses, STALL_TIMEOUT, VIOLATION_PAUSE,
+};
 pub use server::{Server, ServerError};
 
 /// Number of stored bytes of one request that may be sent ahead of their verification and storage.

@@ -529,10 +529,10 @@ impl World {
                 list,
                 peer,
                 address,
-                what,
+                object,
                 ..
             } => {
-                self.want_list(number, (list, what), (peer, address));
+                self.want_list(number, (list, object), (peer, address));
                 return;
             }
             Event::FetchFailed { fetch, .. } => (fetch, None),

@@ -172,7 +172,7 @@ impl Engine {
         let fetches = &mut self.fetches;
         let rest = fetches.take_found(now, handle, &source.key, found, &mut self.out);
         if let Some(kind) = rest {
-            self.offer_stream(handle, source);
+            self.offer_stream(now, handle, source);
             let serving = Candidate::serving(source.key, source.address);
             self.ask_as(now, handle, &serving, kind);
             self.continue_fetch(now, handle);
@@ -185,7 +185,7 @@ impl Fetches {
     fn note_negative(&mut self, handle: Handle, key: &PublicKey) -> Option<PublicKey> {
         let asked = self.asked_mut(handle, key)?;
         asked.is_done = true;
-        asked.is_trial = false;
+        (asked.is_trial, asked.is_late) = (false, false);
         asked.referrer
     }
 

@@ -205,6 +205,7 @@ impl Fetches {
                 retry_at: now + response_timeout,
                 is_done: is_trial,
                 is_trial,
+                is_late: false,
             };
             fetch.asked.insert(candidate.key, asked);
         }

@@ -62,6 +62,8 @@ struct AskedPeer {
     /// `true` if it was silent when it was asked, and has not answered: it is waited for last, and
     /// only once.
     is_trial: bool,
+    /// `true` if it has not answered in time, and its stream has not been tried.
+    is_late: bool,
 }
 
 /// State of a fetch.
@@ -92,8 +94,10 @@ struct Fetch {
 impl Fetch {
     fn next_due(&self) -> Instant {
         let waiting = self.asked.values().filter(|asked| !asked.is_done);
+        let next_stream = self.stream.patience().filter(|_| self.has_late());
         waiting
             .map(|asked| asked.retry_at)
+            .chain(next_stream)
             .fold(self.deadline, Instant::min)
     }
 

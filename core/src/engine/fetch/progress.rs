@@ -25,21 +25,21 @@ struct Retry {
 }
 
 impl Fetches {
-    /// Returns whether a fetch waits for a peer, and whether it has asked any; `None` if it is not
-    /// under way.
+    /// Returns whether a fetch waits for a peer or a stream, and whether it has asked any peer;
+    /// `None` if it is not under way.
     fn waits(&self, handle: Handle) -> Option<(bool, bool)> {
         let fetch = self.by_handle.get(&handle)?;
         let is_waiting = fetch.asked.values().any(|asked| !asked.is_done);
+        let is_waiting = is_waiting || fetch.stream.is_wanted();
         Some((is_waiting, !fetch.asked.is_empty()))
     }
 
     /// Lets a fetch that waits for no other peer wait for the silent peer that was tried, once:
     /// that peer may be back, and the only one that has the object.
-    fn waits_for_trial(&mut self, now: Instant, handle: Handle) -> bool {
+    fn waits_for_trial(&mut self, handle: Handle) -> bool {
         let fetch = self.by_handle.get_mut(&handle);
-        let asked = fetch.into_iter().flat_map(|fetch| fetch.asked.values_mut());
-        let mut tried = asked.filter(|asked| asked.is_trial && asked.retry_at > now);
-        let Some(tried) = tried.next() else {
+        let mut asked = fetch.into_iter().flat_map(|fetch| fetch.asked.values_mut());
+        let Some(tried) = asked.find(|asked| asked.is_trial) else {
             return false;
         };
         tried.is_done = false;
@@ -120,11 +120,13 @@ impl Fetches {
         let mut late = Vec::new();
         let mut referrers = Vec::new();
         let mut is_trial_over = false;
+        let mut is_any_late = false;
         for (key, asked) in &mut fetch.asked {
             if asked.is_done || asked.retry_at > now {
                 continue;
             }
             peers.note_unanswered(key);
+            (asked.is_late, is_any_late) = (true, true);
             if asked.is_trial {
                 (asked.is_trial, asked.is_done) = (false, true);
                 is_trial_over = true;
@@ -152,11 +154,12 @@ impl Fetches {
             referrers.extend(fetch.take_referrers(&key));
             referrers.extend(fetch.asked.get(&key).and_then(|asked| asked.referrer));
         }
-        // The time spent on the first peer is lost: several take its place.
-        let more = if fetch.asked.len() == 1 {
-            FETCH_FANOUT
-        } else {
-            1
+        let more = match fetch.asked.len() {
+            // Only another stream is due.
+            _ if !is_any_late => 0,
+            // The time spent on the first peer is lost: several take its place.
+            1 => FETCH_FANOUT,
+            _ => 1,
         };
         Some(Retry {
             wanted: fetch.wanted,
@@ -185,7 +188,7 @@ impl Engine {
         if !is_waiting
             && self.ask_more(now, handle, FETCH_FANOUT) == 0
             && has_asked
-            && !self.fetches.waits_for_trial(now, handle)
+            && !self.fetches.waits_for_trial(handle)
         {
             let error = FetchError::NotFound;
             return self.fetches.fail(handle, error, &mut self.out);
@@ -220,14 +223,14 @@ impl Engine {
                 asked.retry_at = retry_at;
             }
             self.request(now, key, asked.address, None, retry.wanted, asked.kind);
-            self.want_stream_of_late(handle, &key);
         }
+        self.want_stream_of_late(now, handle);
         for referrer in retry.referrers {
             self.ask_referrer_again(now, handle, &referrer);
         }
         self.ask_more(now, handle, retry.more);
         // Records may all be dead, and many: near peers are asked in addition to the providers.
-        if self.fetches.has_mostly_named(handle) {
+        if retry.more > 0 && self.fetches.has_mostly_named(handle) {
             self.ask_nearest(now, handle, 1);
         }
         if retry.is_trial_over {

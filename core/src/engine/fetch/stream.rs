@@ -15,7 +15,7 @@ use super::candidates::Candidate;
 use super::{Fetch, FetchRequest, Fetches, Handle};
 use crate::atom::{AtomId, HashedAtom, LinkedAtoms};
 use crate::crypto::PublicKey;
-use crate::engine::limits::{MAX_FETCH_STREAMS, STREAM_AFTER_BYTES};
+use crate::engine::limits::{MAX_FETCH_STREAMS, STREAM_AFTER_BYTES, STREAM_PATIENCE};
 use crate::engine::{Engine, Event, FetchError, ListId, Source, StreamedObject};
 use crate::time::Instant;
 use crate::wire::handshake::StreamOffer;
@@ -27,13 +27,8 @@ use core::time::Duration;
 /// State of a list with respect to streams.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
-    /// Peer whose stream is wanted or used.
-    peer: Option<PublicKey>,
-    /// `true` while the stream delivers the list.
-    is_active: bool,
-    /// `true` if the host requests a list of which nothing has arrived. Other peers may still answer:
-    /// one that is late does not take the list over before its stream delivers.
-    is_begun: bool,
+    /// Stream that is wanted or used.
+    current: Option<Current>,
     /// Peers whose streams were wanted.
     tried: heapless::Vec<PublicKey, MAX_FETCH_STREAMS>,
     /// Number of atoms that the host has taken over.
@@ -42,31 +37,81 @@ pub(super) struct Stream {
     bytes: usize,
 }
 
+#[derive(Debug)]
+struct Current {
+    peer: PublicKey,
+    /// Time since which it is wanted.
+    since: Instant,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// The host opens it.
+    Wanted,
+    /// The host requests a list of which nothing has arrived. Other peers may still answer: one that
+    /// is late does not take the list over before its stream delivers.
+    Begun,
+    /// It delivers the list.
+    Active,
+}
+
 impl Stream {
     /// Returns whether the host has taken over the beginning of the list.
     pub(super) const fn has_delivered(&self) -> bool {
         self.atoms > 0
     }
 
+    /// Returns whether a stream is wanted or used, and has not ended.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.current.is_some()
+    }
+
+    fn phase(&self) -> Option<Phase> {
+        self.current.as_ref().map(|current| current.phase)
+    }
+
+    fn set_phase(&mut self, phase: Phase) {
+        if let Some(current) = &mut self.current {
+            current.phase = phase;
+        }
+    }
+
     /// Returns whether a stream delivers the list at present.
-    pub(super) const fn is_active(&self) -> bool {
-        self.is_active
+    pub(super) fn is_active(&self) -> bool {
+        self.phase() == Some(Phase::Active)
+    }
+
+    /// Returns the time from which a stream that has not delivered anything gives way to that of
+    /// another peer; `None` if there is no such stream.
+    pub(super) fn patience(&self) -> Option<Instant> {
+        let waits = self.current.as_ref().filter(|_| !self.is_active());
+        waits.map(|current| current.since + STREAM_PATIENCE)
+    }
+
+    /// Returns whether the stream of another peer may be wanted.
+    fn is_free(&self, now: Instant) -> bool {
+        self.current.is_none() || self.patience().is_some_and(|until| until <= now)
     }
 
     /// Notes that the stream of a peer is wanted; returns `false` if there is a stream already, or
     /// this peer or too many others were tried.
-    fn want(&mut self, peer: PublicKey) -> bool {
-        let may = self.peer.is_none() && !self.tried.contains(&peer);
+    fn want(&mut self, now: Instant, peer: PublicKey) -> bool {
+        let may = self.is_free(now) && !self.tried.contains(&peer);
         let is_wanted = may && self.tried.push(peer).is_ok();
         if is_wanted {
-            self.peer = Some(peer);
+            self.current = Some(Current {
+                peer,
+                since: now,
+                phase: Phase::Wanted,
+            });
         }
         is_wanted
     }
 
     /// Forgets that the stream of a peer was tried, which has delivered nothing.
     fn leave(&mut self, peer: &PublicKey) {
-        (self.peer, self.is_begun) = (None, false);
+        self.current = None;
         self.tried.retain(|tried| tried != peer);
     }
 }
@@ -98,6 +143,20 @@ impl Fetch {
         }
     }
 
+    /// Returns whether the stream of a late peer has not been tried.
+    pub(super) fn has_late(&self) -> bool {
+        self.asked.values().any(|asked| asked.is_late)
+    }
+
+    /// Removes and returns the peer that has been late for longest among those whose streams have
+    /// not been tried.
+    fn take_late(&mut self) -> Option<PublicKey> {
+        let late = self.asked.iter_mut().filter(|(_, asked)| asked.is_late);
+        let (key, asked) = late.min_by_key(|(_, asked)| asked.asked_at)?;
+        asked.is_late = false;
+        Some(*key)
+    }
+
     /// Lets the fetch wait for progress.
     fn extend(&mut self, now: Instant, timeout: Duration) {
         self.deadline = (now + timeout).min(self.end());
@@ -108,49 +167,80 @@ impl Fetches {
     /// Returns the fetch of a list for which the stream of `peer` is wanted or used.
     fn streaming(&mut self, list: ListId, peer: &PublicKey) -> Option<&mut Fetch> {
         let fetch = self.by_handle.get_mut(&list.0)?;
-        (fetch.stream.peer == Some(*peer)).then_some(fetch)
+        let current = fetch.stream.current.as_ref();
+        current.is_some_and(|it| it.peer == *peer).then_some(fetch)
+    }
+
+    /// Lets a list go on by its stream alone.
+    fn leave_to_stream(&mut self, list: ListId) {
+        if let Some(fetch) = self.by_handle.get_mut(&list.0) {
+            fetch.stream.set_phase(Phase::Active);
+            fetch.asked.clear();
+            self.by_wanted.remove(&(fetch.wanted, list.0));
+            self.reschedule(list.0);
+        }
     }
 }
 
 impl Engine {
     /// Reports that a list can go on by the stream of the peer that has just served a part of it,
     /// if the caller permits it, enough has arrived, and the peer accepts streams.
-    pub(super) fn offer_stream(&mut self, handle: Handle, source: &Source) {
+    pub(super) fn offer_stream(&mut self, now: Instant, handle: Handle, source: &Source) {
         let fetch = self.fetches.by_handle.get(&handle);
         let is_long = fetch
             .is_some_and(|fetch| fetch.request.may_stream && fetch.bytes >= STREAM_AFTER_BYTES);
         if is_long && source.is_validated {
-            self.want_stream(handle, &source.key, source.address);
+            self.want_stream(now, handle, &source.key, source.address);
         }
     }
 
     /// Reports that an object is wanted by the stream of a peer that has not answered a request for
-    /// it in time, if the peer accepts streams.
-    pub(super) fn want_stream_of_late(&mut self, handle: Handle, peer: &PublicKey) {
-        let known = self.peers.get(peer);
-        if let Some(address) = known.map(|known| known.address) {
-            self.want_stream(handle, peer, address);
+    /// it in time, if such a peer accepts streams and has not been tried, and no other stream may
+    /// still deliver the object soon.
+    pub(super) fn want_stream_of_late(&mut self, now: Instant, handle: Handle) {
+        loop {
+            let fetch = self.fetches.by_handle.get_mut(&handle);
+            let free = fetch.filter(|fetch| fetch.stream.is_free(now));
+            let Some(late) = free.and_then(Fetch::take_late) else {
+                return;
+            };
+            let known = self.peers.get(&late);
+            if let Some(address) = known.map(|known| known.address)
+                && self.want_stream(now, handle, &late, address)
+            {
+                return;
+            }
         }
     }
 
-    fn want_stream(&mut self, handle: Handle, peer: &PublicKey, address: SocketAddr) {
+    /// Reports that an object is wanted by the stream of a peer; returns `false` if that has no
+    /// offer, or was tried, or another stream may deliver the object.
+    fn want_stream(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        peer: &PublicKey,
+        address: SocketAddr,
+    ) -> bool {
         let Some(offer) = self.stream_offer(peer) else {
-            return;
+            return false;
         };
         let fetch = self.fetches.by_handle.get_mut(&handle);
         let Some(fetch) = fetch.filter(|fetch| !fetch.wanted.is_zero()) else {
-            return;
+            return false;
         };
-        if fetch.stream.want(*peer) {
-            let what = fetch.streamed_object();
-            self.out.report(Event::StreamWanted {
-                list: ListId(handle),
-                peer: *peer,
-                address: SocketAddr::new(address.ip(), offer.port),
-                offer,
-                what,
-            });
+        if !fetch.stream.want(now, *peer) {
+            return false;
         }
+        let object = fetch.streamed_object();
+        self.out.report(Event::StreamWanted {
+            list: ListId(handle),
+            peer: *peer,
+            address: SocketAddr::new(address.ip(), offer.port),
+            offer,
+            object,
+        });
+        true
     }
 
     /// Returns the offer of a validated peer to accept streams.
@@ -180,23 +270,19 @@ impl Engine {
         let timeout = self.config.fetch_timeout;
         self.note_stream_use(now, peer);
         let fetch = self.fetches.streaming(list, peer)?;
-        if fetch.stream.is_active || fetch.stream.is_begun {
+        if fetch.stream.phase() != Some(Phase::Wanted) {
             return None;
         }
         if fetch.bytes == 0 {
-            fetch.stream.is_begun = true;
+            fetch.stream.set_phase(Phase::Begun);
             return Some(LinkedAtoms::new(fetch.atoms.next()));
         }
-        fetch.stream.is_active = true;
         let rest = LinkedAtoms::new(fetch.atoms.next());
         let atoms = mem::replace(&mut fetch.atoms, rest);
         fetch.stream.atoms = fetch.stream.atoms.saturating_add(atoms.len());
         fetch.stream.bytes = fetch.bytes;
-        fetch.asked.clear();
         fetch.extend(now, timeout);
-        let wanted = fetch.wanted;
-        self.fetches.by_wanted.remove(&(wanted, list.0));
-        self.fetches.reschedule(list.0);
+        self.fetches.leave_to_stream(list);
         Some(atoms)
     }
 
@@ -215,19 +301,15 @@ impl Engine {
         let Some(fetch) = self.fetches.streaming(list, peer) else {
             return false;
         };
-        if fetch.stream.is_begun && fetch.bytes > 0 {
-            // Datagrams were faster. The peer may be asked for the rest by stream.
-            fetch.stream.leave(peer);
-            return false;
-        }
-        if !fetch.stream.is_active && !fetch.stream.is_begun {
-            return false;
-        }
-        if mem::take(&mut fetch.stream.is_begun) {
-            fetch.stream.is_active = true;
-            fetch.asked.clear();
-            let wanted = fetch.wanted;
-            self.fetches.by_wanted.remove(&(wanted, list.0));
+        match fetch.stream.phase() {
+            Some(Phase::Active) => {}
+            Some(Phase::Begun) if fetch.bytes == 0 => self.fetches.leave_to_stream(list),
+            Some(Phase::Begun) => {
+                // Datagrams were faster. The peer may be asked for the rest by stream.
+                fetch.stream.leave(peer);
+                return false;
+            }
+            Some(Phase::Wanted) | None => return false,
         }
         self.peers.note_answered(peer);
         let Some(fetch) = self.fetches.streaming(list, peer) else {
@@ -284,12 +366,7 @@ impl Engine {
             return false;
         }
         // Datagrams go on if it ends or stalls.
-        if let Some(fetch) = self.fetches.streaming(list, peer) {
-            fetch.stream.is_active = true;
-            let wanted = fetch.wanted;
-            self.fetches.by_wanted.remove(&(wanted, list.0));
-        }
-        self.fetches.reschedule(list.0);
+        self.fetches.leave_to_stream(list);
         true
     }
 
@@ -298,7 +375,7 @@ impl Engine {
     pub fn note_stream_waiting(&mut self, now: Instant, list: ListId, peer: &PublicKey) {
         let timeout = self.config.fetch_timeout;
         let fetch = self.fetches.streaming(list, peer);
-        if let Some(fetch) = fetch.filter(|it| it.stream.is_active || it.stream.is_begun) {
+        if let Some(fetch) = fetch.filter(|it| it.stream.phase() != Some(Phase::Wanted)) {
             fetch.extend(now, timeout);
             self.fetches.reschedule(list.0);
         }
@@ -310,9 +387,12 @@ impl Engine {
         let Some(fetch) = self.fetches.streaming(list, peer) else {
             return;
         };
-        (fetch.stream.peer, fetch.stream.is_begun) = (None, false);
-        if !mem::take(&mut fetch.stream.is_active) {
-            return;
+        let was_active = fetch.stream.is_active();
+        fetch.stream.current = None;
+        if !was_active {
+            // Another may deliver the object; it may have been the last.
+            self.want_stream_of_late(now, list.0);
+            return self.continue_fetch(now, list.0);
         }
         fetch.wanted = fetch.atoms.next();
         let wanted = fetch.wanted;
@@ -330,8 +410,9 @@ impl Engine {
     /// fetch has no stream, or its time is over.
     pub(super) fn resume_stalled(&mut self, now: Instant, handle: Handle) -> bool {
         let fetch = self.fetches.by_handle.get(&handle);
-        let stalled = fetch.filter(|fetch| fetch.stream.is_active && fetch.end() > now);
-        let Some(peer) = stalled.and_then(|fetch| fetch.stream.peer) else {
+        let stalled = fetch.filter(|fetch| fetch.stream.is_active() && fetch.end() > now);
+        let current = stalled.and_then(|fetch| fetch.stream.current.as_ref());
+        let Some(peer) = current.map(|current| current.peer) else {
             return false;
         };
         self.end_stream(now, ListId(handle), &peer);

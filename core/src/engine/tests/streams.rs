@@ -2,9 +2,13 @@
 
 use super::net::{Net, at, config, key, secret};
 use crate::atom::{Atom, AtomId, HashedAtom, bytes_list};
+use crate::crypto::PublicKey;
+use crate::engine::limits::{FETCH_FANOUT, SILENT_AFTER, STREAM_PATIENCE};
 use crate::engine::{Event, FetchError, FetchRequest, ListId, ListLimit, StreamedObject};
 use crate::stream;
 use crate::wire::handshake::StreamOffer;
+use crate::wire::routing_table::Distance;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -227,7 +231,7 @@ fn held(net: &mut Net) -> Option<(ListId, AtomId, u32)> {
     events.find_map(|event| match event {
         Event::StreamWanted {
             list,
-            what: StreamedObject::Held { id, most },
+            object: StreamedObject::Held { id, most },
             ..
         } => Some((*list, *id, *most)),
         _ => None,
@@ -341,4 +345,56 @@ fn stream_of_an_object_is_wanted_only_if_it_is_late_and_the_peer_offers_streams(
     fetch(&mut net, FetchRequest::atom(head));
     net.run(SECOND);
     assert!(held(&mut net).is_none(), "there is no offer");
+}
+
+/// Lets node 2 leave requests unanswered until it counts as silent.
+fn silence(net: &mut Net, atoms: &[Atom]) {
+    for atom in &atoms[10..10 + usize::from(SILENT_AFTER)] {
+        fetch(net, FetchRequest::atom(atom.id()));
+        net.run(3 * SECOND);
+        if let Some((list, ..)) = held(net) {
+            net.with(1, |engine, now| engine.end_stream(now, list, &key(2)));
+        }
+        net.node(1).events.clear();
+    }
+    assert!(net.engine(1).peers.is_silent(&key(2)));
+}
+
+#[test]
+fn stream_of_a_silent_peer_is_tried_and_waited_for() {
+    for delivers in [true, false] {
+        let (mut net, _, atoms) = unfragmented();
+        silence(&mut net, &atoms);
+        // Others answer, and do not have it. The silent peer is the nearest to it.
+        let others = 3..3 + FETCH_FANOUT as u8;
+        for n in others.clone() {
+            net.add(n, config(n));
+            net.meet(1, n);
+        }
+        let distance = |atom: &Atom, n| Distance::between(atom.id().as_bytes(), key(n).as_bytes());
+        let is_near = |atom: &&Atom| {
+            others
+                .clone()
+                .all(|n| distance(atom, 2) < distance(atom, n))
+        };
+        let atom = atoms.iter().find(is_near).expect("one of many");
+        fetch(&mut net, FetchRequest::atom(atom.id()));
+        net.run(SECOND);
+        let (list, ..) = held(&mut net).expect("a stream is wanted");
+        assert!(net.fetched(1).is_empty(), "it is not waited for");
+        if delivers {
+            assert!(
+                !take(&mut net, list, core::slice::from_ref(atom)),
+                "complete"
+            );
+        } else {
+            net.with(1, |engine, now| engine.end_stream(now, list, &key(2)));
+        }
+        net.run(MILLISECOND);
+        let expected = match delivers {
+            true => Ok(vec![atom.clone()]),
+            false => Err(FetchError::NotFound),
+        };
+        assert_eq!(net.fetched(1), [expected]);
+    }
 }

@@ -70,7 +70,7 @@ impl EventLoop {
             } => {
                 let goes_on = self.engine.note_stream_progress(now, list, &peer, progress);
                 if !goes_on {
-                    self.control_streams(Control::Cancel { list });
+                    self.control_streams(Control::Cancel { list, peer });
                 }
             }
             StreamEvent::Arrived {
@@ -109,7 +109,7 @@ impl EventLoop {
             peer,
             address,
             offer,
-            what,
+            object,
         } = *event
         else {
             return;
@@ -117,7 +117,7 @@ impl EventLoop {
         if self.streams.is_none() {
             return self.engine.end_stream(now, list, &peer);
         }
-        let control = match what {
+        let control = match object {
             StreamedObject::Stored => Control::Open {
                 list,
                 peer,
@@ -150,7 +150,7 @@ impl EventLoop {
         let begun = self.engine.begin_stream(now, list, &peer);
         self.control_streams(match begun {
             Some(atoms) => Control::Begin { list, peer, atoms },
-            None => Control::Cancel { list },
+            None => Control::Cancel { list, peer },
         });
     }
 

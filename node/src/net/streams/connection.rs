@@ -2,7 +2,7 @@
 
 use super::channel::Channel;
 use astreum_core::crypto::PublicKey;
-use astreum_core::stream::{Client, Hello, Server};
+use astreum_core::stream::{Client, HANDSHAKE_TIMEOUT, Hello, IDLE_TIMEOUT, STALL_TIMEOUT, Server};
 use astreum_core::time::Instant;
 use astreum_core::wire::stream::Decoder;
 use core::net::IpAddr;
@@ -43,6 +43,8 @@ pub(super) struct Connection {
     pub(super) since: Instant,
     /// Time at which bytes were last sent or received.
     pub(super) moved_at: Instant,
+    /// Time of the first request of a client since bytes of the server last arrived.
+    pub(super) awaits_since: Option<Instant>,
     pub(super) readable: bool,
     pub(super) writable: bool,
     /// `true` if it has reached a limit of bandwidth.
@@ -60,6 +62,7 @@ impl Connection {
             decoder: Decoder::new(),
             since: now,
             moved_at: now,
+            awaits_since: None,
             readable: true,
             writable: true,
             is_paused: false,
@@ -73,5 +76,53 @@ impl Connection {
 
     pub(super) const fn is_server(&self) -> bool {
         matches!(self.role, Role::Server { .. })
+    }
+
+    /// Returns whether the time for the handshake is over.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        !self.channel.is_open() && now.since(self.since) >= HANDSHAKE_TIMEOUT
+    }
+
+    /// Returns whether nothing has moved for too long, or the server owes an answer for too long
+    /// and sends nothing. `has_open` is `true` if requests were sent and have not ended.
+    pub(super) fn is_silent(&self, now: Instant, has_open: bool) -> bool {
+        let is_stalled = |since| has_open && now.since(since) >= STALL_TIMEOUT;
+        now.since(self.moved_at) >= IDLE_TIMEOUT || self.awaits_since.is_some_and(is_stalled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+    use mio::net::TcpStream;
+    use std::net::TcpListener;
+
+    #[test]
+    fn connection_whose_server_owes_an_answer_is_silent_sooner() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let channel = Channel::new(TcpStream::connect(address).unwrap());
+        let phase = Phase::Hello;
+        let server = Server::new();
+        let begin = Instant::from_secs(100);
+        let role = Role::Server { phase, server };
+        let mut connection = Connection::new(begin, channel, address.ip(), role);
+        let moment = Duration::from_nanos(1);
+        assert!(!connection.is_late(begin + HANDSHAKE_TIMEOUT - moment));
+        assert!(connection.is_late(begin + HANDSHAKE_TIMEOUT));
+        for has_open in [false, true] {
+            assert!(!connection.is_silent(begin + IDLE_TIMEOUT - moment, has_open));
+            assert!(connection.is_silent(begin + IDLE_TIMEOUT, has_open));
+        }
+        // Requests that are sent move bytes, and bring no answer.
+        let later = begin + IDLE_TIMEOUT;
+        connection.awaits_since = Some(begin);
+        connection.moved_at = later;
+        assert!(connection.is_silent(begin + STALL_TIMEOUT, true));
+        assert!(!connection.is_silent(begin + STALL_TIMEOUT - moment, true));
+        assert!(!connection.is_silent(later, false), "nothing is owed");
+        connection.awaits_since = None;
+        assert!(!connection.is_silent(later, true), "it has answered");
     }
 }

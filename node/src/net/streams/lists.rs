@@ -32,6 +32,9 @@ impl Service {
         address: SocketAddr,
         offer: &StreamOffer,
     ) -> bool {
+        if let Some(given_up) = self.lists.get(&list).map(|it| it.peer) {
+            self.cancel(list, &given_up);
+        }
         if self.lists.len() >= MAX_LISTS {
             return false;
         }
@@ -58,6 +61,13 @@ impl Service {
     pub(super) fn is_held_up(&self, token: usize) -> bool {
         let mut lists = self.lists.values().filter(|it| it.token == token);
         self.writer.is_full() && lists.any(|it| it.number().is_some())
+    }
+
+    /// Returns whether a connection has requests that were sent and have not ended.
+    pub(super) fn has_open(&self, token: usize) -> bool {
+        let mut lists = self.lists.values().filter(|it| it.token == token);
+        let mut requests = self.requests.0.values().filter(|it| it.token == token);
+        lists.any(|it| it.number().is_some()) || requests.any(|it| it.number.is_some())
     }
 
     /// Gives the free places of a connection to what waits for them, if it is open.
@@ -117,13 +127,19 @@ impl Service {
             Some(())
         });
         if begun.is_none() {
-            self.cancel(list);
+            self.cancel(list, &peer);
             self.writer.push(Job::Ended { list, peer });
         }
     }
 
-    pub(super) fn cancel(&mut self, list: ListId) {
-        if let Some(list) = self.lists.remove(&list) {
+    /// Forgets a list if it uses the stream of `peer`.
+    pub(super) fn cancel(&mut self, list: ListId, peer: &PublicKey) {
+        let list = self
+            .lists
+            .get(&list)
+            .filter(|it| it.peer == *peer)
+            .map(|_| list);
+        if let Some(list) = list.and_then(|list| self.lists.remove(&list)) {
             self.cancel_on(list.token, list.number());
         }
     }

@@ -82,8 +82,8 @@ pub(super) enum Control {
     },
     /// What was requested is no longer needed.
     CancelRequest { number: u64 },
-    /// The fetch of a list has ended or been cancelled.
-    Cancel { list: ListId },
+    /// The fetch of a list has ended or been cancelled, or no longer uses the stream of this peer.
+    Cancel { list: ListId, peer: PublicKey },
     /// Stream key of the client of a connection; `None` if it is not to be served.
     Client {
         token: usize,

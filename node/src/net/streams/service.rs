@@ -13,7 +13,7 @@ use crate::net::stream_request::RequestEnd;
 use astreum_core::atom::AtomId;
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::ListId;
-use astreum_core::stream::{self, Answer, Client, HELLO_BYTES, Hello};
+use astreum_core::stream::{self, Answer, Client, HELLO_BYTES, Hello, Pauses};
 use astreum_core::time::Instant;
 use astreum_core::wire::handshake::StreamOffer;
 use core::net::SocketAddr;
@@ -26,16 +26,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-/// Maximum time from the first packet of a connection to the end of its handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time without traffic after which a connection is closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time for which a peer whose stream has failed is not tried again.
-const FAILURE_PAUSE: Duration = Duration::from_secs(60);
-/// Time for which a peer that has violated the protocol is not tried again.
-const VIOLATION_PAUSE: Duration = Duration::from_secs(3_600);
-/// Maximum number of peers with a pause; then the pauses are forgotten.
-const MAX_PAUSES: usize = 1_024;
 /// Interval between checks of timeouts while there are connections.
 const TICK: Duration = Duration::from_millis(500);
 /// Number of bytes that a connection moves in one turn.
@@ -65,7 +55,7 @@ pub(super) struct Service {
     pub(super) lists: BTreeMap<ListId, List>,
     pub(super) requests: Requests,
     /// Peers that are not tried again before a time.
-    pauses: BTreeMap<PublicKey, Instant>,
+    pauses: Pauses,
     /// Time of the last report of what waits for the disk.
     waiting_reported: Instant,
     bandwidth: Bandwidth,
@@ -100,7 +90,7 @@ impl Service {
             connections: BTreeMap::new(),
             lists: BTreeMap::new(),
             requests: Requests::default(),
-            pauses: BTreeMap::new(),
+            pauses: Pauses::new(),
             waiting_reported: Instant::ZERO,
             bandwidth,
             accepts_in: Some(Duration::ZERO),
@@ -186,7 +176,7 @@ impl Service {
                 }
             }
             Control::Begin { list, peer, atoms } => self.begin(list, peer, &atoms),
-            Control::Cancel { list } => self.cancel(list),
+            Control::Cancel { list, peer } => self.cancel(list, &peer),
             Control::Request {
                 request,
                 address,
@@ -210,7 +200,7 @@ impl Service {
         offer: &StreamOffer,
     ) -> Option<(usize, bool)> {
         let now = self.environment.clock.now();
-        if self.pauses.get(&peer).is_some_and(|until| *until > now) {
+        if self.pauses.contains(now, &peer) {
             return None;
         }
         let mut known = self.connections.iter();
@@ -339,6 +329,9 @@ impl Service {
                 connection.is_paused = true;
             } else if connection.readable && !self.is_held_up(token) {
                 let (result, bytes) = connection.channel.receive(allowed)?;
+                if bytes > 0 {
+                    connection.awaits_since = None;
+                }
                 self.bandwidth
                     .count(now, address, Direction::Received, bytes);
                 connection.readable = result != Moved::Blocked;
@@ -373,6 +366,9 @@ impl Service {
         let clock = &self.environment.clock;
         match &mut connection.role {
             Role::Client { frames, .. } => {
+                if !frames.is_empty() {
+                    connection.awaits_since.get_or_insert_with(|| clock.now());
+                }
                 channel.write_text(frames)?;
                 frames.clear();
             }
@@ -479,6 +475,9 @@ impl Service {
                         }
                         Answer::Late => continue,
                     };
+                    if !found.is_empty() {
+                        self.pauses.note_delivered(peer);
+                    }
                     has_ended |= is_complete || ended.is_some();
                     let Some(list) = self.list_of(token, number) else {
                         let end = match ended {
@@ -543,17 +542,11 @@ impl Service {
         let is_violation = error.is_some_and(|it| it.kind() == io::ErrorKind::InvalidData);
         let is_failure =
             error.is_some() || !connection.channel.is_open() || !lists.is_empty() || had_requests;
-        if is_failure {
-            let pause = if is_violation {
-                VIOLATION_PAUSE
-            } else {
-                FAILURE_PAUSE
-            };
-            if self.pauses.len() >= MAX_PAUSES {
-                self.pauses.clear();
-            }
-            let until = self.environment.clock.now() + pause;
-            self.pauses.insert(*peer, until);
+        let now = self.environment.clock.now();
+        if is_violation {
+            self.pauses.note_violation(now, *peer);
+        } else if is_failure {
+            self.pauses.note_failure(now, *peer);
         }
     }
 
@@ -573,9 +566,8 @@ impl Service {
     /// Closes the connections whose time is over at `now`.
     fn expire(&mut self, now: Instant) {
         let over = self.connections.iter().filter(|(token, it)| {
-            let is_late = !it.channel.is_open() && now.since(it.since) >= HANDSHAKE_TIMEOUT;
-            let is_idle = now.since(it.moved_at) >= IDLE_TIMEOUT;
-            is_late || is_idle && !self.is_held_up(**token)
+            let is_silent = it.is_silent(now, self.has_open(**token));
+            it.is_late(now) || is_silent && !self.is_held_up(**token)
         });
         let over: Vec<usize> = over.map(|(token, _)| *token).collect();
         for token in over {

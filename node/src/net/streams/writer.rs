@@ -263,7 +263,7 @@ impl Worker {
             } = part;
             self.waiting.remove(list, peer);
             if stored.is_err() {
-                self.control.send(Control::Cancel { list });
+                self.control.send(Control::Cancel { list, peer });
                 self.give_back(list, peer);
                 continue;
             }
@@ -278,7 +278,7 @@ impl Worker {
             }
             let size = (bytes, next.is_zero());
             if !self.in_memory.may_go_on(&self.store, list, size) {
-                self.control.send(Control::Cancel { list });
+                self.control.send(Control::Cancel { list, peer });
                 self.give_back(list, peer);
             }
         }

@@ -67,6 +67,15 @@ impl Settings {
         }
     }
 
+    /// Returns a short trial on paths that drop fragments.
+    #[must_use]
+    pub fn without_fragments(seed: u64) -> Self {
+        Self {
+            drops_fragments: true,
+            ..Self::short(seed)
+        }
+    }
+
     /// Returns a trial whose network is partitioned for 200 blocks of each half.
     #[must_use]
     pub fn partition(seed: u64) -> Self {

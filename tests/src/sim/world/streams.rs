@@ -12,24 +12,17 @@ use astreum_core::atom::{Atom, AtomId, HashedAtom};
 use astreum_core::consensus::{Input, StreamObject, StreamRequest};
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::{ListId, StreamedObject};
-use astreum_core::stream::{Answer, Client, Server};
+use astreum_core::stream::{
+    Answer, Client, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, Pauses, STALL_TIMEOUT, Server,
+};
 use astreum_core::time::Instant;
 use astreum_core::wire::stream::Decoder;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// Time after which a connection without traffic is closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time after which a connection that is not open is given up.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time after which lost bytes are sent again.
 const RETRANSMISSION: Duration = Duration::from_millis(200);
-/// Time for which a peer whose stream has failed is not tried again.
-const FAILURE_PAUSE: Duration = Duration::from_secs(60);
-/// Time for which a peer that has violated the protocol is not tried again.
-const VIOLATION_PAUSE: Duration = Duration::from_secs(3_600);
-
 /// Statistics of streams.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct StreamCounts {
@@ -78,6 +71,10 @@ struct Connection {
     /// `true` if no more bytes arrive in either direction.
     is_stalled: bool,
     moved_at: Instant,
+    /// Time of the first request since bytes of the server last arrived.
+    awaits_since: Option<Instant>,
+    /// Time of the next check of its times; other checks are void.
+    checked_at: Instant,
     to_server: Pipe,
     to_client: Pipe,
     asking: Client,
@@ -101,7 +98,8 @@ enum Wanted {
 pub(super) struct Streams {
     next: u64,
     connections: BTreeMap<u64, Connection>,
-    pauses: BTreeMap<(usize, PublicKey), Instant>,
+    /// Pauses of each client.
+    pauses: BTreeMap<usize, Pauses>,
     pub(super) counts: StreamCounts,
 }
 
@@ -149,19 +147,17 @@ impl World {
         for connection in connections.values_mut() {
             connection.is_stalled |= connection.server == number;
         }
-        self.streams
-            .pauses
-            .retain(|(client, _), _| *client != number);
+        self.streams.pauses.remove(&number);
     }
 
     /// Opens the stream of a list or an object that the engine wants.
     pub(super) fn want_list(
         &mut self,
         client: usize,
-        (list, what): (ListId, StreamedObject),
+        (list, object): (ListId, StreamedObject),
         (peer, address): (PublicKey, SocketAddr),
     ) {
-        let wanted = match what {
+        let wanted = match object {
             StreamedObject::Stored => Wanted::List(list),
             StreamedObject::Held { id, most } => Wanted::Object(list, id, most),
         };
@@ -209,8 +205,8 @@ impl World {
         wanted: Wanted,
     ) -> bool {
         let now = self.now;
-        let pause = self.streams.pauses.get(&(client, peer));
-        if pause.is_some_and(|until| *until > now) {
+        let pauses = self.streams.pauses.get(&client);
+        if pauses.is_some_and(|pauses| pauses.contains(now, &peer)) {
             return false;
         }
         let Some(server) = number_at(address).filter(|it| *it < self.hosts.len()) else {
@@ -235,6 +231,8 @@ impl World {
             is_open: false,
             is_stalled: false,
             moved_at: now,
+            awaits_since: None,
+            checked_at: now + HANDSHAKE_TIMEOUT,
             to_server: Pipe::default(),
             to_client: Pipe::default(),
             asking: Client::new(),
@@ -366,7 +364,16 @@ impl World {
         to_server: bool,
         bytes: Vec<u8>,
     ) {
-        if bytes.is_empty() || connection.is_stalled {
+        if bytes.is_empty() {
+            return;
+        }
+        if to_server && connection.awaits_since.is_none() {
+            connection.awaits_since = Some(self.now);
+            connection.checked_at = connection.checked_at.min(self.now + STALL_TIMEOUT);
+            self.event_queue
+                .plan(connection.checked_at, Scheduled::StreamCheck(id));
+        }
+        if connection.is_stalled {
             return;
         }
         let ends = (connection.client, connection.server);
@@ -401,6 +408,9 @@ impl World {
             return;
         }
         connection.moved_at = self.now;
+        if !to_server {
+            connection.awaits_since = None;
+        }
         let reply = match to_server {
             true => self.serve(&mut connection, bytes),
             false => self.take(&mut connection, bytes),
@@ -497,6 +507,9 @@ impl World {
         out: &mut Vec<u8>,
     ) {
         let (now, client, peer) = (self.now, connection.client, connection.peer);
+        if let Some(pauses) = self.streams.pauses.get_mut(&client) {
+            pauses.note_delivered(&peer);
+        }
         let stored_len = |atom: &HashedAtom| atom.atom().stored_len();
         let bytes: usize = found.iter().map(stored_len).sum();
         self.streams.counts.bytes += bytes as u64;
@@ -608,15 +621,23 @@ impl World {
         }
     }
 
-    /// Closes a connection that is idle, or was not accepted in time.
+    /// Closes a connection that is idle or stalled, or was not accepted in time.
     pub(super) fn check_stream(&mut self, id: u64) {
-        let Some(connection) = self.streams.connections.get(&id) else {
+        let now = self.now;
+        let connection = self.streams.connections.get_mut(&id);
+        let Some(connection) = connection.filter(|it| it.checked_at == now) else {
             return;
         };
+        let is_answered = connection.lists.is_empty()
+            && connection.objects.is_empty()
+            && connection.requests.is_empty();
+        let stalls = connection.awaits_since.filter(|_| !is_answered);
         let ends = connection.moved_at + IDLE_TIMEOUT;
-        if !connection.is_open || ends <= self.now {
+        let ends = ends.min(stalls.map_or(ends, |since| since + STALL_TIMEOUT));
+        if !connection.is_open || ends <= now {
             self.close(id, Close::Failure);
         } else {
+            connection.checked_at = ends;
             self.event_queue.plan(ends, Scheduled::StreamCheck(id));
         }
     }
@@ -639,12 +660,12 @@ impl World {
         }
         let has_failed = !connection.is_open || !lists.is_empty() || !requests.is_empty();
         if has_failed || close == Close::Violation {
-            let pause = match close {
-                Close::Failure => FAILURE_PAUSE,
-                Close::Violation => VIOLATION_PAUSE,
-            };
-            let until = self.now + pause;
-            self.streams.pauses.insert((client, peer), until);
+            let now = self.now;
+            let pauses = self.streams.pauses.entry(client).or_default();
+            match close {
+                Close::Failure => pauses.note_failure(now, peer),
+                Close::Violation => pauses.note_violation(now, peer),
+            }
         }
         for list in lists {
             self.end_list(client, list, &peer);
