@@ -5,10 +5,10 @@ use core::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
 /// Minimum number of units per thread; fewer are not worth a thread.
-const MIN_PER_THREAD: usize = 32;
-/// Number of units that a thread takes at a time: half a millisecond of signature checks, so that
+const MIN_PER_THREAD: usize = 16;
+/// Number of units that a thread takes at a time: a quarter of a millisecond of signature checks, so that
 /// all threads end at about the same time.
-const SHARE: usize = 16;
+const SHARE: usize = 8;
 
 /// Number of threads to use, each started for the duration of one call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
