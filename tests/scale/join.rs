@@ -6,8 +6,13 @@ use astreum_node::config::Config;
 use astreum_tests::quick_chain::QuickChain;
 use astreum_tests::testkit::link_proxy::{LinkProxy, SEEN_AT};
 use core::net::{Ipv4Addr, SocketAddr};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// Time after which a case has failed.
@@ -17,13 +22,24 @@ pub(crate) fn empty_blocks(large: bool, table: &mut Table) {
     let blocks = if large { 10_000 } else { 200 };
     let chain = QuickChain::make(blocks, 0);
     for (each_way_ms, most) in [(0, 3.0), (10, 6.0), (25, 6.0)] {
-        let took = join(&chain, Duration::from_millis(each_way_ms), Way::Streams);
+        let each_way = Duration::from_millis(each_way_ms);
+        let took = join(&chain, each_way, Way::Streams);
         let name = format!(
             "join {blocks} empty blocks, round trip {} ms",
             2 * each_way_ms
         );
         let bar = large.then_some((Bar::AtMost, most));
-        table.add(name, took.as_secs_f64(), "s", bar);
+        table.add(name.clone(), took.as_secs_f64(), "s", bar);
+        if each_way_ms == 10 {
+            let scratch = tempfile::tempdir().unwrap();
+            let busy_disk = BusyDisk::start(scratch.path());
+            let beside = join_in(scratch.path(), &chain, each_way, Way::Streams);
+            drop(busy_disk);
+            let ratio = beside.as_secs_f64() / took.as_secs_f64();
+            let name = format!("{name}: beside a busy disk");
+            let bar = large.then_some((Bar::AtMost, 1.5));
+            table.add(name, ratio, "times", bar);
+        }
     }
     if !large {
         let took = join(&chain, Duration::from_millis(10), Way::Datagrams);
@@ -37,6 +53,8 @@ pub(crate) fn transfers(large: bool, table: &mut Table) {
     let chain = QuickChain::make(blocks, 50);
     let local = join(&chain, Duration::ZERO, Way::Local);
     let what = format!("join {blocks} blocks with 50 transfers");
+    let half = QuickChain::make(blocks / 2, 50);
+    let half = join(&half, Duration::ZERO, Way::Streams);
     table.add(
         format!("{what}, from local disk"),
         local.as_secs_f64(),
@@ -49,9 +67,61 @@ pub(crate) fn transfers(large: bool, table: &mut Table) {
         let is_delayed = large && each_way_ms > 0;
         let bar = is_delayed.then_some((Bar::AtMost, 20.0));
         table.add(name.clone(), took.as_secs_f64(), "s", bar);
+        if each_way_ms == 0 {
+            let growth = took.as_secs_f64() / half.as_secs_f64();
+            let bar = large.then_some((Bar::AtMost, 2.05));
+            table.add(
+                format!("{name}: time of half as many"),
+                growth,
+                "times",
+                bar,
+            );
+        }
         let share = 100.0 * local.as_secs_f64() / took.as_secs_f64();
         let bar = is_delayed.then_some((Bar::AtLeast, 60.0));
         table.add(format!("{name}: share of local"), share, "%", bar);
+    }
+}
+
+/// Another program that writes to the same disk, and forces each mebibyte to it.
+struct BusyDisk {
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl BusyDisk {
+    fn start(scratch: &Path) -> Self {
+        let path = scratch.join("other");
+        let stopping = Arc::<AtomicBool>::default();
+        let stops = Arc::clone(&stopping);
+        let thread = std::thread::spawn(move || {
+            let mut file = File::create(path).unwrap();
+            let bytes = vec![7; 1 << 20];
+            while !stops.load(Ordering::Relaxed) {
+                // The same 64 MiB again and again.
+                for _ in 0..64 {
+                    file.write_all(&bytes).unwrap();
+                    file.sync_data().unwrap();
+                    if stops.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+                file.rewind().unwrap();
+            }
+        });
+        Self {
+            stopping,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for BusyDisk {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
