@@ -316,7 +316,8 @@ impl Service for NodeHandler {
 
     fn prune(&self, params: request::Prune, caller: &Caller) -> Result<PruneReply, RpcError> {
         self.check_directory(&params.directory)?;
-        if params.accept_unpinned {
+        // A dry run changes nothing, not even what a later run may remove.
+        if params.accept_unpinned && !params.dry_run {
             self.node.accept_unpinned()?;
         }
         let goes_on = || !caller.is_gone();

@@ -147,6 +147,19 @@ fn directory_from_before_pins_is_collected_only_when_that_is_accepted() {
         "{}",
         dry.text()
     );
+    let running = home.start(&[&["run"], &flags[..], &cold].concat());
+    for more in [&["--dry-run"][..], &["--dry-run", "--accept-unpinned"]] {
+        let dry = home.run(&[&gc[..], more].concat());
+        assert!(
+            dry.code == 0 && dry.text().contains("not needed      1 atoms"),
+            "{}{}",
+            dry.text(),
+            dry.stderr
+        );
+        // What a dry run accepts is not recorded.
+        home.run(&gc).fails(1, &["--accept-unpinned"]);
+    }
+    assert_eq!(running.interrupt().0, Some(0));
     let accepted = home.run(&[&gc[..], &["--accept-unpinned"]].concat());
     assert!(
         accepted.text().contains("removed         1 atoms"),
