@@ -10,6 +10,7 @@
 
 mod assembly;
 mod storage_watch;
+mod waiting_forks;
 mod watches;
 
 pub use storage_watch::NearlyFull;
@@ -40,6 +41,7 @@ use core::time::Duration;
 use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
+use waiting_forks::WaitingForks;
 use watches::Watches;
 
 /// Maximum number of inputs handled before the components advance.
@@ -100,11 +102,12 @@ impl ChainThread {
     pub fn start(parts: ChainParts) -> io::Result<Self> {
         let (inbox, outlet) = inbox();
         let failure = parts.failure.clone();
-        let worker = Worker::new(parts, inbox.clone())?;
+        let mut worker = Worker::new(parts, inbox.clone())?;
         let stop = inbox.clone();
         failure.on_panic(move || stop.stop());
         // Published here, so that an early query returns the initial status.
-        worker.view.publish(worker.chain.status());
+        let status = worker.status();
+        worker.view.publish(status);
         let thread = std::thread::Builder::new()
             .name("chain".to_owned())
             .spawn(move || {
@@ -151,6 +154,7 @@ struct Worker {
     /// Chain identity that was announced to peers last.
     announced_identity: Option<ChainIdentity>,
     watches: Watches,
+    waiting_forks: WaitingForks,
     /// Reason the head is not in the head journal, if it is not.
     head_failure: Option<String>,
     /// Head that is not saved yet.
@@ -183,6 +187,7 @@ impl Worker {
         let cold = parts.store.cold().map(|cold| cold.path().to_owned());
         let dir = parts.dir.as_ref().map(|dir| dir.path().to_owned());
         let directories = [cold, dir, Some(parts.state_dir)];
+        let waiting_forks = WaitingForks::load(parts.dir.as_ref());
         Ok(Self {
             store: parts.store,
             network: parts.network,
@@ -199,6 +204,7 @@ impl Worker {
             assembler: Assembler::start(clock, &parts.failure)?,
             announced_identity: None,
             watches: Watches::new(directories.into_iter().flatten()),
+            waiting_forks,
             head_failure: None,
             unsaved: None,
             saving_took: Duration::ZERO,
@@ -475,6 +481,15 @@ impl Worker {
         drop(asked);
     }
 
+    fn status(&mut self) -> ChainStatus {
+        let mut status = self.chain.status();
+        self.watches.add_to(&mut status);
+        status.head_failure.clone_from(&self.head_failure);
+        self.waiting_forks.update(&status.sync);
+        status.waiting_forks = self.waiting_forks.forks().to_vec();
+        status
+    }
+
     fn publish_status(&mut self) {
         let (at, published) = &self.published;
         let now = self.clock.now();
@@ -483,10 +498,9 @@ impl Worker {
         if self.is_stale {
             return;
         }
-        let mut status = self.chain.status();
-        self.watches.add_to(&mut status);
-        status.head_failure.clone_from(&self.head_failure);
-        if status != *published {
+        let status = self.status();
+        self.waiting_forks.save(self.dir.as_ref());
+        if status != self.published.1 {
             self.view.publish(status.clone());
         }
         self.published = (now, status);

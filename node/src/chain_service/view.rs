@@ -1,6 +1,7 @@
 //! Shared snapshot of the chain status, for other threads.
 
 use super::NearlyFull;
+use super::dir::WaitingFork;
 use super::producer::ValidatorStatus;
 use super::{Head, SyncStatus};
 use crate::WaitLimit;
@@ -31,6 +32,8 @@ pub struct ChainStatus {
     pub nearly_full: Vec<NearlyFull>,
     /// Reason the head is not in the head journal, if it is not.
     pub head_failure: Option<String>,
+    /// Forks that wait for a decision of the operator, those of earlier runs included.
+    pub waiting_forks: Vec<WaitingFork>,
 }
 
 /// Access to the chain status from other threads; clones share it.

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::chain_service::dir::{ChainDir, HeadJournalFile, candidates};
+use crate::chain_service::dir::{ChainDir, HeadJournalFile, WaitingFork, candidates};
 use crate::config::{Loaded, Settings};
 use crate::node::{PruneLimits, advertisements};
 use crate::prune::{self, Run, Wanted};
@@ -67,6 +67,10 @@ fn here(loaded: &Loaded, is_dry: bool, accept: bool) -> Result<PruneReply, Failu
     let settings = &loaded.settings;
     let store = open(settings)?;
     let head = head(settings)?;
+    let fork = waiting_fork(settings)?;
+    if let Some(fork) = &fork {
+        complain(&fork.kept_text());
+    }
     let state_dir = loaded.paths().state_dir;
     let advertised = advertisements::saved(&state_dir).map_err(|error| {
         let shown = state_dir.display();
@@ -91,8 +95,7 @@ fn here(loaded: &Loaded, is_dry: bool, accept: bool) -> Result<PruneReply, Failu
         blocks: if blocks == 0 { u64::MAX } else { blocks },
         min_blocks,
         bytes,
-        // The decisions on forks are not known; the branches are kept from the horizon on.
-        fork: None,
+        fork: fork.map(|fork| fork.height),
         objects: advertised,
     };
     let outcome = with_bar_of(|bar| {
@@ -116,6 +119,20 @@ fn head(settings: &Settings) -> Result<Option<AtomId>, Failure> {
     let journal = journal.map_err(Failure::failed)?;
     let newest = journal.and_then(|journal| journal.heads().back().map(|head| head.id));
     Ok(newest)
+}
+
+/// Returns the lowest fork that waits for a decision, as far as the node has saved one.
+fn waiting_fork(settings: &Settings) -> Result<Option<WaitingFork>, Failure> {
+    let Some(path) = candidates(settings).into_iter().next() else {
+        return Ok(None);
+    };
+    let forks = ChainDir::undecided_forks_in(&path).map_err(|error| {
+        Failure::Failed(format!(
+            "cannot determine which forks wait for a decision, and what they need: {error}; start \
+             the node once, and run this while it runs"
+        ))
+    })?;
+    Ok(forks.into_iter().min_by_key(|fork| fork.height))
 }
 
 fn show(reply: &PruneReply, is_dry: bool, out: &mut Output) -> Result<(), Failure> {
@@ -143,4 +160,46 @@ fn show(reply: &PruneReply, is_dry: bool, out: &mut Output) -> Result<(), Failur
         writeln!(out, "removed         {atoms} atoms, {bytes} bytes")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use astreum_core::consensus::ForkDecisions;
+
+    #[test]
+    fn saved_fork_is_kept_until_a_decision_and_a_malformed_file_is_an_error() {
+        let scratch = tempfile::tempdir().unwrap();
+        let config = Config {
+            chain_dir: Some(scratch.path().to_owned()),
+            chain_id: Some(5),
+            ..Config::default()
+        };
+        let settings = config.resolve().unwrap();
+        assert!(waiting_fork(&settings).unwrap().is_none());
+        let id = |byte| AtomId::new([byte; 32]);
+        let fork = |height, first| WaitingFork {
+            block: id(1),
+            height,
+            ours: Some(id(2)),
+            others: vec![id(first)],
+        };
+        let path = scratch.path().join("5");
+        let dir = ChainDir::open(&path, 5).unwrap();
+        dir.save_waiting_forks(&[fork(9, 3), fork(7, 4)]).unwrap();
+        let height = || waiting_fork(&settings).unwrap().unwrap().height;
+        assert_eq!(height(), 7);
+        let decisions = ForkDecisions {
+            adopted: None,
+            avoided: vec![id(4)],
+        };
+        dir.save_decisions(&decisions).unwrap();
+        assert_eq!(height(), 9);
+        std::fs::write(path.join("waiting_forks.json"), "{").unwrap();
+        let Err(Failure::Failed(error)) = waiting_fork(&settings) else {
+            panic!("accepted a malformed file");
+        };
+        assert!(error.contains("waiting_forks.json"), "{error}");
+    }
 }

@@ -5,6 +5,7 @@
 
 use super::advertisements::Advertised;
 use super::{Node, NodeError};
+use crate::chain_service::dir::WaitingFork;
 use crate::chain_service::{ChainStatus, ChainView};
 use crate::clock;
 use crate::config::Settings;
@@ -13,7 +14,6 @@ use crate::log;
 use crate::prune::{self, Outcome, PruneError, Run, Wanted};
 use crate::store::Store;
 use crate::store::cold::{ColdError, ColdStore};
-use astreum_core::chain::fork_choice::Cause;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io;
@@ -106,7 +106,7 @@ impl Pruner {
             },
             min_blocks: limits.min_blocks,
             bytes: limits.bytes,
-            fork: waiting_fork(&status),
+            fork: waiting_fork(&status).map(|fork| fork.height),
             objects: objects.collect(),
         }
     }
@@ -215,11 +215,8 @@ impl Pruner {
         if !cold.are_pins_complete() {
             return Some(PruneError::Unpinned.to_string());
         }
-        let fork = waiting_fork(chain).filter(|fork| *fork < horizon)?;
-        Some(format!(
-            "the state of all blocks from height {fork} on is kept, because the fork there waits \
-             for a decision; see `astreum chain forks`"
-        ))
+        let fork = waiting_fork(chain).filter(|fork| fork.height < horizon)?;
+        Some(fork.kept_text())
     }
 }
 
@@ -252,11 +249,11 @@ impl Limits {
     }
 }
 
-/// Returns the height of the lowest fork that waits for a decision.
-fn waiting_fork(chain: &ChainStatus) -> Option<u64> {
-    let contests = chain.sync.contests.iter();
-    let waiting = contests.filter(|contest| contest.cause != Cause::Light);
-    waiting.map(|contest| contest.fork.height).min()
+/// Returns the lowest fork that waits for a decision.
+fn waiting_fork(chain: &ChainStatus) -> Option<WaitingFork> {
+    let found = chain.sync.contests.iter().filter_map(WaitingFork::of);
+    let saved = chain.waiting_forks.iter().cloned();
+    found.chain(saved).min_by_key(|fork| fork.height)
 }
 
 /// Running thread. Dropping it ends the run that is under way and waits for the thread.

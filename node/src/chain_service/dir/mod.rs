@@ -7,6 +7,7 @@
 //! | `signed_<chain id>_<key>.json` | signing record of a key; see [`signed`](super::signing_record) |
 //! | `request_<chain id>_<key>` | block whose signature was requested last from a signer |
 //! | `decisions.json` | the operator's decisions on forks |
+//! | `waiting_forks.json` | forks that wait for a decision |
 //! | `snapshot` | block whose whole state is stored; see [`snapshot`](super::snapshot) |
 //! | `LOCK` | lock of the process that uses the directory |
 //!
@@ -33,6 +34,7 @@ mod journal;
 mod legacy;
 mod location;
 mod request;
+mod waiting;
 
 pub use backup::{copy_head_journal, copy_other_files};
 pub use begin::{BeginError, begin_chain};
@@ -41,6 +43,7 @@ pub use identity::Identity;
 pub use journal::HeadJournalFile;
 pub use legacy::Legacy;
 pub use location::{candidates, has_files, location};
+pub use waiting::WaitingFork;
 
 use super::signing_record::SigningRecordFile;
 use crate::chain_service::producer::UnsignedBlock;
@@ -56,6 +59,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use waiting::WaitingForksFile;
 
 const LOCK: &str = "LOCK";
 const HEADS: &str = "heads";
@@ -318,6 +322,35 @@ impl ChainDir {
     pub fn save_decisions(&self, decisions: &ForkDecisions) -> Result<(), ChainDirError> {
         self.check_in_place()?;
         DecisionsFile::new(&self.path).save(decisions)
+    }
+
+    /// Reads the saved forks that wait for a decision of the operator; none if there is no file.
+    ///
+    /// # Errors
+    /// Fails if the file is malformed, or the disk fails.
+    pub fn waiting_forks(&self) -> Result<Vec<WaitingFork>, ChainDirError> {
+        WaitingForksFile::new(&self.path).load()
+    }
+
+    /// Reads the saved forks of a chain directory, without its lock, that its saved decisions do
+    /// not settle.
+    ///
+    /// # Errors
+    /// Fails if a file is malformed, or the disk fails.
+    pub fn undecided_forks_in(directory: &Path) -> Result<Vec<WaitingFork>, ChainDirError> {
+        let mut forks = WaitingForksFile::new(directory).load()?;
+        let decisions = DecisionsFile::new(directory).load()?.unwrap_or_default();
+        forks.retain(|fork| !fork.is_settled_by(&decisions));
+        Ok(forks)
+    }
+
+    /// Saves the forks that wait for a decision of the operator.
+    ///
+    /// # Errors
+    /// Fails if the disk fails. The previous ones remain unless the new ones were put in place.
+    pub fn save_waiting_forks(&self, forks: &[WaitingFork]) -> Result<(), ChainDirError> {
+        self.check_in_place()?;
+        WaitingForksFile::new(&self.path).save(forks)
     }
 
     /// Appends a head to the journal; starts the chain with it if the directory has none. `genesis`

@@ -5,7 +5,7 @@ use crate::chain_service::{Head, HeadState};
 use crate::config::ColdStorageSync;
 use crate::store::cold::ColdOptions;
 use astreum_core::atom::{Atom, AtomId};
-use astreum_core::chain::fork_choice::{Contest, Fork};
+use astreum_core::chain::fork_choice::{Cause, Contest, Fork};
 use astreum_core::testkit::{StateChain, address, transaction};
 use std::path::Path;
 
@@ -170,4 +170,25 @@ fn waiting_fork_and_unknown_pins_are_reported_as_obstacles() {
     bench.check();
     assert_eq!(bench.status().obstacle, None);
     assert_eq!(bench.cold().pruned_below(0), 31);
+}
+
+#[test]
+fn fork_saved_by_an_earlier_run_is_kept_before_fork_choice_finds_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(scratch.path(), 10, 4);
+    bench.add(40, Vec::new());
+    let mut status = bench.pruner.chain.status();
+    status.waiting_forks = vec![WaitingFork {
+        block: AtomId::new([7; 32]),
+        height: 3,
+        ours: Some(AtomId::new([8; 32])),
+        others: vec![AtomId::new([9; 32])],
+    }];
+    bench.pruner.chain.publish(status);
+    bench.check();
+    let obstacle = bench.status().obstacle.unwrap();
+    assert!(obstacle.contains(&"09".repeat(32)), "{obstacle}");
+    assert_eq!(bench.cold().pruned_below(0), 0);
+    bench.pruner.run(Some(1), &|| true).unwrap();
+    assert_eq!(bench.cold().pruned_below(0), 3);
 }
