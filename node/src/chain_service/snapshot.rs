@@ -10,9 +10,14 @@
 //! - Everything that is followed is in cold storage: an atom that is only in memory is written there.
 //! - What was stored before a restart is not fetched again, but it is followed again, until the file
 //!   [`COMPLETE`] names the block: it is written after everything is on the disk.
+//! - What has begun is finished, whatever the configuration says later: the file [`BEGUN`] names the
+//!   block until then.
+
+mod marks;
+
+pub use marks::{BEGUN, COMPLETE, note_complete, unfinished};
 
 use super::ChainView;
-use super::files::{read_file, replace_file};
 use crate::failure::Failure;
 use crate::log;
 use crate::net::{CALLER_REQUESTS, NetworkHandle, RequestEnd, StreamAnswer, StreamPart};
@@ -25,18 +30,15 @@ use astreum_core::crypto::PublicKey;
 use core::convert::Infallible;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+use marks::{is_complete, note_begun};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-/// File in the chain directory that names the block whose state is complete.
-pub const COMPLETE: &str = "snapshot";
-/// Maximum size of that file, in bytes.
-const MAX_FILE_BYTES: u64 = 1_024;
 /// Maximum number of requests that are open with one peer. The chain thread has the others.
 const REQUESTS_PER_PEER: usize = 5;
 /// Maximum number of open requests.
@@ -282,6 +284,10 @@ impl Worker {
             return;
         }
         log::info!("fetching the state after block {block}");
+        let begun = self.parts.dir.as_ref().map(|dir| note_begun(dir, &block));
+        if let Some(Err(error)) = begun {
+            log::error!("failed to record that the state is being fetched: {error}");
+        }
         // Stopped: the next start goes on.
         let _ = self.fetch(block);
     }
@@ -341,21 +347,9 @@ impl Worker {
         status.clone()
     }
 
-    fn complete_path(&self) -> Option<PathBuf> {
-        self.parts.dir.as_ref().map(|dir| dir.join(COMPLETE))
-    }
-
     fn is_complete(&self, block: &AtomId) -> bool {
-        let Some(path) = self.complete_path() else {
-            return false;
-        };
-        match read_file(&path, MAX_FILE_BYTES) {
-            Ok(text) => text.is_some_and(|text| text == complete_text(block).as_bytes()),
-            Err(error) => {
-                log::warn!("cannot read {}: {error}", path.display());
-                false
-            }
-        }
+        let dir = self.parts.dir.as_ref();
+        dir.is_some_and(|dir| is_complete(dir, block))
     }
 
     /// Fetches the block, and the headers below it that the leader election after it needs.
@@ -681,23 +675,6 @@ impl AtomSource for Durable<'_> {
     }
 }
 
-/// Records in a chain directory that the whole state after a block is stored.
-///
-/// # Errors
-/// Fails if the file cannot be replaced.
-pub fn note_complete(dir: &Path, block: &AtomId) -> io::Result<()> {
-    let path = dir.join(COMPLETE);
-    let replaced = replace_file(&path, complete_text(block).as_bytes());
-    let named =
-        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    replaced.map(drop).map_err(named)
-}
-
 fn stored_bytes(atoms: &[HashedAtom]) -> usize {
     atoms.iter().map(|atom| atom.atom().stored_len()).sum()
-}
-
-/// Returns the content of the file [`COMPLETE`].
-fn complete_text(block: &AtomId) -> String {
-    format!("astreum snapshot 1\n{block}\n")
 }

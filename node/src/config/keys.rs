@@ -418,8 +418,8 @@ keys! {
         verified_up_to: Option<AtomId> = None, Allowed::Id;
         /// Way to join a chain: full (every block is verified, from the genesis on) or snapshot
         /// (the state after checkpoint, or without one after the head of default_seed, is fetched
-        /// from peers, and the blocks above it are verified). Without effect on a node that has a
-        /// chain.
+        /// from peers, and the blocks above it are verified). A node that has a chain keeps it, and
+        /// finishes a snapshot that it has begun, whatever the value is.
         sync: SyncMode = SyncMode::Full, Allowed::SyncMode;
         /// Id of a block that every chain followed by this node must contain.
         checkpoint: Option<AtomId> = None, Allowed::Id;

@@ -6,7 +6,7 @@ use crate::chain_service::dir::ChainDir;
 use crate::chain_service::mempool_file::MempoolFile;
 use crate::chain_service::producer::{Producer, ProducerConfig, ValidatorKey};
 use crate::chain_service::signer::SignerConfig;
-use crate::chain_service::snapshot::{SnapshotParts, SnapshotStatus, SnapshotThread};
+use crate::chain_service::snapshot::{self, SnapshotParts, SnapshotStatus, SnapshotThread};
 use crate::chain_service::thread::{ChainParts, ChainThread};
 use crate::chain_service::{ChainStatus, Input, SyncConfig};
 use crate::config::{Secret, Settings, SyncMode};
@@ -60,6 +60,11 @@ impl Node {
             requested,
         } = chain_start::open(settings, key, state_dir, &self.store)?;
         let chain_path = dir.as_ref().map(|dir| dir.path().to_owned());
+        let is_snapshot = settings.sync == SyncMode::Snapshot;
+        let root = saved.as_ref().and_then(|head| head.root);
+        let unfinished = chain_path.as_ref();
+        let unfinished =
+            unfinished.and_then(|dir| snapshot::unfinished(dir, &self.store, root, is_snapshot));
         let decisions = dir.as_ref().map(ChainDir::decisions).transpose()?;
         let decisions = decisions.unwrap_or_default();
         let producer = producer.map(|producer| {
@@ -85,8 +90,9 @@ impl Node {
         let thread = thread.map_err(NodeError::ChainThread)?;
         network.attach_chain(thread.inbox().clone())?;
         self.start_index(chain_path.as_deref())?;
-        if settings.sync == SyncMode::Snapshot {
-            *self.snapshot_thread() = Some(self.start_snapshot(network, chain_path)?);
+        if is_snapshot || unfinished.is_some() {
+            let block = unfinished.or(settings.checkpoint);
+            *self.snapshot_thread() = Some(self.start_snapshot(network, block, chain_path)?);
         }
         *chain_thread = Some(thread);
         *self
@@ -186,17 +192,18 @@ impl Node {
         taken.ok_or(NodeError::ChainBusy)
     }
 
-    /// Fetches the state of the block at which the chain is joined.
+    /// Fetches the state after `block`, or after the block at which the chain is joined.
     fn start_snapshot(
         &self,
         network: NetworkHandle,
+        block: Option<AtomId>,
         dir: Option<PathBuf>,
     ) -> Result<SnapshotThread, NodeError> {
         let thread = SnapshotThread::start(SnapshotParts {
             store: self.store.clone(),
             network,
             view: self.chain.clone(),
-            block: self.settings.checkpoint,
+            block,
             dir,
             failure: self.failure.clone(),
         });

@@ -9,6 +9,7 @@
 //! | `decisions.json` | the operator's decisions on forks |
 //! | `waiting_forks.json` | forks that wait for a decision |
 //! | `snapshot` | block whose whole state is stored; see [`snapshot`](super::snapshot) |
+//! | `snapshot_begun` | block whose state is being fetched |
 //! | `LOCK` | lock of the process that uses the directory |
 //!
 //! The directory is `<chain id>` in `chain_dir`, or else in `chain` of `cold_storage_path`. Cold
