@@ -264,11 +264,12 @@ keys! {
         /// TCP port on which peers request long lists and chains. Default is the number of the UDP
         /// port. 0 turns streams off: everything moves by datagrams.
         stream_port: Option<u16> = None, Allowed::Whole { min: 0, max: 65_535 };
-        /// Bytes that all streams together may send in a second, and receive. 0 means no limit.
-        stream_bandwidth: u64 = 0, ANY;
-        /// Bytes that the streams of one IP address may send in a second, and receive. 0 means no
-        /// limit.
-        stream_peer_bandwidth: u64 = 0, ANY;
+        /// Bytes that all streams together may send in a second, and receive: at least 262,144, or 0
+        /// for no limit.
+        stream_bandwidth: u64 = 0, Allowed::StreamRate;
+        /// Bytes that the streams of one IP address may send in a second, and receive: at least
+        /// 262,144, or 0 for no limit.
+        stream_peer_bandwidth: u64 = 0, Allowed::StreamRate;
         /// Ask the router of the local network to forward the UDP port and the TCP port of streams:
         /// off, pcp (PCP or NAT-PMP), upnp, or auto (pcp, else upnp). IPv4 only.
         port_mapping: PortMapping = PortMapping::Off, Allowed::PortMapping;

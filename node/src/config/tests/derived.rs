@@ -261,3 +261,34 @@ fn address_of_an_object_store_is_not_a_relative_path() {
     assert_eq!(remote.endpoint, Some("https://example.org"));
     assert!(remote.local.is_absolute() && remote.local.ends_with("cold"));
 }
+
+#[test]
+fn limit_of_streams_below_which_they_stall_is_rejected_with_the_reason() {
+    for value in [0, 262_144, u64::MAX] {
+        let config = Config {
+            stream_bandwidth: value,
+            stream_peer_bandwidth: value,
+            ..Config::default()
+        };
+        assert!(config.resolve().is_ok(), "{value}");
+    }
+    for value in [1, 131_072, 262_143] {
+        let all = Config {
+            stream_bandwidth: value,
+            ..Config::default()
+        };
+        let of_peer = Config {
+            stream_peer_bandwidth: value,
+            ..Config::default()
+        };
+        for (config, key) in [
+            (all, "stream_bandwidth"),
+            (of_peer, "stream_peer_bandwidth"),
+        ] {
+            let error = config.resolve().unwrap_err().to_string();
+            for part in [key, "at least 262144", "give the stream up"] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
+    }
+}

@@ -22,6 +22,8 @@ pub enum Allowed {
         /// Maximum.
         max: u64,
     },
+    /// Bytes that streams may move in a second: 0, or at least [`MIN_STREAM_BYTES`].
+    StreamRate,
     /// Whole number of seconds of at least `min`.
     WholeSeconds {
         /// Minimum.
@@ -77,6 +79,10 @@ pub enum Allowed {
 /// Longest duration that a key allows, in seconds: about 136 years, so that no deadline overflows.
 pub(super) const MAX_SECONDS: u64 = u32::MAX as u64;
 
+/// Minimum limit of the bytes that streams move in a second. Their progress is counted by frames of up
+/// to 131,072 bytes, and a list without progress for two seconds is given up.
+pub(super) const MIN_STREAM_BYTES: u64 = 262_144;
+
 impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -86,6 +92,11 @@ impl fmt::Display for Allowed {
             } => f.write_str("a non-negative integer"),
             Self::Whole { min, max: u64::MAX } => write!(f, "an integer of at least {min}"),
             Self::Whole { min, max } => write!(f, "an integer from {min} to {max}"),
+            Self::StreamRate => write!(
+                f,
+                "0 for no limit, or an integer of at least {MIN_STREAM_BYTES}: below it, a frame of a \
+                 stream takes so long that peers give the stream up"
+            ),
             Self::WholeSeconds { min } => {
                 write!(
                     f,
@@ -141,14 +152,17 @@ impl Allowed {
     pub(in crate::config) fn mismatch(self, raw: &Raw) -> Option<Mismatch> {
         let is_right = match (self, raw) {
             // A flag or variable is text, but a float in it is not valid for an integer key.
-            (Self::Whole { .. } | Self::WholeSeconds { .. }, Raw::Text(text)) => {
+            (
+                Self::Whole { .. } | Self::StreamRate | Self::WholeSeconds { .. },
+                Raw::Text(text),
+            ) => {
                 if is_float(text) {
                     let (found, is_quoted) = ("a float", false);
                     return Some(Mismatch { found, is_quoted });
                 }
                 true
             }
-            (Self::Whole { .. } | Self::WholeSeconds { .. }, Raw::Whole(..))
+            (Self::Whole { .. } | Self::StreamRate | Self::WholeSeconds { .. }, Raw::Whole(..))
             | (Self::Seconds { .. }, Raw::Whole(..) | Raw::Real(_))
             | (Self::Switch, Raw::Switch(_))
             | (Self::Seeds | Self::Hosts | Self::Origins, Raw::List(_))
@@ -172,14 +186,20 @@ impl Allowed {
     const fn is_bare(self) -> bool {
         matches!(
             self,
-            Self::Whole { .. } | Self::WholeSeconds { .. } | Self::Seconds { .. } | Self::Switch
+            Self::Whole { .. }
+                | Self::StreamRate
+                | Self::WholeSeconds { .. }
+                | Self::Seconds { .. }
+                | Self::Switch
         )
     }
 
     /// Returns whether `text` without quotes has the type of the key.
     fn is_bare_value(self, text: &str) -> bool {
         match self {
-            Self::Whole { .. } | Self::WholeSeconds { .. } => text.parse::<i64>().is_ok(),
+            Self::Whole { .. } | Self::StreamRate | Self::WholeSeconds { .. } => {
+                text.parse::<i64>().is_ok()
+            }
             Self::Seconds { .. } => text.parse::<i64>().is_ok() || is_float(text),
             Self::Switch => matches!(text, "true" | "false"),
             _ => false,
@@ -190,7 +210,7 @@ impl Allowed {
     #[must_use]
     pub const fn type_name(self) -> &'static str {
         match self {
-            Self::Whole { .. } | Self::WholeSeconds { .. } => "int",
+            Self::Whole { .. } | Self::StreamRate | Self::WholeSeconds { .. } => "int",
             Self::Seconds { .. } => "float",
             Self::Switch => "bool",
             Self::Key | Self::Id | Self::PublicKey => "hex string",

@@ -1,12 +1,13 @@
 //! Integers, booleans and durations.
 
-use super::allowed::{Allowed, MAX_SECONDS};
+use super::allowed::{Allowed, MAX_SECONDS, MIN_STREAM_BYTES};
 use super::{DisplayValue, Raw, Setting, parsed};
 use core::time::Duration;
 
 fn whole_fits(number: u64, allowed: Allowed) -> bool {
     match allowed {
         Allowed::Whole { min, max } => (min..=max).contains(&number),
+        Allowed::StreamRate => number == 0 || number >= MIN_STREAM_BYTES,
         _ => true,
     }
 }
