@@ -9,7 +9,7 @@ use super::config_args::ConfigArgs;
 use super::devnet::DevnetArgs;
 use super::key_args::{KeysArgs, SignerArgs};
 use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
-use super::node_args::{NodeArgs, RunArgs};
+use super::node_args::{NodeArgs, RunArgs, RunningNode};
 use super::path_arg::PathArg;
 use super::script_args::{AsmArgs, CheckArgs, FmtArgs, TraceArgs};
 
@@ -544,7 +544,7 @@ pub(super) struct BackupArgs {
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
-    pub(super) at: NodeArgs,
+    pub(super) at: RunningNode,
 }
 
 #[derive(Debug, Args)]

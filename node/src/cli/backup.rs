@@ -8,7 +8,6 @@ use serde_json::json;
 use crate::rpc::{BackupReply, request};
 
 use super::args::BackupArgs;
-use super::node_args::client;
 use super::output::{Failure, Output, json_line};
 
 /// Maximum time to wait for the copy of a large store.
@@ -22,7 +21,7 @@ pub(super) fn backup(args: &BackupArgs, out: &mut Output) -> Result<(), Failure>
             "the path {shown} is not UTF-8; choose another directory"
         ))
     })?;
-    let client = client(&args.at)?.with_timeout(MAX_WAIT);
+    let client = args.at.client(MAX_WAIT)?;
     let request = request::BackUp { directory };
     let BackupReply { files, bytes } = client.request(&request)?;
     let directory = request.directory;

@@ -109,7 +109,7 @@ fn flag(key: &'static Key, defaults: &Config) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
-        Allowed::Whole { .. } => arg.value_name("N"),
+        Allowed::Whole { .. } | Allowed::StreamRate => arg.value_name("N"),
         Allowed::WholeSeconds { .. } | Allowed::Seconds { .. } => arg.value_name("SECONDS"),
         Allowed::Path => arg.value_name("PATH"),
         Allowed::Text => arg.value_name("TEXT"),
@@ -143,9 +143,19 @@ impl<const HIDDEN: bool> FromArgMatches for KeyFlags<HIDDEN> {
     }
 }
 
-/// Options that identify the running node.
+/// Options that identify the running node, and limit the wait for it.
 #[derive(Debug, Args)]
 pub(super) struct NodeArgs {
+    #[command(flatten)]
+    node: RunningNode,
+    /// Maximum seconds to wait for a reply.
+    #[arg(long, value_name = "SECONDS", default_value = DEFAULT_TIMEOUT, value_parser = super::number_arg::number::<NonZeroU64>)]
+    pub(super) timeout: NonZeroU64,
+}
+
+/// Options that identify the running node.
+#[derive(Debug, Args)]
+pub(super) struct RunningNode {
     /// TOML file of the running node.
     #[arg(long, value_name = "FILE")]
     config: Option<PathArg>,
@@ -155,21 +165,19 @@ pub(super) struct NodeArgs {
     /// Control socket of the running node.
     #[arg(long, alias = "control_socket", value_name = "PATH")]
     control_socket: Option<String>,
-    /// Maximum seconds to wait for a reply.
-    #[arg(long, value_name = "SECONDS", default_value = DEFAULT_TIMEOUT, value_parser = super::number_arg::number::<NonZeroU64>)]
-    pub(super) timeout: NonZeroU64,
 }
 
 impl NodeArgs {
     /// Returns the options as shell words to type again, each after a space.
     pub(super) fn options(&self) -> String {
-        let config = self.config.as_ref().map(|path| path.to_string_lossy());
+        let node = &self.node;
+        let config = node.config.as_ref().map(|path| path.to_string_lossy());
         let timeout = self.timeout.to_string();
         let timeout = (timeout != DEFAULT_TIMEOUT).then_some(timeout);
         let options = [
             ("--config", config.as_deref()),
-            ("--state-dir", self.state_dir.as_deref()),
-            ("--control-socket", self.control_socket.as_deref()),
+            ("--state-dir", node.state_dir.as_deref()),
+            ("--control-socket", node.control_socket.as_deref()),
             ("--timeout", timeout.as_deref()),
         ];
         let given = options.into_iter().filter_map(|(name, value)| {
@@ -181,7 +189,18 @@ impl NodeArgs {
 
     /// Loads the configuration of the running node that the arguments identify.
     pub(super) fn load(&self) -> Result<Loaded, Failure> {
+        self.node.load()
+    }
+}
+
+impl RunningNode {
+    fn load(&self) -> Result<Loaded, Failure> {
         load(self.inputs())
+    }
+
+    /// Creates a client for the node, which waits for at most `timeout` for a reply.
+    pub(super) fn client(&self, timeout: Duration) -> Result<Client, Failure> {
+        Ok(Client::new(self.load()?.paths().control_socket, timeout))
     }
 
     fn inputs(&self) -> Inputs {

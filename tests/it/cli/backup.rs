@@ -15,6 +15,9 @@ fn backup_of_a_running_node_is_complete_or_absent() {
 
     let made = home.run(&["backup", "absent/copy"]);
     assert_eq!(made.code, 1, "its parent must exist: {}", made.stderr);
+    // The time that a copy takes is not known in advance.
+    home.run(&["backup", "copy", "--timeout", "5"])
+        .fails(2, &["--timeout"]);
     let made = home.run(&["backup", "copy/"]);
     assert_eq!(made.code, 0, "{}", made.stderr);
     assert!(made.text().contains("bytes"), "{}", made.text());
