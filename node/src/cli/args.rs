@@ -167,8 +167,10 @@ Without --expires an advertisement does not expire, and it survives restarts.")]
   astreum pin ID
 
 An object is pinned with all that it leads to: a list with its atoms, an expression with its items,
-a root of accounts with the whole state. Atoms that are not in cold storage are copied there, from
-memory or from peers. Objects that are stored with `astreum put` are pinned already.")]
+a root of accounts with the whole state, up to 1,048,576 atoms in all: a larger object is refused.
+Atoms that are not in cold storage are copied there, from memory or from peers; --timeout counts from
+the last progress. The object is not pinned if a part of a list is not found, or the command is
+interrupted. Objects that are stored with `astreum put` are pinned already.")]
     Pin(PinArgs),
     /// End the pins of objects, those of `astreum put` included. Pruning removes them later.
     #[command(after_help = "Example:

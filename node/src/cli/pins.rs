@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 
-use crate::rpc::{MAX_PINS_REPLY, PinReply, PinnedReply, request};
+use crate::rpc::{Client, MAX_PINS_REPLY, PinReply, PinnedReply, TRANSFER, request};
+use astreum_core::atom::AtomId;
 use serde_json::json;
 
 use super::args::{PinArgs, PinsArgs, UnpinArgs};
@@ -18,7 +19,7 @@ pub(super) fn pin(args: &PinArgs, out: &mut Output) -> Result<(), Failure> {
             atoms,
             stored,
             missing,
-        } = client.request(&request::Pin { id })?;
+        } = pin_one(&client, id)?;
         if args.json {
             json_line(
                 out,
@@ -36,6 +37,12 @@ pub(super) fn pin(args: &PinArgs, out: &mut Output) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Pins an object; the timeout counts from the last progress.
+fn pin_one(client: &Client, id: AtomId) -> Result<PinnedReply, Failure> {
+    let transfer = Some(TRANSFER);
+    client.download(&request::Pin { id, transfer }, &mut |_| Ok(()))
 }
 
 pub(super) fn unpin(args: &UnpinArgs, out: &mut Output) -> Result<(), Failure> {

@@ -4,10 +4,12 @@
 //! is written, the next one is received and hashed.
 
 use crate::node::{Node, NodeError};
-use crate::rpc::{AtomReader, Caller, RpcError, StoredReply, request};
+use crate::rpc::{
+    AtomReader, Caller, PinnedReply, RpcError, StoredReply, TransferProgress, request,
+};
 use crate::store::cold::{PinKinds, roots_of};
 use crate::store::{Durability, Store, StoreError};
-use astreum_core::atom::{Atom, AtomId, AtomKind, MAX_LIST_ATOMS};
+use astreum_core::atom::{Atom, AtomId, AtomKind, HEADER_BYTES, MAX_LIST_ATOMS};
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
@@ -49,6 +51,35 @@ pub(super) fn put(
             durable: durability != Durability::Memory,
         })
     })
+}
+
+/// Pins an object, and notifies the caller of the progress if it has asked for that.
+pub(super) fn pin(
+    node: &Node,
+    params: &request::Pin,
+    caller: &Caller,
+) -> Result<PinnedReply, RpcError> {
+    let transfers = params
+        .transfer
+        .map(|number| Ok((caller.transfers()?, number)));
+    let transfers = transfers.transpose().map_err(|error: RpcError| error)?;
+    let pinned = node.pin_with_progress(params.id, &mut |progress| {
+        let headers = HEADER_BYTES.saturating_mul(progress.atoms);
+        let data = progress.bytes.saturating_sub(headers);
+        let reported = transfers.as_ref().map(|(transfers, transfer)| {
+            transfers.report(&TransferProgress {
+                transfer: *transfer,
+                atoms: progress.atoms as u64,
+                bytes: data as u64,
+                next: progress.next,
+            })
+        });
+        !caller.is_gone() && reported.is_none_or(|reported| reported.is_ok())
+    })?;
+    if let Some((transfers, number)) = transfers {
+        transfers.send(number, &[])?;
+    }
+    Ok(pinned.into())
 }
 
 /// Stores batches until there are no more or one fails.

@@ -298,8 +298,8 @@ impl Service for NodeHandler {
         self.set_aside(&params.directory, params.clear)
     }
 
-    fn pin(&self, params: request::Pin, _: &Caller) -> Result<PinnedReply, RpcError> {
-        Ok(self.node.pin(params.id)?.into())
+    fn pin(&self, params: request::Pin, caller: &Caller) -> Result<PinnedReply, RpcError> {
+        atom_transfers::pin(&self.node, &params, caller)
     }
 
     fn unpin(&self, params: request::Unpin, _: &Caller) -> Result<bool, RpcError> {

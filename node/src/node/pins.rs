@@ -1,15 +1,13 @@
 //! Pins of a node's users: the objects that pruning keeps.
 
-use super::{Node, NodeError};
-use crate::store::cold::{ColdStore, PinKinds};
-use astreum_core::atom::{Atom, AtomId, AtomSource as _};
-use astreum_core::chain::{BURN, MAX_LIST_ATOMS, Transaction, contract, push_links};
-use std::collections::HashSet;
+mod copy;
 
-/// Number of stored bytes of a fetched object that are written together.
-const BATCH_BYTES: usize = 4 << 20;
-/// Number of atoms of an object that are requested in vain before the others are not.
-const MAX_MISSES: u64 = 16;
+use super::{Node, NodeError};
+use crate::store::cold::PinKinds;
+use astreum_core::atom::AtomId;
+use astreum_core::chain::{BURN, Transaction, contract};
+use astreum_core::engine::FetchProgress;
+use copy::ObjectCopy;
 
 /// Result of [`Node::pin`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -27,63 +25,37 @@ impl Node {
     /// storage are copied there, from memory or from peers.
     ///
     /// # Errors
-    /// Fails if there is no cold storage, the first atom is not found, the object has more than
-    /// [`MAX_LIST_ATOMS`] atoms, or the disk fails.
+    /// Fails if there is no cold storage, the first atom or the rest of a list is not found, the
+    /// object has more than [`MAX_LIST_ATOMS`](astreum_core::atom::MAX_LIST_ATOMS) atoms, or the disk
+    /// fails. It is not pinned then; what has arrived remains until it is pruned.
     pub fn pin(&self, id: AtomId) -> Result<Pinned, NodeError> {
+        self.pin_with_progress(id, &mut |_| true)
+    }
+
+    /// Pins an object like [`Self::pin`]. `report` gets the progress of visiting and fetching it, and
+    /// ends it by returning `false`.
+    pub(crate) fn pin_with_progress(
+        &self,
+        id: AtomId,
+        report: &mut dyn FnMut(FetchProgress) -> bool,
+    ) -> Result<Pinned, NodeError> {
         let cold = self.cold()?;
         self.logged(|| {
             // Pinned first, so that nothing is pruned in between.
             let new = cold.add_pins(&[id], PinKinds::PINNED);
             let new = new.map_err(NodeError::ColdStorage)?;
-            let pinned = self.store_object(cold, id);
+            let copy = ObjectCopy {
+                store: &self.store,
+                cold,
+                fetch: &|request, report| self.fetch_with_progress(request, report),
+            };
+            let pinned = copy.run(id, report);
             if pinned.is_err() {
                 cold.remove_pins(&new).map_err(NodeError::ColdStorage)?;
             }
             cold.sync_pins().map_err(NodeError::ColdStorage)?;
             pinned
         })
-    }
-
-    /// Copies the missing atoms of an object to cold storage.
-    fn store_object(&self, cold: &ColdStore, id: AtomId) -> Result<Pinned, NodeError> {
-        let (network, mut pinned) = (self.view(), Pinned::default());
-        let (mut waiting, mut seen) = (vec![id], HashSet::new());
-        let (mut batch, mut batch_bytes) = (Vec::<(AtomId, Atom)>::new(), 0);
-        while let Some(at) = waiting.pop() {
-            if !seen.insert(at) {
-                continue;
-            }
-            let local = self.store.get(&at);
-            let atom = match local {
-                None if pinned.missing < MAX_MISSES => network.atom(&at).ok(),
-                local => local,
-            };
-            let Some(atom) = atom else {
-                if at == id {
-                    return Err(NodeError::NotFound { id });
-                }
-                pinned.missing += 1;
-                continue;
-            };
-            if pinned.atoms >= MAX_LIST_ATOMS as u64 {
-                let max = MAX_LIST_ATOMS;
-                return Err(NodeError::ListTooLong { max });
-            }
-            pinned.atoms += 1;
-            let Ok(()) = push_links(&self.store, &atom, &mut waiting);
-            if !cold.contains(&at) {
-                pinned.stored += 1;
-                batch_bytes += atom.stored_len();
-                batch.push((at, atom));
-            }
-            if batch_bytes >= BATCH_BYTES {
-                cold.put(&batch).map_err(NodeError::ColdStorage)?;
-                batch.clear();
-                batch_bytes = 0;
-            }
-        }
-        cold.put(&batch).map_err(NodeError::ColdStorage)?;
-        Ok(pinned)
     }
 
     /// Ends the pin of an object, whether it was pinned or stored by a user; returns `false` if it

@@ -460,6 +460,9 @@ methods! {
         /// Id of its first atom.
         #[serde(with = "text")]
         id: AtomId,
+        /// Number of a transfer to be notified of progress; it has no bytes, and precedes the result.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        transfer: Option<u32>,
     } -> PinnedReply;
 
     /// Ends the pin of an object: `true` if there was one.
