@@ -6,11 +6,10 @@ use serde_json::{Map, Value, json};
 
 use std::path::Path;
 
-use crate::chain_service::dir::location;
 use crate::config::{
     ConfigError, ConfigErrors, DisplayValue, KEYS, Key, Loaded, Settings, Source, suggest, template,
 };
-use crate::daemon::warnings;
+use crate::daemon::{start_errors, warnings};
 use crate::key_file::{KeyKind, configured_file, summary};
 use crate::rpc::{ChangeReply, request};
 
@@ -127,60 +126,30 @@ fn init(args: &ConfigInitArgs, out: &mut Output) -> Result<(), Failure> {
 
 /// Checks the configuration and the files that it names.
 fn check(args: ConfigCheckArgs, out: &mut Output) -> Result<(), Failure> {
-    let loaded = match args.run.try_load() {
-        Ok(loaded) => loaded,
+    let loaded = args.run.try_load();
+    let (file, errors, concerns) = match &loaded {
+        Ok(loaded) => {
+            let errors = ConfigErrors::check(start_errors(loaded));
+            (loaded.file.as_deref(), errors.err(), concerns(loaded))
+        }
         Err(errors) => {
-            if args.json {
-                json_line(out, &invalid(&errors))?;
-            }
-            return Err(errors.into());
+            let file = errors.as_slice().iter().find_map(ConfigError::file);
+            (file, Some(errors.clone()), Vec::new())
         }
     };
-    let settings = &loaded.settings;
-    let mut errors = Vec::new();
-    for kind in [KeyKind::Relay, KeyKind::Validation] {
-        let Some(path) = configured_file(settings, kind) else {
-            continue;
-        };
-        match summary(path) {
-            Err(error) => errors.push(error.to_string()),
-            Ok(summary) if summary.kind.is_some_and(|found| found != kind) => {
-                errors.push(format!("{} is not a {kind}", path.display()));
-            }
-            Ok(_) => {}
-        }
-    }
-    let validates = settings.has_validation_key();
-    errors.extend(
-        location(settings, validates)
-            .err()
-            .map(|error| error.to_string()),
-    );
-    let mut concerns: Vec<String> = loaded
-        .warnings
-        .iter()
-        .map(|warning| format!("ignored {warning}"))
-        .collect();
-    concerns.extend(warnings(settings));
-    concerns.extend(passphrase_concern(settings));
-    concerns.extend(missing_parent(settings));
     if args.json {
-        let value = json!({
-            "valid": errors.is_empty(),
-            "file": loaded.file.as_ref().map(|path| path.display().to_string()),
-            "errors": errors.iter().map(|error| json!({"message": error})).collect::<Vec<_>>(),
-            "warnings": concerns,
-        });
-        json_line(out, &value)?;
+        json_line(out, &check_json(file, errors.as_ref(), &concerns))?;
     } else {
         for concern in &concerns {
             complain(&format!("warning: {concern}"));
         }
     }
-    if !errors.is_empty() {
-        return Err(Failure::Usage(errors.join("\n")));
+    if let Some(errors) = errors {
+        return Err(errors.into());
     }
-    if !args.json {
+    if let Ok(loaded) = &loaded
+        && !args.json
+    {
         let set = KEYS
             .iter()
             .filter(|key| loaded.source(key.name) != Source::Default);
@@ -196,19 +165,37 @@ fn check(args: ConfigCheckArgs, out: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the errors as data.
-fn invalid(errors: &ConfigErrors) -> Value {
+/// Returns the result of a check as data: each error has the same fields, which are null where they
+/// are unknown.
+fn check_json(file: Option<&Path>, errors: Option<&ConfigErrors>, warnings: &[String]) -> Value {
     let entry = |error: &ConfigError| {
-        let excerpt = error.excerpts().first().copied();
         json!({
             "place": error.place(),
-            "line": excerpt.map(|excerpt| excerpt.line),
-            "column": excerpt.map(|excerpt| excerpt.column),
+            "file": error.file().map(|path| path.display().to_string()),
+            "line": error.line(),
+            "column": error.excerpts().first().map(|excerpt| excerpt.column),
             "message": error.message(),
         })
     };
-    let entries: Vec<Value> = errors.as_slice().iter().map(entry).collect();
-    json!({"valid": false, "errors": entries})
+    let entries = errors.map_or(&[][..], ConfigErrors::as_slice);
+    json!({
+        "valid": entries.is_empty(),
+        "file": file.map(|path| path.display().to_string()),
+        "errors": entries.iter().map(entry).collect::<Vec<_>>(),
+        "warnings": warnings,
+    })
+}
+
+/// Returns the concerns about a valid configuration.
+fn concerns(loaded: &Loaded) -> Vec<String> {
+    let ignored = loaded.warnings.iter();
+    let ignored = ignored.map(|warning| format!("ignored {warning}"));
+    let settings = &loaded.settings;
+    ignored
+        .chain(warnings(settings))
+        .chain(passphrase_concern(settings))
+        .chain(missing_parent(settings))
+        .collect()
 }
 
 /// Returns the concern about protected keys of a node that has no terminal.
@@ -228,11 +215,15 @@ fn passphrase_concern(settings: &Settings) -> Option<String> {
 
 /// Returns the concern about cold storage below a directory that does not exist.
 fn missing_parent(settings: &Settings) -> Option<String> {
-    let path = settings.cold_storage_path.as_deref()?;
+    let path = settings.cold_directory()?;
+    let key = match settings.object_store() {
+        Some(_) => "cold_storage_local_path",
+        None => "cold_storage_path",
+    };
     let parent = path.parent().filter(|parent| *parent != Path::new(""))?;
     (!parent.is_dir()).then(|| {
         format!(
-            "the directory of cold_storage_path, {}, does not exist and will be created",
+            "the directory of {key}, {}, does not exist and will be created",
             parent.display()
         )
     })

@@ -34,7 +34,9 @@ uncommented.")]
   astreum config check --config node.toml
   astreum config check --config node.toml --json
 
-Exit code 0: a node can be started with it. Exit code 2: it has errors, all of which are reported.
+Exit code 0: a node can be started with it, as far as the configuration and the files that it names
+are concerned; `astreum run` makes the same checks. Exit code 2: it has errors, all of which are
+reported. A key file whose passphrase is asked for on a terminal is not opened.
 Other options are those of `astreum run`.")]
     Check(ConfigCheckArgs),
     /// Show keys with their values.

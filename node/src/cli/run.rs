@@ -1,8 +1,8 @@
 //! Command `astreum run`: sets up configuration, keys and log, then runs the node.
 
 use crate::config::Source;
-use crate::daemon::{ConfigSource, RunError, warnings};
-use crate::key_file::{NodeKeys, PassphraseSource};
+use crate::daemon::{ConfigSource, RunError, prepare_start, warnings};
+use crate::key_file::PassphraseSource;
 use crate::node::NodeError;
 use std::sync::Arc;
 
@@ -28,8 +28,7 @@ pub(super) fn run<const HIDDEN: bool>(
     let port_is_default = loaded.source("incoming_port") == Source::Default;
     let settings = &loaded.settings;
     let passphrases = PassphraseSource::of_or_terminal(settings);
-    let keys = NodeKeys::read_with(settings, &passphrases);
-    let keys = keys.map_err(|error| Failure::Usage(error.to_string()))?;
+    let keys = prepare_start(&loaded, &passphrases)?;
     let log = crate::log::init(settings, &paths).map_err(Failure::failed)?;
     for warning in warnings(settings) {
         complain(&format!("warning: {warning}"));
@@ -48,6 +47,7 @@ pub(super) fn run<const HIDDEN: bool>(
     }
     let result = result.map_err(|error| match error {
         RunError::Node(NodeError::ChainDir(error)) => refused(&error, &options),
+        error if error.is_configuration() => Failure::Usage(error.to_string()),
         error => Failure::failed(error),
     });
     if let Err(Failure::Failed(error) | Failure::Usage(error)) = &result {

@@ -2,7 +2,7 @@
 
 use astreum_script::edit_distance;
 use core::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::excerpt::Excerpt;
 use super::keys::{KEYS, Key};
@@ -54,6 +54,15 @@ pub enum ConfigError {
         /// Advice on the resolution.
         advice: &'static str,
     },
+    /// A valid value that a node cannot be started with, such as the path of a missing file.
+    Unusable {
+        /// Source of the value.
+        source: Source,
+        /// Name of the key.
+        key: &'static str,
+        /// Reason, and advice on what to do.
+        message: String,
+    },
 }
 
 impl ConfigError {
@@ -70,6 +79,7 @@ impl ConfigError {
         match self {
             Self::UnknownKey { source, .. }
             | Self::NotAllowed { source, .. }
+            | Self::Unusable { source, .. }
             | Self::Conflict {
                 first: (_, source), ..
             } => source.to_string(),
@@ -80,13 +90,36 @@ impl ConfigError {
         }
     }
 
+    /// Returns the path of the file that the error is in, if it is in one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::UnknownKey { source, .. }
+            | Self::NotAllowed { source, .. }
+            | Self::Unusable { source, .. }
+            | Self::Conflict {
+                first: (_, source), ..
+            } => source.file(),
+            Self::File { path, .. } => Some(path),
+        }
+    }
+
+    /// Returns the line of the error, from 1, if it concerns one.
+    #[must_use]
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Self::File { line, .. } => *line,
+            _ => self.excerpts().first().map(|excerpt| excerpt.line),
+        }
+    }
+
     /// Returns the parts of the file that the error is about.
     #[must_use]
     pub fn excerpts(&self) -> Vec<&Excerpt> {
         let found = match self {
-            Self::UnknownKey { source, .. } | Self::NotAllowed { source, .. } => {
-                [source.excerpt(), None]
-            }
+            Self::UnknownKey { source, .. }
+            | Self::NotAllowed { source, .. }
+            | Self::Unusable { source, .. } => [source.excerpt(), None],
             Self::File { excerpt, .. } => [excerpt.as_ref(), None],
             Self::Conflict { first, second, .. } => [first.1.excerpt(), second.1.excerpt()],
         };
@@ -98,7 +131,11 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Conflict { .. } => Message(self).fmt(f)?,
+            Self::Conflict { .. }
+            | Self::Unusable {
+                source: Source::Default,
+                ..
+            } => Message(self).fmt(f)?,
             _ => write!(f, "{}: {}", self.place(), Message(self))?,
         }
         for excerpt in self.excerpts() {
@@ -152,6 +189,7 @@ impl fmt::Display for Message<'_> {
                 }
             }
             ConfigError::File { message, .. } => f.write_str(message),
+            ConfigError::Unusable { key, message, .. } => write!(f, "{key}: {message}"),
             ConfigError::Conflict {
                 first: (first, first_source),
                 second: (second, second_source),
@@ -171,6 +209,14 @@ impl core::error::Error for ConfigError {}
 pub struct ConfigErrors(pub(super) Vec<ConfigError>);
 
 impl ConfigErrors {
+    /// Returns `Ok` if there are no errors.
+    pub(crate) fn check(errors: Vec<ConfigError>) -> Result<(), Self> {
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(Self(errors)),
+        }
+    }
+
     /// Returns the errors, at least one.
     #[must_use]
     pub fn as_slice(&self) -> &[ConfigError] {

@@ -1,7 +1,7 @@
 //! Source of a configured value, for messages.
 
 use core::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::excerpt::Excerpt;
 
@@ -32,6 +32,15 @@ pub enum Source {
 }
 
 impl Source {
+    /// Returns the path of the file, if the value is from a file.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// Returns the excerpt of the file, if the value is from a file.
     #[must_use]
     pub const fn excerpt(&self) -> Option<&Excerpt> {

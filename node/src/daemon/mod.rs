@@ -26,6 +26,7 @@ mod node_status;
 mod panics;
 mod peer_handlers;
 mod port_mapping;
+mod preflight;
 mod recent_warnings;
 mod reload;
 mod stop;
@@ -35,6 +36,7 @@ pub(crate) use allocator::bound_arenas;
 pub use dump::forbid_core_dumps;
 pub use handlers::NodeHandler;
 pub use panics::{PANIC_EXIT_CODE, exit_on_panic};
+pub use preflight::{prepare_start, start_errors};
 pub use reload::{ConfigSource, Reloader};
 pub(crate) use stop::is_ignored;
 pub use stop::{StopCause, StopHandle, Stopper, Wanted};
@@ -54,6 +56,11 @@ use recent_warnings::RecentWarnings;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Reason that a program without RPC over HTTP cannot listen for it, with advice.
+#[cfg(not(feature = "http"))]
+const NO_RPC: &str = "this program was built without the feature `http`; remove rpc_listen, or \
+                      build it with the feature";
 
 /// Reason the node does not run.
 #[derive(Debug)]
@@ -82,10 +89,7 @@ impl fmt::Display for RunError {
             #[cfg(feature = "http")]
             Self::Rpc(error) => error.fmt(f),
             #[cfg(not(feature = "http"))]
-            Self::NoRpc => f.write_str(
-                "rpc_listen is set, but this program was built without the feature `http`; remove \
-                 rpc_listen, or build it with the feature",
-            ),
+            Self::NoRpc => write!(f, "rpc_listen: {NO_RPC}"),
         }
     }
 }
@@ -105,6 +109,23 @@ impl core::error::Error for RunError {
 }
 
 impl RunError {
+    /// Returns whether the cause is in the configuration or a file that it names, so that another
+    /// start fails as well.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::Node(error) => matches!(
+                error,
+                NodeError::Config(_) | NodeError::KeyFile(_) | NodeError::ValidationPublicKey
+            ),
+            #[cfg(feature = "http")]
+            Self::Rpc(error) => matches!(error, HttpError::Token { .. }),
+            #[cfg(not(feature = "http"))]
+            Self::NoRpc => true,
+            Self::Control(_) | Self::Signals(_) => false,
+        }
+    }
+
     /// Returns whether the node cannot start because its port is in use.
     #[must_use]
     pub fn is_port_taken(&self) -> bool {

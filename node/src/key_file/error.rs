@@ -66,6 +66,16 @@ impl KeyError {
     pub const fn needs_passphrase(&self) -> bool {
         matches!(self.problem, Problem::Passphrase(PassphraseError::Missing))
     }
+
+    /// Returns whether the passphrase that is available cannot be read or is wrong.
+    #[must_use]
+    pub const fn is_passphrase_invalid(&self) -> bool {
+        match &self.problem {
+            Problem::Passphrase(error) => !matches!(error, PassphraseError::Missing),
+            Problem::Open(error) => matches!(error, OpenError::WrongPassphrase),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for KeyError {

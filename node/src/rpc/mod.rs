@@ -64,6 +64,8 @@ pub use history::{
     DEFAULT_HISTORY_REPLY, HistoryEntryReply, HistoryReply, IndexReply, MAX_HISTORY_REPLY,
 };
 #[cfg(feature = "http")]
+pub(crate) use http::check_token_file;
+#[cfg(feature = "http")]
 pub use http::{
     HttpCounters, HttpError, HttpOptions, HttpServer, MAX_BATCH, MAX_IN_FLIGHT, MAX_NOTIFICATIONS,
     MAX_REQUEST_BYTES, MAX_SUBSCRIPTIONS,

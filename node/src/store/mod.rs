@@ -25,6 +25,7 @@ mod served;
 pub mod sorted_pair;
 
 pub use bus_error::exit_on_bus_error;
+pub(crate) use open::NO_OBJECT_STORE;
 pub use open::{open_cold, open_cold_to_read};
 
 use crate::config::ColdStorageSync;

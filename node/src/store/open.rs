@@ -5,6 +5,11 @@ use super::disk::{Disk, ReadOnlyDisk, SystemDisk};
 use crate::config::{ObjectStore, Settings};
 use std::sync::Arc;
 
+/// Reason that a program without the feature `object-store` cannot open an object store, with
+/// advice.
+pub(crate) const NO_OBJECT_STORE: &str = "this program was built without support for object \
+    stores: build it with `--features object-store`, or set cold_storage_path to a directory";
+
 /// Opens the cold store of a node, which is created if missing; `None` if none is configured.
 /// `background` is whether a thread maintains it.
 ///
@@ -87,8 +92,6 @@ fn connect(
 ) -> Result<Arc<dyn Disk>, ColdError> {
     Err(ColdError::ObjectStore {
         url: remote.url.to_owned(),
-        message: "this program was built without support for object stores: build it with \
-                  `--features object-store`, or set cold_storage_path to a directory"
-            .into(),
+        message: NO_OBJECT_STORE.into(),
     })
 }

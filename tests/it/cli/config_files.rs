@@ -62,6 +62,7 @@ fn check_reports_every_error_with_its_place() {
     assert_eq!(json.code, 2);
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["valid"], false);
+    assert_eq!(json["warnings"], serde_json::json!([]));
     let first = json["errors"].as_array().unwrap().iter();
     let unknown = first.clone().find(|it| it["line"] == 2).unwrap();
     assert_eq!(unknown["column"], 1);
@@ -90,11 +91,33 @@ fn check_includes_the_files_that_the_configuration_names() {
     home.run(&["config", "check", "--config", "node.toml"])
         .fails(
             2,
-            &["relay.key is not a validation or account key", "chain_dir"],
+            &[
+                "node.toml:1: validation_secret_key_file: no chain directory",
+                "relay.key is a relay key",
+            ],
         );
     home.file("node.toml", "relay_secret_key_file = \"none.key\"\n");
     home.run(&["config", "check", "--config", "node.toml"])
-        .fails(2, &["missing key file", "none.key"]);
+        .fails(2, &["missing key file", "none.key", "\n1 | relay_secret"]);
+    // Each error has the same fields as one of the file, and nothing is opened or created.
+    let json = home.run(&["config", "check", "--config", "node.toml", "--json"]);
+    assert_eq!(json.code, 2);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let error = &json["errors"][0];
+    assert_eq!((&error["line"], &error["column"]), (&1.into(), &25.into()));
+    assert_eq!(
+        (&error["file"], &json["file"]),
+        (&"node.toml".into(), &"node.toml".into())
+    );
+    assert_eq!(json["warnings"], serde_json::json!([]));
+    home.file("cold", "");
+    let cold = ["--cold-storage-path", "cold"];
+    for command in [&["config", "check"][..], &["run"]] {
+        home.run(&[command, &cold].concat()).fails(
+            2,
+            &["--cold-storage-path: cold_storage_path: cold is not a directory; set"],
+        );
+    }
     home.file("node.toml", "relay_secret_key_file = \"relay.key\"\n");
     let json = home.run(&["config", "check", "--config", "node.toml", "--json"]);
     assert_eq!(json.json()["valid"], true);

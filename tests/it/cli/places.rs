@@ -128,7 +128,7 @@ fn unusable_socket_path_is_explained() {
     for (state, part) in [("file", "file"), ("file/state", "file"), ("link", "link")] {
         let problem = format!("{part} is not a directory; set state_dir");
         home.run(&[&["run", "--state-dir", state], &QUIET[..]].concat())
-            .fails(1, &[&problem]);
+            .fails(2, &[&problem]);
     }
 }
 

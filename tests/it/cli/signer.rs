@@ -441,7 +441,7 @@ fn signer_with_another_key_or_chain_is_reported() {
         configuration(&"02".repeat(32), "signer.sock", ""),
     );
     home.run(&RUN)
-        .fails(1, &["validation_public_key is not an Ed25519 public key"]);
+        .fails(2, &["validation_public_key: not an Ed25519 public key"]);
     let other = home.run(&["keys", "generate", "b.key", "--kind", "validation"]);
     let other = other.lines()[0].to_owned();
     home.file("node.toml", configuration(&other, "signer.sock", ""));

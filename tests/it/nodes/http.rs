@@ -310,7 +310,7 @@ fn remote_addresses_need_an_acknowledgement_and_errors_say_what_to_do() {
     run(&["--rpc-listen", &address]).fails(1, &["cannot listen for RPC at", "rpc_listen"]);
     home.file("token", "x".repeat(40));
     let token = ["--rpc-listen", "127.0.0.1:0", "--rpc-token-file", "token"];
-    run(&token).fails(1, &["token file", "accessible to other users", "chmod 600"]);
+    run(&token).fails(2, &["token file", "accessible to other users", "chmod 600"]);
 }
 
 #[test]

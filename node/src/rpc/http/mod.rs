@@ -37,6 +37,7 @@ mod token;
 
 pub use counters::HttpCounters;
 pub use listener::{HttpError, HttpOptions, HttpServer};
+pub(crate) use token::check_token_file;
 
 use crate::rpc::codec::MAX_MESSAGE_BYTES;
 use core::time::Duration;

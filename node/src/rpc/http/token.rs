@@ -12,6 +12,8 @@ const MAX_FILE_BYTES: u64 = 512;
 const MIN_CHARACTERS: usize = 32;
 /// Permissions of others than the owner.
 const OTHERS: u32 = 0o077;
+/// Error of a symbolic link that leads nowhere.
+const DANGLING: &str = "a symbolic link to a file that does not exist; remove the link";
 
 /// Token, of which only the hash is kept.
 #[derive(Clone)]
@@ -40,7 +42,7 @@ impl Token {
     /// Fails if the file is accessible to other users or has no valid token, or if the system does.
     pub(super) fn read_or_create(path: &Path) -> Result<Self, String> {
         let failed = |error: io::Error| error.to_string();
-        match File::open(path) {
+        match open(path) {
             Ok(file) => read(&file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let entropy = crate::clock::entropy().map_err(|error| error.to_string())?;
@@ -48,9 +50,7 @@ impl Token {
                 let mut options = OpenOptions::new();
                 let options = options.write(true).create_new(true).mode(0o600);
                 let mut file = options.open(path).map_err(|error| match error.kind() {
-                    io::ErrorKind::AlreadyExists if path.is_symlink() => {
-                        "a symbolic link to a file that does not exist; remove the link".to_owned()
-                    }
+                    io::ErrorKind::AlreadyExists if path.is_symlink() => DANGLING.to_owned(),
                     _ => failed(error),
                 })?;
                 let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
@@ -63,6 +63,29 @@ impl Token {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// Checks a token file as the start of the server does, without creating it; a missing file is
+/// valid.
+///
+/// # Errors
+/// Fails if the file cannot be used, with the reason and advice.
+pub(crate) fn check_token_file(path: &Path) -> Result<(), String> {
+    match open(path) {
+        Ok(file) => read(&file).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.is_symlink() {
+            true => Err(DANGLING.to_owned()),
+            false => Ok(()),
+        },
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Opens a file for reading. A pipe in its place does not block the start.
+fn open(path: &Path) -> io::Result<File> {
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(nonblocking).open(path)
 }
 
 fn read(file: &File) -> Result<Token, String> {
@@ -119,7 +142,9 @@ mod tests {
         let error = |content: &str, mode: u32| {
             fs::write(&path, content).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            Token::read_or_create(&path).unwrap_err()
+            let error = Token::read_or_create(&path).unwrap_err();
+            assert_eq!(check_token_file(&path), Err(error.clone()));
+            error
         };
         let valid = "x".repeat(32);
         assert!(error(&valid, 0o640).contains("accessible to other users (mode 640)"));
@@ -128,8 +153,11 @@ mod tests {
         }
         assert!(Token::read_or_create(scratch.path()).is_err());
         fs::remove_file(&path).unwrap();
+        assert_eq!(check_token_file(&path), Ok(()));
+        assert!(!path.exists());
         std::os::unix::fs::symlink("absent", &path).unwrap();
         let dangling = Token::read_or_create(&path).unwrap_err();
         assert!(dangling.contains("symbolic link"), "{dangling}");
+        assert_eq!(check_token_file(&path), Err(dangling));
     }
 }
