@@ -137,7 +137,8 @@ fn prepare(settings: &Settings, home: &Path, key: &str) -> Vec<AtomId> {
     std::fs::write(&file, plan).unwrap();
     let made = Command::new(&settings.node)
         .args(["genesis", "--default-seed", "none"])
-        .args(["--validation-secret-key", key, "--file"])
+        .env("ASTREUM_VALIDATION_SECRET_KEY", key)
+        .arg("--file")
         .arg(&file)
         .arg("--cold-storage-path")
         .arg(home.join("cold"))

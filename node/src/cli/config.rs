@@ -98,7 +98,7 @@ fn as_json(loaded: &Loaded) -> Value {
             "type": key.allowed.type_name(),
             "allowed": key.allowed.to_string(),
             "help": key.help(),
-            "flag": format!("--{}", key.flag()),
+            "flag": (!key.is_secret()).then(|| format!("--{}", key.flag())),
             "environment": key.environment_variable(),
         });
         (key.name.to_owned(), value)

@@ -25,12 +25,11 @@ pub(super) struct RunArgs<const HIDDEN: bool> {
 }
 
 impl<const HIDDEN: bool> RunArgs<HIDDEN> {
-    /// Returns the options as shell words to type again, without secrets.
+    /// Returns the options as shell words to type again.
     pub(super) fn options(&self) -> String {
         let config = self.config.as_ref();
         let config = config.map(|path| format!("--config {}", quoted(&path.to_string_lossy())));
-        let flags = self.flags.0.iter().filter(|(key, _)| !key.is_secret());
-        let flags = flags.flat_map(|(key, values)| {
+        let flags = self.flags.0.iter().flat_map(|(key, values)| {
             let option = |value: &String| format!("--{}={}", key.flag(), quoted(value));
             values.iter().map(option)
         });
@@ -72,19 +71,25 @@ impl<const HIDDEN: bool> RunArgs<HIDDEN> {
     }
 }
 
-/// Flags for all keys of the configuration.
+/// Flags for all keys of the configuration without secrets, which other users of the machine could
+/// read in the list of processes.
 #[derive(Debug, Default)]
 pub(super) struct KeyFlags<const HIDDEN: bool>(Vec<(&'static Key, Vec<String>)>);
 
 impl<const HIDDEN: bool> Args for KeyFlags<HIDDEN> {
     fn augment_args(command: clap::Command) -> clap::Command {
         let defaults = Config::default();
-        command.args(KEYS.iter().map(|key| flag(key, &defaults).hide(HIDDEN)))
+        command.args(flags().map(|key| flag(key, &defaults).hide(HIDDEN)))
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
         Self::augment_args(command)
     }
+}
+
+/// Returns the keys that have a flag.
+fn flags() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(|key| !key.is_secret())
 }
 
 fn flag(key: &'static Key, defaults: &Config) -> Arg {
@@ -113,6 +118,7 @@ fn flag(key: &'static Key, defaults: &Config) -> Arg {
         Allowed::WholeSeconds { .. } | Allowed::Seconds { .. } => arg.value_name("SECONDS"),
         Allowed::Path => arg.value_name("PATH"),
         Allowed::Text => arg.value_name("TEXT"),
+        // Secrets have no flag.
         Allowed::Key | Allowed::Id | Allowed::PublicKey => arg.value_name("HEX"),
         Allowed::Seed => arg.value_name("HOST:PORT"),
         Allowed::IpAddress | Allowed::Ipv4Address => arg.value_name("IP"),
@@ -134,7 +140,7 @@ impl<const HIDDEN: bool> FromArgMatches for KeyFlags<HIDDEN> {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for key in KEYS {
+        for key in flags() {
             if let Some(values) = matches.get_many::<String>(key.name) {
                 self.0.push((key, values.cloned().collect()));
             }

@@ -6,6 +6,7 @@ use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{ArgAction, Command, CommandFactory as _};
 
 use super::args::Cli;
+use crate::config::Key;
 
 /// Returns the message for an error in `arguments`, which begin with the name of the program: the
 /// cause and what to do.
@@ -20,6 +21,16 @@ pub(super) fn explain(error: &Error, arguments: &[String]) -> String {
     let value = strings(error, ContextKind::InvalidValue).into_iter().next();
     let value = value.unwrap_or_default();
     match error.kind() {
+        ErrorKind::UnknownArgument if let Some(key) = secret_key(name) => {
+            let flag = key.flag();
+            format!(
+                "--{flag} is not an option: other users of this machine can read secret keys on a \
+                 command line; use --{flag}-file FILE, the environment variable {}, or {} in a \
+                 configuration file that only its owner can read",
+                key.environment_variable(),
+                key.name
+            )
+        }
         ErrorKind::UnknownArgument => {
             let suggestion = strings(error, ContextKind::SuggestedArg);
             let what = if name.starts_with('-') && name.len() > 1 {
@@ -107,6 +118,12 @@ pub(super) fn explain(error: &Error, arguments: &[String]) -> String {
             format!("{first}; {see}")
         }
     }
+}
+
+/// Returns the secret key of the configuration whose flag this would be, in either spelling.
+fn secret_key(option: &str) -> Option<&'static Key> {
+    let name = option.strip_prefix("--")?.replace('-', "_");
+    Key::find(&name).filter(|key| key.is_secret())
 }
 
 /// Returns the list of accepted values with its introduction, or an empty text if there is none.
@@ -255,6 +272,25 @@ mod tests {
             ),
         ] {
             assert_eq!(error(arguments), expected, "{arguments}");
+        }
+    }
+
+    #[test]
+    fn secret_keys_on_the_command_line_are_rejected_without_showing_them() {
+        for flag in ["relay-secret-key", "validation-secret-key"] {
+            let file = format!("use --{flag}-file FILE");
+            for arguments in [
+                format!("run --{flag} 0707"),
+                format!("run --{flag}=0707"),
+                format!("--{} 0707", flag.replace('-', "_")),
+                format!("config check --{flag} 0707"),
+            ] {
+                let text = error(&arguments);
+                assert!(text.contains("other users"), "{arguments}: {text}");
+                assert!(text.contains(&file), "{arguments}: {text}");
+                assert!(text.contains("environment variable ASTREUM_"), "{text}");
+                assert!(!text.contains("0707"), "{arguments}: {text}");
+            }
         }
     }
 

@@ -58,7 +58,7 @@ impl Key {
         format!("ASTREUM_{}", self.name.to_ascii_uppercase())
     }
 
-    /// Returns the flag that sets it, without the leading dashes.
+    /// Returns the flag that sets it, without the leading dashes. Secrets have no flag.
     #[must_use]
     pub fn flag(&self) -> String {
         self.name.replace('_', "-")

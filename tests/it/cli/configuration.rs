@@ -112,16 +112,28 @@ fn unrelated_environment_variables_are_ignored() {
 fn secrets_are_not_shown() {
     let home = Home::new("secrets");
     let key = "0123456789abcdef".repeat(4);
-    for arguments in [
-        &["config", "--relay-secret-key", &key][..],
-        &["config", "--json", "--validation-secret-key", &key],
-        &["config", "--relay-secret-key", &format!("{key}0")],
+    let long = format!("{key}0");
+    for (name, value, code) in [
+        ("relay_secret_key", &key, 0),
+        ("validation_secret_key", &key, 0),
+        ("relay_secret_key", &long, 2),
     ] {
-        let ran = home.run(arguments);
-        assert!(
-            !ran.text().contains("0123456789") && !ran.stderr.contains("0123456789"),
-            "{ran:?}"
-        );
+        for form in [&["config"][..], &["config", "--json"]] {
+            let mut command = home.command(form);
+            command.env(format!("ASTREUM_{}", name.to_uppercase()), value);
+            let of_environment = run_with_input(command, b"");
+            assert_eq!(of_environment.code, code, "{of_environment:?}");
+            let flag = format!("--{}", name.replace('_', "-"));
+            let of_flag = home.run(&[form, &[&flag, value]].concat());
+            let file = format!("use {flag}-file");
+            of_flag.fails(2, &["other users of this machine", &file]);
+            for ran in [of_environment, of_flag] {
+                assert!(
+                    !ran.text().contains("0123456789") && !ran.stderr.contains("0123456789"),
+                    "{ran:?}"
+                );
+            }
+        }
     }
 }
 

@@ -72,7 +72,7 @@ fn secrets_never_appear_in_output_or_files() {
         .join(format!("ast-private-keys-{}", std::process::id()));
     fs::create_dir_all(&keys).unwrap();
     let mut output = Vec::new();
-    for way in ["file", "environment", "flag", "toml"] {
+    for way in ["file", "environment", "toml"] {
         let mut arguments = vec!["run", "--verbose"];
         arguments.extend(QUIET);
         let (toml, file) = (keys.join("node.toml"), keys.join("relay.key"));
@@ -92,7 +92,6 @@ fn secrets_never_appear_in_output_or_files() {
                     ("ASTREUM_VALIDATION_SECRET_KEY", &validation_hex),
                 ];
             }
-            "flag" => arguments.extend(["--relay-secret-key", &relay_hex]),
             _ => {
                 let text = format!(
                     "relay_secret_key = \"{relay_hex}\"\nvalidation_secret_key = \"{validation_hex}\"\n"

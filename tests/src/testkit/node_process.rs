@@ -68,7 +68,8 @@ impl NodeCommand {
         command
     }
 
-    /// Sets an option, named without dashes. A switch has an empty value.
+    /// Sets an option, named without dashes. A switch has an empty value. A secret key, such as
+    /// `relay-secret-key`, is passed in the environment.
     pub fn option(&mut self, name: &str, value: impl AsRef<OsStr>) -> &mut Self {
         self.options.retain(|(given, _)| given != name);
         let value = value.as_ref().to_owned();
@@ -114,6 +115,12 @@ impl NodeCommand {
             .args(["run", "--control-socket"])
             .arg(&self.socket);
         for (name, value) in &self.options {
+            // Secret keys have no flags.
+            if name.ends_with("-secret-key") {
+                let variable = name.replace('-', "_").to_ascii_uppercase();
+                command.env(format!("ASTREUM_{variable}"), value);
+                continue;
+            }
             command.arg(format!("--{name}"));
             if !value.is_empty() {
                 command.arg(value);
