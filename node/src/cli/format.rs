@@ -8,6 +8,7 @@ use astreum_script::source::MAX_SOURCE_BYTES;
 use astreum_script::{Sources, format};
 
 use super::input::{not_text, read_capped};
+use super::new_file;
 use super::output::{Failure, Output};
 use super::script_args::FmtArgs;
 use super::script_source::report;
@@ -59,7 +60,7 @@ fn format_file(path: &Path, check: bool, out: &mut Output) -> Result<(), Failure
     if text == formatted {
         return Ok(());
     }
-    replace(&target, &formatted).map_err(failed)
+    new_file::replace(&target, &formatted).map_err(failed)
 }
 
 fn differs(name: &str, text: &str, formatted: &str, out: &mut Output) -> Result<(), Failure> {
@@ -94,21 +95,4 @@ fn formatted(name: &str, text: &str, out: &mut Output) -> Result<String, Failure
             Err(Failure::Reported)
         }
     }
-}
-
-/// Replaces the content of a file: it has the old content or the new one at any time.
-fn replace(path: &Path, content: &str) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let mut file = File::create_new(&part)?;
-    let written = file
-        .write_all(content.as_bytes())
-        .and_then(|()| file.set_permissions(fs::metadata(path)?.permissions()))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&part, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&part);
-    }
-    written
 }

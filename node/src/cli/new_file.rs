@@ -22,6 +22,23 @@ fn complete(path: &Path, file: &mut File, content: &[u8]) -> Result<(), String> 
     })
 }
 
+/// Replaces the content of a file: it has the old content or the new one at any time.
+pub(super) fn replace(path: &Path, content: &str) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let mut file = File::create_new(&part)?;
+    let written = file
+        .write_all(content.as_bytes())
+        .and_then(|()| file.set_permissions(fs::metadata(path)?.permissions()))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&part, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    written
+}
+
 /// Returns the reason that no file could be created at `path`.
 pub(super) fn cannot_create(path: &Path, error: &io::Error) -> String {
     let name = path.display();

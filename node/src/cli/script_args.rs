@@ -54,9 +54,12 @@ and the stack, of which the last value is the topmost. `[n]` is the index of a t
 pub(super) struct AsmArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
-    /// Write the output to this file instead of stdout.
+    /// Write the output to this new file instead of stdout; `-` is stdout.
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathArg>,
+    /// Replace an existing file of --output.
+    #[arg(long, requires = "output")]
+    pub(super) force: bool,
     /// Search included files in this directory too.
     #[arg(short = 'I', long = "include", value_name = "DIR")]
     pub(super) include: Vec<PathArg>,

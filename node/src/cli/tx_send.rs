@@ -185,7 +185,8 @@ const fn is_lost(error: &ClientError, was_connected: bool) -> bool {
         ClientError::NotRunning { .. } | ClientError::Unreachable { .. } => was_connected,
         ClientError::Io { .. } => true,
         ClientError::Refused(reply) => matches!(reply.kind, ErrorKind::Stopping),
-        ClientError::OldNode { .. }
+        ClientError::Denied { .. }
+        | ClientError::OldNode { .. }
         | ClientError::BadReply { .. }
         | ClientError::Stalled { .. } => false,
     }

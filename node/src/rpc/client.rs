@@ -4,6 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use serde::de::DeserializeOwned;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,13 @@ pub enum ClientError {
     NotRunning {
         /// Path of the socket.
         socket: PathBuf,
+    },
+    /// The system denies this user access to the socket.
+    Denied {
+        /// Path of the socket.
+        socket: PathBuf,
+        /// Name or number of the user that the socket or the closest visible directory belongs to.
+        owner: Option<String>,
     },
     /// A node holds the socket's lock but does not listen: the socket was removed, or the node is
     /// starting or stopping.
@@ -74,10 +82,25 @@ impl fmt::Display for ClientError {
         match self {
             Self::NotRunning { socket } => write!(
                 f,
-                "no node is running at {}; start one with `astreum run`, or name another socket \
-                 with --control-socket",
+                "no node is running at {}; for a node with a configuration file give --config FILE \
+                 (the packaged service has /etc/astreum/node.toml), or name its socket with \
+                 --control-socket; otherwise start a node with `astreum run`",
                 socket.display()
             ),
+            Self::Denied { socket, owner } => {
+                let user = owner.as_deref().map(|it| format!(" of the user {it}"));
+                let command = match owner {
+                    Some(owner) => format!("sudo, or as that user with `sudo -u {owner}`"),
+                    None => "sudo, or as the user of the node".to_owned(),
+                };
+                write!(
+                    f,
+                    "permission denied for the control socket {}{}: a node accepts commands of its \
+                     own user and of root; run the command with {command}",
+                    socket.display(),
+                    user.unwrap_or_default()
+                )
+            }
             Self::Unreachable { socket } => write!(
                 f,
                 "a node holds the control socket {0} but does not accept connections: it is \
@@ -272,6 +295,10 @@ impl Client {
                     ClientError::NotRunning { socket }
                 }
             }
+            io::ErrorKind::PermissionDenied => ClientError::Denied {
+                socket: self.socket.clone(),
+                owner: owner(&self.socket),
+            },
             io::ErrorKind::InvalidInput => ClientError::Io {
                 socket: self.socket.clone(),
                 error: too_long(&self.socket).unwrap_or(error),
@@ -364,6 +391,22 @@ impl Connection<'_> {
     }
 }
 
+/// Returns the user that a path, or the closest visible directory above it, belongs to: the name, or
+/// the number of a user that `/etc/passwd` does not have.
+fn owner(path: &Path) -> Option<String> {
+    let user = path
+        .ancestors()
+        .find_map(|path| path.symlink_metadata().ok())?
+        .uid();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
+    });
+    Some(name.unwrap_or_else(|| format!("#{user}")))
+}
+
 /// Returns the message of a request.
 fn message<M: Method>(request: &M) -> Result<Vec<u8>, ClientError> {
     request_message(REQUEST_ID, M::NAME, request).map_err(|error| bad_reply(&error))
@@ -425,5 +468,30 @@ mod tests {
         );
         assert!(text.contains("the socket was removed"), "{text}");
         assert!(text.contains("created again within seconds"), "{text}");
+    }
+
+    #[test]
+    fn missing_node_is_explained_with_its_configuration_first() {
+        let socket = "/x/control.sock".into();
+        let text = ClientError::NotRunning { socket }.to_string();
+        let config = text.find("--config FILE").unwrap();
+        assert!(config < text.find("`astreum run`").unwrap(), "{text}");
+    }
+
+    #[test]
+    fn denied_access_names_the_owner_of_the_socket() {
+        let scratch = tempfile::tempdir().unwrap();
+        let client = Client::new(scratch.path().join("none/sock"), DEFAULT_TIMEOUT);
+        let text = client
+            .failed(io::ErrorKind::PermissionDenied.into())
+            .to_string();
+        let user = std::fs::metadata(scratch.path()).unwrap().uid();
+        let owner = owner(scratch.path()).unwrap();
+        assert!(
+            owner == format!("#{user}") || !owner.contains('#'),
+            "{owner}"
+        );
+        assert!(text.contains(&format!("of the user {owner}: ")), "{text}");
+        assert!(text.contains(&format!("`sudo -u {owner}`")), "{text}");
     }
 }

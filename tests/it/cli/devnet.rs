@@ -259,6 +259,7 @@ fn snapshots_bring_all_nodes_back() {
     let victim = Pid::from_raw(victim.to_str().unwrap().parse().unwrap()).unwrap();
     kill_process(victim, Signal::KILL).unwrap();
     let ended = devnet.wait_for("node_ended", |_| true);
+    assert_eq!(ended["node"], 2);
     assert!(
         ended["text"]
             .as_str()

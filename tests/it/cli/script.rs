@@ -26,6 +26,21 @@ fn asm_writes_plain_source_that_eval_accepts() {
     assert_eq!(ran.lines(), expected);
     assert_eq!(home.run(&["asm", "main.asm", "-o", "out.astreum"]).code, 0);
     assert_eq!(home.run(&["eval", "out.astreum", "--last"]).lines(), ["42"]);
+    // Files are replaced only on request, and sources never.
+    let out = home.file("old.astreum", "old");
+    let asm = |more: &[&str]| home.run(&[&["asm", "main.asm", "-o"], more].concat());
+    asm(&["old.astreum"]).fails(1, &["refusing to overwrite old.astreum", "--force"]);
+    assert_eq!(fs::read_to_string(&out).unwrap(), "old");
+    asm(&["old.astreum", "--force"]).lines();
+    assert_eq!(fs::read(&out).unwrap(), ran.stdout);
+    for source in ["main.asm", "./lib/math.asm"] {
+        for force in [&[][..], &["--force"]] {
+            asm(&[&[source], force].concat()).fails(1, &["it is a source of the output"]);
+        }
+    }
+    assert_eq!(asm(&["-"]).stdout, ran.stdout);
+    asm(&["/dev/null"]).lines();
+    assert!(!home.path().join("-").exists());
     assert_eq!(home.run(&["check", "main.asm", "out.astreum"]).code, 1);
     for (name, reason) in [
         ("../secret", "without `..`"),

@@ -62,6 +62,12 @@ impl Description {
     pub(super) const fn version() -> u32 {
         FORMAT
     }
+
+    /// Returns the maximum seconds to wait for a block with a transaction: it may miss the next block,
+    /// and nodes that have just started listen before they sign.
+    pub(super) fn wait_seconds(&self) -> u64 {
+        u64::from(self.block_time_seconds) * 2 + 60
+    }
 }
 
 /// Directory of a network. The path is absolute.

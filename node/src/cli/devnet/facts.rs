@@ -163,9 +163,10 @@ pub(super) fn write_suggestions(
     writeln!(out, "  astreum status --config {config}")?;
     if let [_, recipient, ..] = &found.accounts[..] {
         let key = word(&directory.key("account1"));
+        let wait = found.wait_seconds();
         writeln!(
             out,
-            "  astreum tx send {recipient} 1_000 --key-file {key} --config {config} --wait"
+            "  astreum tx send {recipient} 1_000 --key-file {key} --config {config} --wait {wait}"
         )?;
     }
     writeln!(out, "  astreum devnet faucet ADDRESS 1_000{at}")?;

@@ -35,6 +35,7 @@ pub(super) use nodes::without_variables;
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use args::{AtArgs, DevnetCommand};
 use control::Order;
@@ -118,7 +119,7 @@ fn faucet(
 ) -> Result<(), Failure> {
     parse::account_key("the address", address)?;
     parse::natural("the amount", amount)?;
-    directory.description()?;
+    let found = directory.description()?;
     if !directory.is_running() {
         let path = directory.path().display();
         let word = quoted(&path.to_string());
@@ -127,12 +128,7 @@ fn faucet(
              --dir {word}`"
         )));
     }
-    let mut command = nodes::own_command_in_group()?;
-    command
-        .args(["tx", "send", address, amount, "--wait", "--key-file"])
-        .arg(directory.key("faucet"))
-        .arg("--config")
-        .arg(directory.node_config(1));
+    let mut command = faucet_command(address, amount, directory, &found)?;
     if is_json {
         command.arg("--json");
     }
@@ -140,4 +136,46 @@ fn faucet(
         "cannot run `astreum tx send`: {}",
         command.exec()
     )))
+}
+
+fn faucet_command(
+    address: &str,
+    amount: &str,
+    directory: &Directory,
+    found: &Description,
+) -> Result<Command, Failure> {
+    let mut command = nodes::own_command_in_group()?;
+    command
+        .args(["tx", "send", address, amount])
+        .arg(format!("--wait={}", found.wait_seconds()))
+        .arg("--key-file")
+        .arg(directory.key("faucet"))
+        .arg("--config")
+        .arg(directory.node_config(1));
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faucet_waits_longer_than_two_blocks() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = Directory::at(scratch.path()).unwrap();
+        let found = Description {
+            format: Description::version(),
+            chain_id: 7,
+            nodes: 1,
+            validators: Vec::new(),
+            accounts: Vec::new(),
+            faucet: String::new(),
+            balance: "5".to_owned(),
+            block_time_seconds: 3_600,
+            is_temporary: false,
+        };
+        let command = faucet_command("burn", "5", &directory, &found).unwrap();
+        let mut arguments = command.get_args().map(|it| it.to_string_lossy());
+        assert!(arguments.any(|it| it == "--wait=7260"), "{command:?}");
+    }
 }

@@ -225,12 +225,12 @@ impl Nodes {
         self.all.iter()
     }
 
-    /// Returns the descriptions of nodes that have ended since the last call.
-    pub(super) fn ended(&mut self) -> Vec<String> {
+    /// Returns the numbers and descriptions of nodes that have ended since the last call.
+    pub(super) fn ended(&mut self) -> Vec<(u32, String)> {
         let all = self.all.iter_mut();
         all.filter_map(|node| {
             let status = node.ended()?;
-            Some(node.describe_end(status))
+            Some((node.number, node.describe_end(status)))
         })
         .collect()
     }

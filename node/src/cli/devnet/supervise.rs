@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::interrupt::Interrupt;
 use super::super::output::{Failure, Output, complain, json_line};
@@ -168,8 +168,13 @@ impl Network<'_> {
     }
 
     fn event(&self, event: &str, text: &str, out: &mut Output) -> Result<(), Failure> {
+        self.print(&json!({"event": event, "text": text}), text, out)
+    }
+
+    /// Prints an event as JSON or as text.
+    fn print(&self, value: &Value, text: &str, out: &mut Output) -> Result<(), Failure> {
         match self.args.json {
-            true => json_line(out, &json!({"event": event, "text": text}))?,
+            true => json_line(out, value)?,
             false => writeln!(out, "{text}")?,
         }
         Ok(out.flush()?)
@@ -202,8 +207,9 @@ impl Network<'_> {
                 }
             }
             let nodes = self.nodes.as_mut();
-            for text in nodes.map(Nodes::ended).unwrap_or_default() {
-                self.event("node_ended", &text, out)?;
+            for (number, text) in nodes.map(Nodes::ended).unwrap_or_default() {
+                let value = json!({"event": "node_ended", "node": number, "text": text});
+                self.print(&value, &text, out)?;
             }
             let Some(nodes) = &self.nodes else {
                 return Ok(None);
