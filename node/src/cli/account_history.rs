@@ -8,6 +8,7 @@ use crate::rpc::{
 };
 
 use crate::daemon::quoted;
+use crate::transaction_index::{Cursor, MAX_PREFIX_BYTES};
 
 use super::chain_args::{AccountHistoryArgs, DEFAULT_LIMIT};
 use super::node_args::client;
@@ -24,9 +25,8 @@ pub(super) fn history(args: &AccountHistoryArgs, out: &mut Output) -> Result<(),
         "any" => None,
         text => Some(parse::account("the account", text)?),
     };
-    let prefix = args.data_prefix.as_deref();
-    let prefix = prefix.map(|text| parse::bytes("--data-prefix", text, "").map(Hex));
-    let prefix = prefix.transpose()?;
+    check(args)?;
+    let prefix = args.data_prefix.as_deref().map(data_prefix).transpose()?;
     let of = |is_wanted: bool| account.filter(|_| is_wanted);
     let client = client(&args.at)?;
     let mut left = args.limit.get();
@@ -63,6 +63,38 @@ pub(super) fn history(args: &AccountHistoryArgs, out: &mut Output) -> Result<(),
                 false => Ok(write!(out, "{}", text(page, account, args))?),
             };
         }
+    }
+}
+
+/// Checks arguments that the node would refuse.
+fn check(args: &AccountHistoryArgs) -> Result<(), Failure> {
+    if let (Some(from), Some(to)) = (args.from_height, args.to_height)
+        && from > to
+    {
+        return Err(Failure::Usage(format!(
+            "invalid value \"{from}\" for --from-height: it is above --to-height {to}"
+        )));
+    }
+    if let Some(text) = &args.after
+        && let Err(error) = text.parse::<Cursor>()
+    {
+        let shown: String = text.chars().take(80).collect();
+        return Err(Failure::Usage(format!(
+            "invalid value {shown:?} for --after: {error}"
+        )));
+    }
+    Ok(())
+}
+
+fn data_prefix(text: &str) -> Result<Hex, Failure> {
+    let bytes = parse::bytes("--data-prefix", text, "")?;
+    let len = bytes.len();
+    match len <= MAX_PREFIX_BYTES {
+        true => Ok(Hex(bytes)),
+        false => Err(Failure::Usage(format!(
+            "invalid value for --data-prefix: it has {len} bytes, and the index has the first \
+             {MAX_PREFIX_BYTES} bytes of data"
+        ))),
     }
 }
 
@@ -178,6 +210,32 @@ mod tests {
         assert_eq!(command_after(&args(&words), "7-0"), expected);
         let sender = command_after(&args(&["me", "--sender", "--after", "9-0"]), "7-0");
         assert_eq!(sender, "astreum account history me --sender --after 7-0");
+    }
+
+    #[test]
+    fn invalid_arguments_are_usage_errors() {
+        for words in [
+            &["any", "--from-height", "9", "--to-height", "8"][..],
+            &["any", "--after", "x"],
+        ] {
+            assert!(
+                matches!(check(&args(words)), Err(Failure::Usage(_))),
+                "{words:?}"
+            );
+        }
+        let valid = [
+            "any",
+            "--from-height",
+            "8",
+            "--to-height",
+            "8",
+            "--after",
+            "7-0-0202020202020202",
+        ];
+        assert!(check(&args(&valid)).is_ok());
+        assert!(data_prefix(&"00".repeat(32)).is_ok());
+        let long = data_prefix(&"00".repeat(33));
+        assert!(matches!(long, Err(Failure::Usage(_))));
     }
 
     #[test]

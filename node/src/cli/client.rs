@@ -79,7 +79,13 @@ fn show(
 ) -> Result<(), Failure> {
     if args.json {
         // The fields are sorted by name.
-        let fields = serde_json::to_value(&status).map_err(Failure::failed)?;
+        let mut fields = serde_json::to_value(&status).map_err(Failure::failed)?;
+        if let (true, Some(fields)) = (args.check, fields.as_object_mut()) {
+            // As in the replies of /health and /ready.
+            let reasons = findings(args, &status);
+            fields.insert("ok".to_owned(), reasons.is_empty().into());
+            fields.insert("reasons".to_owned(), reasons.into());
+        }
         return json_line(out, &fields);
     }
     let none = || "unknown".to_owned();
@@ -169,9 +175,13 @@ fn show(
     Ok(())
 }
 
+fn findings(args: &StatusArgs, status: &StatusReply) -> Vec<String> {
+    status.findings(args.max_head_age, args.min_peers)
+}
+
 /// Returns the result of `--check`.
 fn verdict(args: &StatusArgs, status: &StatusReply) -> Result<(), Failure> {
-    let findings = status.findings(args.max_head_age, args.min_peers);
+    let findings = findings(args, status);
     if !args.check || findings.is_empty() {
         return Ok(());
     }

@@ -137,7 +137,8 @@ fn configured_validator(settings: &Settings) -> Result<[u8; 32], Failure> {
     // This command needs neither the relay key nor a secret.
     let passphrases = PassphraseSource::of_or_terminal(settings);
     let key = configured_public_key(settings, KeyKind::Validation, &passphrases);
-    key.map_err(Failure::failed)?.ok_or_else(|| {
+    let key = key.map_err(|error| Failure::Usage(error.to_string()))?;
+    key.ok_or_else(|| {
         Failure::Usage(
             "missing validator: give --validator KEY, or set validation_secret_key_file; `astreum \
              keys generate FILE --kind validation` creates a key"

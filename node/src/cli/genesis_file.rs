@@ -56,7 +56,7 @@ impl Plan {
         let failed = |message: String| Failure::Usage(format!("{name}: {message}"));
         let bytes = File::open(path)
             .and_then(|file| read_capped(file, MAX_FILE_BYTES))
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
         let text = String::from_utf8(bytes).map_err(|_| failed("is not UTF-8 text".to_owned()))?;
         Self::parse(&name.to_string(), &text).map_err(|errors| Failure::Usage(errors.join("\n")))
     }

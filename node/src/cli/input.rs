@@ -46,11 +46,11 @@ impl Source {
         let hint = "use --expr for a symbol of that name";
         match path.metadata() {
             Ok(metadata) if metadata.is_dir() => {
-                Err(Failure::Usage(format!("{input} is a directory; {hint}")))
+                Err(Failure::Failed(format!("{input} is a directory; {hint}")))
             }
             // Pipes are read too.
             Ok(_) => Self::from_file(&path),
-            Err(_) if looks_like_a_path(input) => Err(Failure::Usage(format!(
+            Err(_) if looks_like_a_path(input) => Err(Failure::Failed(format!(
                 "file {input} does not exist; {hint}"
             ))),
             Err(_) => Ok(Self::argument(input)),

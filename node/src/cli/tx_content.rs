@@ -36,7 +36,7 @@ impl Content {
             None => args.passphrase.source(settings),
         };
         let configured = NodeKeys::read_one(settings, KeyKind::Validation, &configured_passphrases);
-        let configured = configured.map_err(Failure::failed);
+        let configured = configured.map_err(|error| Failure::Usage(error.to_string()));
         let validation = configured.as_ref().ok().cloned().flatten();
         let key = secret(args, configured, &passphrases)?;
         if !args.force {
@@ -118,7 +118,7 @@ fn secret(
 ) -> Result<Secret, Failure> {
     if let Some(path) = &args.key_file {
         let secret = key_file::read_secret(path, KeyKind::Validation, passphrases);
-        return secret.map_err(Failure::failed);
+        return secret.map_err(|error| Failure::Usage(error.to_string()));
     }
     configured?.ok_or_else(|| {
         Failure::Usage(

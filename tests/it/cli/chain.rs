@@ -75,7 +75,7 @@ fn invalid_transactions_fail_before_contacting_the_node() {
     ] {
         send(to, amount, more).fails(2, &[expected]);
     }
-    send(&to, "5", &["--key-file", "none"]).fails(1, &["missing key file none"]);
+    send(&to, "5", &["--key-file", "none"]).fails(2, &["missing key file none"]);
     let long = "x".repeat(60_001);
     send(
         &to,
@@ -364,7 +364,7 @@ fn genesis_reports_invalid_input() {
     genesis(&home, &[&by[..], &file].concat()).fails(2, &["give --chain-id 4"]);
     let right = [&by[..], &file, &["--chain-id", "4", "--json"]].concat();
     assert_eq!(genesis(&home, &right).json()["chain_id"], 4);
-    genesis(&home, &["--file", "none"]).fails(2, &["none: No such file"]);
+    genesis(&home, &["--file", "none"]).fails(1, &["none: No such file"]);
 }
 
 #[test]

@@ -264,7 +264,7 @@ fn rejects_key_files_of_the_other_kind() {
     home.run(&["run", "--validation-secret-key-file", "relay.key"])
         .fails(2, &["relay.key is a relay key", "--kind validation"]);
     home.run(&["tx", "send", ACCOUNT_HALF, "5", "--key-file", "relay.key"])
-        .fails(1, &["relay.key is a relay key", "--kind validation"]);
+        .fails(2, &["relay.key is a relay key", "--kind validation"]);
     home.run(&["run", "--validation-secret-key-file", "none"])
         .fails(2, &["keys generate none --kind validation"]);
 }

@@ -152,7 +152,7 @@ fn history_lists_what_the_chain_has_and_its_pages_continue() {
         ),
         (
             &["--from-height", "9", "--to-height", "8"],
-            "from_height 9 is above to_height 8",
+            "invalid value \"9\" for --from-height: it is above --to-height 8",
         ),
         (
             &["--data-prefix", &"00".repeat(33)],
@@ -160,7 +160,7 @@ fn history_lists_what_the_chain_has_and_its_pages_continue() {
         ),
     ] {
         home.run(&[&["account", "history", "any"], wrong].concat())
-            .fails(1, &[expected]);
+            .fails(2, &[expected]);
     }
     home.run(&["account", "history", "any", "--sender"])
         .fails(2, &["need an account"]);

@@ -112,18 +112,18 @@ fn unreadable_input_is_explained() {
     home.run_with(&["eval", "-"], b"1\n(1 \xff)")
         .fails(1, &["stdin: line 2: invalid UTF-8 at byte 4 of the line"]);
     home.run(&["eval", "no/such.astreum"])
-        .fails(2, &["file no/such.astreum does not exist", "--expr"]);
+        .fails(1, &["file no/such.astreum does not exist", "--expr"]);
     home.run(&["eval", "--file", "none"])
         .fails(1, &["none: No such file"]);
     for name in ["nofile.asm", "nofile.ast", "nofile.astreum"] {
         for command in ["asm", "parse"] {
             home.run(&[command, name])
-                .fails(2, &["does not exist", "--expr"]);
+                .fails(1, &["does not exist", "--expr"]);
         }
     }
     std::fs::create_dir(home.path().join("folder")).unwrap();
     home.run(&["parse", "folder"])
-        .fails(2, &["folder is a directory", "--expr"]);
+        .fails(1, &["folder is a directory", "--expr"]);
     assert_eq!(home.run(&["parse", "-e", "folder"]).lines(), ["folder"]);
     // A named pipe is read like a file.
     let pipe = home.path().join("pipe");
@@ -321,7 +321,7 @@ fn every_command_has_a_manual_page() {
 #[test]
 fn errors_name_directories_and_missing_key_files() {
     let home = Home::new("called");
-    home.run(&["eval", "/"]).fails(2, &["/ is a directory"]);
+    home.run(&["eval", "/"]).fails(1, &["/ is a directory"]);
     home.run(&["keys", "show", "none"])
         .fails(1, &["missing key file none", "keys generate none"]);
     home.run(&["run", "--relay-secret-key-file", "none"])

@@ -185,8 +185,20 @@ fn status_check_exits_with_one_without_peers() {
     let node = home.start(&[&alone[..], &seed].concat());
     assert_eq!(home.run(&["status"]).code, 0);
     home.run(&["status", "--check"]).fails(1, &["no peers"]);
-    home.run(&["status", "--check", "--json"])
-        .fails(1, &["no peers"]);
+    let checked = home.run(&["status", "--check", "--json"]);
+    checked.fails(1, &["no peers"]);
+    let checked = checked.failed_json();
+    assert_eq!(checked["ok"], false);
+    let reasons = checked["reasons"].as_array().unwrap();
+    let is_peers = |reason: &serde_json::Value| reason.as_str().unwrap().contains("no peers");
+    assert!(reasons.iter().any(is_peers), "{reasons:?}");
+    let checked = home.run(&["status", "--check", "--min-peers", "0", "--json"]);
+    let checked = checked.json();
+    assert_eq!(
+        (&checked["ok"], &checked["reasons"]),
+        (&true.into(), &serde_json::json!([]))
+    );
+    assert!(home.run(&["status", "--json"]).json().get("ok").is_none());
     let checked = home.run(&["status", "--check", "--min-peers", "0"]);
     assert_eq!(checked.code, 0, "{checked:?}");
     assert!(
