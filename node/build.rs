@@ -72,7 +72,14 @@ fn commit(root: &Path) -> Option<String> {
             println!("cargo:rerun-if-changed={}", root.join(&path).display());
         }
     }
-    for sources in ["build.rs", "src", "../core/src", "../Cargo.lock"] {
+    for sources in [
+        "build.rs",
+        "src",
+        "../core/src",
+        "../core/script/src",
+        "../core/script/std",
+        "../Cargo.lock",
+    ] {
         println!("cargo:rerun-if-changed={}", root.join(sources).display());
     }
     let commit = git(root, &["rev-parse", "HEAD"]).map(short)?;

@@ -8,6 +8,7 @@ use astreum_core::chain::Transaction;
 use astreum_core::integer::Natural;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Source;
 use crate::rpc::{hex, unhex};
 
 use super::chain_args::{TxSignArgs, TxSubmitArgs};
@@ -94,21 +95,28 @@ impl SignedFile {
 /// Signs a transaction into a file.
 pub(super) fn sign(args: &TxSignArgs, out: &mut Output) -> Result<(), Failure> {
     let chain_id = number("the chain id", args.chain_id.as_deref())?;
-    let settings = args.at.load()?.settings;
-    let content = Content::read(&args.content, &settings)?;
+    let loaded = args.at.load()?;
+    let settings = &loaded.settings;
+    let content = Content::read(&args.content, settings)?;
+    let is_configured = ["chain_id", "chain"]
+        .into_iter()
+        .any(|key| loaded.source(key) != Source::Default);
+    let note = match chain_id.is_some() || is_configured {
+        true => "",
+        false => " (the default; --chain-id or --config names another chain)",
+    };
     let chain_id = chain_id.unwrap_or_else(|| Natural::from(settings.chain_id));
     let transaction = content.sign(chain_id);
     let text = serde_json::to_string_pretty(&SignedFile::new(&transaction));
     let text = text.map_err(Failure::failed)? + "\n";
+    let signed = format!("signed for chain {}{note}", transaction.chain_id);
     if args.output.is_stdin() {
+        complain(&signed);
         return Ok(out.write_all(text.as_bytes())?);
     }
     let path = args.output.display();
     new_file::write(&args.output, text.as_bytes()).map_err(Failure::Failed)?;
-    complain(&format!(
-        "signed for chain {}; `astreum tx submit {path}` sends it",
-        transaction.chain_id
-    ));
+    complain(&format!("{signed}; `astreum tx submit {path}` sends it"));
     Ok(writeln!(out, "{}", transaction.id())?)
 }
 

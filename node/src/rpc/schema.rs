@@ -255,7 +255,7 @@ pub(super) fn document(methods: Vec<MethodSchema>, types: Types) -> Value {
     });
     json!({
         "openrpc": "1.3.2",
-        "info": {"title": "Control socket of the Astreum node", "version": "2"},
+        "info": {"title": "RPC of the Astreum node", "version": "2"},
         "methods": methods.collect::<Vec<_>>(),
         "components": {"schemas": types},
     })

@@ -320,7 +320,7 @@ methods! {
         /// `head`, a height, or an id.
         #[serde(with = "text")]
         at: BlockAt,
-        /// Number of its transactions to list.
+        /// Number of its transactions to list, at most 5,000: higher values count as 5,000.
         #[serde(default)]
         transactions: u32,
         /// Number of its transactions to skip.
@@ -333,7 +333,8 @@ methods! {
         /// First block: `head`, a height, or an id.
         #[serde(with = "text")]
         from: BlockAt,
-        /// Number of blocks.
+        /// Number of blocks, at most 1,000: higher values count as 1,000. The next request starts
+        /// at `previous` of the last block.
         count: u32,
     } -> Vec<BlockReply>;
 
@@ -375,7 +376,7 @@ methods! {
 
     /// Returns validators and proposer schedule.
     validators: Validators {
-        /// Number of slots of the schedule.
+        /// Number of slots of the schedule, at most 10,000: higher values count as 10,000.
         slots: u32,
     } -> ValidatorsReply;
 
@@ -414,7 +415,8 @@ methods! {
         /// Id of the transaction.
         #[serde(with = "text")]
         id: AtomId,
-        /// Maximum number of seconds to wait until it is in a block, or until that block is safe.
+        /// Maximum number of seconds to wait until it is in a block, or until that block is safe:
+        /// at most 30, higher values count as 30.
         #[serde(default)]
         wait_seconds: u64,
         /// `true` to wait until its block is safe.
@@ -560,6 +562,28 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn maxima_that_the_node_applies_are_in_the_schema() {
+        use super::super::chain::{
+            MAX_BLOCKS_REPLY, MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS,
+        };
+        let document = schema();
+        let methods = document["methods"].as_array().unwrap();
+        for (method, parameter, maximum) in [
+            ("block", "transactions", u64::from(MAX_TRANSACTIONS_REPLY)),
+            ("blocks", "count", MAX_BLOCKS_REPLY.into()),
+            ("validators", "slots", MAX_SLOTS_REPLY.into()),
+            ("transaction_status", "wait_seconds", MAX_WAIT_SECONDS),
+        ] {
+            let method = methods.iter().find(|it| it["name"] == method).unwrap();
+            let mut parameters = method["params"].as_array().unwrap().iter();
+            let found = parameters.find(|it| it["name"] == parameter).unwrap();
+            let text = found["description"].as_str().unwrap().replace(',', "");
+            let expected = format!("at most {maximum}");
+            assert!(text.contains(&expected), "{parameter}: {text}");
+        }
+    }
 
     #[test]
     fn absent_optional_params_are_not_written_and_have_defaults() {

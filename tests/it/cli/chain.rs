@@ -482,6 +482,17 @@ fn transactions_are_signed_offline_and_submitted_from_a_file() {
     // The same arguments are the same transaction.
     let again = sign("1000", &["--chain-id", "0", "--counter", "7", "-o", "-"]);
     assert_eq!(again.text(), text);
+    assert_eq!(again.stderr, "astreum: signed for chain 0\n");
+    let default = sign("5", &["-o", "-"]);
+    assert!(
+        default
+            .stderr
+            .contains("signed for chain 0 (the default; --chain-id"),
+        "{default:?}"
+    );
+    home.file("main.toml", "chain = \"main\"\n");
+    let configured = sign("5", &["--config", "main.toml", "-o", "-"]);
+    assert_eq!(configured.stderr, "astreum: signed for chain 1\n");
     let submit = |file: &str| home.run(&["tx", "submit", file]);
     submit("payment.json").fails(1, &["no node is running"]);
     submit("none.json").fails(1, &["none.json: "]);
