@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use astreum_tests::testkit::wait::eventually_within;
-use astreum_tests::testkit::{Home, Ran, program, run_with_input};
+use astreum_tests::testkit::{Home, Ran, http, program, run_with_input};
 
 #[path = "../../../node/examples/transfer.rs"]
 #[expect(dead_code, reason = "`main` is not called")]
@@ -276,6 +276,32 @@ fn snapshots_bring_all_nodes_back() {
 }
 
 #[test]
+fn nodes_serve_rpc_over_http_on_request() {
+    let home = Home::new("devrpc");
+    let devnet = Devnet::start(&home, &["--nodes", "2", "--rpc-port", "0", "--quiet"]);
+    for node in devnet.facts["nodes"].as_array().unwrap() {
+        let url = node["rpc_url"].as_str().unwrap();
+        let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+        let request = http::call(1, "status", &serde_json::json!({}));
+        let reply = http::post(address, &request, &[]).json();
+        assert_eq!(reply["result"]["chain_id"], 31_337, "{reply}");
+        let token = fs::read_to_string(node["rpc_token_file"].as_str().unwrap()).unwrap();
+        let token = format!("Authorization: Bearer {}", token.trim());
+        let request = http::call(2, "advertised", &serde_json::json!({}));
+        let reply = http::post(address, &request, &[&token]);
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    let shown = run(&home, &["show"]);
+    let url = devnet.facts["nodes"][0]["rpc_url"].as_str().unwrap();
+    assert!(
+        shown.text().contains(&format!("RPC {url}, token in ")),
+        "{shown:?}"
+    );
+    run(&home, &["stop"]).lines();
+    assert_eq!(devnet.finish(), Some(0));
+}
+
+#[test]
 fn stopped_network_resumes_and_refuses_what_does_not_fit() {
     let home = Home::new("devdir");
     home.file("file", "");
@@ -293,6 +319,8 @@ fn stopped_network_resumes_and_refuses_what_does_not_fit() {
         (&["--chain-id", "0"], 2, "public networks"),
         (&["--port", "65535"], 2, "would pass 65535"),
         (&["--port", "70000"], 2, "from 1 to 65535"),
+        (&["--rpc-port", "65535"], 2, "would pass 65535"),
+        (&["--port", "7000", "--rpc-port", "7001"], 2, "overlap"),
         (&["--block-time", "0"], 2, "at least 1"),
         (&["--balance", "1.5"], 2, "--balance"),
         (&["--dir", "file"], 2, "not a directory"),

@@ -16,6 +16,7 @@ pub(in super::super) const HELP: &str = "Examples:
   astreum devnet --nodes 4 --validators 3 --dir net
   astreum devnet --dir net                         resume what was stopped
   astreum devnet show                              addresses, sockets and key files, in another terminal
+  astreum devnet --rpc-port 52781                  also with RPC over HTTP, for wallets
   astreum devnet faucet ADDRESS 1_000
   astreum devnet snapshot before && astreum devnet restore before
 
@@ -63,6 +64,10 @@ pub(super) struct StartArgs {
     /// Port of the first node; the next ones follow. Without it, the system picks all ports.
     #[arg(long, value_name = "PORT", value_parser = within::<1, MAX_PORT>)]
     pub(super) port: Option<u32>,
+    /// Serve RPC over HTTP and WebSocket at this TCP port of the first node; the next ones follow. 0
+    /// lets the system pick all ports, anew at each start of the nodes.
+    #[arg(long, value_name = "PORT", value_parser = within::<0, MAX_PORT>)]
+    pub(super) rpc_port: Option<u32>,
     /// Stop when stdin is closed, too.
     #[arg(long, hide = true)]
     pub(super) until_stdin_closes: bool,

@@ -12,7 +12,7 @@
 
 use core::time::Duration;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -31,6 +31,8 @@ const PREFIX: &str = "astreum-devnet-";
 const MAX_PATH_BYTES: usize = 80;
 /// Maximum size in bytes of a description.
 const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
+/// Bytes of a node's output in which its greeting is.
+const MAX_GREETING_BYTES: u64 = 16 << 10;
 /// Time for which nodes may hold their lock after the process that ran them has ended.
 pub(super) const NODES_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -331,6 +333,32 @@ impl Directory {
         self.node(number).join("control.sock")
     }
 
+    /// Returns the file with the output of a node since its last start.
+    pub(super) fn output(&self, number: u32) -> PathBuf {
+        self.node(number).join("output.log")
+    }
+
+    /// Returns the URL at which a running node serves RPC, as its greeting states it.
+    pub(super) fn rpc_url(&self, number: u32) -> Option<String> {
+        let mut greeting = Vec::new();
+        let output = File::open(self.output(number)).ok()?;
+        output
+            .take(MAX_GREETING_BYTES)
+            .read_to_end(&mut greeting)
+            .ok()?;
+        let greeting = String::from_utf8_lossy(&greeting);
+        let (_, rest) = greeting.split_once("\n  RPC  ")?;
+        // Without the rest, the greeting may not be complete yet.
+        let (url, _) = rest.split_once('\n')?;
+        Some(url.trim().to_owned())
+    }
+
+    /// Returns the file with the token of a node for RPC over HTTP, unless its configuration names
+    /// another one.
+    pub(super) fn rpc_token(&self, number: u32) -> PathBuf {
+        self.node(number).join("state/rpc.token")
+    }
+
     pub(super) fn key(&self, name: &str) -> PathBuf {
         self.0.join("keys").join(format!("{name}.key"))
     }
@@ -459,5 +487,22 @@ mod tests {
         };
         directory.save(&kept).unwrap();
         assert!(!directory.is_abandoned());
+    }
+
+    #[test]
+    fn rpc_url_is_that_of_a_complete_greeting() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = Directory::at(scratch.path()).unwrap();
+        assert_eq!(directory.rpc_url(1), None);
+        create_private(&directory.node(1)).unwrap();
+        let greeting = |text: &str| {
+            fs::write(directory.output(1), text).unwrap();
+            directory.rpc_url(1)
+        };
+        assert_eq!(greeting("Astreum node\n  UDP port        1\n"), None);
+        let line = "Astreum node\n  RPC             http://127.0.0.1:17";
+        assert_eq!(greeting(line), None);
+        let url = greeting(&format!("{line}\n  log             x\n"));
+        assert_eq!(url.as_deref(), Some("http://127.0.0.1:17"));
     }
 }

@@ -59,6 +59,8 @@ pub(super) fn as_json(directory: &Directory, found: &Description) -> Result<Valu
         .map(|(number, status)| {
             let at = usize::try_from(number).unwrap_or(usize::MAX) - 1;
             let status = status.as_ref();
+            let rpc_url = status.and_then(|_| directory.rpc_url(number));
+            let token_file = rpc_url.as_ref().map(|_| directory.rpc_token(number));
             json!({
                 "number": number,
                 "running": status.is_some(),
@@ -66,6 +68,8 @@ pub(super) fn as_json(directory: &Directory, found: &Description) -> Result<Valu
                 "validator": found.validators.get(at),
                 "config": directory.node_config(number),
                 "control_socket": directory.control_socket(number),
+                "rpc_url": rpc_url,
+                "rpc_token_file": token_file,
                 "height": status.and_then(|status| status.chain.height),
                 "head": status.and_then(|status| status.chain.head).map(|id| id.to_string()),
             })
@@ -126,6 +130,10 @@ pub(super) fn write(
             "  {number:>2}  {address:<16} {role:<10} {}",
             config.display()
         )?;
+        if let Some(url) = status.as_ref().and_then(|_| directory.rpc_url(number)) {
+            let token = directory.rpc_token(number);
+            writeln!(out, "      RPC {url}, token in {}", token.display())?;
+        }
     }
     writeln!(out)?;
     writeln!(

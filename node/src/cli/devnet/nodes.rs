@@ -42,6 +42,15 @@ pub(super) struct Node {
     has_ended: bool,
 }
 
+/// First ports of the nodes, as far as they are given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    /// UDP and TCP port for peers.
+    pub(super) nodes: Option<u32>,
+    /// TCP port of RPC over HTTP; 0 for any.
+    pub(super) rpc: Option<u32>,
+}
+
 /// Nodes of a network that were started; stopped when this is dropped.
 #[derive(Debug)]
 pub(super) struct Nodes {
@@ -53,10 +62,10 @@ impl Node {
         directory: &Directory,
         found: &Description,
         number: u32,
-        port: Option<u32>,
+        ports: Ports,
         seed: Option<&str>,
     ) -> Result<Self, Failure> {
-        let output = directory.node(number).join("output.log");
+        let output = directory.output(number);
         let file =
             File::create(&output).map_err(|error| failed("cannot write", &output, &error))?;
         let other = file.try_clone();
@@ -74,9 +83,13 @@ impl Node {
         if let Some(seed) = seed {
             command.arg(format!("--additional-seeds={seed}"));
         }
-        if let Some(first) = port {
-            let port = first.saturating_add(number).saturating_sub(1);
-            command.arg(format!("--incoming-port={port}"));
+        let of_node = |first: u32| first.saturating_add(number).saturating_sub(1);
+        if let Some(first) = ports.nodes {
+            command.arg(format!("--incoming-port={}", of_node(first)));
+        }
+        if let Some(first) = ports.rpc {
+            let port = if first == 0 { 0 } else { of_node(first) };
+            command.arg(format!("--rpc-listen=127.0.0.1:{port}"));
         }
         let child = command.spawn();
         let child = child
@@ -178,11 +191,11 @@ impl Nodes {
     pub(super) fn start(
         directory: &Directory,
         found: &Description,
-        port: Option<u32>,
+        ports: Ports,
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
         let mut nodes = Self { all: Vec::new() };
-        let mut first = Node::start(directory, found, 1, port, None)?;
+        let mut first = Node::start(directory, found, 1, ports, None)?;
         let status = first.wait_until_ready(interrupt);
         if status.is_ok() && found.nodes > 1 {
             first.wait_for_first_block();
@@ -190,11 +203,33 @@ impl Nodes {
         nodes.all.push(first);
         let address = loopback(&status?);
         for number in 2..=found.nodes {
-            let node = Node::start(directory, found, number, port, Some(&address))?;
+            let node = Node::start(directory, found, number, ports, Some(&address))?;
             nodes.all.push(node);
         }
         nodes.wait_until_joined(interrupt)?;
+        if ports.rpc.is_some() {
+            nodes.wait_until_rpc_listens(directory, interrupt)?;
+        }
         Ok(nodes)
+    }
+
+    /// Waits until all nodes have stated their addresses of RPC, shortly after they answer at their
+    /// control sockets.
+    fn wait_until_rpc_listens(
+        &mut self,
+        directory: &Directory,
+        interrupt: &Interrupt,
+    ) -> Result<(), Failure> {
+        for node in &mut self.all {
+            let deadline = Instant::now() + START_TIMEOUT;
+            while directory.rpc_url(node.number).is_none() && Instant::now() < deadline {
+                // Fails if the node has ended, as without the port.
+                node.wait_until_ready(interrupt)?;
+                interrupt.check()?;
+                thread::sleep(POLL_INTERVAL);
+            }
+        }
+        Ok(())
     }
 
     fn wait_until_joined(&mut self, interrupt: &Interrupt) -> Result<(), Failure> {

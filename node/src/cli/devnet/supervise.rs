@@ -17,7 +17,7 @@ use super::create::{Sizes, block_time, check_same, create};
 use super::directory::{Description, Directory, Lock};
 use super::facts;
 use super::monitor::Monitor;
-use super::nodes::{Node, Nodes};
+use super::nodes::{Node, Nodes, Ports};
 use super::snapshots;
 
 /// Interval between checks for orders, signals and nodes that have ended.
@@ -90,12 +90,20 @@ fn end(lock: Lock, temporary: Option<Temporary>) {
     drop(lock);
 }
 
+/// Checks that the given ports exist and that nodes and RPC do not share one.
 fn check_ports(args: &StartArgs, sizes: &Sizes) -> Result<(), Failure> {
-    let last = args.port.map(|first| first.saturating_add(sizes.nodes()));
-    match last {
-        Some(last) if last > MAX_PORT + 1 => Err(Failure::Usage(format!(
-            "invalid value for --port: the ports of {} nodes would pass {MAX_PORT}",
-            sizes.nodes()
+    let nodes = sizes.nodes();
+    let rpc = args.rpc_port.filter(|port| *port > 0);
+    for (option, first) in [("--port", args.port), ("--rpc-port", rpc)] {
+        if first.is_some_and(|first| first.saturating_add(nodes) > MAX_PORT + 1) {
+            return Err(Failure::Usage(format!(
+                "invalid value for {option}: the ports of {nodes} nodes would pass {MAX_PORT}"
+            )));
+        }
+    }
+    match (args.port, rpc) {
+        (Some(port), Some(rpc)) if port.abs_diff(rpc) < nodes => Err(Failure::Usage(format!(
+            "--port {port} and --rpc-port {rpc} overlap: each needs {nodes} ports in a row"
         ))),
         _ => Ok(()),
     }
@@ -145,8 +153,11 @@ fn run(
 
 impl Network<'_> {
     fn start_nodes(&mut self) -> Result<(), Failure> {
-        let (found, port) = (&self.found, self.args.port);
-        let nodes = Nodes::start(&self.directory, found, port, &self.interrupt)?;
+        let ports = Ports {
+            nodes: self.args.port,
+            rpc: self.args.rpc_port,
+        };
+        let nodes = Nodes::start(&self.directory, &self.found, ports, &self.interrupt)?;
         self.nodes = Some(nodes);
         self.monitor.forget();
         Ok(())
