@@ -398,3 +398,49 @@ fn stream_of_a_silent_peer_is_tried_and_waited_for() {
         assert_eq!(net.fetched(1), [expected]);
     }
 }
+
+#[test]
+fn stream_that_does_not_begin_gives_way_to_that_of_another_late_peer() {
+    for ends in [false, true] {
+        let (mut net, head, atoms) = unfragmented();
+        let mut third = config(3);
+        third.stream_offer = Some(offer(3));
+        net.add(3, third);
+        net.meet(1, 3);
+        net.node(3).store.extend(atoms.clone());
+        fetch(&mut net, FetchRequest::atom(head));
+        net.run(STREAM_PATIENCE - 100 * MILLISECOND);
+        let wanted = |net: &mut Net| -> Vec<(ListId, PublicKey)> {
+            let events = net.node(1).events.iter();
+            let wanted = events.filter_map(|event| match event {
+                Event::StreamWanted { list, peer, .. } => Some((*list, *peer)),
+                _ => None,
+            });
+            wanted.collect()
+        };
+        let [(list, first)] = wanted(&mut net)[..] else {
+            panic!("one stream is wanted first");
+        };
+        if ends {
+            net.with(1, |engine, now| engine.end_stream(now, list, &first));
+        } else {
+            net.run(200 * MILLISECOND);
+        }
+        net.run(MILLISECOND);
+        let [_, (_, second)] = wanted(&mut net)[..] else {
+            panic!("another stream is wanted");
+        };
+        assert_ne!(first, second);
+        let late: Vec<_> = atoms[..1].iter().cloned().map(HashedAtom::new).collect();
+        let goes_on = |net: &mut Net, peer| {
+            net.with(1, |engine, now| {
+                engine.take_streamed(now, list, &peer, &late)
+            })
+        };
+        assert!(!goes_on(&mut net, first), "it was given up");
+        assert_eq!(net.engine(1).pending_fetches(), 1);
+        assert!(!goes_on(&mut net, second), "complete");
+        net.run(MILLISECOND);
+        assert_eq!(net.fetched(1), [Ok(atoms[..1].to_vec())]);
+    }
+}
