@@ -27,6 +27,7 @@ use astreum_core::chain::{Block, SeedRun};
 use astreum_core::consensus::snapshot::{LIST_ATOMS, ListsWanted, StateFetch, StatePoll};
 use astreum_core::consensus::{StreamObject, StreamRequest};
 use astreum_core::crypto::PublicKey;
+use astreum_core::integer::Natural;
 use core::convert::Infallible;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -447,7 +448,7 @@ impl Worker {
                         Ok(StatePoll::Complete) => return Ok(()),
                         Ok(StatePoll::Refused) if attempts.is_due(&fetch, self.sources.len()) => {
                             let refused = fetch.refused();
-                            self.note_stall(&format!("no peer has {refused} parts of the state"));
+                            self.note_stall(&refused_text(refused, &block.height));
                             fetch.retry();
                             continue;
                         }
@@ -675,6 +676,33 @@ impl AtomSource for Durable<'_> {
     }
 }
 
+/// Describes parts of the state that no peer has, and what to do.
+fn refused_text(parts: usize, height: &Natural) -> String {
+    format!(
+        "no peer has {parts} parts of the state after block {height}: its peers may have pruned it; \
+         add a peer that keeps it (prune_blocks = 0), or begin again at a newer checkpoint, with an \
+         empty cold_storage_path"
+    )
+}
+
 fn stored_bytes(atoms: &[HashedAtom]) -> usize {
     atoms.iter().map(|atom| atom.atom().stored_len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_that_no_peer_has_is_reported_with_a_remedy() {
+        let text = refused_text(3, &Natural::from(70_u64));
+        for part in [
+            "no peer has 3 parts",
+            "block 70",
+            "pruned",
+            "newer checkpoint",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
 }

@@ -5,6 +5,12 @@ use crate::atom::AtomId;
 use crate::consensus::StoreFailure;
 use core::fmt;
 
+/// Number of failed fetches of one atom of a block after which the likely cause is named.
+const HINT_AFTER: u32 = 4;
+/// Likely cause, and what to do about it. Only headers are kept of blocks that were pruned.
+const PRUNED_HINT: &str = "; its peers may have pruned the block: join with sync = \"snapshot\" and \
+                           checkpoint, or add a peer that has all blocks (prune_blocks = 0)";
+
 /// Condition that a branch waits for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Waiting {
@@ -48,7 +54,13 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header { block, atom } => write!(f, "header {block}: {atom}"),
-            Self::Block { block, atom } => write!(f, "block {block}: {atom}"),
+            Self::Block { block, atom } => {
+                write!(f, "block {block}: {atom}")?;
+                match atom.failed {
+                    Some((_, count)) if count >= HINT_AFTER => f.write_str(PRUNED_HINT),
+                    _ => Ok(()),
+                }
+            }
             Self::Time { seconds } => write!(f, "a block that is {seconds} s in the future"),
             Self::Confirmation { headers } => write!(
                 f,
@@ -59,6 +71,32 @@ impl fmt::Display for Waiting {
                 f.write_str("other branches: too many long ones are being synced")
             }
             Self::Storage { block, failure } => write!(f, "storage of block {block}: {failure}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::FetchError;
+    use alloc::string::ToString as _;
+
+    #[test]
+    fn block_that_is_requested_in_vain_names_the_likely_cause() {
+        let block = AtomId::new([1; 32]);
+        let atom = |failures: u32| MissingAtom {
+            id: AtomId::new([2; 32]),
+            failed: (failures > 0).then_some((FetchError::NotFound, failures)),
+        };
+        for (failures, is_named) in [(0, false), (HINT_AFTER - 1, false), (HINT_AFTER, true)] {
+            let atom = atom(failures);
+            let text = Waiting::Block { block, atom }.to_string();
+            for part in ["pruned", "sync = \"snapshot\"", "prune_blocks = 0"] {
+                assert_eq!(text.contains(part), is_named, "{text}");
+            }
+            // Headers are not pruned.
+            let text = Waiting::Header { block, atom }.to_string();
+            assert!(!text.contains("pruned"), "{text}");
         }
     }
 }
