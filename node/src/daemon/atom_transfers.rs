@@ -11,7 +11,7 @@ use crate::store::cold::{PinKinds, roots_of};
 use crate::store::{Durability, Store, StoreError};
 use astreum_core::atom::{Atom, AtomId, AtomKind, HEADER_BYTES, MAX_LIST_ATOMS};
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread;
 
 /// Number of stored bytes of atoms that are written with one sync.
@@ -33,7 +33,7 @@ pub(super) fn put(
     thread::scope(|scope| {
         let writer = thread::Builder::new()
             .name("atom-writer".to_owned())
-            .spawn_scoped(scope, || write(node, batches))
+            .spawn_scoped(scope, || node.logged(|| write(node.store(), batches)))
             .map_err(|error| format!("failed to start a thread: {error}"))?;
         let received = receive(&mut || transfers.receive(params.transfer), &mut |batch| {
             sender.send(batch).is_ok()
@@ -43,7 +43,11 @@ pub(super) fn put(
             .join()
             .map_err(|_| RpcError::from("the thread that stores atoms has panicked"))?;
         // An error of the store ended the transfer.
-        let durability = written.map_err(NodeError::from)?;
+        let durability = written.map_err(|(error, pinned)| {
+            let mut error = RpcError::from(NodeError::from(error));
+            error.message += &pinned_text(&pinned);
+            error
+        })?;
         let (atoms, bytes) = received?;
         Ok(StoredReply {
             atoms,
@@ -82,17 +86,38 @@ pub(super) fn pin(
     Ok(pinned.into())
 }
 
-/// Stores batches until there are no more or one fails.
-fn write(node: &Node, batches: Receiver<Batch>) -> Result<Durability, StoreError> {
-    node.logged(|| {
-        let mut pins = TransferPins::default();
-        let mut batches = batches.into_iter();
-        let stored = batches.try_for_each(|batch| pins.store(node.store(), batch));
-        if let Some(cold) = node.store().cold() {
-            cold.sync_pins().map_err(StoreError::Cold)?;
-        }
-        stored.map(|()| node.store().durability())
-    })
+/// Stores batches until there are no more or one fails; returns the error with the ids that stay
+/// pinned then.
+fn write(
+    store: &Store,
+    batches: impl IntoIterator<Item = Batch>,
+) -> Result<Durability, (StoreError, Vec<AtomId>)> {
+    let mut pins = TransferPins::default();
+    let mut batches = batches.into_iter();
+    let stored = batches.try_for_each(|batch| pins.store(store, batch));
+    let synced = match store.cold() {
+        Some(cold) => cold.sync_pins().map_err(StoreError::Cold),
+        None => Ok(()),
+    };
+    match stored.and(synced) {
+        Ok(()) => Ok(store.durability()),
+        Err(error) => Err((error, pins.new.into_iter().collect())),
+    }
+}
+
+/// Describes the parts of a failed transfer that stay pinned, and how to remove them.
+fn pinned_text(pinned: &[AtomId]) -> String {
+    let Some((first, more)) = pinned.split_first() else {
+        return String::new();
+    };
+    let more = match more.len() {
+        0 => String::new(),
+        count => format!(", and {count} more that `astreum pins` lists"),
+    };
+    format!(
+        "; the part that was stored is pinned as {first}{more}: repeat the command when there is \
+         room, or give the part up with `astreum unpin {first}`"
+    )
 }
 
 /// Pins of a transfer: the atoms received so far that none of the others leads to. Once the first
@@ -225,6 +250,28 @@ mod tests {
         cold.set_limit(0);
         transfer.store(&store, of(&first)).unwrap();
         assert_eq!(pins(), [first.id()]);
+    }
+
+    #[test]
+    fn store_that_is_full_names_the_part_that_stays_pinned() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cold =
+            ColdStore::open(scratch.path(), ColdOptions::from(&Settings::default())).unwrap();
+        let store = Store::with_cold(1 << 20, Some(cold));
+        let last = Atom::bytes(*b"last");
+        let first = Atom::list(last.id(), AtomId::ZERO);
+        let batches = [&last, &first].into_iter().enumerate().map(|(at, atom)| {
+            store.cold().unwrap().set_limit(at as u64);
+            vec![(atom.id(), atom.clone())]
+        });
+        let (_, pinned) = write(&store, batches).unwrap_err();
+        assert_eq!(pinned, [last.id()]);
+        let text = pinned_text(&pinned);
+        let command = format!("astreum unpin {}", last.id());
+        assert!(text.contains(&command), "{text}");
+        let text = pinned_text(&[last.id(), first.id()]);
+        assert!(text.contains("1 more that `astreum pins` lists"), "{text}");
+        assert_eq!(pinned_text(&[]), "");
     }
 
     #[test]
