@@ -423,7 +423,8 @@ pub(super) struct GetArgs {
     /// Write the raw data to this file, or a folder to this directory.
     #[arg(short, long, value_name = "PATH", conflicts_with_all = ["raw", "json"])]
     pub(super) output: Option<PathArg>,
-    /// With --output: keep what was written if the command is interrupted, and go on from there.
+    /// With --output: keep what was written if the command is interrupted, and go on from there. A
+    /// file of a single list begins again, from what the node has stored.
     #[arg(long, requires = "output")]
     pub(super) resume: bool,
     /// List the entries of a manifest: mode, size and path.

@@ -213,7 +213,7 @@ impl Partial {
         if let Some(interrupt) = interrupt.filter(Interrupt::is_received) {
             let path = self.path.display().to_string();
             let kept = if self.is_kept {
-                "; --resume goes on"
+                "; --resume keeps complete lists of it, and writes the rest again"
             } else {
                 ""
             };
