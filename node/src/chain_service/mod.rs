@@ -38,6 +38,7 @@ pub mod signer;
 pub mod signing_record;
 pub mod snapshot;
 pub mod sync;
+mod sync_rate;
 pub mod thread;
 pub mod view;
 
@@ -47,6 +48,7 @@ pub use astreum_core::consensus::{
     Start, StoreFailure,
 };
 pub use node::Chain;
-pub use sync::{ChainSync, SyncConfig, SyncStatus};
+pub use sync::{ChainSync, SyncConfig, SyncProgress, SyncStatus};
+pub use sync_rate::SyncRate;
 pub use thread::NearlyFull;
 pub use view::{ChainStatus, ChainView, ChainWatch};

@@ -3,6 +3,7 @@
 use super::NearlyFull;
 use super::dir::WaitingFork;
 use super::producer::ValidatorStatus;
+use super::sync_rate::{RateMeter, SyncRate};
 use super::{Head, SyncStatus};
 use crate::WaitLimit;
 use astreum_core::atom::AtomId;
@@ -10,6 +11,7 @@ use astreum_core::consensus::ClockOffset;
 use astreum_core::consensus::mempool::MempoolStatus;
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 /// State of a node's chain.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -45,6 +47,7 @@ pub struct ChainView {
 #[derive(Default)]
 struct Shared {
     status: Mutex<ChainStatus>,
+    rate: Mutex<RateMeter>,
     changed: Condvar,
     observers: Mutex<Vec<Weak<Observer>>>,
 }
@@ -80,6 +83,12 @@ impl ChainView {
     #[must_use]
     pub fn status(&self) -> ChainStatus {
         self.lock().clone()
+    }
+
+    /// Returns the rate of sync; `None` if there is nothing to sync, or it has just begun.
+    #[must_use]
+    pub fn sync_rate(&self) -> Option<SyncRate> {
+        self.rate().rate(Instant::now())
     }
 
     /// Waits until `is_met` returns `true` for the status, for at most `timeout` and as long as the
@@ -120,6 +129,7 @@ impl ChainView {
 
     /// Publishes a status, wakes waiting threads and calls observers.
     pub fn publish(&self, status: ChainStatus) {
+        self.rate().note(Instant::now(), &status.sync);
         let mut observers = self.observers();
         let published = (!observers.is_empty()).then(|| status.clone());
         // Before the observers learn of it.
@@ -131,6 +141,11 @@ impl ChainView {
                 observer.map(|observer| observer(&status)).is_some()
             });
         }
+    }
+
+    fn rate(&self) -> MutexGuard<'_, RateMeter> {
+        let rate = self.shared.rate.lock();
+        rate.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn observers(&self) -> MutexGuard<'_, Vec<Weak<Observer>>> {

@@ -1,11 +1,15 @@
 //! Chain part of the `status` reply.
 
 use crate::chain_service::snapshot::SnapshotStatus;
-use crate::chain_service::{ChainStatus, Head};
+use crate::chain_service::{ChainStatus, Head, SyncRate};
 use crate::rpc::{BadBlockReply, ChainReply, SnapshotReply};
 
 /// Converts the status of the chain to its reply.
-pub(super) fn chain_reply(status: &ChainStatus, snapshot: Option<&SnapshotStatus>) -> ChainReply {
+pub(super) fn chain_reply(
+    status: &ChainStatus,
+    rate: Option<SyncRate>,
+    snapshot: Option<&SnapshotStatus>,
+) -> ChainReply {
     let head = status.head.as_ref();
     let sync = &status.sync;
     let dropped = sync.dropped.as_ref();
@@ -17,6 +21,8 @@ pub(super) fn chain_reply(status: &ChainStatus, snapshot: Option<&SnapshotStatus
         root: status.root,
         behind: status.is_behind,
         syncs: sync.syncs.clone(),
+        headers_per_second: rate.map(|rate| rate.headers_per_second),
+        blocks_per_second: rate.map(|rate| rate.blocks_per_second),
         candidates: sync.candidates as u64,
         fetches: sync.fetches as u64,
         waits: sync.waits.clone(),

@@ -72,7 +72,7 @@ pub(super) fn status_reply(node: &Node) -> StatusReply {
             .head
             .as_ref()
             .map(|head| now.saturating_sub(head.timestamp())),
-        chain: chain_reply(&chain, snapshot.as_ref()),
+        chain: chain_reply(&chain, node.chain().sync_rate(), snapshot.as_ref()),
         warnings: conditions::warnings(settings, &chain)
             .into_iter()
             .chain(shared.map(shared_address_warning))

@@ -30,6 +30,12 @@ record! {
         pub behind: bool,
         /// Sync targets.
         pub syncs: Vec<SyncProgress>,
+        /// Headers a second that become available of the first target, as a mean of ten seconds.
+        /// `null` if there is no target, or within the first second.
+        pub headers_per_second: Option<u64>,
+        /// Blocks a second that are verified for the first target, as a mean of ten seconds. `null`
+        /// if there is no target, or within the first second.
+        pub blocks_per_second: Option<u64>,
         /// Number of heads that peers offer.
         pub candidates: u64,
         /// Number of chain fetches in progress.
@@ -126,7 +132,8 @@ impl ChainReply {
             };
             lines.push(("snapshot", text));
         }
-        for sync in &self.syncs {
+        let rates = self.headers_per_second.zip(self.blocks_per_second);
+        for (at, sync) in self.syncs.iter().enumerate() {
             let SyncProgress {
                 head,
                 height,
@@ -146,9 +153,13 @@ impl ChainReply {
                      blocks"
                 ),
             };
+            let rate = rates.filter(|_| at == 0).map(|(headers, blocks)| {
+                format!("; {headers} headers and {blocks} blocks a second")
+            });
+            let rate = rate.unwrap_or_default();
             lines.push((
                 "following",
-                format!("{head} at {height}: {progress}{waits}"),
+                format!("{head} at {height}: {progress}{rate}{waits}"),
             ));
         }
         let waits = self
@@ -187,6 +198,8 @@ mod tests {
             height: Some(7),
             state: Some(HeadState::Trusted),
             syncs: vec![sync],
+            headers_per_second: Some(400),
+            blocks_per_second: Some(0),
             bad_blocks: vec![bad],
             ..ChainReply::default()
         };
@@ -196,7 +209,10 @@ mod tests {
             lines,
             [
                 "7 (trusted, not verified)",
-                &format!("{head} at 9: 3 of 10 headers, 0 of 0 blocks; waiting for atom bb"),
+                &format!(
+                    "{head} at 9: 3 of 10 headers, 0 of 0 blocks; 400 headers and 0 blocks a \
+                     second; waiting for atom bb"
+                ),
                 &format!("{bad}: wrong"),
             ]
         );
