@@ -63,10 +63,10 @@ pub(super) fn pin(
     params: &request::Pin,
     caller: &Caller,
 ) -> Result<PinnedReply, RpcError> {
-    let transfers = params
-        .transfer
-        .map(|number| Ok((caller.transfers()?, number)));
-    let transfers = transfers.transpose().map_err(|error: RpcError| error)?;
+    let transfers = match params.transfer {
+        Some(number) => Some((caller.transfers()?, number)),
+        None => None,
+    };
     let pinned = node.pin_with_progress(params.id, &mut |progress| {
         let headers = HEADER_BYTES.saturating_mul(progress.atoms);
         let data = progress.bytes.saturating_sub(headers);

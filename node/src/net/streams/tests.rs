@@ -101,8 +101,12 @@ impl Node {
 
 /// A list of 8 MB, in the store of `node`.
 fn list_at(node: &Node) -> (AtomId, Vec<Atom>) {
+    filled_list_at(node, 7)
+}
+
+fn filled_list_at(node: &Node, fill: u8) -> (AtomId, Vec<Atom>) {
     let values: Vec<Vec<u8>> = (0..2_000u32)
-        .map(|n| [&n.to_be_bytes()[..], &[7; 3_896]].concat())
+        .map(|n| [&n.to_be_bytes()[..], &[fill; 3_896]].concat())
         .collect();
     let (head, atoms) = bytes_list(&values);
     for atom in &atoms {
@@ -153,11 +157,7 @@ fn long_list_arrives_by_stream_in_cold_storage() {
     // The connection is used again.
     let (head, _) = bytes_list(&vec![[9; 3_000]; 100]);
     assert!(client.fetch(head).is_err());
-    let more: Vec<_> = (0..100u8).map(|n| [n; 3_000]).collect();
-    let (head, atoms) = bytes_list(&more);
-    for atom in &atoms {
-        server.store.keep(atom.id(), atom.clone()).unwrap();
-    }
+    let (head, atoms) = filled_list_at(&server, 8);
     assert_eq!(client.fetch(head), Ok(FetchedObject::Stored));
     assert_eq!(collect_list(&client.store, head, 9_999), Ok(atoms));
 }
