@@ -366,16 +366,15 @@ fn stream_of_a_silent_peer_is_tried_and_waited_for() {
         let (mut net, _, atoms) = unfragmented();
         silence(&mut net, &atoms);
         // Others answer, and do not have it. The silent peer is the nearest to it.
-        let others = 3..3 + FETCH_FANOUT as u8;
-        for n in others.clone() {
+        let others: Vec<u8> = (3..).take(FETCH_FANOUT).collect();
+        for n in others.iter().copied() {
             net.add(n, config(n));
             net.meet(1, n);
         }
         let distance = |atom: &Atom, n| Distance::between(atom.id().as_bytes(), key(n).as_bytes());
         let is_near = |atom: &&Atom| {
-            others
-                .clone()
-                .all(|n| distance(atom, 2) < distance(atom, n))
+            let mut others = others.iter();
+            others.all(|n| distance(atom, 2) < distance(atom, *n))
         };
         let atom = atoms.iter().find(is_near).expect("one of many");
         fetch(&mut net, FetchRequest::atom(atom.id()));

@@ -63,6 +63,12 @@ impl Service {
         self.writer.is_full() && lists.any(|it| it.number().is_some())
     }
 
+    /// Returns whether a connection has lists or requests, sent or not.
+    pub(super) fn has_any(&self, token: usize) -> bool {
+        let mut lists = self.lists.values();
+        lists.any(|it| it.token == token) || self.requests.0.values().any(|it| it.token == token)
+    }
+
     /// Returns whether a connection has requests that were sent and have not ended.
     pub(super) fn has_open(&self, token: usize) -> bool {
         let mut lists = self.lists.values().filter(|it| it.token == token);

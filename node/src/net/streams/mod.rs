@@ -9,9 +9,9 @@
 //! - A connection costs no key agreement before the event loop has confirmed that its client is a
 //!   validated peer at the IP address that the connection comes from.
 //! - Connections that peers open are limited in total, per network and in their rate; those that this
-//!   node opens are limited only by its requests, which share one connection for each peer. Limited are
-//!   also the time of a handshake, the time without traffic, and the bytes that are buffered, and those of
-//!   a second if that is configured ([`bandwidth`]).
+//!   node opens in total, and all requests to one peer share one. Limited are also the time of a
+//!   handshake, the time without traffic, and the bytes that are buffered, and those of a second if that
+//!   is configured ([`bandwidth`]).
 //! - The event loop never waits for these threads. They may wait for its command queue.
 //! - Every list that the event loop hands over is given back once: complete, or by
 //!   `StreamEvent::Ended`. Every request of the chain thread ends in one `Input::StreamEnded`, unless

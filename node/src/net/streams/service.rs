@@ -26,6 +26,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
+/// Maximum number of connections to peers. One that nothing uses gives way to a new one.
+const MAX_CLIENT_CONNECTIONS: usize = 64;
 /// Interval between checks of timeouts while there are connections.
 const TICK: Duration = Duration::from_millis(500);
 /// Number of bytes that a connection moves in one turn.
@@ -208,6 +210,9 @@ impl Service {
         if let Some((token, connection)) = known {
             return Some((*token, connection.channel.is_open()));
         }
+        if !self.make_room_for_client() {
+            return None;
+        }
         match self.connect(now, peer, address, offer) {
             Ok(token) => Some((token, false)),
             Err(error) => {
@@ -217,6 +222,24 @@ impl Service {
                 None
             }
         }
+    }
+
+    /// Returns whether there is a place for a connection to a peer; closes the one that has been
+    /// unused for longest if there is none.
+    fn make_room_for_client(&mut self) -> bool {
+        let clients = self.connections.iter().filter(|(_, it)| !it.is_server());
+        if clients.clone().count() < MAX_CLIENT_CONNECTIONS {
+            return true;
+        }
+        let unused = clients.filter(|(token, _)| !self.has_any(**token));
+        let unused = unused.min_by_key(|(_, connection)| connection.moved_at);
+        let Some(token) = unused.map(|(token, _)| *token) else {
+            return false;
+        };
+        if let Some(connection) = self.connections.remove(&token) {
+            self.close(token, &connection, None);
+        }
+        true
     }
 
     fn connect(

@@ -1,5 +1,6 @@
 //! Tests of streams between two networks, and of the thread against silent and hostile peers.
 
+mod client_limit;
 mod shared_places;
 mod slow_disk;
 mod slow_storage;
