@@ -160,7 +160,8 @@ fn check(args: ConfigCheckArgs, out: &mut Output) -> Result<(), Failure> {
                 None => "no file".to_owned(),
             },
         );
-        writeln!(out, "{what}: valid, {count} keys are set")?;
+        let keys = if count == 1 { "key is" } else { "keys are" };
+        writeln!(out, "{what}: valid, {count} {keys} set")?;
     }
     Ok(())
 }

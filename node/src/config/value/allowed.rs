@@ -22,7 +22,7 @@ pub enum Allowed {
         /// Maximum.
         max: u64,
     },
-    /// Bytes that streams may move in a second: 0, or at least [`MIN_STREAM_BYTES`].
+    /// Bytes that streams may move in a second: 0, or at least 262,144.
     StreamRate,
     /// Whole number of seconds of at least `min`.
     WholeSeconds {
