@@ -1,5 +1,6 @@
 //! Paths of a node's own files, derived from the configuration.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::load::Loaded;
@@ -61,16 +62,29 @@ pub fn instance_id(entry_point: &Path) -> String {
     hash.chars().take(16).collect()
 }
 
-/// Returns the product's directory below `$XDG_STATE_HOME`, else below `~/.local/state`.
+/// Returns the product's directory below that of the platform for the state of programs, where the
+/// reference has its logs too.
 fn default_state_dir() -> PathBuf {
-    // A relative path counts as unset, as the XDG specification says.
-    let xdg = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
     let home = || std::env::home_dir().unwrap_or_else(|| "/".into());
-    xdg.unwrap_or_else(|| home().join(".local/state"))
+    state_root(cfg!(windows), |name| std::env::var_os(name), home)
         .join(ORGANISATION)
         .join(PRODUCT)
+}
+
+/// Returns `%LOCALAPPDATA%` on Windows, elsewhere `$XDG_STATE_HOME`, else the default of these.
+fn state_root(
+    is_windows: bool,
+    variable: impl Fn(&str) -> Option<OsString>,
+    home: impl Fn() -> PathBuf,
+) -> PathBuf {
+    let (name, default) = match is_windows {
+        true => ("LOCALAPPDATA", "AppData/Local"),
+        false => ("XDG_STATE_HOME", ".local/state"),
+    };
+    // A relative path counts as unset, as the XDG specification says.
+    let set = variable(name).map(PathBuf::from);
+    let set = set.filter(|path| path.is_absolute());
+    set.unwrap_or_else(|| home().join(default))
 }
 
 #[cfg(test)]
@@ -82,6 +96,24 @@ mod tests {
     fn instance_id_is_the_start_of_the_hash_of_the_path() {
         let expected = blake3::hash(b"/no/such/file").to_hex();
         assert_eq!(instance_id(Path::new("/no/such/file")), expected[..16]);
+    }
+
+    #[test]
+    fn state_is_where_the_platform_has_that_of_programs() {
+        let variables = |name: &str| match name {
+            "LOCALAPPDATA" => Some("/local".into()),
+            "XDG_STATE_HOME" => Some("/xdg".into()),
+            _ => None,
+        };
+        let home = || PathBuf::from("/home");
+        assert_eq!(state_root(true, variables, home), Path::new("/local"));
+        assert_eq!(state_root(false, variables, home), Path::new("/xdg"));
+        for unset in [None, Some("relative")] {
+            let unset = |_: &str| unset.map(OsString::from);
+            let root = |is_windows| state_root(is_windows, unset, home);
+            assert_eq!(root(true), Path::new("/home/AppData/Local"));
+            assert_eq!(root(false), Path::new("/home/.local/state"));
+        }
     }
 
     #[test]
