@@ -48,6 +48,7 @@
 
 mod client;
 mod hello;
+#[cfg(feature = "engine")]
 mod pauses;
 mod server;
 #[cfg(feature = "chain")]
@@ -56,6 +57,7 @@ mod walk;
 use crate::atom::{Atom, AtomId};
 pub use client::{Answer, Client, ClientError};
 pub use hello::{HELLO_BYTES, Hello, secret_key};
+#[cfg(feature = "engine")]
 pub use pauses::{
     HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_PAUSE, MIN_PAUSE, Pauses, STALL_TIMEOUT, VIOLATION_PAUSE,
 };
