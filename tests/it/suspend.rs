@@ -163,6 +163,46 @@ fn limits() -> impl Strategy<Value = Limits> {
         })
 }
 
+/// A sum of more than 32 bytes counts a step, here the one above the limit, before its writing is
+/// charged.
+#[test]
+fn charge_at_a_limit_within_a_joined_operation_is_that_of_its_parts() {
+    let id = [0xff; 32];
+    let code: [&[u8]; 11] = [
+        &[0],
+        b"heap_get",
+        &[0],
+        &[0],
+        b"heap_get",
+        &id,
+        b"add",
+        b"heap_set",
+        &[1],
+        b"heap_get",
+        b"jump",
+    ];
+    let code: Vec<_> = code.iter().map(|token| Bytes::new(token)).collect();
+    let program = Program::new(&code);
+    let task = Task::Program {
+        program: &program,
+        arguments: &[],
+    };
+    let cuts = Cuts {
+        slices: vec![1],
+        grants: vec![1],
+        moves: vec![false],
+    };
+    for steps in 1..40 {
+        let limits = Limits {
+            steps,
+            ..Limits::DEFAULT
+        };
+        let once = at_once(task, limits, 500);
+        let (pieces, _) = in_pieces(task, limits, 500, &cuts);
+        assert_eq!(pieces, once, "{steps} steps");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

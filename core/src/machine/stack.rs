@@ -19,7 +19,7 @@ use super::exec_context::{Session, Stop, Store};
 use super::limits::LimitKind;
 use super::opcode::Opcode;
 use super::program::{Code, Op, Program};
-use super::word::Word;
+use super::word::{SHORT_BYTES, Word};
 use crate::atom::{Atom, AtomId, AtomKind};
 use crate::sorted_map::SortedMap;
 use alloc::vec::Vec;
@@ -385,21 +385,22 @@ impl StackMachine {
                         // Cost of reading and adding, and the maximum cost of writing the sum.
                         let lens = a.len() as u64 + b.len() as u64;
                         let most = a.len().max(b.len()) as u64 + 1;
-                        if self.stack.len() + 3 > max_items || !meter.has(1 + lens + most) {
+                        // A sum outside the word is counted before its writing is charged.
+                        let is_long = most > SHORT_BYTES as u64;
+                        if is_long
+                            || self.stack.len() + 3 > max_items
+                            || !meter.has(1 + lens + most)
+                        {
                             singly!()
                         }
                         pc += 5;
                         let was_empty = a.is_empty();
                         // A sum has at least one byte.
                         a.add(b);
-                        let (len, outside_bytes) = (a.len(), a.outside_bytes());
-                        meter.pay(1 + lens + len as u64);
+                        meter.pay(1 + lens + a.len() as u64);
                         self.heap.entries += usize::from(was_empty);
                         if self.heap.entries > max_entries {
                             leave!(session.exceed(LimitKind::Heap, self.heap.entries as u64))
-                        }
-                        if outside_bytes > 0 {
-                            done!(session.made(outside_bytes));
                         }
                     }
                     Op::Plain(opcode) => {
