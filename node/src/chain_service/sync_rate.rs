@@ -75,15 +75,14 @@ impl RateMeter {
         // After a pause without progress all samples are old, and the latest shows no more.
         let first = self.samples.iter().find(within).unwrap_or(&latest);
         let millis = u64::try_from(now.duration_since(first.at).as_millis()).ok()?;
-        let of = |count: u64| count.saturating_mul(1_000).checked_div(millis);
-        (millis >= 1_000)
-            .then(|| {
-                Some(SyncRate {
-                    headers_per_second: of(latest.headers - first.headers)?,
-                    blocks_per_second: of(latest.blocks - first.blocks)?,
-                })
-            })
-            .flatten()
+        if millis < 1_000 {
+            return None;
+        }
+        let of = |count: u64| count.saturating_mul(1_000) / millis;
+        Some(SyncRate {
+            headers_per_second: of(latest.headers - first.headers),
+            blocks_per_second: of(latest.blocks - first.blocks),
+        })
     }
 }
 

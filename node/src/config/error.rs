@@ -76,17 +76,26 @@ impl ConfigError {
     /// the first key.
     #[must_use]
     pub fn place(&self) -> String {
+        match (self, self.source()) {
+            (Self::File { path, line, .. }, _) => match line {
+                Some(line) => format!("{}:{line}", path.display()),
+                None => path.display().to_string(),
+            },
+            (_, source) => source.map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
+    /// Returns the source of the value that the error is about; for a conflict, that of the first
+    /// key. An error of a whole file has none.
+    const fn source(&self) -> Option<&Source> {
         match self {
             Self::UnknownKey { source, .. }
             | Self::NotAllowed { source, .. }
             | Self::Unusable { source, .. }
             | Self::Conflict {
                 first: (_, source), ..
-            } => source.to_string(),
-            Self::File { path, line, .. } => match line {
-                Some(line) => format!("{}:{line}", path.display()),
-                None => path.display().to_string(),
-            },
+            } => Some(source),
+            Self::File { .. } => None,
         }
     }
 
@@ -94,13 +103,8 @@ impl ConfigError {
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::UnknownKey { source, .. }
-            | Self::NotAllowed { source, .. }
-            | Self::Unusable { source, .. }
-            | Self::Conflict {
-                first: (_, source), ..
-            } => source.file(),
             Self::File { path, .. } => Some(path),
+            _ => self.source()?.file(),
         }
     }
 
