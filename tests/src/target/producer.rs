@@ -577,27 +577,46 @@ impl Node {
             .clock
             .unix
             .max(Duration::from_secs(newest.unwrap_or(0) + 1));
-        if matches!(
-            self.host.component.producer.activity(),
-            Activity::Waiting(Wait::LostBlock(_))
-        ) {
+        if self.has_lost_block() {
             // The block was abandoned while the disk failed: only a restart can determine whether
             // it is recorded.
             self.restart(1);
         }
-        // A key that was used elsewhere waits for the head of a peer.
-        if let Some(head) = self.host.context.head().map(Head::id) {
-            self.name(head, 0);
-        }
         let made = self.host.component.producer.status().blocks_made;
-        self.drive(TIMEOUT, |node| {
-            node.host.component.producer.status().blocks_made > made
-        });
+        self.drive_until_made(made);
+        if self.has_lost_block() {
+            // It is recorded but not stored, so that the key signs nothing else on its parent. The
+            // chain goes on with a block of another validator.
+            self.foreign = 0;
+            if let Some(block) = self.make_foreign(OTHER, 0, 0) {
+                self.adopt(block.id(), true);
+            }
+            self.drive_until_made(made);
+        }
         let status = self.host.component.producer.status();
         assert!(
             status.blocks_made > made,
             "no block is produced: {status:?}"
         );
+    }
+
+    fn has_lost_block(&self) -> bool {
+        let activity = self.host.component.producer.activity();
+        matches!(activity, Activity::Waiting(Wait::LostBlock(_)))
+    }
+
+    /// Lets time pass until the producer has made more blocks than these, or finds that it lost
+    /// one.
+    fn drive_until_made(&mut self, made: u64) {
+        // A key that was used elsewhere waits for the head of a peer.
+        if let Some(head) = self.host.context.head().map(Head::id) {
+            self.name(head, 0);
+        }
+        // It learns of the head that was set last.
+        self.settle();
+        self.drive(TIMEOUT, |node| {
+            node.host.component.producer.status().blocks_made > made || node.has_lost_block()
+        });
     }
 }
 
