@@ -9,7 +9,7 @@
 //! - Lookup, insertion and eviction cost O(1); the order of use is a doubly linked list through the
 //!   slots.
 //! - The index hashes with a random key: ids are hashes, but a peer can search for ids whose bits
-//!   collide.
+//!   collide. Its entries keep their hash, so that it grows without a look at the slots.
 
 use astreum_core::atom::{Atom, AtomId};
 use core::hash::BuildHasher;
@@ -20,7 +20,7 @@ const CHUNK_SLOTS: usize = 1 << CHUNK_BITS;
 const CHUNK_BITS: u32 = 9;
 /// Bytes that an entry costs besides its slot and its data: the two counters in front of shared
 /// data, the allocator's header and rounding, and the entry's share of an index that is at worst a
-/// quarter full.
+/// third full.
 const ENTRY_EXTRA_BYTES: usize = 16 + 16 + 32;
 /// Number of entries below which the index is not shrunk.
 const INDEX_MIN_ENTRIES: usize = 1 << 10;
@@ -85,10 +85,29 @@ struct Slot {
     newer: u32,
 }
 
+/// Entry of the index: the hash of an id, and the number of its slot.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u32,
+    at: u32,
+}
+
+impl Entry {
+    /// Returns the hash that the table uses: it takes the position from the lowest bits, and a mark
+    /// from the highest ones.
+    const fn spread(self) -> u64 {
+        spread(self.hash)
+    }
+}
+
+const fn spread(hash: u32) -> u64 {
+    (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 /// Byte-bounded store with least-recently-used eviction; see the module.
 #[derive(Debug)]
 pub struct HotStore {
-    index: HashTable<u32>,
+    index: HashTable<Entry>,
     hasher: DefaultHashBuilder,
     chunks: Vec<Vec<Slot>>,
     len: usize,
@@ -226,10 +245,17 @@ impl HotStore {
     }
 
     fn find(&self, id: &AtomId) -> Option<u32> {
-        let hash = self.hasher.hash_one(id);
-        self.index
-            .find(hash, |&at| self.slot(at).id == *id)
-            .copied()
+        let hash = self.hash(id);
+        let is_it = |entry: &Entry| entry.hash == hash && self.slot(entry.at).id == *id;
+        self.index.find(spread(hash), is_it).map(|entry| entry.at)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "half of the bits tell the entries of an index apart"
+    )]
+    fn hash(&self, id: &AtomId) -> u32 {
+        self.hasher.hash_one(id) as u32
     }
 
     /// Makes the slot the most recently used one.
@@ -256,16 +282,10 @@ impl HotStore {
         }
         self.len += 1;
         self.link_newest(at);
-        let Self {
-            index,
-            hasher,
-            chunks,
-            ..
-        } = self;
-        let hash = hasher.hash_one(id);
-        index.insert_unique(hash, at, |&other| {
-            hasher.hash_one(slot_in(chunks, other).id)
-        });
+        let hash = self.hash(&id);
+        let entry = Entry { hash, at };
+        self.index
+            .insert_unique(entry.spread(), entry, |other| other.spread());
     }
 
     fn remove_at(&mut self, at: u32) -> Atom {
@@ -291,9 +311,9 @@ impl HotStore {
     /// Moves the last slot to the unlinked one at `at`, and updates the links and the index entry
     /// that pointed to it.
     fn move_last_to(&mut self, at: u32, last: u32) {
-        let hash = self.hasher.hash_one(self.slot(last).id);
-        if let Some(entry) = self.index.find_mut(hash, |&entry| entry == last) {
-            *entry = at;
+        let hash = spread(self.hash(&self.slot(last).id));
+        if let Some(entry) = self.index.find_mut(hash, |entry| entry.at == last) {
+            entry.at = at;
         }
         let (older, newer) = (self.slot(last).older, self.slot(last).newer);
         self.set_newer(older, at);
@@ -315,24 +335,17 @@ impl HotStore {
     }
 
     fn forget_index(&mut self, at: u32) {
-        let hash = self.hasher.hash_one(self.slot(at).id);
-        if let Ok(entry) = self.index.find_entry(hash, |&entry| entry == at) {
+        let hash = spread(self.hash(&self.slot(at).id));
+        if let Ok(entry) = self.index.find_entry(hash, |entry| entry.at == at) {
             entry.remove();
         }
     }
 
     fn shrink_index(&mut self) {
         let len = self.index.len();
-        if self.index.capacity() > INDEX_MIN_ENTRIES.max(len.saturating_mul(4)) {
-            let Self {
-                index,
-                hasher,
-                chunks,
-                ..
-            } = self;
-            index.shrink_to(len.saturating_mul(2), |&at| {
-                hasher.hash_one(slot_in(chunks, at).id)
-            });
+        if self.index.capacity() > INDEX_MIN_ENTRIES.max(len.saturating_mul(3)) {
+            self.index
+                .shrink_to(len.saturating_add(len / 2), |entry| entry.spread());
         }
     }
 
