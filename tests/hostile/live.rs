@@ -118,7 +118,7 @@ fn junk(node: &Node) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Sends these packets repeatedly until told to stop.
+/// Sends these packets repeatedly until `stop` is set.
 fn hose(node: &Node, packets: &[Vec<u8>], stop: &AtomicBool, sent: &AtomicU64) {
     let socket = peer::socket();
     socket.connect(node.address).unwrap();

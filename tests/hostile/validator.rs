@@ -24,7 +24,8 @@ const ATTACKERS: u32 = 6;
 const POOR_TRANSACTIONS: u32 = 400;
 /// Duration of the block count without a flood.
 const BASELINE: Duration = Duration::from_secs(3);
-/// Maximum delay that the first false heads may cause, once: the validator's patience and a slot.
+/// Maximum delay that the first false heads may cause, once: the time that a validator waits for a
+/// head, and a slot.
 const FIRST_DELAY: Duration = Duration::from_secs(12);
 const MIB: u64 = 1 << 20;
 

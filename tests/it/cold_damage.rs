@@ -39,7 +39,7 @@ fn try_open(disk: &SimDisk) -> Result<ColdStore, ColdError> {
     ColdStore::open_on(Arc::new(disk.clone()), Path::new(ROOT), options)
 }
 
-/// Returns atoms of equal length, so that a test can tell the atom that a byte belongs to.
+/// Returns atoms of equal length, so that a test can determine the atom that a byte belongs to.
 fn atoms(first: u64, count: u64) -> Atoms {
     (first..first + count)
         .map(|number| Atom::bytes([number.to_be_bytes(); 3].as_flattened()))

@@ -72,7 +72,7 @@ impl Script {
     }
 }
 
-/// What was acknowledged.
+/// Acknowledged work.
 #[derive(Clone, Copy, Default)]
 struct Acknowledged {
     blocks: usize,
@@ -98,7 +98,7 @@ fn prune(store: &ColdStore, wanted: Wanted, between: &mut dyn FnMut()) -> Result
         divisor: Some(u64::MAX),
         marked: &mut |_| between(),
         progress: &mut |_| (),
-        goes_on: &|| true,
+        should_continue: &|| true,
     };
     prune::run(store, || wanted, &mut run).map(drop)
 }

@@ -35,7 +35,7 @@ fn promises_hold_over_a_thousand_seeds_of_faults() {
     assert!(
         done.iter().chain(&came_of_it).all(|count| *count >= 10)
             // Of validators that come back or move before they know the newest block of their key.
-            // Two nodes that go on with one key have a test of their own.
+            // Two nodes that continue with one key have a test of their own.
             && chains.halts >= 5
             && chains.agreeing_pairs >= SEEDS / 2,
         "too little coverage: {chains:?}"

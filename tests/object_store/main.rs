@@ -1,5 +1,5 @@
 //! Nodes of the real program whose sealed pairs are in an S3-compatible object store, moto, behind a
-//! proxy that fails as told.
+//! proxy that fails on request.
 //!
 //! ```text
 //! cargo run -p astreum-tests --features object-store --bin object_store
@@ -64,7 +64,7 @@ fn stop(node: NodeProcess) {
     assert_eq!(code, Some(0), "{output}");
 }
 
-/// What S3 has to do for the manifest: conditional writes and reads.
+/// Requirements of the manifest on S3: conditional writes and reads.
 fn server_compares_and_swaps(world: &World) -> Result<(), String> {
     let options = S3Options {
         bucket: BUCKET.into(),

@@ -1,4 +1,4 @@
-//! HTTP proxy in front of the S3 server that fails as told.
+//! HTTP proxy in front of the S3 server that fails on request.
 
 use core::net::SocketAddr;
 use core::time::Duration;

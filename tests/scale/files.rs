@@ -196,7 +196,7 @@ fn measure(megabytes: usize, seed: u8) -> Figures {
     let append = rate(plain_append(&input, &home.path().join("append")));
     let node = home.start(&NODE);
     let idle = anonymous(node.process_id());
-    // Not the bytes: merges go on in the background.
+    // Not the bytes: merges continue in the background.
     let stored = || {
         let status = home.run(&["status", "--json"]).json();
         status["counters"]["cold_atoms"].as_f64().unwrap()

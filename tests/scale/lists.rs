@@ -102,7 +102,7 @@ fn fetch(megabytes: usize, each_way: Duration) -> Figures {
     let count = megabytes * 1_000_000 / VALUE_BYTES;
     assert_eq!(list.map(|atoms| atoms.len()), Some(count));
     let streamed = client.status().network.map(|it| it.streams.received_bytes);
-    // Datagrams go on until the stream is ready.
+    // Datagrams continue until the stream is ready.
     let least = (megabytes as u64 - 1) * 800_000;
     assert!(streamed >= Some(least), "{streamed:?}");
     let megabytes = megabytes as f64;

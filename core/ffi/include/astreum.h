@@ -1055,7 +1055,7 @@ AstreumStatus astreum_value_item(const struct AstreumValue *value,
 
 /*
  Returns whether a value is an error: a list that starts with the symbol `error`. A program can
- create such a value; the outcome of the evaluation tells how it really ended.
+ create such a value; the outcome of the evaluation states how it really ended.
  */
 AstreumStatus astreum_value_is_error(const struct AstreumValue *value, bool *is_error);
 

@@ -254,7 +254,7 @@ pub unsafe extern "C" fn astreum_value_item(
 }
 
 /// Returns whether a value is an error: a list that starts with the symbol `error`. A program can
-/// create such a value; the outcome of the evaluation tells how it really ended.
+/// create such a value; the outcome of the evaluation states how it really ended.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn astreum_value_is_error(
     value: *const AstreumValue,

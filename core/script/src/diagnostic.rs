@@ -30,7 +30,7 @@ impl Severity {
 pub struct Note {
     /// The place.
     pub place: Place,
-    /// What is there, such as `in macro 'if', used`.
+    /// Description of the place, such as `in macro 'if', used`.
     pub message: String,
 }
 

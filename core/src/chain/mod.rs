@@ -74,7 +74,7 @@ pub use verify::{
 ///
 /// | version | rules |
 /// | --- | --- |
-/// | 1 | the reference's, with the limits and rejections of this implementation: leader election for a block is seeded with the id of its parent, a stake of any size may be recorded, the lists that a block's transactions look at have 1,048,576 atoms together at most |
+/// | 1 | the reference's, with the limits and rejections of this implementation: leader election for a block is seeded with the id of its parent, a stake of any size may be recorded, the lists that a block's transactions refer to have 1,048,576 atoms together at most |
 /// | 2 | leader election is seeded by [`ElectionSeeds`]; a new stake has at least a millionth of all stakes ([`min_new_stake`]); the lists also have [`MAX_WALK_BYTES`] together at most |
 pub const RULES_VERSION: u32 = 2;
 /// Address of the treasury, the account that holds the stakes.
@@ -97,7 +97,7 @@ pub const MAX_BLOCK_BYTES: u64 = 48 << 20;
 /// Maximum number of bytes of an integer in a record. A balance has fewer in any possible chain. An
 /// integer as long as an atom can be would make reading, adding and printing it expensive.
 pub const MAX_INTEGER_BYTES: usize = 256;
-/// Maximum stored bytes of all lists together that the transactions of one block look at.
+/// Maximum stored bytes of all lists together that the transactions of one block refer to.
 pub const MAX_WALK_BYTES: u64 = 64 << 20;
 
 #[cfg(test)]

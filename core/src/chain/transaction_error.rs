@@ -86,7 +86,7 @@ pub enum TransactionError {
     /// The sender is the treasury or the burn account. The burn account's address is a key of small
     /// order, for which valid signatures can be made without a secret key.
     SystemSender,
-    /// The transaction looks at a list that is longer than all lists of a block together may be:
+    /// The transaction refers to a list that is longer than all lists of a block together may be:
     /// [`MAX_LIST_ATOMS`](crate::chain::MAX_LIST_ATOMS) atoms and
     /// [`MAX_WALK_BYTES`](crate::chain::MAX_WALK_BYTES) stored bytes. It does not fit into any
     /// block.
@@ -94,7 +94,7 @@ pub enum TransactionError {
         /// Head of the list.
         list: AtomId,
     },
-    /// The transaction looks at a list that is longer than the rest of the block's limit. It may
+    /// The transaction refers to a list that is longer than the rest of the block's limit. It may
     /// fit into another block.
     BlockListsTooLong {
         /// Head of the list.

@@ -116,7 +116,7 @@ pub struct StateFetch {
     /// Lists that are missing and not requested.
     missing: Vec<AtomId>,
     open: BTreeMap<u64, Open>,
-    /// Lists that a peer was asked for in vain.
+    /// Lists that were requested from a peer, which did not deliver them.
     refused: Vec<AtomId>,
     /// Nodes of which a part is stored: their children are known when the rest has arrived.
     incomplete: Vec<AtomId>,
@@ -292,7 +292,7 @@ impl StateFetch {
             return;
         };
         // The server ends the answer at the first list that it does not have. A list of which a part
-        // has arrived goes on behind it.
+        // has arrived continues behind it.
         if was_refused && open.arrived.is_empty() {
             self.refused.extend(open.lists.pop_front());
         }

@@ -2,7 +2,7 @@
 //! as `cargo fuzz` sets it, inputs must not spend their time in the arithmetic of curves, or in the
 //! search for a nonce.
 //!
-//! **A program that is built with this `cfg` must not be used otherwise: anybody can forge its
+//! **A program that is built with this `cfg` must not be used otherwise: anyone can forge its
 //! signatures.**
 //!
 //! Key agreement and the decoding of keys keep their results, which are remembered. A signature is

@@ -20,7 +20,7 @@ pub struct EngineConfig {
     /// Our address as peers reach it; `None` to learn it from them. Its port is announced in our
     /// packet headers, and peers send to it: a NAT may map it to the bound port.
     pub advertised_address: Option<SocketAddr>,
-    /// `true` if our pings say that this node is a validator. Announced transactions are reported
+    /// `true` if our pings state that this node is a validator. Announced transactions are reported
     /// only then.
     pub is_validator: bool,
     /// Id of the newest block, announced in our pings.

@@ -13,7 +13,7 @@ use core::net::SocketAddr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FetchId(pub(super) u64);
 
-/// Identifier of a fetched list that callers may share and that may go on by stream.
+/// Identifier of a fetched list that callers may share and that may continue by stream.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ListId(pub(super) u64);
 
@@ -144,8 +144,8 @@ pub enum Event {
         /// list whose fetch timed out.
         from: Option<PublicKey>,
     },
-    /// An object can go on by stream: a long list of which a part has arrived, or an object whose
-    /// answers do not arrive by datagram. Until the stream delivers, it goes on by datagrams.
+    /// An object can continue by stream: a long list of which a part has arrived, or an object whose
+    /// answers do not arrive by datagram. Until the stream delivers, it continues by datagrams.
     /// A host that does not open the stream calls [`Engine::end_stream`](super::Engine::end_stream):
     /// a fetch that waits for a stream is not given up before its time is over.
     StreamWanted {
@@ -233,7 +233,7 @@ pub struct PeerInfo {
     pub group: NetworkGroup,
     /// `true` if that address is validated.
     pub is_validated: bool,
-    /// `true` if its pings say that it is a validator.
+    /// `true` if its pings state that it is a validator.
     pub is_validator: bool,
     /// `true` if it is the pinned default seed.
     pub is_default_seed: bool,
@@ -257,7 +257,7 @@ pub struct PeerInfo {
 pub enum Recipient {
     /// A single peer.
     Peer(PublicKey),
-    /// All validated peers whose pings say that they are validators and name a head. (A reference
+    /// All validated peers whose pings state that they are validators and name a head. (A reference
     /// node that has a validation key but no head stops receiving at its first transaction.)
     Validators,
 }

@@ -13,7 +13,7 @@
 //! Handshakes to a validated peer of this implementation contain an authenticated extension block
 //! ([`crate::wire::handshake`]). They are sent when the peer is validated or has restarted, when
 //! our chain identity changes, with each periodic ping ([`super::timers`]), and when the peer asks.
-//! They tell it which chain we follow, and where we accept streams. Such a handshake is not answered
+//! They state which chain we follow, and where we accept streams. Such a handshake is not answered
 //! unless it asks for a block. A peer whose block is missing is asked for it up to
 //! [`limits::MAX_PROBES`] times.
 
@@ -156,7 +156,7 @@ impl Engine {
             }
             return Err(DropReason::HandshakeTooSoon);
         }
-        // It may have lost what earlier pings have told.
+        // It may have lost the contents of earlier pings.
         peer.pings = 0;
         let (address, is_ours) = (peer.address, peer.is_ours);
         if is_ours && self.has_block() {

@@ -216,7 +216,7 @@ pub const STREAM_AFTER_BYTES: usize = 2_048;
 pub const MAX_FETCH_STREAMS: usize = 3;
 /// Time after which a stream that has not delivered anything gives way to that of another peer:
 /// enough to connect at a round-trip time of 150 ms.
-pub const STREAM_PATIENCE: Duration = Duration::from_millis(500);
+pub const STREAM_START_TIMEOUT: Duration = Duration::from_millis(500);
 /// Maximum number of stored bytes of a fetched list, without those that arrive by stream.
 pub const MAX_LIST_BYTES: usize = 64 << 20;
 /// Maximum number of stored bytes in a list answer that a reference node can receive, with the

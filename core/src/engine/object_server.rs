@@ -284,7 +284,7 @@ fn all_nearer<const N: usize>(
         .collect()
 }
 
-/// Peers that are named or told in turn.
+/// Peers of two lists, alternately.
 type InTurn = heapless::Vec<(PublicKey, SocketAddr), { 2 * MAX_NEARER_NAMED }>;
 
 /// Returns the peers of two lists alternately, each once.

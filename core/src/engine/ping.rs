@@ -88,7 +88,7 @@ impl Engine {
         let difficulty = self.inbound.required_difficulty();
         peer.pinged_at = now;
         peer.pings = peer.pings.saturating_add(1);
-        peer.told_difficulty = difficulty;
+        peer.sent_difficulty = difficulty;
         let to = Destination {
             key: *key,
             address: peer.address,

@@ -69,7 +69,7 @@ pub(super) type Prefix = [u8; PREFIX_BYTES];
 /// Age of an authentic packet, as far as its nonce shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Freshness {
-    /// Seen before, or too old to tell.
+    /// Seen before, or too old to be distinguished.
     Replayed,
     /// Not seen before, as far as memory reaches; it may be of an earlier run of the peer.
     Unconfirmed,
@@ -350,7 +350,11 @@ mod tests {
         assert_eq!(window.note(&nonce(1, 5_500), false), Current, "late");
         assert_eq!(window.note(&nonce(1, 5_500), false), Replayed);
         let below = nonce(1, 6_000 - SPAN);
-        assert_eq!(window.note(&below, false), Replayed, "too late to tell");
+        assert_eq!(
+            window.note(&below, false),
+            Replayed,
+            "too late to be distinguished"
+        );
     }
 
     #[test]

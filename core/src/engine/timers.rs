@@ -7,8 +7,8 @@
 //! for a sign of life once neither side has requested anything from the other for half of the peer
 //! timeout; the request is a sign of life of ours at the peer, so one exchange serves both. A peer
 //! that is not needed is sent nothing at rest, and removed once it has been unused for the peer
-//! timeout: as long as it needs us, it asks us. Pings tell a node of this implementation what has
-//! changed, and are repeated at intervals that grow, or once if it is not needed but has asked
+//! timeout: as long as it needs us, it asks us. Pings inform a node of this implementation of
+//! changes, and are repeated at intervals that grow, or once if it is not needed but has asked
 //! since; a reference node counts nothing else as a sign of life, and is sent them at a fixed
 //! interval.
 
@@ -60,8 +60,8 @@ impl Pace {
             self.ping_interval.min(self.timeout / 3)
         };
         // The difficulty changes without a ping.
-        let is_told = peer.told_difficulty == self.difficulty;
-        if !peer.is_ours || !self.grows || !is_told {
+        let is_current = peer.sent_difficulty == self.difficulty;
+        if !peer.is_ours || !self.grows || !is_current {
             return least;
         }
         let doublings = u32::from(peer.pings.saturating_sub(1)).min(16);
@@ -105,7 +105,7 @@ impl MaintenanceAction {
         }
         // Neither side asks for a ping that is lost. A peer that needs us is to have our news.
         let is_news = peer.pings < 2 && peer.used_at > peer.pinged_at;
-        let may_ping = is_needed || is_news || peer.told_difficulty != pace.difficulty;
+        let may_ping = is_needed || is_news || peer.sent_difficulty != pace.difficulty;
         let is_due = may_ping && now.since(peer.pinged_at) >= pace.ping_interval(peer);
         is_due.then_some(Self::Ping)
     }
@@ -131,8 +131,8 @@ impl MaintenanceAction {
 }
 
 impl Engine {
-    /// Sets the resolved addresses of the seeds, at most [`MAX_SEEDS`](super::limits::MAX_SEEDS) of each kind, and contacts
-    /// new ones at once. May be called again: the pin of the default seed stays.
+    /// Sets the resolved addresses of the seeds, at most [`MAX_SEEDS`](super::limits::MAX_SEEDS) of
+    /// each kind, and contacts new ones at once. May be called again: the pin of the default seed stays.
     pub fn set_seeds(&mut self, now: Instant, default: &[SocketAddr], additional: &[SocketAddr]) {
         for seed in self.seeds.set(now, default, additional) {
             self.connect(now, seed);
@@ -158,7 +158,8 @@ impl Engine {
     }
 
     /// Removes a peer and drops its packets until [`Engine::unban`]; returns `false` if the peer
-    /// was not known. If there are [`MAX_BANS`](super::limits::MAX_BANS) bans, the one of the lowest key ends.
+    /// was not known. If there are [`MAX_BANS`](super::limits::MAX_BANS) bans, the one of the lowest
+    /// key ends.
     pub fn ban(&mut self, key: PublicKey) -> bool {
         self.inbound.ban(key);
         self.disconnect(&key)
@@ -381,7 +382,7 @@ mod tests {
         };
         let address = SocketAddr::from(([9, 9, 9, 9], 9));
         let mut peer = Peer::new(Instant::ZERO, SharedKey::from_bytes([0; 32]), address);
-        (peer.is_ours, peer.told_difficulty) = (true, 1);
+        (peer.is_ours, peer.sent_difficulty) = (true, 1);
         let mut seconds = |pings: u8| {
             peer.pings = pings;
             pace.ping_interval(&peer).as_secs()
@@ -393,7 +394,7 @@ mod tests {
             ..pace
         };
         assert_eq!(few.ping_interval(&peer), PING_INTERVAL);
-        // A difficulty that the peer does not know is told at the shortest interval.
+        // A new difficulty is sent at the shortest interval.
         let busy = Pace {
             difficulty: 2,
             ..pace

@@ -177,7 +177,7 @@ mod tests {
         let mut builder = Builder::new();
         let mut whole = None;
         for step in expr.visit() {
-            assert_eq!(whole, None, "the walk goes on after the whole expression");
+            assert_eq!(whole, None, "the walk continues after the whole expression");
             whole = match step {
                 Visit::Symbol(symbol) => builder.push(symbol.clone().into()),
                 Visit::Bytes(bytes) => builder.push(bytes.clone().into()),

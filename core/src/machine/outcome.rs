@@ -15,7 +15,7 @@ use core::fmt;
 ///
 /// ```
 /// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, Machine, Outcome}};
-/// // The value of a program does not tell a limit from its own error, but the outcome does.
+/// // The value of a program does not distinguish a limit from its own error, but the outcome does.
 /// let source = "(error \"low_eval\" \"meter limit\")";
 /// let evaluation = Machine::new(NoStore).eval_source(source, &mut Env::new());
 /// assert_eq!(*evaluation.value(), Expr::error("low_eval", "meter limit"));

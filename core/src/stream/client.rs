@@ -58,7 +58,7 @@ pub enum Answer {
         number: u32,
         /// `true` if the last of them is the end of the object: the request is closed.
         is_complete: bool,
-        /// Id of the atom that the object goes on with; zero at its end. Behind the last of the
+        /// Id of the atom that the object continues with; zero at its end. Behind the last of the
         /// requested headers, the id of the block below it.
         next: AtomId,
     },

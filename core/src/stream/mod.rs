@@ -6,9 +6,9 @@
 //! another, as far as the client has granted credit. The frames are those of [`crate::wire::stream`].
 //!
 //! Invariants:
-//! - The [`Client`] returns an atom only if its id is the one that the object goes on with, so that
+//! - The [`Client`] returns an atom only if its id is the one that the object continues with, so that
 //!   nothing unverified is held longer than one frame. A wrong atom is an error: the server is
-//!   lying, and the connection has to end.
+//!   faulty or malicious, and the connection has to end.
 //! - What the server can make the client hold is bounded by the credit: [`WINDOW_BYTES`], or what
 //!   [`Client::with_list_window`] allows for lists, for each of [`MAX_REQUESTS`] requests, and one atom
 //!   more. A host that holds less reads the connection only as fast as it stores.
@@ -82,7 +82,7 @@ enum Object {
 }
 
 impl Object {
-    /// Returns the id of the atom with which it goes on.
+    /// Returns the id of the atom with which it continues.
     const fn next(&self) -> AtomId {
         match self {
             Self::List(next) => *next,

@@ -159,7 +159,7 @@ impl Server {
 
     /// Like [`Self::poll`], and ends the frame behind the atom, header or transaction at which
     /// `is_over` returns `true`, since a source may be slow. At least one of these is written, so
-    /// that the request goes on.
+    /// that the request continues.
     pub fn poll_until<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
@@ -182,7 +182,7 @@ impl Server {
 }
 
 impl Request {
-    /// Appends a frame of atoms, and of the end if the object does not go on in this store. Returns
+    /// Appends a frame of atoms, and of the end if the object does not continue in this store. Returns
     /// whether the request stays open.
     fn write<S: AtomSource + ?Sized>(
         &mut self,
@@ -206,7 +206,7 @@ impl Request {
     }
 }
 
-/// Writes the next atoms of a list. Returns the reason if it cannot go on.
+/// Writes the next atoms of a list. Returns the reason if it cannot continue.
 fn write_list<S: AtomSource + ?Sized>(
     next: &mut AtomId,
     credit: &mut u32,
@@ -232,7 +232,7 @@ fn write_list<S: AtomSource + ?Sized>(
     None
 }
 
-/// Writes the next units of a walk. Returns the reason if it cannot go on.
+/// Writes the next units of a walk. Returns the reason if it cannot continue.
 #[cfg(feature = "chain")]
 fn write_units<S: AtomSource>(
     walk: &mut Walk,

@@ -338,7 +338,7 @@ impl<V> PeerTable<V> {
         self.check_network(key, address, None)
     }
 
-    /// Checks the limits of the network and the group of `address` for a peer that gives up its
+    /// Checks the limits of the network and the group of `address` for a peer that leaves its
     /// old address `leaving`.
     fn check_network(
         &self,

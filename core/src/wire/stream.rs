@@ -21,7 +21,7 @@
 //! | 65 | server | reason (1) | [`Frame::End`]: the request ends before its object is complete |
 //!
 //! A frame of another kind is a [`Frame::Unknown`]: a server refuses such a request by its number
-//! and goes on, so that a later release can add requests.
+//! and continues, so that a later release can add requests.
 
 use super::read::take;
 use crate::atom::{Atom, AtomId};
@@ -241,7 +241,7 @@ fn take_stored<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
     Some(stored)
 }
 
-/// Reason why bytes are not a frame. The sender is at fault, and the stream cannot go on.
+/// Reason why bytes are not a frame. The sender is at fault, and the stream cannot continue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrameError {
     /// The length is less than [`HEAD_BYTES`] or more than [`MAX_FRAME_BYTES`].

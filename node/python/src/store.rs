@@ -9,8 +9,8 @@ use core::convert::Infallible;
 /// Store of a machine.
 pub(crate) struct Atoms {
     pub(crate) place: Place,
-    /// Atom that the next lookup does not find: it was looked up in vain, and a node would wait for
-    /// the network again.
+    /// Atom that the next lookup does not find: an earlier lookup has failed, and a node would wait
+    /// for the network again.
     absent: Cell<Option<AtomId>>,
 }
 

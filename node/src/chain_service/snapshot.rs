@@ -10,7 +10,7 @@
 //! - Everything that is followed is in cold storage: an atom that is only in memory is written there.
 //! - What was stored before a restart is not fetched again, but it is followed again, until the file
 //!   [`COMPLETE`] names the block: it is written after everything is on the disk.
-//! - What has begun is finished, whatever the configuration says later: the file [`BEGUN`] names the
+//! - What has begun is finished, regardless of later configuration: the file [`BEGUN`] names the
 //!   block until then.
 
 mod marks;
@@ -289,7 +289,7 @@ impl Worker {
         if let Some(Err(error)) = begun {
             log::error!("failed to record that the state is being fetched: {error}");
         }
-        // Stopped: the next start goes on.
+        // Stopped: the next start continues.
         let _ = self.fetch(block);
     }
 

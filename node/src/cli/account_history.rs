@@ -50,7 +50,7 @@ pub(super) fn history(args: &AccountHistoryArgs, out: &mut Output) -> Result<(),
         if let Some(all) = all.take() {
             let mut transactions = all.transactions;
             transactions.append(&mut page.transactions);
-            // Each page goes on below the one before it.
+            // Each page continues below the one before it.
             page.to_height = all.to_height;
             page.to_block = all.to_block;
             page.transactions = transactions;

@@ -423,7 +423,7 @@ pub(super) struct GetArgs {
     /// Write the raw data to this file, or a folder to this directory.
     #[arg(short, long, value_name = "PATH", conflicts_with_all = ["raw", "json"])]
     pub(super) output: Option<PathArg>,
-    /// With --output: keep what was written if the command is interrupted, and go on from there. A
+    /// With --output: keep what was written if the command is interrupted, and continue from there. A
     /// file of a single list begins again, from what the node has stored.
     #[arg(long, requires = "output")]
     pub(super) resume: bool,
@@ -581,7 +581,7 @@ pub(super) enum StoreCommand {
     #[command(
         after_help = "Kept are all headers of the chain, transactions and state of the last \
 prune_blocks blocks, and everything that users have stored, pinned or advertise. Blocks that were \
-pruned cannot be restored from this directory; `--dry-run` says what would go. A running node \
+pruned cannot be restored from this directory; `--dry-run` shows what would be removed. A running node \
 prunes automatically; if it has the directory open, the command asks it to prune now."
     )]
     Gc(StoreGcArgs),

@@ -78,7 +78,7 @@ refused. The exit codes are those of `tx send`.")]
     Show(TxShowArgs),
 }
 
-/// What a transaction contains, apart from its chain.
+/// Contents of a transaction, apart from its chain.
 #[derive(Debug, Args)]
 pub(super) struct TxContentArgs {
     /// Recipient: 64 hex digits, `treasury` or `burn`.
@@ -291,8 +291,8 @@ pub(super) enum AccountCommand {
 
 The node needs an index: set transaction_index = true and restart it. `any` is every account. With
 more transactions than --limit, the last line is the command for the next page; blocks that arrive
-meanwhile do not move it. The index tells from which height up to which it is complete; what the node
-has pruned is not in it.")]
+meanwhile do not move it. The reply states the heights between which the index is complete; it does
+not have what the node has pruned.")]
     History(AccountHistoryArgs),
 }
 

@@ -359,7 +359,7 @@ fn kind_of(name: &Path, file: &KeyFile, given: Option<KeyKindArg>) -> Result<Key
     let name = name.display();
     match (file.kind, given.map(KeyKind::from)) {
         (Some(stated), Some(given)) if stated != given => Err(Failure::Usage(format!(
-            "{name} is a {stated}, and --kind says {}; leave --kind out",
+            "{name} is a {stated}, and --kind is {}; omit --kind",
             given.name()
         ))),
         (Some(kind), _) | (None, Some(kind)) => Ok(kind),
@@ -405,7 +405,7 @@ fn export(args: &ExportKeyArgs, out: &mut Output) -> Result<(), Failure> {
     let source = args.protect.source();
     if source.is_some() && args.format != FormatArg::Key {
         return Err(Failure::Usage(
-            "only a key file can be protected: leave out --format, or the passphrase of the new \
+            "only a key file can be protected: omit --format, or the passphrase of the new \
              file"
                 .to_owned(),
         ));
@@ -434,7 +434,7 @@ fn rotate(args: &RotateKeyArgs, out: &mut Output) -> Result<(), Failure> {
     let kind = match (old.kind, args.kind.map(KeyKind::from)) {
         (Some(stated), Some(given)) if stated != given => {
             return Err(Failure::Usage(format!(
-                "{name} is a {stated}, and --kind says {}; leave --kind out",
+                "{name} is a {stated}, and --kind is {}; omit --kind",
                 given.name()
             )));
         }

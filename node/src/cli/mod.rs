@@ -1,8 +1,8 @@
 //! Command line: parses arguments, runs a command, returns an exit code.
 //!
 //! Exit codes: 0 done, 1 the operation failed, also because an input file is missing, 2 invalid
-//! arguments, configuration or key file of a node or a sender, 101 a thread panicked. Results go to stdout, all other output to stderr. A reader that closes stdout early
-//! ends the command silently.
+//! arguments, configuration or key file of a node or a sender, 101 a thread panicked. Results go to
+//! stdout, all other output to stderr. A reader that closes stdout early ends the command silently.
 
 mod account;
 mod account_history;

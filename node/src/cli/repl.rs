@@ -52,7 +52,7 @@ struct Spent {
     atoms: usize,
 }
 
-/// Evaluation that is stepped.
+/// Stepped evaluation.
 struct Stepping {
     suspended: Suspended,
     steps: u64,

@@ -38,7 +38,7 @@ pub(super) const COMMANDS: [ReplCommand; 17] = [
         "run the next step, or N steps; so does an empty line",
     ),
     command("finish", "", "run the rest of the steps"),
-    command("stop", "", "give up the evaluation that is stepped"),
+    command("stop", "", "abort the stepped evaluation"),
     command(
         "time",
         "[EXPR]",

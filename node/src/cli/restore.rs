@@ -64,7 +64,7 @@ pub(super) fn restore(
     }
     drop(tree);
     let kept = match resumes {
-        true => "; --resume goes on",
+        true => "; --resume continues",
         false => "",
     };
     interrupt.end(&format!(

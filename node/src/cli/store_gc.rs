@@ -103,7 +103,7 @@ fn here(loaded: &Loaded, is_dry: bool, accept: bool) -> Result<PruneReply, Failu
             divisor: (!is_dry).then_some(ANY),
             marked: &mut |_| (),
             progress: &mut |at| bar("removing", "atoms", at),
-            goes_on: &|| true,
+            should_continue: &|| true,
         };
         prune::run(&store, || wanted, &mut run)
     })?;

@@ -179,7 +179,7 @@ impl Tour<'_> {
         let Some(enter) = &self.enter else {
             return self.interrupt.check();
         };
-        write!(self.out, "Press Enter to go on.")?;
+        write!(self.out, "Press Enter to continue.")?;
         self.out.flush()?;
         while enter.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
             self.interrupt.check()?;

@@ -29,8 +29,8 @@ impl Content {
         let amount = amount(args, &data)?;
         let counter = number("the counter", args.counter.as_deref())?;
         let passphrases = args.passphrase.source(settings);
-        // With a key of its own the command does not need the configured one: nobody is asked for
-        // that one's passphrase.
+        // With `--key-file` the command does not need the configured key, and does not prompt for its
+        // passphrase.
         let configured_passphrases = match &args.key_file {
             Some(_) => PassphraseSource::of(settings),
             None => args.passphrase.source(settings),

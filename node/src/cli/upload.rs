@@ -76,7 +76,7 @@ impl Upload {
     }
 }
 
-/// What was uploaded.
+/// Result of an upload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Uploaded {
     /// Id of the first atom that was sent, if there was any.

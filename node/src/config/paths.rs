@@ -81,7 +81,7 @@ fn state_root(
         true => ("LOCALAPPDATA", "AppData/Local"),
         false => ("XDG_STATE_HOME", ".local/state"),
     };
-    // A relative path counts as unset, as the XDG specification says.
+    // A relative path counts as unset, as the XDG specification requires.
     let set = variable(name).map(PathBuf::from);
     let set = set.filter(|path| path.is_absolute());
     set.unwrap_or_else(|| home().join(default))

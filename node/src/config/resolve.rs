@@ -54,7 +54,7 @@ pub(super) fn not_allowed(
     }
 }
 
-/// Returns the contradictions between keys. `source` tells the source of the key with a name.
+/// Returns the contradictions between keys. `source` returns the source of the key with a name.
 pub(super) fn conflicts(config: &Config, source: impl Fn(&str) -> Source) -> Vec<ConfigError> {
     let one_of_them = "set only one of them";
     let relay = config.relay_secret_key.is_some() && config.relay_secret_key_file.is_some();

@@ -54,7 +54,7 @@ pub(super) fn list(node: &Node, id: AtomId) -> Result<ListReply, RpcError> {
                     None => return Err(missing(node, &next)),
                 }
             }
-            // The next request goes on here.
+            // The next request continues here.
             None => break,
         };
         bytes += atom.stored_len();

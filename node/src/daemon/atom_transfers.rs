@@ -116,7 +116,7 @@ fn pinned_text(pinned: &[AtomId]) -> String {
     };
     format!(
         "; the part that was stored is pinned as {first}{more}: repeat the command when there is \
-         room, or give the part up with `astreum unpin {first}`"
+         room, or release the part with `astreum unpin {first}`"
     )
 }
 

@@ -102,7 +102,7 @@ pub(super) fn of_index(index: &IndexStatus) -> Vec<String> {
     });
     let incidents = index.incidents.iter().map(|(at, what)| {
         format!(
-            "the transaction index was damaged at {}, and is made again from the chain: {what}",
+            "the transaction index was damaged at {}, and is rebuilt from the chain: {what}",
             utc_text(*at)
         )
     });

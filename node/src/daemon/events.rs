@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn extensions_are_no_reorganizations() {
+    fn extensions_are_not_reorganizations() {
         assert_eq!(found(2, 3), None);
         assert_eq!(found(1, 4), None);
         assert_eq!(found(3, 3), None);

@@ -320,8 +320,8 @@ impl Service for NodeHandler {
         if params.accept_unpinned && !params.dry_run {
             self.node.accept_unpinned()?;
         }
-        let goes_on = || !caller.is_gone();
-        Ok(self.node.prune(params.dry_run, &goes_on)?.into())
+        let should_continue = || !caller.is_gone();
+        Ok(self.node.prune(params.dry_run, &should_continue)?.into())
     }
 
     fn back_up(&self, params: request::BackUp, caller: &Caller) -> Result<BackupReply, RpcError> {

@@ -390,7 +390,7 @@ fn rpc_metrics(scrape: &mut Scrape, rpc: &HttpCounts) {
     scrape.total("rpc_dropped_subscriptions", help, rpc.dropped_subscriptions);
 }
 
-/// Adds what Linux tells about this process; nothing elsewhere.
+/// Adds the figures of this process that Linux reports; nothing elsewhere.
 fn process(scrape: &mut Scrape) {
     let read = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).ok();
     let field = |text: &str, label: &str| -> Option<u64> {
@@ -404,11 +404,7 @@ fn process(scrape: &mut Scrape) {
                 "resident_memory",
                 "Resident memory of the process",
             ),
-            (
-                "RssAnon:",
-                "anonymous_memory",
-                "Resident memory that is not of files",
-            ),
+            ("RssAnon:", "anonymous_memory", "Resident anonymous memory"),
             ("VmSize:", "virtual_memory", "Virtual memory of the process"),
         ] {
             if let Some(kib) = field(&status, label) {

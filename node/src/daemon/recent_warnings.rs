@@ -1,4 +1,4 @@
-//! Latest warnings and errors of the log, for a user who looks at a running node.
+//! Latest warnings and errors in the log of a running node.
 
 use crate::log;
 use crate::rpc::LogReply;

@@ -1,6 +1,6 @@
 //! Reload of the configuration of a running node.
 //!
-//! What is safe to change is applied; every other difference is named, and needs a restart. An
+//! Safe changes are applied; every other difference is reported, and needs a restart. An
 //! invalid configuration changes nothing.
 
 use crate::config::{ConfigErrors, KEYS, Key, Settings};

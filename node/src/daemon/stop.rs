@@ -125,7 +125,7 @@ impl Stopper {
         }
         let handle = signals.handle();
         let on_signal = Arc::clone(&requests);
-        // A terminal that is lost later cannot be told from none.
+        // A terminal that is lost later cannot be distinguished from none.
         let reloads = !has_terminal();
         thread::Builder::new()
             .name("signals".to_owned())

@@ -44,7 +44,7 @@ pub(super) enum Message {
     Stop,
     /// Open the file again.
     Reopen,
-    /// Write everything so far, then go on with other settings.
+    /// Write everything so far, then continue with other settings.
     Change(Changeable),
 }
 

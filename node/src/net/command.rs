@@ -147,7 +147,7 @@ pub(super) enum Command {
 pub(super) enum StreamEvent {
     /// The stream to a peer is ready for a list.
     Ready { list: ListId, peer: PublicKey },
-    /// The stream of a list or of an object has ended. If that is not complete, it goes on by
+    /// The stream of a list or of an object has ended. If that is not complete, it continues by
     /// datagrams.
     Ended { list: ListId, peer: PublicKey },
     /// Atoms of a list have arrived by stream and are stored: id of the next, number and bytes.

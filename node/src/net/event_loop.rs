@@ -323,7 +323,7 @@ impl EventLoop {
                     self.fetches.remove(&fetch);
                     let arrived = self.engine.arrived_atoms(fetch);
                     for (id, atom) in arrived.into_iter().flat_map(LinkedAtoms::with_ids) {
-                        // Another try goes on behind them.
+                        // Another try continues behind them.
                         let _ = self.store.keep(id, atom.clone());
                     }
                     self.engine.cancel(fetch);

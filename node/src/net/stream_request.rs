@@ -23,7 +23,7 @@ pub(super) enum Receiver {
     },
 }
 
-/// What a request has brought to a caller.
+/// Result of a request, or a part of it, for its caller.
 #[derive(Debug)]
 pub struct StreamAnswer {
     /// Number of the request.

@@ -86,19 +86,23 @@ impl core::error::Error for BackupError {
 
 impl Node {
     /// Copies cold storage, and the files of the chain, to the directory `to`, which is created,
-    /// or is empty. The node goes on meanwhile; what was stored before the call is in the copy.
+    /// or is empty. The node continues meanwhile; what was stored before the call is in the copy.
     ///
     /// The copy is a directory of cold storage with the chain's files in its subdirectory `chain`:
     /// a node whose `cold_storage_path` leads to it resumes from it. Keys, configuration, and the
     /// files of `state_dir` are not part of it.
     ///
-    /// `goes_on` is asked regularly; the backup is given up once it returns `false`. A backup that
+    /// `should_continue` is asked regularly; the backup is given up once it returns `false`. A backup that
     /// fails leaves nothing behind.
     ///
     /// # Errors
     /// Fails if the node has no cold storage, `to` is not empty or is in cold storage, or a disk
     /// fails.
-    pub fn back_up(&self, to: &Path, goes_on: &dyn Fn() -> bool) -> Result<BackedUp, NodeError> {
+    pub fn back_up(
+        &self,
+        to: &Path,
+        should_continue: &dyn Fn() -> bool,
+    ) -> Result<BackedUp, NodeError> {
         let to = std::path::absolute(to).map_err(BackupError::io("find", to))?;
         // Without a slash at its end.
         let to: PathBuf = to.components().collect();
@@ -109,7 +113,7 @@ impl Node {
         let chain_to = partial.path.join("chain");
         let chain_to = chain_to.join(self.settings().chain_id.to_string());
         let heads = chain.as_deref().map(copy_head_journal).transpose()?;
-        let unfinished = cold.begin_backup(&partial.path, goes_on);
+        let unfinished = cold.begin_backup(&partial.path, should_continue);
         let unfinished = unfinished.map_err(BackupError::Cold)?;
         let mut beside = BackedUp::default();
         if let (Some(from), Some(heads)) = (chain, heads.flatten()) {

@@ -76,7 +76,7 @@ pub struct Status {
     pub durability: Durability,
     /// Status of the network, if the node is connected.
     pub network: Option<NetworkStatus>,
-    /// Why the node's log, or the log of the process if it has none of its own, is not written.
+    /// Reason that the node's log, or the log of the process if it has none of its own, is not written.
     pub log_problem: Option<String>,
 }
 
@@ -99,7 +99,7 @@ pub struct Status {
 /// bob.contact(("127.0.0.1", alice.port().ok_or("not connected")?))?;
 ///
 /// let stored = alice.put(Atom::bytes(*b"hello"))?;
-/// let atom = bob.get_atom(stored.id)?.ok_or("nobody has it")?;
+/// let atom = bob.get_atom(stored.id)?.ok_or("no peer has it")?;
 /// assert_eq!(atom.data(), b"hello");
 /// # Ok(())
 /// # }

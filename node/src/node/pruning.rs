@@ -1,7 +1,7 @@
 //! Pruning of a node that runs.
 //!
 //! A thread checks at intervals whether enough blocks have gone by since the last run. A run reads
-//! and writes files on this thread alone; readers, writers and the event loop go on.
+//! and writes files on this thread alone; readers, writers and the event loop continue.
 
 use super::advertisements::Advertised;
 use super::{Node, NodeError};
@@ -115,7 +115,7 @@ impl Pruner {
     pub(super) fn run(
         &self,
         divisor: Option<u64>,
-        goes_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
     ) -> Result<Outcome, PruneError> {
         let Some(cold) = self.store.cold() else {
             return Ok(Outcome::default());
@@ -125,7 +125,7 @@ impl Pruner {
             divisor,
             marked: &mut |_| (),
             progress: &mut |_| (),
-            goes_on,
+            should_continue,
         };
         let result = prune::run(cold, || self.wanted(), &mut run);
         let mut status = lock(&self.status);
@@ -146,7 +146,7 @@ impl Pruner {
     }
 
     /// Runs if enough blocks have gone by; returns `false` if the run failed.
-    fn run_if_due(&self, goes_on: &dyn Fn() -> bool) -> bool {
+    fn run_if_due(&self, should_continue: &dyn Fn() -> bool) -> bool {
         let Some(cold) = self.store.cold().filter(|_| self.limits().blocks > 0) else {
             return true;
         };
@@ -169,7 +169,7 @@ impl Pruner {
         if is_stuck || !(is_full || self.is_due(cold, height, span, last.as_ref())) {
             return true;
         }
-        let result = self.run(Some(GARBAGE_DIVISOR), goes_on);
+        let result = self.run(Some(GARBAGE_DIVISOR), should_continue);
         match &result {
             Ok(outcome) => log::info!(
                 "pruned cold storage: horizon={} blocks={} atoms={} bytes={}",
@@ -318,15 +318,19 @@ impl Node {
     }
 
     /// Removes from cold storage what is neither needed by the chain nor pinned; only counts it in a
-    /// dry run. Ends early once `goes_on` returns `false`.
+    /// dry run. Ends early once `should_continue` returns `false`.
     ///
     /// # Errors
     /// Fails if there is no cold storage, a run is under way, pins are not complete, or the disk
     /// fails.
-    pub fn prune(&self, is_dry: bool, goes_on: &dyn Fn() -> bool) -> Result<Outcome, NodeError> {
+    pub fn prune(
+        &self,
+        is_dry: bool,
+        should_continue: &dyn Fn() -> bool,
+    ) -> Result<Outcome, NodeError> {
         self.cold()?;
         let divisor = (!is_dry).then_some(u64::MAX);
-        let outcome = self.logged(|| self.pruner.run(divisor, goes_on));
+        let outcome = self.logged(|| self.pruner.run(divisor, should_continue));
         outcome.map_err(NodeError::Prune)
     }
 

@@ -7,7 +7,7 @@ use astreum_core::chain::{
     Block, MAX_LIST_ATOMS, RecordError, Transaction, opened_list, push_links,
 };
 
-/// Number of visits between two reports, and between two questions whether to go on.
+/// Number of visits between two reports, and between two questions whether to continue.
 const VISITS_PER_REPORT: u64 = 4_096;
 /// Bytes that an atom takes beside its stored form: in the index and in the lengths.
 const ENTRY_BYTES: u64 = 166;
@@ -20,14 +20,14 @@ pub(super) struct Marker<'c, 'r> {
     bytes: u64,
     missing: u64,
     marked: &'r mut dyn FnMut(u64),
-    goes_on: &'r dyn Fn() -> bool,
+    should_continue: &'r dyn Fn() -> bool,
 }
 
 impl<'c, 'r> Marker<'c, 'r> {
     pub(super) fn new(
         collection: &'c Collection,
         marked: &'r mut dyn FnMut(u64),
-        goes_on: &'r dyn Fn() -> bool,
+        should_continue: &'r dyn Fn() -> bool,
     ) -> Self {
         Self {
             collection,
@@ -36,7 +36,7 @@ impl<'c, 'r> Marker<'c, 'r> {
             bytes: 0,
             missing: 0,
             marked,
-            goes_on,
+            should_continue,
         }
     }
 
@@ -63,7 +63,7 @@ impl<'c, 'r> Marker<'c, 'r> {
                 self.bytes += atom.stored_len() as u64 + ENTRY_BYTES;
                 if self.visited.is_multiple_of(VISITS_PER_REPORT) {
                     (self.marked)(self.visited);
-                    if !(self.goes_on)() {
+                    if !(self.should_continue)() {
                         return Err(ColdError::Cancelled);
                     }
                 }

@@ -39,10 +39,10 @@ const BLOCK: &[u8] = b"block";
 const BLOCK_ATOM_LEN: u32 = 32 + 1 + 5;
 /// Number of pins that are read at a time.
 const PINS_PER_READ: usize = 1_024;
-/// Number of times that pins are looked for again which users have added meanwhile.
+/// Number of passes over pins that users have added meanwhile.
 const PIN_ROUNDS: usize = 3;
 
-/// What a run keeps.
+/// Objects that a run keeps.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wanted {
     /// Id of the chain.
@@ -74,11 +74,11 @@ pub struct Outcome {
     pub pins: u64,
     /// Number of atoms that are pinned or lead from a pin, and are not stored.
     pub missing: u64,
-    /// What is kept in the sealed pairs.
+    /// Kept atoms of the sealed pairs.
     pub kept: Extent,
-    /// What is garbage in the sealed pairs.
+    /// Garbage in the sealed pairs.
     pub garbage: Extent,
-    /// What was removed; nothing by a dry run.
+    /// Removed atoms; none by a dry run.
     pub swept: Swept,
 }
 
@@ -152,7 +152,7 @@ pub struct Run<'a> {
     /// Called with the progress of the removal.
     pub progress: &'a mut dyn FnMut(Progress),
     /// Asked regularly; the run is cancelled once it returns `false`.
-    pub goes_on: &'a dyn Fn() -> bool,
+    pub should_continue: &'a dyn Fn() -> bool,
 }
 
 impl fmt::Debug for Run<'_> {
@@ -166,8 +166,8 @@ impl fmt::Debug for Run<'_> {
 /// Removes what is not needed. `wanted` is called once the collection has begun.
 ///
 /// # Errors
-/// Fails if the pins are not complete, unless nothing is to be removed; if the head is not known, cold storage fails, or the run is
-/// cancelled.
+/// Fails if the pins are not complete, unless nothing is to be removed; if the head is not known, cold
+/// storage fails, or the run is cancelled.
 pub fn run(
     cold: &ColdStore,
     wanted: impl FnOnce() -> Wanted,
@@ -184,8 +184,14 @@ pub fn run(
     if let Some(divisor) = run.divisor {
         // Durable before their atoms go.
         let below = outcome.below;
-        write_headers(cold, &collection, wanted.chain_id, below, run.goes_on)?;
-        outcome.swept = collection.sweep(divisor, run.progress, run.goes_on)?;
+        write_headers(
+            cold,
+            &collection,
+            wanted.chain_id,
+            below,
+            run.should_continue,
+        )?;
+        outcome.swept = collection.sweep(divisor, run.progress, run.should_continue)?;
     }
     Ok(outcome)
 }
@@ -197,7 +203,7 @@ fn mark(
     wanted: &Wanted,
     run: &mut Run<'_>,
 ) -> Result<Outcome, PruneError> {
-    let mut marker = Marker::new(collection, run.marked, run.goes_on);
+    let mut marker = Marker::new(collection, run.marked, run.should_continue);
     let mut outcome = Outcome::default();
     // First, because only of these are missing atoms counted.
     pins(cold, &mut marker, &mut outcome)?;
@@ -316,7 +322,7 @@ fn write_headers(
     collection: &Collection,
     chain_id: u64,
     first: AtomId,
-    goes_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> Result<(), PruneError> {
     let mut next = first;
     let mut headers: Vec<Block> = Vec::new();
@@ -345,7 +351,7 @@ fn write_headers(
         headers.push(block);
         if headers.len() >= MAX_HEADERS {
             flush(&mut headers)?;
-            if !goes_on() {
+            if !should_continue() {
                 return Err(ColdError::Cancelled.into());
             }
         }
@@ -363,7 +369,7 @@ fn check_lost(cold: &ColdStore, block: AtomId) -> Result<(), PruneError> {
     Ok(())
 }
 
-/// Reads a header; the inner error says why there is none.
+/// Reads a header; the inner error is the reason there is none.
 fn read_block(collection: &Collection, id: AtomId) -> Result<Result<Block, String>, ColdError> {
     use astreum_core::atom::SourceError;
     match Block::read(collection, id) {

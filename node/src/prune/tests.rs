@@ -44,7 +44,7 @@ fn prune_with(
             divisor: Some(u64::MAX),
             marked: &mut |_| between(),
             progress: &mut |_| (),
-            goes_on: &|| true,
+            should_continue: &|| true,
         },
     )
 }
@@ -84,7 +84,7 @@ fn recent_blocks_and_all_headers_are_kept_and_the_rest_is_removed() {
     let mut expected: BTreeSet<AtomId> = recent.flat_map(|block| chain.atoms_of(block)).collect();
     let left = stored(&store, &chain);
     assert!(left.is_superset(&expected));
-    // What else is left is the headers, which are made again.
+    // What else is left is the headers, which are rebuilt.
     assert_headers(&store, &chain);
     let headers: Vec<AtomId> = chain.blocks.iter().map(Block::id).collect();
     expected.extend(chain.closure(&headers));
@@ -152,7 +152,7 @@ fn atom_protected_by_a_read_does_not_hide_what_it_leads_to() {
         divisor: Some(u64::MAX),
         marked: &mut |_| (),
         progress: &mut |_| (),
-        goes_on: &|| true,
+        should_continue: &|| true,
     };
     run(&store, read, &mut quiet).unwrap();
     for id in chain.atoms_of(head) {
@@ -229,7 +229,7 @@ fn horizon_obeys_bytes_minimum_and_waiting_forks() {
             divisor: None,
             marked: &mut |_| (),
             progress: &mut |_| (),
-            goes_on: &|| true,
+            should_continue: &|| true,
         };
         run(&store, || kept, &mut quiet).unwrap()
     };
@@ -274,7 +274,7 @@ fn nothing_is_removed_without_a_head_or_complete_pins() {
 }
 
 #[test]
-fn merges_wait_and_readers_and_writers_go_on() {
+fn merges_wait_and_readers_and_writers_continue() {
     let scratch = tempfile::tempdir().unwrap();
     let store = open(scratch.path());
     let mut chain = stored_chain(&store, 60);
@@ -308,7 +308,7 @@ fn cancelled_run_removes_only_garbage() {
         divisor: Some(u64::MAX),
         marked: &mut |_| (),
         progress: &mut |_| (),
-        goes_on: &|| false,
+        should_continue: &|| false,
     };
     // Small pairs are swept between two questions.
     let result = run(&store, || wanted(&chain, 5), &mut cancelled);

@@ -20,7 +20,7 @@ pub struct CheckedTransaction {
 /// Checks a transaction as the mempool and the block after `head` do. `stakes` returns the stakes
 /// after `head`; it is called only for a first stake.
 ///
-/// The lists that the transaction looks at are not read.
+/// The lists that the transaction refers to are not read.
 ///
 /// # Errors
 /// Fails if an atom is missing, or a stored record is malformed. The inner error is the reason that

@@ -56,7 +56,7 @@ pub enum QueryError {
     },
     /// A block was pruned, so that a part of it is not kept.
     NotKept {
-        /// What is not kept.
+        /// Subject and verb of the message, such as `the stakes before block 7 are`.
         what: String,
         /// Height below which blocks are pruned.
         below: u64,
@@ -120,7 +120,7 @@ impl QueryError {
     }
 }
 
-/// What is known of the blocks that were pruned from a store.
+/// Known facts about the blocks that were pruned from a store.
 #[derive(Clone, Copy)]
 pub struct Pruned<'p> {
     /// Height below which blocks are pruned.

@@ -6,7 +6,7 @@ use super::text::Topic;
 /// Permission of a caller, and what a request needs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Access {
-    /// Reading what the node knows and what its peers would tell anybody.
+    /// Reads: the state of the node, and objects that its peers serve to any node.
     Read,
     /// Everything: changes of state, work without bounds, files of the node's machine, and its log.
     Full,
@@ -45,7 +45,7 @@ impl Request {
         }
     }
 
-    /// Returns whether it waits for something to happen, which may take as long as it says.
+    /// Returns whether it waits for something to happen, which may take as long as it states.
     #[cfg(feature = "http")]
     pub(super) const fn waits(&self) -> bool {
         matches!(self, Self::TransactionStatus(params) if params.wait_seconds > 0)

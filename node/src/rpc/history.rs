@@ -9,7 +9,7 @@ use astreum_core::integer::Natural;
 
 /// Maximum number of transactions in one [`HistoryReply`].
 pub const MAX_HISTORY_REPLY: u32 = 500;
-/// Number of transactions in one [`HistoryReply`] if the request does not say.
+/// Number of transactions in one [`HistoryReply`] if the request does not state it.
 pub const DEFAULT_HISTORY_REPLY: u32 = 50;
 
 record! {

@@ -108,7 +108,7 @@ impl Link {
     }
 
     /// Returns whether a transfer of the client has begun and not ended, so that what follows
-    /// cannot be told apart.
+    /// cannot be distinguished.
     pub(super) fn is_in_transfer(&self) -> bool {
         self.input().1.is_some()
     }
@@ -162,7 +162,7 @@ impl Link {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// Returns the error for a transfer that cannot go on. Only a client that is still there reads
+    /// Returns the error for a transfer that cannot continue. Only a client that is still there reads
     /// it.
     fn ended(&self, number: u32) -> RpcError {
         let kind = match self.is_gone() {

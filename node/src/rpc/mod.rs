@@ -1,8 +1,9 @@
 //! Requests of other processes: the control socket, through which the other commands reach a running
 //! node, and with the feature `http` the same methods over HTTP and WebSocket.
 //!
-//! The control socket is a Unix domain socket with mode 0600 that carries JSON-RPC 2.0 messages in length-prefixed frames
-//! (see [`codec`]). The methods are those of [`Service`], which is independent of the transport.
+//! The control socket is a Unix domain socket with mode 0600 that carries JSON-RPC 2.0 messages in
+//! length-prefixed frames (see [`codec`]). The methods are those of [`Service`], which is independent
+//! of the transport.
 //!
 //! Invariants:
 //! - Only processes of the node's own user, or root, get an answer.

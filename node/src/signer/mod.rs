@@ -11,7 +11,7 @@
 //!
 //! Invariants:
 //! - A signature leaves the process only after the block is in the signing record on disk. A crash
-//!   at any point loses at most a block that nobody has received.
+//!   at any point loses at most a block that no other process has received.
 //! - The record decides: a request for the last block again returns the same signature, and every
 //!   other request must be for a later slot and a greater height than all of the record.
 

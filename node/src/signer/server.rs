@@ -191,7 +191,7 @@ impl Server {
                 Ok((stream, _)) => self.begin(stream),
                 Err(error) => {
                     self.shared
-                        .say(&format!("failed to accept a connection: {error}"));
+                        .print(&format!("failed to accept a connection: {error}"));
                     std::thread::sleep(ACCEPT_PAUSE);
                 }
             }
@@ -202,7 +202,7 @@ impl Server {
         let shared = Arc::clone(&self.shared);
         if shared.connections.fetch_add(1, Ordering::SeqCst) >= MAX_CONNECTIONS {
             shared.connections.fetch_sub(1, Ordering::SeqCst);
-            shared.say("closed a connection: there are too many");
+            shared.print("closed a connection: there are too many");
             return;
         }
         let counted = Counted(shared);
@@ -210,12 +210,12 @@ impl Server {
         let started = thread.spawn(move || {
             let Counted(shared) = &counted;
             if let Err(error) = serve(shared, stream) {
-                shared.say(&format!("closed a connection: {error}"));
+                shared.print(&format!("closed a connection: {error}"));
             }
         });
         if let Err(error) = started {
             self.shared
-                .say(&format!("failed to start a thread: {error}"));
+                .print(&format!("failed to start a thread: {error}"));
         }
     }
 }
@@ -230,7 +230,7 @@ impl Drop for Counted {
 }
 
 impl Shared {
-    fn say(&self, text: &str) {
+    fn print(&self, text: &str) {
         (self.report)(text);
     }
 
@@ -260,12 +260,14 @@ impl Shared {
         &self,
         block: &Block,
         previous_difficulty: &Natural,
-        goes_on: &mut dyn FnMut() -> bool,
+        should_continue: &mut dyn FnMut() -> bool,
     ) -> Reply {
         let mut vault = loop {
             match self.vault.try_lock() {
                 Ok(vault) => break vault,
-                Err(TryLockError::WouldBlock) if goes_on() => std::thread::sleep(BUSY_INTERVAL),
+                Err(TryLockError::WouldBlock) if should_continue() => {
+                    std::thread::sleep(BUSY_INTERVAL);
+                }
                 Err(TryLockError::WouldBlock) => return Reply::NotFound {},
                 Err(TryLockError::Poisoned(_)) => {
                     // What the record in memory contains is unknown.
@@ -274,20 +276,25 @@ impl Shared {
                 }
             }
         };
-        let outcome = vault.sign(block, previous_difficulty, clock::unix_time(), goes_on);
+        let outcome = vault.sign(
+            block,
+            previous_difficulty,
+            clock::unix_time(),
+            should_continue,
+        );
         let (height, time) = (&block.height, &block.timestamp);
         match outcome {
             SignOutcome::Signed(signed) => {
                 let id = signed.id();
                 *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(signed.clone());
-                self.say(&format!("signed: height={height} timestamp={time} id={id}"));
+                self.print(&format!("signed: height={height} timestamp={time} id={id}"));
                 Reply::Signed {
                     block: CompactBlock(signed),
                 }
             }
             SignOutcome::NotFound => Reply::NotFound {},
             SignOutcome::Refused(refusal) => {
-                self.say(&format!(
+                self.print(&format!(
                     "refused: height={height} timestamp={time}: {refusal}"
                 ));
                 Reply::Refused {
@@ -296,7 +303,7 @@ impl Shared {
                 }
             }
             SignOutcome::NotSaved(reason) => {
-                self.say(&format!("cannot sign: {reason}"));
+                self.print(&format!("cannot sign: {reason}"));
                 Reply::Unavailable { reason }
             }
         }
@@ -345,10 +352,10 @@ fn serve(shared: &Shared, mut stream: UnixStream) -> Result<(), Closed> {
                 let limit = search_milliseconds.min(MAX_SEARCH_MILLISECONDS);
                 let deadline = Instant::now() + Duration::from_millis(limit);
                 stream.set_nonblocking(true)?;
-                let mut goes_on = || {
+                let mut should_continue = || {
                     Instant::now() < deadline && lines.is_empty() && !has_news(&stream, &mut lines)
                 };
-                let reply = shared.sign(&block.0, &previous_difficulty.0, &mut goes_on);
+                let reply = shared.sign(&block.0, &previous_difficulty.0, &mut should_continue);
                 stream.set_nonblocking(false)?;
                 reply
             }

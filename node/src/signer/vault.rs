@@ -50,7 +50,7 @@ impl fmt::Display for VaultError {
                  --new-record if the key has never signed a block",
                 path.display()
             ),
-            Self::HasRecord(path) => write!(f, "{} exists: leave --new-record out", path.display()),
+            Self::HasRecord(path) => write!(f, "{} exists: omit --new-record", path.display()),
         }
     }
 }
@@ -181,14 +181,14 @@ impl Vault {
         Ok(())
     }
 
-    /// Searches a nonce for a block and signs it. `goes_on` is called every few milliseconds;
+    /// Searches a nonce for a block and signs it. `should_continue` is called every few milliseconds;
     /// the search ends when it returns `false`. `now` is the time since 1970.
     pub fn sign(
         &mut self,
         block: &Block,
         previous_difficulty: &Natural,
         now: Duration,
-        goes_on: &mut dyn FnMut() -> bool,
+        should_continue: &mut dyn FnMut() -> bool,
     ) -> SignOutcome {
         if let Err(problem) = self.save() {
             return SignOutcome::NotSaved(problem);
@@ -214,7 +214,7 @@ impl Vault {
         let mut miner = Miner::new(header, self.key.clone(), previous_difficulty);
         let mut hasher = Lanes::new();
         let signed = loop {
-            if !goes_on() {
+            if !should_continue() {
                 return SignOutcome::NotFound;
             }
             if let Some(signed) = miner.try_nonces(SLICE, &mut hasher) {

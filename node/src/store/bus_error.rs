@@ -46,7 +46,7 @@ pub fn exit_on_bus_error() -> io::Result<()> {
 }
 
 /// Returns whether the process has a handler for SIGBUS, according to `/proc/self/status` on Linux;
-/// signal 1 is the lowest bit of the mask. Returns `false` if the system does not say.
+/// signal 1 is the lowest bit of the mask. Returns `false` if the system does not report it.
 fn is_caught(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

@@ -199,7 +199,7 @@ fn is_cut_off(window: &mut Window<'_>, at: u64) -> io::Result<bool> {
     if !(HEADER_BYTES..=MAX_RECORD_BYTES).contains(&len) || there >= len as u64 {
         return window.is_zero_from(at);
     }
-    // Shorter than its length field says. If it is intact apart from that, the length is damaged.
+    // Shorter than its length field states. If it is intact apart from that, the length is damaged.
     let Ok(there) = u32::try_from(there) else {
         return Ok(false);
     };

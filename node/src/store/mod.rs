@@ -2,7 +2,7 @@
 //! share.
 //!
 //! Stored atoms go to the [`hot`] store and, if configured, to the [`cold`] store, which alone
-//! outlives the process; [`Durability`] tells the caller which one applied. Atoms received from the
+//! outlives the process; [`Durability`] reports which one applied. Atoms received from the
 //! network are kept only in the hot store ([`Store::keep`]), as in the reference implementation:
 //! other nodes have them too. Parts of a large object, from a user or by stream, go to the cold
 //! store alone if there is one ([`Store::put_streamed`]).

@@ -32,8 +32,8 @@ impl Store {
         ServedStore(self)
     }
 
-    /// Returns a reader for requests of peers to whom failures are reported. Lookups may wait for a
-    /// disk.
+    /// Returns a reader for requests of peers whose protocol can report failures. Lookups may wait for
+    /// a disk.
     #[must_use]
     pub const fn served_checked(&self) -> ServedChecked<'_> {
         ServedChecked(self)

@@ -12,7 +12,7 @@
 //! The data file is the atoms' stored bytes one after the other, in the same order. `<n>_lengths`
 //! repeats the boundaries; see `sorted_pair/lengths.rs`.
 //!
-//! Lookups use a fingerprint index in memory, 3.6 bytes per entry: one cache line says which
+//! Lookups use a fingerprint index in memory, 3.6 bytes per entry: one cache line identifies which
 //! entries have ids with the same leading bits, and holds sixteen further bits of each. Most misses
 //! end there; a hit reads one entry and its data.
 //!

@@ -185,11 +185,11 @@ impl Builder {
         self.write_failure = None;
     }
 
-    /// Indexes blocks as long as `goes_on` returns `true`, at least one.
+    /// Indexes blocks as long as `should_continue` returns `true`, at least one.
     pub(super) fn advance(
         &mut self,
         chain: &Chain<'_>,
-        goes_on: &mut dyn FnMut() -> bool,
+        should_continue: &mut dyn FnMut() -> bool,
     ) -> Progress {
         let mut progress = Progress::More;
         let mut walk = self.walk(chain);
@@ -215,7 +215,7 @@ impl Builder {
             }
             self.write_ready();
             walk = self.walk(chain);
-            if !goes_on() {
+            if !should_continue() {
                 break;
             }
         }
@@ -442,12 +442,12 @@ impl Builder {
     }
 
     /// Merges the files of one part of the chain, if there is one with several. Returns whether it
-    /// did. `goes_on` is called often meanwhile, and may pause; the merge ends without a result if it
+    /// did. `should_continue` is called often meanwhile, and may pause; the merge ends without a result if it
     /// returns `false`.
     pub(super) fn merge_one(
         &mut self,
         chain: &Chain<'_>,
-        goes_on: &mut dyn FnMut() -> bool,
+        should_continue: &mut dyn FnMut() -> bool,
     ) -> bool {
         if self.write_failure.is_some() {
             return false;
@@ -456,7 +456,7 @@ impl Builder {
         let Some(ranges) = mergeable(&walk.parts, chain.head.1) else {
             return false;
         };
-        match merge(&self.directory, &ranges, MAX_MERGED, goes_on) {
+        match merge(&self.directory, &ranges, MAX_MERGED, should_continue) {
             // In front, so that it is found instead of its parts.
             Ok(Some(segment)) => self.files.insert(0, Arc::new(segment)),
             Ok(None) => return false,

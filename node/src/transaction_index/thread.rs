@@ -178,8 +178,10 @@ impl Shared {
     /// Pauses for this time. Returns `false` once the thread has to end.
     fn pause(&self, time: Duration) -> bool {
         let wanted = lock(&self.wanted);
-        let goes_on = |wanted: &mut Wanted| !wanted.is_stopped;
-        let waited = self.changed.wait_timeout_while(wanted, time, goes_on);
+        let should_continue = |wanted: &mut Wanted| !wanted.is_stopped;
+        let waited = self
+            .changed
+            .wait_timeout_while(wanted, time, should_continue);
         let (wanted, _) = waited.unwrap_or_else(PoisonError::into_inner);
         !wanted.is_stopped
     }
@@ -300,22 +302,22 @@ impl Worker {
             pruned_below: cold.map_or(0, |cold| cold.pruned_below(parts.chain_id)),
         };
         let mut began = began;
-        let mut goes_on = || {
+        let mut should_continue = || {
             if shared.is_stopped() {
                 return false;
             }
             began.elapsed() < SLICE
         };
-        let progress = builder.advance(&chain, &mut goes_on);
+        let progress = builder.advance(&chain, &mut should_continue);
         began = Instant::now();
-        // A merge goes on after its pauses.
+        // A merge continues after its pauses.
         let mut pausing = || {
             let elapsed = began.elapsed();
-            let goes_on = elapsed < SLICE || shared.pause(elapsed.min(SLICE));
+            let should_continue = elapsed < SLICE || shared.pause(elapsed.min(SLICE));
             if elapsed >= SLICE {
                 began = Instant::now();
             }
-            goes_on
+            should_continue
         };
         match builder.merge_one(&chain, &mut pausing) {
             true => Progress::More,

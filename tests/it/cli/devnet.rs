@@ -239,7 +239,7 @@ fn snapshots_bring_all_nodes_back() {
     net(&["restore", "before"]).lines();
     devnet.wait_for("restored", |_| true);
     reaches(initial);
-    // The chain goes on from there, with blocks of both validators.
+    // The chain continues from there, with blocks of both validators.
     pay();
     reaches("1000000005");
     for node in [1, 2] {
@@ -248,7 +248,7 @@ fn snapshots_bring_all_nodes_back() {
     net(&["reset"]).lines();
     devnet.wait_for("reset", |_| true);
     reaches(initial);
-    // A node that is killed is reported; the other one goes on.
+    // A node that is killed is reported; the other one continues.
     let commands = fs::read_dir("/proc").unwrap().flatten();
     let second = devnet.directory().join("node2/node.toml");
     let mut victims = commands.filter(|it| {

@@ -56,7 +56,7 @@ fn status(home: &Home) -> Value {
 }
 
 #[test]
-fn directories_of_earlier_formats_open_and_go_on() {
+fn directories_of_earlier_formats_open_and_continue() {
     for name in ["1-state-head", "2-chain-dir", "3-state-files"] {
         let (home, contents) = home_of(name);
         let text = |field: &str| contents[field].as_str().unwrap().to_owned();

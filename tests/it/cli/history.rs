@@ -222,7 +222,7 @@ fn index_survives_kills_at_any_time() {
 }
 
 #[test]
-fn deleted_and_damaged_files_are_made_again_and_reported() {
+fn deleted_and_damaged_files_are_rebuilt_and_reported() {
     let chain = QuickChain::make(130, 1);
     let home = home_with(&chain, "histdamage", "transaction_index = true\n");
     let expected: Vec<String> = scan(&chain).into_iter().map(|it| it.2).collect();

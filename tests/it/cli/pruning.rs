@@ -26,7 +26,7 @@ fn prune(cold: &ColdStore, head: AtomId) {
         divisor: Some(10),
         marked: &mut |_| (),
         progress: &mut |_| (),
-        goes_on: &|| true,
+        should_continue: &|| true,
     };
     prune::run(cold, || wanted, &mut run).unwrap();
 }

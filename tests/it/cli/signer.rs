@@ -193,7 +193,7 @@ fn node_produces_through_a_signer_and_survives_restarts_of_both() {
         "--record-dir",
     ];
     home.run(&[&again[..], &["record", "--new-record"]].concat())
-        .fails(1, &["exists", "leave --new-record out"]);
+        .fails(1, &["exists", "omit --new-record"]);
     home.run(&[&again[..], &["other"]].concat())
         .fails(1, &["missing signing record", "--new-record"]);
 }

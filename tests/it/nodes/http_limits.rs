@@ -91,7 +91,7 @@ fn callers_without_the_token_do_not_hold_all_connections() {
 }
 
 #[test]
-fn list_that_a_stranger_asks_for_is_not_fetched_as_a_whole() {
+fn list_requested_without_the_token_is_not_fetched_as_a_whole() {
     let server = node(alone());
     let values: Vec<_> = (0..3_000_u16)
         .map(|n| [n.to_le_bytes()[0]; 3_900])
@@ -110,7 +110,7 @@ fn list_that_a_stranger_asks_for_is_not_fetched_as_a_whole() {
     let reply = post(address, &get, &[]).json();
     let atoms = reply["result"]["atoms"].as_array().unwrap().len();
     assert!((1..300).contains(&atoms), "{atoms}");
-    // The rest is there for those who ask for it.
+    // A further request gets the rest.
     let next = reply["result"]["next"].as_str().unwrap();
     let get = call(2, "get_list", &json!({"id": next}));
     let more = post(address, &get, &[]).json();

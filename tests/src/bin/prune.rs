@@ -164,7 +164,7 @@ fn measure(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
             cold: &cold,
         };
         if Block::read(&source, header.id())? != header {
-            return Err("a header is not made again".into());
+            return Err("a header is not rebuilt".into());
         }
     }
     Ok(largest <= TOTAL_BAR_BYTES && each <= BLOCK_BAR_BYTES)
@@ -184,7 +184,7 @@ fn prune_to(cold: &ColdStore, head: &Block, keep: u64) -> Result<(), Box<dyn Err
         divisor: Some(GARBAGE_DIVISOR),
         marked: &mut |_| (),
         progress: &mut |_| (),
-        goes_on: &|| true,
+        should_continue: &|| true,
     };
     prune::run(cold, || wanted, &mut run)?;
     Ok(())

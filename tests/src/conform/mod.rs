@@ -123,7 +123,7 @@ not json
     }
 
     #[test]
-    fn bytes_that_are_no_text_and_json_of_other_shapes_are_answered() {
+    fn bytes_that_are_not_text_and_json_of_other_shapes_are_answered() {
         let answers = run_text(b"\xff\xfe\n[]\n3\n{}\n{\"id\":\"\xc3\xa9\",\"op\":3}\n");
         assert_eq!(answers.len(), 5);
         assert!(answers.iter().all(|answer| answer.contains("error")));

@@ -2,7 +2,7 @@
 //!
 //! At a power cut, data that was written and not synced is lost, kept or torn, each write by itself
 //! and in any order. The same holds for names that were created, renamed or removed in a directory
-//! that was not synced, each by itself. Calls can be told to fail, once or from then on. Files can
+//! that was not synced, each by itself. Calls can be made to fail, once or from then on. Files can
 //! be damaged, and directories replaced, as by another program.
 
 mod handles;

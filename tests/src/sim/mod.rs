@@ -29,7 +29,7 @@ use astreum_core::atom::{Atom, AtomId, bytes_list};
 /// Number of atoms of a long list, each with 1,024 bytes of data.
 pub const LIST_ATOMS: u64 = 24;
 
-/// Returns a list of a number that is long enough to go on by stream, and its id.
+/// Returns a list of a number that is long enough to continue by stream, and its id.
 #[must_use]
 pub fn long_list(number: u64) -> (AtomId, Vec<(AtomId, Atom)>) {
     let values: Vec<Vec<u8>> = (0..LIST_ATOMS)

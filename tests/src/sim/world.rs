@@ -331,7 +331,7 @@ impl World {
         self.fetch(number, FetchRequest::new(id, PayloadType::ATOM));
     }
 
-    /// Starts a lookup of a list, which may go on by stream.
+    /// Starts a lookup of a list, which may continue by stream.
     pub fn look_up_list(&mut self, number: usize, id: AtomId) {
         self.fetch(number, FetchRequest::list(id).or_by_stream());
     }

@@ -75,7 +75,7 @@ struct Place {
     inside: bool,
 }
 
-/// What programs have run.
+/// Features that programs have reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reached {
     /// Programs with a literal before `add`, `nand`, `jump`, `heap_get`, `heap_get jump`,

@@ -575,7 +575,7 @@ impl Run {
                 let peer = self.engine.peer(peer);
                 assert!(peer.is_none_or(|peer| peer.is_validated), "{event:?}");
             }
-            // A list that no host takes over goes on by datagrams.
+            // A list that no host takes over continues by datagrams.
             Event::StreamWanted { .. }
             | Event::PeerAdded { .. }
             | Event::PeerMoved { .. }

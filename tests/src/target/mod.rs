@@ -32,7 +32,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 static OPERATIONS: AtomicU64 = AtomicU64::new(0);
 
 /// Returns the number of operations that inputs have run in this process: the steps of the targets
-/// that have some, and otherwise one for each input. Executions alone do not tell whether a target
+/// that have some, and otherwise one for each input. Executions alone do not show whether a target
 /// has become faster or only does less.
 #[must_use]
 pub fn operations() -> u64 {

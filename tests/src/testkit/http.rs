@@ -1,4 +1,4 @@
-//! Client of RPC over HTTP and WebSocket that sends exactly what it is told.
+//! Client of RPC over HTTP and WebSocket that sends exactly the given bytes.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,

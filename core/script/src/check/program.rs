@@ -231,7 +231,7 @@ fn follow(
         };
         let item = items.get(at).copied().unwrap_or(body);
         if core::mem::replace(visited, true) {
-            let message = "the program runs in circles from here, and does not end";
+            let message = "endless loop: the program does not end";
             report.warn("endless-loop", item, message, None);
             break;
         }

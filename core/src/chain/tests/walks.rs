@@ -1,4 +1,4 @@
-//! Lists that transactions look at: limited together, measured by the source or walked, and not
+//! Lists that transactions refer to: limited together, measured by the source or walked, and not
 //! read if a claim has no proof of work.
 
 use super::world::{World, natural, unsigned, with_dummy_signature};

@@ -6,7 +6,7 @@
 //! it sends one: so each of them reports the same [`TransactionError`].
 //!
 //! The rest depends on the effects and on the other transactions of the block, and is checked while
-//! they are applied: the lists that a transaction looks at, the cost of one that changes its
+//! they are applied: the lists that a transaction refers to, the cost of one that changes its
 //! sender's balance, and the room in the block.
 
 use super::{Draft, State, Stop, operation};

@@ -18,7 +18,7 @@
 //! Invariants:
 //! - Peers cannot make it hold more than the bounds of these modules.
 //! - A transaction of a local user leaves it only included, refused or expired, and
-//!   [`Mempool::status`] says which, across restarts and reorganizations of any depth.
+//!   [`Mempool::status`] reports which, across restarts and reorganizations of any depth.
 //! - One call does a bounded amount of work.
 
 pub mod abandoned;

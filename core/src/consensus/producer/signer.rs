@@ -14,12 +14,12 @@
 //!
 //! Invariants:
 //! - At most one request is open. It ends with the signer's reply, or with the next
-//!   [`SignerUpdate::Ready`], which says whether the block was signed.
+//!   [`SignerUpdate::Ready`], which states whether the block was signed.
 //! - A block is accepted from a signer only if it is the requested one, has the proof of work and
 //!   a valid signature.
 
 use super::foreign_blocks::signed_block;
-use super::make::room_after;
+use super::production::room_after;
 use super::wait::{REPLAN, wait};
 use super::{
     Assembled, Draft, MAX_LATENESS, MissedSlot, Phase, Problem, Producer, RETRY, Slot, Wait,

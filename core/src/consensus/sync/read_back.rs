@@ -2,7 +2,7 @@
 //!
 //! The blocks enter the index as verified, so that forks below the head can be compared with our
 //! chain. Their atoms are read once, so that the host does not keep thousands of headers in memory.
-//! If a checkpoint is configured, reading goes on until it is found.
+//! If a checkpoint is configured, reading continues until it is found.
 
 use super::block_index::{Basis, BlockIndex, Entry, MAX_OWN_BLOCKS};
 use super::call::Call;
@@ -49,7 +49,7 @@ impl ReadBack {
         competition.reconsider(index);
     }
 
-    /// Adds blocks to the index, as [`Self::run`] says.
+    /// Adds blocks to the index, as [`Self::run`] does.
     fn read(
         &mut self,
         call: &mut Call<'_, '_>,

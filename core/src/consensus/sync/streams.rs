@@ -2,10 +2,10 @@
 //!
 //! A peer that announces a branch is asked for the headers below those that are known, twice as many
 //! each time, and for the transactions of the next blocks. What is on its way is not fetched by
-//! datagrams, once the streams of the peer are known to work: until then both go on side by side, so
+//! datagrams, once the streams of the peer are known to work: until then both continue side by side, so
 //! that a peer whose TCP port does not answer costs no time. A stream that makes no progress, or is
 //! slower than [`HEADERS_PER_SECOND`], is given up, and so is its peer for [`PAUSE`], which doubles
-//! each time: then everything goes on by datagrams.
+//! each time: then everything continues by datagrams.
 //!
 //! The host keeps headers that arrive in memory, and may drop them before they are read, or at once.
 //! A header that has arrived and is missing again is lost: it is fetched by datagram, and the next
@@ -266,7 +266,7 @@ impl Streams {
         willing.min_by_key(|peer| self.open.values().filter(|open| open.peer == *peer).count())
     }
 
-    /// Notes that a header was read: the stream that brings it goes on with the one below.
+    /// Notes that a header was read: the stream that brings it continues with the one below.
     pub(super) fn read_header(&mut self, id: AtomId, previous: AtomId) {
         let open = self.open.values_mut();
         let open = open.filter_map(|open| open.headers.as_mut());

@@ -74,7 +74,8 @@ impl Timing {
         Some(self.now + CLOCK_INTERVAL.min(Duration::from_secs(ahead)))
     }
 
-    /// Returns when the next call is due if there is no work to do at once, given the times at which parts have work to do.
+    /// Returns when the next call is due if there is no work to do at once, given the times at which
+    /// parts have work to do.
     pub(super) fn next_call<const N: usize>(&self, times: [Option<Instant>; N]) -> Option<Instant> {
         let times = times.into_iter().flatten();
         times.chain([self.next_period]).min()

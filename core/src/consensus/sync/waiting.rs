@@ -82,7 +82,7 @@ mod tests {
     use alloc::string::ToString as _;
 
     #[test]
-    fn block_that_is_requested_in_vain_names_the_likely_cause() {
+    fn unavailable_block_names_the_likely_cause() {
         let block = AtomId::new([1; 32]);
         let atom = |failures: u32| MissingAtom {
             id: AtomId::new([2; 32]),

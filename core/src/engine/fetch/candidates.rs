@@ -167,7 +167,7 @@ impl Fetches {
     }
 
     /// Returns the id to ask a candidate for, or `None` if the candidate has been asked or exceeds
-    /// a limit, or the list goes on by stream.
+    /// a limit, or the list continues by stream.
     fn wanted_of(&self, handle: Handle, candidate: &Candidate) -> Option<AtomId> {
         let fetch = self.by_handle.get(&handle)?;
         if fetch.stream.is_active() {

@@ -15,7 +15,7 @@
 //! that is near is occasionally asked in addition to the others.
 //!
 //! A list that does not arrive in one answer is assembled: each answer may contain the beginning of
-//! the rest, or only the next atom. A long list may go on by stream, and returns to datagrams if
+//! the rest, or only the next atom. A long list may continue by stream, and returns to datagrams if
 //! that stalls. Every fetch has a total time limit, which grows only with the
 //! bytes received: a peer that serves a list slowly does not keep it open for ever.
 
@@ -94,7 +94,7 @@ struct Fetch {
 impl Fetch {
     fn next_due(&self) -> Instant {
         let waiting = self.asked.values().filter(|asked| !asked.is_done);
-        let next_stream = self.stream.patience().filter(|_| self.has_late());
+        let next_stream = self.stream.yields_at().filter(|_| self.has_late());
         waiting
             .map(|asked| asked.retry_at)
             .chain(next_stream)

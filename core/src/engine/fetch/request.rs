@@ -122,7 +122,7 @@ impl FetchRequest {
         Self { from, ..self }
     }
 
-    /// Returns the request with permission to go on by stream.
+    /// Returns the request with permission to continue by stream.
     #[must_use]
     pub const fn or_by_stream(self) -> Self {
         Self {
@@ -137,5 +137,5 @@ impl FetchRequest {
     }
 }
 
-/// Object of a fetch: id, kind and extent, and whether it may go on by stream.
+/// Object of a fetch: id, kind and extent, and whether it may continue by stream.
 pub(super) type Object = (AtomId, PayloadType, Extent, bool);

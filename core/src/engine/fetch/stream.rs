@@ -1,9 +1,9 @@
 //! Long lists whose rest arrives by stream, and objects that do not arrive by datagram.
 //!
-//! The host opens a stream while the list still goes on by datagrams, and takes the list over when
+//! The host opens a stream while the list still continues by datagrams, and takes the list over when
 //! the stream is ready. It stores what the stream delivers, and reports the progress: the engine
 //! holds no atom of such a stream. A stream that ends early, or makes no progress for as long as a
-//! fetch may, gives the list back, and it goes on by datagrams behind the last atom that was stored.
+//! fetch may, gives the list back, and it continues by datagrams behind the last atom that was stored.
 //! While atoms wait for the host to store them, the stream is not silent, however long the host takes.
 //!
 //! A peer that does not answer a request in time may have answered with more bytes than fit into a
@@ -15,7 +15,7 @@ use super::candidates::Candidate;
 use super::{Fetch, FetchRequest, Fetches, Handle};
 use crate::atom::{AtomId, HashedAtom, LinkedAtoms};
 use crate::crypto::PublicKey;
-use crate::engine::limits::{MAX_FETCH_STREAMS, STREAM_AFTER_BYTES, STREAM_PATIENCE};
+use crate::engine::limits::{MAX_FETCH_STREAMS, STREAM_AFTER_BYTES, STREAM_START_TIMEOUT};
 use crate::engine::{Engine, Event, FetchError, ListId, Source, StreamedObject};
 use crate::time::Instant;
 use crate::wire::handshake::StreamOffer;
@@ -84,14 +84,14 @@ impl Stream {
 
     /// Returns the time from which a stream that has not delivered anything gives way to that of
     /// another peer; `None` if there is no such stream.
-    pub(super) fn patience(&self) -> Option<Instant> {
+    pub(super) fn yields_at(&self) -> Option<Instant> {
         let waits = self.current.as_ref().filter(|_| !self.is_active());
-        waits.map(|current| current.since + STREAM_PATIENCE)
+        waits.map(|current| current.since + STREAM_START_TIMEOUT)
     }
 
     /// Returns whether the stream of another peer may be wanted.
     fn is_free(&self, now: Instant) -> bool {
-        self.current.is_none() || self.patience().is_some_and(|until| until <= now)
+        self.current.is_none() || self.yields_at().is_some_and(|until| until <= now)
     }
 
     /// Notes that the stream of a peer is wanted; returns `false` if there is a stream already, or
@@ -171,7 +171,7 @@ impl Fetches {
         current.is_some_and(|it| it.peer == *peer).then_some(fetch)
     }
 
-    /// Lets a list go on by its stream alone.
+    /// Lets a list continue by its stream alone.
     fn leave_to_stream(&mut self, list: ListId) {
         if let Some(fetch) = self.by_handle.get_mut(&list.0) {
             fetch.stream.set_phase(Phase::Active);
@@ -183,7 +183,7 @@ impl Fetches {
 }
 
 impl Engine {
-    /// Reports that a list can go on by the stream of the peer that has just served a part of it,
+    /// Reports that a list can continue by the stream of the peer that has just served a part of it,
     /// if the caller permits it, enough has arrived, and the peer accepts streams.
     pub(super) fn offer_stream(&mut self, now: Instant, handle: Handle, source: &Source) {
         let fetch = self.fetches.by_handle.get(&handle);
@@ -257,9 +257,9 @@ impl Engine {
         }
     }
 
-    /// Takes a list over for the stream of `peer`, which is ready: the list no longer goes on by
+    /// Takes a list over for the stream of `peer`, which is ready: the list no longer continues by
     /// datagrams; if nothing has arrived yet, only once the stream delivers. Returns the atoms that
-    /// have arrived, which the host has to store; the stream goes on at [`LinkedAtoms::next`]. Returns
+    /// have arrived, which the host has to store; the stream continues at [`LinkedAtoms::next`]. Returns
     /// `None` if the list has ended or is no longer wanted from `peer`.
     pub fn begin_stream(
         &mut self,
@@ -288,7 +288,7 @@ impl Engine {
 
     /// Notes that the host has stored further atoms of a list from the stream of `peer`: `atoms` of
     /// them, with `bytes` stored bytes, up to the one in front of `next`, or to the end of the list
-    /// if that is zero. Ends the fetch if it is complete. Returns whether the stream is to go on.
+    /// if that is zero. Ends the fetch if it is complete. Returns whether the stream is to continue.
     pub fn note_stream_progress(
         &mut self,
         now: Instant,
@@ -337,7 +337,7 @@ impl Engine {
 
     /// Adds verified atoms that the stream of `peer` has delivered for an object that the engine
     /// holds, in their order. Atoms that have arrived by datagram meanwhile are skipped. Ends the
-    /// fetch if it is complete, or exceeds its limits. Returns whether the stream is to go on.
+    /// fetch if it is complete, or exceeds its limits. Returns whether the stream is to continue.
     pub fn take_streamed(
         &mut self,
         now: Instant,
@@ -365,7 +365,7 @@ impl Engine {
         if rest.is_none() {
             return false;
         }
-        // Datagrams go on if it ends or stalls.
+        // Datagrams continue if it ends or stalls.
         self.fetches.leave_to_stream(list);
         true
     }
@@ -381,7 +381,7 @@ impl Engine {
         }
     }
 
-    /// Notes that the stream of `peer` has ended, or could not be opened: the list goes on by
+    /// Notes that the stream of `peer` has ended, or could not be opened: the list continues by
     /// datagrams, from the same peer first.
     pub fn end_stream(&mut self, now: Instant, list: ListId, peer: &PublicKey) {
         let Some(fetch) = self.fetches.streaming(list, peer) else {

@@ -131,7 +131,7 @@ pub(in crate::engine) struct Peer {
     /// Number of pings that it was sent since their content has changed, or since it has restarted.
     pub(in crate::engine) pings: u8,
     /// Difficulty that its last ping required; 0 if it was sent none.
-    pub(in crate::engine) told_difficulty: u8,
+    pub(in crate::engine) sent_difficulty: u8,
     pub(in crate::engine) kept_alive_at: Option<Instant>,
     pub(in crate::engine) answered_at: Option<Instant>,
     pub(in crate::engine) is_answer_due: bool,
@@ -187,7 +187,7 @@ impl Peer {
             streamed_at: None,
             pinged_at: now,
             pings: 0,
-            told_difficulty: 0,
+            sent_difficulty: 0,
             kept_alive_at: None,
             answered_at: None,
             is_answer_due: false,

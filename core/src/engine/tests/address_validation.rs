@@ -275,7 +275,7 @@ fn answer_counts_only_from_an_asked_peer_and_with_the_requested_object() {
         !net.engine(1).peers.has_served(&key(2)),
         "a malformed answer is not a service"
     );
-    // There was nobody else to ask.
+    // There was no other peer to ask.
     assert_eq!(net.fetched(1), [Err(FetchError::NotFound)]);
     net.fetch(1, atom.id(), PayloadType::ATOM);
     net.inject(at(2), at(1), respond(2, &atom, 62));

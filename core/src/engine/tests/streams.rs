@@ -3,7 +3,7 @@
 use super::net::{Net, at, config, key, secret};
 use crate::atom::{Atom, AtomId, HashedAtom, bytes_list};
 use crate::crypto::PublicKey;
-use crate::engine::limits::{FETCH_FANOUT, SILENT_AFTER, STREAM_PATIENCE};
+use crate::engine::limits::{FETCH_FANOUT, SILENT_AFTER, STREAM_START_TIMEOUT};
 use crate::engine::{Event, FetchError, FetchRequest, ListId, ListLimit, StreamedObject};
 use crate::stream;
 use crate::wire::handshake::StreamOffer;
@@ -91,7 +91,7 @@ fn validated_peers_learn_of_offers() {
 }
 
 #[test]
-fn long_list_goes_on_by_stream_and_is_not_held() {
+fn long_list_continues_by_stream_and_is_not_held() {
     let (mut net, head, atoms) = net(&[1, 2]);
     fetch(&mut net, FetchRequest::list(head).or_by_stream());
     net.run(20 * MILLISECOND);
@@ -101,7 +101,7 @@ fn long_list_goes_on_by_stream_and_is_not_held() {
     assert!((3..20).contains(&arrived), "{arrived}");
     let sent = net.sent.len();
     net.run(SECOND);
-    assert!(net.sent.len() <= sent + 1, "datagrams go on: {sent}");
+    assert!(net.sent.len() <= sent + 1, "datagrams continue: {sent}");
     let middle = atoms.len() / 2;
     assert!(progress(&mut net, list, &atoms[arrived..middle]));
     net.run(SECOND);
@@ -408,7 +408,7 @@ fn stream_that_does_not_begin_gives_way_to_that_of_another_late_peer() {
         net.meet(1, 3);
         net.node(3).store.extend(atoms.clone());
         fetch(&mut net, FetchRequest::atom(head));
-        net.run(STREAM_PATIENCE - 100 * MILLISECOND);
+        net.run(STREAM_START_TIMEOUT - 100 * MILLISECOND);
         let wanted = |net: &mut Net| -> Vec<(ListId, PublicKey)> {
             let events = net.node(1).events.iter();
             let wanted = events.filter_map(|event| match event {
@@ -431,14 +431,14 @@ fn stream_that_does_not_begin_gives_way_to_that_of_another_late_peer() {
         };
         assert_ne!(first, second);
         let late: Vec<_> = atoms[..1].iter().cloned().map(HashedAtom::new).collect();
-        let goes_on = |net: &mut Net, peer| {
+        let should_continue = |net: &mut Net, peer| {
             net.with(1, |engine, now| {
                 engine.take_streamed(now, list, &peer, &late)
             })
         };
-        assert!(!goes_on(&mut net, first), "it was given up");
+        assert!(!should_continue(&mut net, first), "it was given up");
         assert_eq!(net.engine(1).pending_fetches(), 1);
-        assert!(!goes_on(&mut net, second), "complete");
+        assert!(!should_continue(&mut net, second), "complete");
         net.run(MILLISECOND);
         assert_eq!(net.fetched(1), [Ok(atoms[..1].to_vec())]);
     }

@@ -1,4 +1,4 @@
-//! Set of buckets, to visit those that are not empty without a look at each of the others.
+//! Set of the buckets that are not empty, for iteration without a scan of all buckets.
 
 use super::Distance;
 

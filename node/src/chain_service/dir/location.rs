@@ -5,9 +5,9 @@ use crate::config::Settings;
 use std::path::{Path, PathBuf};
 
 /// Returns the chain directory of a node with these settings: `<chain id>` in `chain_dir`, or else
-/// in `chain` of the local directory of cold storage. Returns `None` for a node without either: it saves nothing of
-/// its chain, and starts without a head each time. `validates` is whether the node has a validation
-/// key.
+/// in `chain` of the local directory of cold storage. Returns `None` for a node without either: it
+/// saves nothing of its chain, and starts without a head each time. `validates` is whether the node
+/// has a validation key.
 ///
 /// # Errors
 /// Fails if a node without either is a validator.

@@ -165,7 +165,7 @@ impl Worker {
                 End::Stopped => return,
                 End::Away(reason) => self.report_away(&reason),
             }
-            // Requests of the ended connection are void: the next status says what was signed.
+            // Requests of the ended connection are void: the next status reports what was signed.
             let retry = Instant::now() + RETRY;
             while let Some(left) = retry.checked_duration_since(Instant::now()) {
                 match self.commands.recv_timeout(left) {

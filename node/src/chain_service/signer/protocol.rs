@@ -73,7 +73,7 @@ pub enum Reply {
         last: Option<CompactBlock>,
     },
     /// The signer cannot sign at present. It may have signed the block without being able to save
-    /// that; [`Request::Status`] says whether it has.
+    /// that; [`Request::Status`] reports whether it has.
     Unavailable {
         /// Reason, for people.
         reason: String,

@@ -102,7 +102,7 @@ pub(super) enum DevnetCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Copy the chains and stored objects of all nodes under a name. Nodes that run go on.
+    /// Copy the chains and stored objects of all nodes under a name. Nodes that run continue.
     Snapshot {
         /// Name of the snapshot: letters, digits, `-`, `_` and `.`.
         name: String,

@@ -1,4 +1,4 @@
-//! What a user needs to know of a network: addresses, sockets, accounts and their keys.
+//! Facts about a network for its users: addresses, sockets, accounts and their keys.
 
 use std::io::Write as _;
 

@@ -32,7 +32,7 @@ pub(super) struct Token {
     pub(super) line: usize,
 }
 
-/// Operators that are told apart; all other characters are the operator `?`.
+/// Operators that are distinguished; all other characters are the operator `?`.
 const OPERATORS: [&str; 20] = [
     "**", "//", "<<", "==", "{", "}", "[", "]", "(", ")", ",", ":", "=", "+", "-", "*", ".", ";",
     "@", "|",

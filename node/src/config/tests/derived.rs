@@ -286,7 +286,7 @@ fn limit_of_streams_below_which_they_stall_is_rejected_with_the_reason() {
             (of_peer, "stream_peer_bandwidth"),
         ] {
             let error = config.resolve().unwrap_err().to_string();
-            for part in [key, "at least 262144", "give the stream up"] {
+            for part in [key, "at least 262144", "abandon the stream"] {
                 assert!(error.contains(part), "{error}");
             }
         }

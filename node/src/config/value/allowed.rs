@@ -95,7 +95,7 @@ impl fmt::Display for Allowed {
             Self::StreamRate => write!(
                 f,
                 "0 for no limit, or an integer of at least {MIN_STREAM_BYTES}: below it, a frame of a \
-                 stream takes so long that peers give the stream up"
+                 stream takes so long that peers abandon the stream"
             ),
             Self::WholeSeconds { min } => {
                 write!(

@@ -1,4 +1,4 @@
-//! Lists that go on by stream, and objects that do not arrive by datagram: the decisions of the event
+//! Lists that continue by stream, and objects that do not arrive by datagram: the decisions of the event
 //! loop.
 
 use super::EventLoop;
@@ -68,8 +68,8 @@ impl EventLoop {
                 peer,
                 progress,
             } => {
-                let goes_on = self.engine.note_stream_progress(now, list, &peer, progress);
-                if !goes_on {
+                let should_continue = self.engine.note_stream_progress(now, list, &peer, progress);
+                if !should_continue {
                     self.control_streams(Control::Cancel { list, peer });
                 }
             }
@@ -80,8 +80,8 @@ impl EventLoop {
                 atoms,
             } => {
                 let bytes = atoms.iter().map(|it| it.atom().stored_len()).sum();
-                let goes_on = self.engine.take_streamed(now, list, &peer, &atoms);
-                self.control_streams(match goes_on {
+                let should_continue = self.engine.take_streamed(now, list, &peer, &atoms);
+                self.control_streams(match should_continue {
                     true => Control::Kept { number, bytes },
                     false => Control::CancelRequest { number },
                 });

@@ -9,7 +9,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// Interval at which connections that have reached a limit go on.
+/// Interval at which connections that have reached a limit continue.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
 /// Number of addresses above which those that have not used their meters are forgotten.
 const MAX_ADDRESSES: usize = 256;

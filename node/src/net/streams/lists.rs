@@ -3,7 +3,7 @@
 //! A connection has [`MAX_REQUESTS`] places, which lists share with the requests of other threads.
 //! A request that finds none free waits until another request of the connection ends: the limit is
 //! that of this node, so it is not a failure of the peer. Lists take at most [`LIST_PLACES`]; one
-//! that waits goes on by datagrams, since the event loop learns only with its place that the stream
+//! that waits continues by datagrams, since the event loop learns only with its place that the stream
 //! is ready.
 
 use super::connection::{Connection, Role};
@@ -18,7 +18,7 @@ use astreum_core::stream::MAX_REQUESTS;
 use astreum_core::wire::handshake::StreamOffer;
 use core::net::SocketAddr;
 
-/// Maximum number of lists that are fetched by stream at once; others go on by datagrams.
+/// Maximum number of lists that are fetched by stream at once; others continue by datagrams.
 const MAX_LISTS: usize = 8;
 /// Maximum number of these on one connection, so that they do not keep the chain waiting.
 const LIST_PLACES: usize = MAX_REQUESTS / 2;

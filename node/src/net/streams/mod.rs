@@ -2,8 +2,8 @@
 //!
 //! A thread of its own drives the sockets, the encryption and the core's state machines
 //! ([`astreum_core::stream`]), so that a transfer does not delay datagrams; a second one stores the
-//! lists that arrive ([`writer`]). The event loop, which owns the engine, decides: it names the lists that are
-//! wanted, says whether the client of a connection is a validated peer, and receives the progress.
+//! lists that arrive ([`writer`]). The event loop, which owns the engine, decides: it names the lists
+//! to fetch, states whether the client of a connection is a validated peer, and receives the progress.
 //!
 //! Invariants:
 //! - A connection costs no key agreement before the event loop has confirmed that its client is a
@@ -81,7 +81,7 @@ pub(super) enum Control {
         offer: StreamOffer,
         receiver: Receiver,
     },
-    /// What was requested is no longer needed.
+    /// The requested data is no longer needed.
     CancelRequest { number: u64 },
     /// The fetch of a list has ended or been cancelled, or no longer uses the stream of this peer.
     Cancel { list: ListId, peer: PublicKey },

@@ -1,6 +1,7 @@
 //! Places for the connections that peers have opened.
 //!
-//! A stranger can take places with connections that stay silent, up to the timeout of a handshake.
+//! An unauthenticated client can take places with silent connections, up to the timeout of a
+//! handshake.
 //! When a new connection finds none free, the oldest one whose handshake is not complete gives way
 //! to it, unless it has had less than [`MIN_HANDSHAKE`].
 

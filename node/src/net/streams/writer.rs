@@ -171,8 +171,13 @@ const MAX_COUNTED: usize = 64;
 struct InMemory(BTreeMap<ListId, u64>);
 
 impl InMemory {
-    /// Counts a part that has been stored; returns whether the list may go on.
-    fn may_go_on(&mut self, store: &Store, list: ListId, (bytes, is_last): (usize, bool)) -> bool {
+    /// Counts a part that has been stored; returns whether the list may continue.
+    fn may_continue(
+        &mut self,
+        store: &Store,
+        list: ListId,
+        (bytes, is_last): (usize, bool),
+    ) -> bool {
         if store.cold().is_some() {
             return true;
         }
@@ -250,7 +255,7 @@ impl Worker {
             log::error!("failed to store atoms of a stream: {error}{more}");
         }
         if stored.is_err() {
-            // The engine has given them away, and goes on behind them.
+            // The engine has given them away, and continues behind them.
             for (id, atom) in beginnings {
                 let _ = self.store.keep(id, atom);
             }
@@ -277,7 +282,7 @@ impl Worker {
                 }));
             }
             let size = (bytes, next.is_zero());
-            if !self.in_memory.may_go_on(&self.store, list, size) {
+            if !self.in_memory.may_continue(&self.store, list, size) {
                 self.control.send(Control::Cancel { list, peer });
                 self.give_back(list, peer);
             }

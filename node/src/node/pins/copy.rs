@@ -19,7 +19,7 @@ use std::time::Instant;
 
 /// Number of stored bytes of an object that are written together.
 const BATCH_BYTES: usize = 4 << 20;
-/// Number of atoms of an object that are requested in vain before the others are not.
+/// Number of failed requests for atoms of an object after which the rest is not requested.
 const MAX_MISSES: u64 = 16;
 /// Limit of one fetch. The bytes of a stream are not limited.
 const LIMIT: ListLimit = ListLimit {
@@ -73,7 +73,7 @@ impl ObjectCopy<'_> {
             }
             if reported.elapsed() >= REPORT_INTERVAL {
                 reported = Instant::now();
-                go_on(report(progress(&pinned, bytes, at.id)))?;
+                check_cancelled(report(progress(&pinned, bytes, at.id)))?;
             }
             let mut found = self.store.get(&at.id);
             if found.is_none() && (at.is_needed || pinned.missing < MAX_MISSES) {
@@ -136,16 +136,16 @@ impl ObjectCopy<'_> {
         at: &Visit,
         report: &mut dyn FnMut(FetchProgress) -> bool,
     ) -> Result<Option<Atom>, NodeError> {
-        let (mut goes_on, mut last) = (true, None);
+        let (mut should_continue, mut last) = (true, None);
         let mut fetch = |request| {
             let fetched = (self.fetch)(request, &mut |progress| {
                 // A fetch without progress is silent, so that a client gives up.
-                if goes_on && last != Some((progress.atoms, progress.bytes)) {
+                if should_continue && last != Some((progress.atoms, progress.bytes)) {
                     last = Some((progress.atoms, progress.bytes));
-                    goes_on = report(progress);
+                    should_continue = report(progress);
                 }
             });
-            go_on(goes_on)?;
+            check_cancelled(should_continue)?;
             fetched
         };
         let whole = FetchRequest::list_within(at.id, LIMIT).or_by_stream();
@@ -193,8 +193,8 @@ fn usize_of(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn go_on(goes_on: bool) -> Result<(), NodeError> {
-    match goes_on {
+fn check_cancelled(should_continue: bool) -> Result<(), NodeError> {
+    match should_continue {
         true => Ok(()),
         false => Err(NodeError::ColdStorage(ColdError::Cancelled)),
     }
@@ -229,7 +229,11 @@ mod tests {
 
     /// Copies a list of nine atoms of which two are stored and peers have the first `known`; returns
     /// the result, the fetches and the reports.
-    fn copied(way: Way, known: usize, goes_on: bool) -> (Result<Pinned, NodeError>, u32, usize) {
+    fn copied(
+        way: Way,
+        known: usize,
+        should_continue: bool,
+    ) -> (Result<Pinned, NodeError>, u32, usize) {
         let scratch = tempfile::tempdir().unwrap();
         let cold = cold(scratch.path());
         let store = Store::with_cold(1 << 20, Some(cold.clone()));
@@ -272,7 +276,7 @@ mod tests {
         };
         let result = copy.run(head, &mut |_| {
             *reports.borrow_mut() += 1;
-            goes_on
+            should_continue
         });
         if result.is_ok() {
             assert!(atoms.iter().all(|atom| cold.contains(&atom.id())));

@@ -248,7 +248,7 @@ impl Executor {
             false => None,
         };
         let executing = self.executing.acquire(access).await;
-        // The permits go along: the work goes on for a while if the caller leaves.
+        // The permits go along: the work continues for a while if the caller leaves.
         let execute = move || {
             let id = work.id();
             let message = match work {

@@ -33,7 +33,7 @@ impl Rejection {
     }
 }
 
-/// What is allowed.
+/// Hosts, origins and token that are accepted.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     /// Names of hosts, in lower case, beside `localhost` and IP addresses.
@@ -69,8 +69,8 @@ impl Guard {
         }
     }
 
-    /// Returns whether a host, without its port, may be asked for. A name that somebody else controls
-    /// may resolve to this machine; an address cannot be such a name.
+    /// Returns whether a `Host` header may name this host, given without its port. A name in a foreign
+    /// domain may resolve to this machine (DNS rebinding); an address cannot be such a name.
     fn is_host(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         let address = host

@@ -31,7 +31,7 @@ const STATES_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a subscription wants.
+/// Topic of a subscription, with its filter.
 #[derive(Debug)]
 pub(super) enum Wanted {
     Heads,

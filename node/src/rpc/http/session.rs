@@ -132,7 +132,7 @@ struct Executed {
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// What a session has to do next.
+/// Next step of a session.
 enum Next {
     Close,
     Done(Result<Executed, JoinError>),

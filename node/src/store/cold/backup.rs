@@ -3,7 +3,7 @@
 //! Invariants:
 //! - The copy holds every atom whose write had returned when the copy began, in files that this
 //!   implementation opens as after an interruption; later atoms may be in it.
-//! - Readers and writers go on. Collations and merges wait while level 0 is copied; sealed pairs are
+//! - Readers and writers continue. Collations and merges wait while level 0 is copied; sealed pairs are
 //!   copied from their open files, so that a merge may remove them meanwhile.
 //! - `INCOMPLETE` is written first and removed last, each durably: a directory in which it stands is
 //!   the rest of a backup that was interrupted, and is refused as a store. Without the mark it would
@@ -31,7 +31,7 @@ pub struct BackedUp {
     pub bytes: u64,
 }
 
-/// Content of the mark of an incomplete backup, for a person who finds it.
+/// Content of the mark of an incomplete backup, for a user that finds it.
 const MARK: &[u8] = b"This backup is being written, or was interrupted. Remove the directory.\n";
 
 /// Copy of a store that counts once it is finished, so that other files can be added before.
@@ -66,13 +66,17 @@ struct Source {
 
 impl ColdStore {
     /// Copies the store to an empty directory, while it is in use. Everything is on the disk when
-    /// this returns. `goes_on` is asked regularly; the copy ends with [`ColdError::Cancelled`] once
+    /// this returns. `should_continue` is asked regularly; the copy ends with [`ColdError::Cancelled`] once
     /// it returns `false`. An incomplete copy is left to the caller to remove.
     ///
     /// # Errors
     /// Fails if the directory is not empty, a disk fails, or the copy is cancelled.
-    pub fn back_up(&self, to: &Path, goes_on: &dyn Fn() -> bool) -> Result<BackedUp, ColdError> {
-        self.begin_backup(to, goes_on)?.finish()
+    pub fn back_up(
+        &self,
+        to: &Path,
+        should_continue: &dyn Fn() -> bool,
+    ) -> Result<BackedUp, ColdError> {
+        self.begin_backup(to, should_continue)?.finish()
     }
 
     /// Like [`Self::back_up`], up to the mark that makes the copy a store: the caller can add other
@@ -83,7 +87,7 @@ impl ColdStore {
     pub fn begin_backup(
         &self,
         to: &Path,
-        goes_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
     ) -> Result<UnfinishedBackup, ColdError> {
         let inner = &self.inner;
         let disk = &*inner.disk;
@@ -98,7 +102,7 @@ impl ColdStore {
             disk,
             from: &inner.root,
             to,
-            goes_on,
+            should_continue,
             dirs: BTreeSet::new(),
             done: BackedUp::default(),
             buffer: Vec::new(),
@@ -173,7 +177,7 @@ struct Copy<'a> {
     disk: &'a dyn Disk,
     from: &'a Path,
     to: &'a Path,
-    goes_on: &'a dyn Fn() -> bool,
+    should_continue: &'a dyn Fn() -> bool,
     /// Directories that were created, below the root.
     dirs: BTreeSet<PathBuf>,
     done: BackedUp,
@@ -260,7 +264,7 @@ impl Copy<'_> {
         let target = self.disk.create(&path).map_err(failed)?;
         let mut at = 0;
         while at < source.len {
-            if !(self.goes_on)() {
+            if !(self.should_continue)() {
                 return Err(ColdError::Cancelled);
             }
             let len = CHUNK_BYTES.min(source.len - at);
@@ -416,8 +420,11 @@ mod tests {
         store.put(&(0..200).map(atom).collect::<Vec<_>>()).unwrap();
         store.maintain().unwrap();
         let calls = Cell::new(0);
-        let goes_on = || calls.replace(calls.get() + 1) < 2;
-        assert_eq!(store.back_up(&to, &goes_on), Err(ColdError::Cancelled));
+        let should_continue = || calls.replace(calls.get() + 1) < 2;
+        assert_eq!(
+            store.back_up(&to, &should_continue),
+            Err(ColdError::Cancelled)
+        );
         let error = ColdStore::open(&to, options()).unwrap_err();
         assert!(matches!(error, ColdError::Incomplete { .. }), "{error}");
         let error = store.back_up(&to, &|| true).unwrap_err();

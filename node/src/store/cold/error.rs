@@ -85,7 +85,7 @@ pub enum ColdError {
         /// Id of the atom.
         id: AtomId,
     },
-    /// The sealed pairs are shared with other nodes, so that garbage cannot be told.
+    /// The sealed pairs are shared with other nodes, so that garbage cannot be determined.
     SharedPairs,
     /// Another node is changing the shared pairs.
     NotOurTurn {
@@ -263,7 +263,7 @@ impl fmt::Display for ColdError {
             ),
             Self::OfObjectStore { path } => write!(
                 f,
-                "{} says that the sealed pairs of this directory are in an object store: set \
+                "{} states that the sealed pairs of this directory are in an object store: set \
                  cold_storage_path to its address and cold_storage_local_path to the directory",
                 path.display()
             ),

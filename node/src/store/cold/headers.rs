@@ -46,7 +46,7 @@ pub(super) struct Headers {
     remade: RwLock<Remade>,
 }
 
-/// Atoms of the headers that were made again last.
+/// Atoms of the headers that were rebuilt last.
 #[derive(Default)]
 struct Remade {
     /// Atoms, each with the number of headers that have it: the last fields of several can be equal.

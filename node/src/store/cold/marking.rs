@@ -2,7 +2,7 @@
 //!
 //! A collection works on the sealed pairs that exist when it begins. It has two bits for each of
 //! their atoms: *visited*, set by the caller that follows the links from what has to be kept, and
-//! *protected*, set by everybody who relies on the atom meanwhile. What has neither is garbage.
+//! *protected*, set by every caller that relies on the atom meanwhile. Atoms with neither are garbage.
 //!
 //! Invariants:
 //! - **A write that finds its atom stored protects it**, from the beginning of a collection to its

@@ -73,8 +73,8 @@ impl Inner {
         }
     }
 
-    /// Returns whether level 0 exceeds its size, is to be collated while the store is quiet, or has a journal without a name that a pair must
-    /// save.
+    /// Returns whether level 0 exceeds its size, is to be collated while the store is quiet, or has a
+    /// journal without a name that a pair must save.
     fn is_collation_due(&self) -> bool {
         let snapshot = self.snapshot.load();
         snapshot.level_0_bytes() > self.options.level_size_bytes

@@ -301,7 +301,7 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Whatever `cold_storage_sync` says, an orderly shutdown makes everything durable.
+        // Regardless of `cold_storage_sync`, an orderly shutdown makes everything durable.
         if let Err(error) = self.sync().and_then(|()| self.sync_pins()) {
             crate::log::error!("cold storage: {error}");
         }

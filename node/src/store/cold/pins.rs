@@ -6,7 +6,7 @@
 //!
 //! | bytes | record |
 //! | ---: | --- |
-//! | 1 | operation: 1 adds the kinds, 2 removes the id, 3 and 4 say whether the list is complete |
+//! | 1 | operation: 1 adds the kinds, 2 removes the id, 3 and 4 state whether the list is complete |
 //! | 1 | kinds: 1 stored by a user, 2 pinned by a user, 4 list under a storage contract |
 //! | 32 | id; of a user's write only the atoms that no other atom of the write leads to |
 //! | 4 | CRC-32 of the above, little-endian |
@@ -19,7 +19,7 @@
 //!   between, and is on the disk before the write is acknowledged, as far as `cold_storage_sync`
 //!   requires.
 //! - The list is *complete* if every user's write to the directory is in it: the store was created
-//!   with it, or an operator has said so. Otherwise nothing may be collected. It is incomplete again
+//!   with it, or an operator has confirmed it. Otherwise nothing may be collected. It is incomplete again
 //!   once another program has written to the directory, as far as that can be seen: a reference
 //!   node leaves atoms in `level_0` and pairs without lengths.
 //! - A record that is damaged, unless it is the last one, makes the list incomplete.
@@ -76,7 +76,7 @@ pub(super) struct Pins {
 struct State {
     pins: BTreeMap<AtomId, PinKinds>,
     is_complete: bool,
-    /// True if the file says that the list is complete and it is not. The files that show it are not
+    /// True if the file states that the list is complete and it is not. The files that show it are not
     /// replaced before that is on the disk.
     is_unsaved: bool,
     active: Option<Active>,

@@ -110,7 +110,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Returns whether the file with this identity has this name; `false` if the disk cannot tell.
+    /// Returns whether the file with this identity has this name; `false` if the disk cannot report it.
     pub(super) fn is_at(&self, path: &Path, id: FileId) -> bool {
         matches!(self.disk.identity(path), Ok(Some(found)) if found == id)
     }

@@ -7,7 +7,7 @@
 //!
 //! An intact file of a damaged pair is removed once its content is in the new pair: data beside a
 //! damaged index, for example. If the data is damaged, all files of the pair are kept, since the
-//! index tells what the data was.
+//! index identifies the data.
 
 use super::progress::{Pending, Progress, push};
 use super::remove::Obsolete;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// Number of revived atoms that are written together.
 const REVIVED_BATCH: usize = 1_024;
-/// Number of atoms between two questions whether to go on.
+/// Number of atoms between two questions whether to continue.
 const ATOMS_PER_CHECK: u32 = 4_096;
 
 /// Result of [`Collection::sweep`].
@@ -32,7 +32,7 @@ pub struct Swept {
 
 impl Collection {
     /// Removes the garbage from every pair of which at least one part in `divisor` is garbage.
-    /// `goes_on` is asked regularly; the sweep ends with [`ColdError::Cancelled`] once it returns
+    /// `should_continue` is asked regularly; the sweep ends with [`ColdError::Cancelled`] once it returns
     /// `false`. What was removed until then stays removed.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl Collection {
         &self,
         divisor: u64,
         progress: &mut dyn FnMut(Progress),
-        goes_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
     ) -> Result<Swept, ColdError> {
         let inner = &self.store.inner;
         let mut swept = Swept::default();
@@ -57,7 +57,7 @@ impl Collection {
                     inner,
                     marked,
                     pending: &mut pending,
-                    goes_on,
+                    should_continue,
                 };
                 let done = sweep.run()?;
                 swept.atoms += done.atoms;
@@ -74,7 +74,7 @@ struct Sweep<'a, 'p> {
     inner: &'a Inner,
     marked: &'a MarkedPair,
     pending: &'a mut Pending<'p>,
-    goes_on: &'a dyn Fn() -> bool,
+    should_continue: &'a dyn Fn() -> bool,
 }
 
 impl Sweep<'_, '_> {
@@ -128,7 +128,7 @@ impl Sweep<'_, '_> {
             if until_check == 0 {
                 until_check = ATOMS_PER_CHECK;
                 self.save_revived()?;
-                if !(self.goes_on)() {
+                if !(self.should_continue)() {
                     return Err(ColdError::Cancelled);
                 }
             }

@@ -42,7 +42,7 @@ impl Inner {
                         crate::log::error!("cold storage: {}: {problem}", journal.path.display());
                         self.wake.notify();
                     }
-                    // If the disk cannot tell now, the next check may.
+                    // If the disk cannot report it now, the next check may.
                     _ => {}
                 }
             }

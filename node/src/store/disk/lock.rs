@@ -57,7 +57,7 @@ pub trait DirLock: Send + Sync {
     /// file. Returns the first path that does not.
     ///
     /// # Errors
-    /// Fails if the disk cannot tell.
+    /// Fails if the disk cannot report it.
     fn displaced(&self) -> io::Result<Option<Displaced>>;
 }
 

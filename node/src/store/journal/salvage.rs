@@ -2,7 +2,7 @@
 //!
 //! A record protects its atom's bytes twice, by the checksum and by the id. If one of length,
 //! checksum or id is damaged, the other two identify the atom. If the atom's bytes are damaged, the
-//! id says which atom is lost.
+//! id identifies the atom that is lost.
 
 use super::{MAX_RECORD_BYTES, RECORD_HEAD_BYTES, Record, Scanned, Window, checksum};
 use astreum_core::atom::{Atom, AtomId, HEADER_BYTES, ID_BYTES};

@@ -188,7 +188,7 @@ impl Catalog {
             Err(ObjectsError::NotFound(_)) if !exists => return Ok(()),
             Err(ObjectsError::NotFound(_)) => {
                 return Err(ObjectsError::Refused(format!(
-                    "{MANIFEST} is gone: another program has deleted it; put it back"
+                    "{MANIFEST} is missing: another program has deleted it; put it back"
                 )));
             }
             Err(error) => return Err(error),
@@ -392,7 +392,7 @@ impl Catalog {
                 .retain(|retired| !deleted.contains(&retired.pair));
         });
         if let Err(error) = released {
-            log::debug!("cold storage: object store: the lease was not given up: {error}");
+            log::debug!("cold storage: object store: failed to release the lease: {error}");
         }
         self.state().lease = None;
     }
@@ -418,7 +418,7 @@ impl Catalog {
             Ok(())
         });
         if let Err(error) = released {
-            log::debug!("cold storage: object store: an old lease was not given up: {error}");
+            log::debug!("cold storage: object store: failed to release an old lease: {error}");
         }
     }
 

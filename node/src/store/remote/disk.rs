@@ -259,7 +259,7 @@ impl RemoteDisk {
         self.root.join(FINGERPRINTS).join(name)
     }
 
-    /// Writes a whole file that can be made again, also where nothing else may be changed.
+    /// Writes a whole file that can be rebuilt, also where nothing else may be changed.
     fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let temporary = path.with_extension("tmp");
         let file = SystemDisk.create(&temporary)?;

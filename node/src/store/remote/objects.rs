@@ -13,7 +13,7 @@ pub enum ObjectsError {
     /// The credentials are missing, wrong, or do not permit the operation.
     Denied(String),
     /// The store did not answer in time, answered with a failure of its own, or with a part only.
-    /// Whether a write was done is not known.
+    /// A write may have been done.
     Unavailable(String),
     /// The store refused the request.
     Refused(String),

@@ -109,7 +109,7 @@ impl S3 {
         let is_local = endpoint.as_deref().is_some_and(is_loopback);
         if is_http && !is_local && !options.allows_http {
             return Err(ObjectsError::Refused(
-                "http sends the atoms in clear text, and anybody on the way can change them: use \
+                "http sends the atoms in clear text, and anyone on the path can change them: use \
                  https, or set object_store_allow_http = true"
                     .into(),
             ));

@@ -1,4 +1,4 @@
-//! Tests of cold stores whose pairs are in an object store in memory, which fails as told.
+//! Tests of cold stores whose pairs are in an object store in memory, which fails on request.
 
 mod memory;
 
@@ -135,7 +135,7 @@ fn pairs_outlive_the_node_and_other_nodes_read_them() {
     assert!(reader.refresh_shared().unwrap());
     assert!(!reader.refresh_shared().unwrap());
     assert_holds(&reader, 0..400);
-    // Merges replace what the reader has open, which it can go on reading.
+    // Merges replace what the reader has open, which it can continue to read.
     assert!(store.merge_with(1, &mut |_| ()).unwrap());
     assert_holds(&reader, 0..400);
     reader.refresh_shared().unwrap();
@@ -169,7 +169,7 @@ fn known_pairs_open_without_their_indexes() {
     assert!(second < 2_000, "{second}");
     assert_holds(&reader, 0..3_000);
     assert_eq!(reader.get(&atom(3_000).0), Ok(None));
-    // A fingerprint index that is damaged, on the disk and in the store, is made again.
+    // A fingerprint index that is damaged, on the disk and in the store, is rebuilt.
     drop(reader);
     let dir = world.root("b").join("fingerprints");
     for entry in fs::read_dir(&dir).unwrap() {
@@ -221,7 +221,7 @@ fn node_does_not_start_without_the_index_of_a_pair() {
     assert!(error.contains("cannot open the pair"), "{error}");
     world.objects.heal();
     let reader = world.open("b");
-    // A running node goes on with the pairs that it knows.
+    // A running node continues with the pairs that it knows.
     store.put(&atoms(100..200)).unwrap();
     store.collate().unwrap();
     world.objects.fail_from(1);
@@ -309,7 +309,7 @@ fn writer_that_lost_its_lease_harms_nothing() {
     let manifest = world.check();
     assert_eq!(manifest.pairs.len(), 1);
     assert!(world.objects.keys().len() > manifest.keys().len() + 1);
-    // It goes on, and the problem ends.
+    // It continues, and the problem ends.
     assert!(a.collate().unwrap());
     assert_holds(&a, 0..300);
     assert_eq!(a.stats().object_store_problems, [] as [&str; 0]);

@@ -169,7 +169,7 @@ impl Lengths {
             if file_len != self::file_len(atoms) {
                 lengths.damage(
                     0,
-                    "the lengths file is longer or shorter than its header says",
+                    "the lengths file does not have the length that its header states",
                 );
             }
         } else {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// End of the name of a file that is being written.
 pub(in crate::transaction_index) const TEMPORARY: &str = "new";
-/// Number of items that are written between two calls of `goes_on`.
+/// Number of items that are written between two calls of `should_continue`.
 const ITEMS_PER_CHECK: u32 = 1_024;
 
 /// Returns the path of the file with these blocks.
@@ -193,12 +193,12 @@ impl Ordered<'_, '_> {
 }
 
 /// Merges ranges that follow each other, the lowest first, into one file. Returns `None` if
-/// `goes_on` returned `false` meanwhile, or if there are more than `max` transactions.
+/// `should_continue` returned `false` meanwhile, or if there are more than `max` transactions.
 pub(in crate::transaction_index) fn merge(
     directory: &Path,
     ranges: &[Range],
     max: u32,
-    goes_on: &mut dyn FnMut() -> bool,
+    should_continue: &mut dyn FnMut() -> bool,
 ) -> Result<Option<Segment>, FileError> {
     let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else {
         return Ok(None);
@@ -228,7 +228,7 @@ pub(in crate::transaction_index) fn merge(
     let mut count = 0_u32;
     let mut is_wanted = move || {
         count = count.wrapping_add(1);
-        !count.is_multiple_of(ITEMS_PER_CHECK) || goes_on()
+        !count.is_multiple_of(ITEMS_PER_CHECK) || should_continue()
     };
     write(directory, header, |out| {
         for input in &mut inputs {

@@ -520,18 +520,18 @@ impl World {
                 return;
             };
             let pairs: Vec<(AtomId, Atom)> = pairs().collect();
-            let mut goes_on = false;
+            let mut should_continue = false;
             if running.store.put_all(pairs).is_ok() {
                 let _scope = heap::enter(client, Part::Engine);
                 let progress = (next, found.len(), bytes);
-                goes_on = running
+                should_continue = running
                     .engine
                     .note_stream_progress(now, list, &peer, progress);
             } else {
                 running.engine.end_stream(now, list, &peer);
             }
             self.streams.counts.lists += u64::from(is_complete);
-            if is_complete || !goes_on {
+            if is_complete || !should_continue {
                 connection.lists.remove(&number);
                 connection.asking.cancel(number, out);
             } else {
@@ -542,13 +542,13 @@ impl World {
                 return;
             };
             let scope = heap::enter(client, Part::Engine);
-            let goes_on = running.engine.take_streamed(now, list, &peer, found);
+            let should_continue = running.engine.take_streamed(now, list, &peer, found);
             drop(scope);
             self.streams.counts.objects += u64::from(is_complete);
             if is_complete {
                 connection.objects.remove(&number);
                 self.end_list(client, list, &peer);
-            } else if goes_on {
+            } else if should_continue {
                 connection.asking.stored(number, returned, out);
             } else {
                 connection.objects.remove(&number);

@@ -147,7 +147,7 @@ struct Open {
     /// The slot that it holds; `None` once it lingers.
     holds: Option<Grant>,
     /// `true` if announcers that do not answer are asked again while there is time.
-    is_patient: bool,
+    retries_silence: bool,
     deadline: Duration,
     /// Number that distinguishes it from an earlier job with the same id.
     number: u64,
@@ -220,7 +220,7 @@ impl Announcements {
             };
             job.sources.sort_by_key(|source| self.shares.rank(*source));
             let first = job.sources.first().copied().flatten();
-            let is_patient = self.shares.rank(first) != Rank::Failing;
+            let retries_silence = self.shares.rank(first) != Rank::Failing;
             self.numbers += 1;
             let holds_until = now.saturating_add(ANSWER_TIME);
             self.holding.push_back((holds_until, self.numbers, id));
@@ -229,7 +229,7 @@ impl Announcements {
                 fetches: 0,
                 silences: 0,
                 holds: Some(grant),
-                is_patient,
+                retries_silence,
                 deadline: now.saturating_add(FETCH_TIMEOUT),
                 number: self.numbers,
             });
@@ -249,8 +249,8 @@ impl Announcements {
         if open.wanted.is_some() {
             return Want::UnderWay;
         }
-        let is_patient = open.is_patient || usize::from(open.silences) < sources.len();
-        if open.fetches >= MAX_FETCHES || !is_patient {
+        let retries_silence = open.retries_silence || usize::from(open.silences) < sources.len();
+        if open.fetches >= MAX_FETCHES || !retries_silence {
             return Want::Exhausted;
         }
         open.fetches += 1;

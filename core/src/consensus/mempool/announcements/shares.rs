@@ -48,7 +48,7 @@ const MIN_CREDIT: i32 = -64;
 const CREDIT_INTERVAL: Duration = Duration::from_secs(10);
 /// Number of failed announcements of one peer at which further ones are declined.
 pub const FAILURES_BURST: u32 = 64;
-/// Interval at which a peer is forgiven one failed announcement.
+/// Interval at which one failed announcement of a peer expires.
 pub const FAILURE_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum number of announcers remembered. If full, the idle one last heard from longest ago is
 /// forgotten.
@@ -143,8 +143,8 @@ struct Share {
     credit: i32,
     credit_recovered: Duration,
     failures: u32,
-    /// Time up to which failures have been forgiven.
-    forgiven: Duration,
+    /// Time up to which failures have expired.
+    expired_until: Duration,
     used: Duration,
 }
 
@@ -158,7 +158,7 @@ impl Share {
             credit: 0,
             credit_recovered: now,
             failures: 0,
-            forgiven: now,
+            expired_until: now,
             used: now,
         }
     }
@@ -190,9 +190,9 @@ impl Share {
     }
 
     fn recover(&mut self, now: Duration) {
-        let passed = whole(now, self.forgiven, FAILURE_INTERVAL);
+        let passed = whole(now, self.expired_until, FAILURE_INTERVAL);
         self.failures = self.failures.saturating_sub(passed);
-        self.forgiven += FAILURE_INTERVAL * passed;
+        self.expired_until += FAILURE_INTERVAL * passed;
         let passed = whole(now, self.credit_recovered, CREDIT_INTERVAL);
         if self.credit < 0 {
             let passed = i32::try_from(passed).unwrap_or(i32::MAX);

@@ -27,7 +27,7 @@ fn list(count: usize) -> Vec<Atom> {
     atoms
 }
 
-/// Returns two lists that go on with `tail`, and a store that has them without it.
+/// Returns two lists that continue with `tail`, and a store that has them without it.
 fn two_heads(tail: &Atom) -> (Vec<Atom>, MemoryStore) {
     let heads: Vec<Atom> = (0..2_u8)
         .map(|number| Atom::new(AtomKind::Bytes, [number].as_slice(), tail.id()))

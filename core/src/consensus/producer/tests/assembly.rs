@@ -64,7 +64,7 @@ fn assembles_an_empty_block_at_any_growth_limit() {
     assert!(assembly.transactions.is_empty() && assembly.growth_bytes > 0);
 }
 
-/// Transfers add more than their own bytes; a block that is too large is made again with about as
+/// Transfers add more than their own bytes; a block that is too large is assembled again with about as
 /// many as fit.
 #[test]
 fn oversized_block_is_reassembled_with_the_transactions_that_fit() {

@@ -210,7 +210,7 @@ fn genesis_to_store(net: &mut Net) -> AtomId {
 }
 
 #[test]
-fn work_for_a_head_goes_on_when_a_genesis_is_stored_late() {
+fn work_for_a_head_continues_when_a_genesis_is_stored_late() {
     let failure = || Err(StoreFailure::NoRoom("the disk is full".to_owned()));
     for outcome in [Ok(()), failure()] {
         let (mut net, genesis) = Net::with_chain(&[1], &[]);

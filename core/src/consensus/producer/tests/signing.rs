@@ -30,7 +30,7 @@ fn second_node_with_a_key_detects_the_first_and_never_signs() {
             .to_string()
             .contains("duplicate validator")
     );
-    // The first one goes on, and the second stays halted.
+    // The first one continues, and the second stays halted.
     let height = net.head(0).height();
     net.run(20);
     assert!(net.head(0).height() > height && net.hosts[0].is_validator);

@@ -119,7 +119,7 @@ pub(super) fn ask_with_difficulty(stage: &mut Stage, honest: usize) -> u32 {
             stage.engine.handle_work(stage.now, done);
         }
         stage.carry();
-        // The flood goes on.
+        // The flood continues.
         if stage.engine.pending_work() > 0 {
             get_stored(
                 stage,

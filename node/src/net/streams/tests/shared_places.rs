@@ -1,4 +1,4 @@
-//! Tests of places that strangers hold.
+//! Tests of places that unauthenticated clients hold.
 
 use super::*;
 use socket2::{Domain, Socket, Type};

@@ -134,7 +134,7 @@ fn part(number: u32, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn upload_is_the_same_for_every_split_of_its_frames_and_the_connection_goes_on() {
+fn upload_is_the_same_for_every_split_of_its_frames_and_the_connection_continues() {
     let (_directory, socket, _counter, _server) = serve(10);
     let bytes = [record(b"one"), record(b"and two")].concat();
     let (first, second) = bytes.split_at(50);
@@ -332,7 +332,7 @@ fn download_waits_for_its_reader_and_ends_with_it() {
 }
 
 #[test]
-fn caller_without_transfers_is_told_so() {
+fn caller_without_transfers_gets_an_error() {
     let error = Caller::default().transfers().unwrap_err();
     assert!(error.to_string().contains("does not carry transfers"));
 }

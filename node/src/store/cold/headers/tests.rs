@@ -54,7 +54,7 @@ fn assert_has(store: &ColdStore, blocks: &[Block]) {
 }
 
 #[test]
-fn header_atoms_are_made_again_after_merges_and_restarts() {
+fn header_atoms_are_rebuilt_after_merges_and_restarts() {
     let scratch = tempfile::tempdir().unwrap();
     let store = open(scratch.path());
     let blocks = blocks(3_000);

@@ -1,4 +1,4 @@
-//! Object store in memory that fails as told.
+//! Object store in memory that fails on request.
 
 use super::super::objects::{Listed, Objects, ObjectsError, Source};
 use core::fmt;
