@@ -5,6 +5,36 @@
 //! Time, entropy, storage and packets are passed in as arguments, so two hosts that pass in the
 //! same inputs get the same outputs, byte for byte.
 //!
+//! # Embedding
+//!
+//! A machine evaluates expressions over a store of atoms, within limits, and calls functions of its
+//! host:
+//!
+//! ```
+//! use astreum_core::atom::MemoryStore;
+//! use astreum_core::expr::Expr;
+//! use astreum_core::machine::{BindError, Env, Machine, Outcome};
+//!
+//! fn main() -> Result<(), BindError> {
+//!     let (mut machine, mut env) = (Machine::new(MemoryStore::new()), Env::new());
+//!     machine.set_meter_limit(Some(1_000));
+//!     machine.bind("seven", |_| Ok(Expr::integer(7)))?;
+//!     machine.eval_source("(((a b (($0 $1 add) sk)) (a b) fn) int.add def)", &mut env);
+//!     let evaluation = machine.eval_source("((seven) 35 int.add)", &mut env);
+//!     assert_eq!(evaluation.value().as_integer(), Some(42));
+//!     assert_eq!(evaluation.outcome(), Outcome::Finished);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | to embed | start at | with |
+//! | --- | --- | --- |
+//! | the machine | [`machine`] | an [`AtomSource`](atom::AtomSource) and [`AtomSink`](atom::AtomSink) |
+//! | the trie | [`trie`] | the same; verification of a proof needs no store |
+//! | a light client | `chain::HeaderVerifier`, `chain::AccountProof` | headers and proofs |
+//! | a peer of the network | `engine::Engine` | datagrams and time |
+//! | a node | `consensus` | datagrams, time and a store |
+//!
 //! # Layers
 //!
 //! A module imports only modules above it in this list. The modules of a feature are left out of

@@ -55,6 +55,22 @@ impl fmt::Display for Conflict {
 }
 
 /// Blocks that were signed, oldest first.
+///
+/// ```
+/// use astreum_core::atom::AtomId;
+/// use astreum_core::consensus::{Conflict, SignedBlock, SigningRecord};
+///
+/// let [parent, first, second] = [1, 2, 3].map(|byte| AtomId::new([byte; 32]));
+/// let mut record = SigningRecord::default();
+/// let block = SignedBlock { block: first, parent, height: 7, timestamp: 100 };
+/// record.add(block)?;
+/// // No second block is signed on the same parent, and none for the same slot or an earlier one.
+/// assert_eq!(record.allows(&parent, 102), Err(Conflict::SameParent(block)));
+/// assert_eq!(record.allows(&first, 100), Err(Conflict::NotLater(block)));
+/// record.add(SignedBlock { block: second, parent: first, height: 8, timestamp: 102 })?;
+/// assert_eq!(record.last().map(|block| block.height), Some(8));
+/// # Ok::<(), Conflict>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SigningRecord {
     blocks: Vec<SignedBlock>,
