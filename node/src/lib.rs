@@ -12,7 +12,7 @@
 //! | [`config`] | options of a node, from raw text to checked values |
 //! | [`log`] | JSON lines, rotation, rate limits |
 //! | [`failure`] | panics of a node's threads |
-//! | [`simd`] | BLAKE3 of many short inputs side by side |
+//! | [`simd`] | BLAKE3 of many short inputs in vector registers |
 //! | [`key_file`] | secret keys in files |
 //! | [`store`] | bounded storage of atoms in memory and on disk, behind one facade |
 //! | [`runtime`] | bounded worker threads, mailbox, parallel execution |
@@ -24,7 +24,7 @@
 //! | [`transaction_index`] | transactions by sender, recipient, height and data |
 //! | [`signer`] | process that has a validator's key and signs its blocks |
 //! | [`node`] | public type of the library |
-//! | [`rpc`] | local requests and replies |
+//! | [`rpc`] | typed requests and replies, control socket, HTTP and WebSocket |
 //! | [`daemon`] | wiring, greeting, shutdown order |
 //! | [`cli`] | commands |
 

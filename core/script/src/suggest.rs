@@ -1,4 +1,4 @@
-//! Names that were probably meant.
+//! Names that were probably meant. The edit distance is own code, because `strsim` needs `std`.
 
 use alloc::vec::Vec;
 

@@ -1,4 +1,5 @@
-//! Text of replies: names and values in two columns, times and heads.
+//! Text of replies: names and values in two columns, times and heads. One format string has the
+//! columns, so that no library for tables is needed.
 
 use astreum_core::atom::AtomId;
 use astreum_core::integer::Natural;

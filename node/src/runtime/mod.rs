@@ -1,6 +1,7 @@
 //! Worker pool, mailbox and parallel execution: the threads and channels that other modules share.
 //!
-//! [`WorkerPool`] is a bounded pool of threads for work that would delay the event loop.
+//! [`WorkerPool`] is a bounded pool of threads for work that would delay the event loop. It is own
+//! code because of its first two invariants, which common pools do not have.
 //!
 //! Invariants:
 //! - A full queue rejects a job at once; the caller is never blocked.

@@ -1,4 +1,7 @@
 //! Parallel execution of independent units of work on the processors of this machine.
+//!
+//! Built on [`std::thread::scope`] instead of a library with a global pool of threads: the caller's
+//! own work runs beside the units, and no thread outlives the call.
 
 use astreum_core::consensus::{Parallel, Serial};
 use core::num::NonZeroUsize;

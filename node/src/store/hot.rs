@@ -1,4 +1,5 @@
-//! In-memory atom store, bounded by bytes, with least-recently-used eviction.
+//! In-memory atom store, bounded by bytes, with least-recently-used eviction. It is own code because
+//! its limit includes the bookkeeping, which libraries for caches do not count.
 //!
 //! Invariants:
 //! - [`HotStore::used_bytes`] is exactly the sum of [`entry_bytes`] over the stored atoms, after
