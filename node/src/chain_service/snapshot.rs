@@ -511,7 +511,7 @@ impl Worker {
             StreamPart::Atoms(atoms) => Some(atoms),
             StreamPart::End(_) => None,
         });
-        let atoms: Vec<HashedAtom> = parts.flatten().cloned().collect();
+        let atoms: Vec<HashedAtom> = parts.flat_map(|it| it.iter()).cloned().collect();
         if !atoms.is_empty() {
             self.store_all(&atoms)?;
         }
@@ -525,7 +525,7 @@ impl Worker {
                     let (count, bytes) = (atoms.len(), stored_bytes(&atoms));
                     request.bytes += bytes as u64;
                     let source = Durable(&self.parts.store);
-                    match fetch.arrived(of_fetch, atoms, &source) {
+                    match fetch.arrived(of_fetch, atoms.into_atoms(), &source) {
                         Ok(()) => {}
                         Err(never) => match never {},
                     }

@@ -10,6 +10,7 @@ use astreum_core::atom::AtomId;
 use astreum_core::machine::Limits;
 
 use super::secret::Secret;
+use super::stream_memory::{self, MAX_CONNECTIONS, MIN_BYTES, MIN_PEER_CONNECTIONS};
 use super::value::{
     Allowed, Chain, ColdStorageSync, DisplayValue, HostNames, ListenAddress, LogFilter, LogFormat,
     Origins, PortMapping, Raw, Seed, Setting, SyncMode,
@@ -270,6 +271,23 @@ keys! {
         /// Bytes that the streams of one IP address may send in a second, and receive: at least
         /// 262,144, or 0 for no limit.
         stream_peer_bandwidth: u64 = 0, Allowed::StreamRate;
+        /// Maximum number of TCP connections that peers have opened.
+        stream_connections: u32 = 64, Allowed::Whole { min: 1, max: MAX_CONNECTIONS };
+        /// Maximum number of TCP connections that peers at one IPv4 address, or in one IPv6 /64, have
+        /// opened. A peer needs two: one for lists, one for chains.
+        stream_peer_connections: u32 = 8,
+            Allowed::Whole { min: MIN_PEER_CONNECTIONS, max: MAX_CONNECTIONS };
+        /// Maximum number of TCP connections to peers.
+        stream_outgoing_connections: u32 = 64, Allowed::Whole { min: 1, max: MAX_CONNECTIONS };
+        /// Maximum bytes of memory for the buffers of all streams: 2 MiB for each connection, the rest
+        /// for what has arrived and is not stored. If it is too small for all connections, fewer are
+        /// open. Default is 201326592 and 2097152 for each of stream_connections and
+        /// stream_outgoing_connections.
+        stream_memory_limit: u64 => stream_memory::default_limit,
+            Allowed::Whole { min: MIN_BYTES, max: u64::MAX };
+        /// Maximum bytes of that memory for the streams of one peer.
+        stream_peer_memory_limit: u64 = 128 << 20,
+            Allowed::Whole { min: MIN_BYTES, max: u64::MAX };
         /// Ask the router of the local network to forward the UDP port and the TCP port of streams:
         /// off, pcp (PCP or NAT-PMP), upnp, or auto (pcp, else upnp). IPv4 only.
         port_mapping: PortMapping = PortMapping::Off, Allowed::PortMapping;

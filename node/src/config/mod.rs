@@ -23,6 +23,7 @@ mod resolve;
 mod secret;
 mod settings;
 mod source;
+pub(crate) mod stream_memory;
 mod template;
 mod value;
 

@@ -42,6 +42,8 @@ pub(super) fn counters(
             ("bytes_sent".to_owned(), stats.sent_bytes),
             ("stream_bytes_received".to_owned(), streams.received_bytes),
             ("stream_bytes_sent".to_owned(), streams.sent_bytes),
+            ("stream_connections".to_owned(), streams.connections),
+            ("stream_memory_bytes".to_owned(), streams.memory_bytes),
             ("objects_served".to_owned(), stats.objects_served),
             ("disk_reads".to_owned(), stats.disk_reads),
             ("key_agreements".to_owned(), stats.agreements),

@@ -26,7 +26,7 @@ enum Kind {
 }
 
 /// Counters of `status`: name there, name and kind here without the unit, and help.
-const COUNTERS: [(&str, &str, Kind, &str); 22] = {
+const COUNTERS: [(&str, &str, Kind, &str); 24] = {
     use Kind::{Gauge, GaugeBytes, Total, TotalBytes};
     [
         (
@@ -127,6 +127,18 @@ const COUNTERS: [(&str, &str, Kind, &str); 22] = {
             "stream_sent",
             TotalBytes,
             "Bytes sent by stream",
+        ),
+        (
+            "stream_connections",
+            "stream_connections",
+            Gauge,
+            "Open connections of streams",
+        ),
+        (
+            "stream_memory_bytes",
+            "stream_memory",
+            GaugeBytes,
+            "Bytes of memory of what has arrived by stream and is not stored",
         ),
         (
             "objects_served",

@@ -1,6 +1,7 @@
 //! Warnings about the configuration and the network.
 
 use crate::config::Settings;
+use crate::net::stream_shortage;
 use core::net::IpAddr;
 
 /// Returns concerns about relying on these settings, one sentence each.
@@ -17,7 +18,8 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
          set prune_blocks = 0 if that is meant",
     );
     let warnings = loses_chain.into_iter().chain(keeps_all);
-    warnings.map(str::to_owned).collect()
+    let warnings = warnings.map(str::to_owned);
+    warnings.chain(stream_shortage(settings)).collect()
 }
 
 /// Returns the warning about a private address that most peers share.
@@ -39,6 +41,16 @@ mod tests {
     fn shared_address_is_named_in_its_warning() {
         let warning = shared_address_warning(IpAddr::from([172, 17, 0, 1]));
         assert!(warning.contains("172.17.0.1") && warning.contains("source addresses"));
+    }
+
+    #[test]
+    fn memory_that_does_not_suffice_for_the_streams_is_warned_about() {
+        let small = Config {
+            stream_memory_limit: Some(64 << 20),
+            ..Config::default()
+        };
+        let texts = warnings(&small.resolve().unwrap());
+        assert!(texts.len() == 1 && texts[0].contains("stream_memory_limit has room for 9 of 64"));
     }
 
     #[test]

@@ -4,9 +4,10 @@ use super::Stopped;
 use super::resolve::{SeedAddresses, SeedState};
 use super::stream_request::Receiver;
 use super::stream_status::StreamStatus;
+use super::streams::StreamedAtoms;
 use crate::config::Settings;
 use crate::runtime::inbox::Inbox;
-use astreum_core::atom::{Atom, AtomId, HashedAtom};
+use astreum_core::atom::{Atom, AtomId};
 use astreum_core::consensus::StreamRequest;
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::{
@@ -161,7 +162,7 @@ pub(super) enum StreamEvent {
         number: u64,
         list: ListId,
         peer: PublicKey,
-        atoms: Vec<HashedAtom>,
+        atoms: StreamedAtoms,
     },
     /// Atoms of a list have arrived by stream and wait to be stored.
     Waiting { list: ListId, peer: PublicKey },

@@ -24,6 +24,7 @@ use super::readers::Readers;
 use super::resolve::SeedState;
 use super::seeds::Seeds;
 use super::socket::{NodeSocket, Received, Sent};
+use super::streams::limits::Limits;
 use super::streams::{Control, Environment, Streams};
 use super::{ENGINE_REQUESTS, NetworkError, engine_config};
 use crate::clock::Clock;
@@ -126,7 +127,7 @@ impl EventLoop {
             store: store.clone(),
             sender: sender.clone(),
             clock,
-            limits: streams::limits(settings),
+            limits: Limits::new(settings),
         };
         let (streams, stream_failure) =
             streams::start(settings, socket.port(), &environment, failure);

@@ -25,6 +25,8 @@ pub use resolve::SeedState;
 pub use command::{Advertisement, FetchFailure, FetchedObject, NetworkStatus, Peer, Provider};
 pub use stream_request::{RequestEnd, StreamAnswer, StreamPart};
 pub use stream_status::StreamStatus;
+pub use streams::StreamedAtoms;
+pub use streams::limits::shortage as stream_shortage;
 
 use crate::WaitLimit;
 use crate::config::Settings;

@@ -1,7 +1,7 @@
 //! Requests by stream of threads outside of the network: their receivers, and what they receive.
 
+use super::streams::StreamedAtoms;
 use crate::runtime::inbox::Inbox;
-use astreum_core::atom::HashedAtom;
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::ListId;
 use astreum_core::wire::stream::EndReason;
@@ -36,7 +36,7 @@ pub struct StreamAnswer {
 #[derive(Debug)]
 pub enum StreamPart {
     /// Verified atoms, in order.
-    Atoms(Vec<HashedAtom>),
+    Atoms(StreamedAtoms),
     /// End of the request.
     End(RequestEnd),
 }

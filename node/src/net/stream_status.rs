@@ -11,4 +11,8 @@ pub struct StreamStatus {
     pub received_bytes: u64,
     /// Number of bytes sent by streams.
     pub sent_bytes: u64,
+    /// Number of open connections, in both directions.
+    pub connections: u64,
+    /// Number of bytes of memory of what has arrived by stream and is not stored.
+    pub memory_bytes: u64,
 }

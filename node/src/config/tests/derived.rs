@@ -292,3 +292,37 @@ fn limit_of_streams_below_which_they_stall_is_rejected_with_the_reason() {
         }
     }
 }
+
+#[test]
+fn memory_of_streams_follows_the_connections_unless_it_is_set() {
+    let memory = |text: &str| toml(text).unwrap().settings.stream_memory_limit;
+    assert_eq!(memory(""), 448 << 20);
+    let few = "stream_connections = 4\nstream_outgoing_connections = 2\n";
+    assert_eq!(memory(few), (192 + 12) << 20);
+    assert_eq!(
+        memory(&format!("{few}stream_memory_limit = 16777216\n")),
+        16 << 20
+    );
+}
+
+#[test]
+fn limits_of_streams_outside_of_their_ranges_are_rejected() {
+    let (memory, most) = ("an integer of at least 16777216", "from 1 to 4096");
+    let ranges = [
+        ("stream_connections", 1, 4_096, most),
+        ("stream_peer_connections", 2, 4_096, "from 2 to 4096"),
+        ("stream_outgoing_connections", 1, 4_096, most),
+        ("stream_memory_limit", 16_777_216, i64::MAX, memory),
+        ("stream_peer_memory_limit", 16_777_216, i64::MAX, memory),
+    ];
+    for (key, least, most, allowed) in ranges {
+        for value in [least, most] {
+            assert!(toml(&format!("{key} = {value}\n")).is_ok(), "{key}");
+        }
+        let above = most.checked_add(1);
+        for value in [0, -1, least - 1].into_iter().chain(above) {
+            let error = toml(&format!("{key} = {value}\n")).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains(allowed), "{error}");
+        }
+    }
+}

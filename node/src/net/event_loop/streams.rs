@@ -8,7 +8,6 @@ use crate::log;
 use crate::net::command::{FetchReply, FetchedObject, StreamEvent};
 use crate::net::stream_request::{Receiver, RequestEnd, StreamAnswer, StreamPart};
 use crate::net::stream_status::StreamStatus;
-use crate::net::streams::bandwidth::Limits;
 use crate::net::streams::{Control, Environment, Streams};
 use astreum_core::atom::{AtomId, LinkedAtoms};
 use astreum_core::consensus::{Input, StreamObject, StreamRequest};
@@ -50,14 +49,6 @@ pub(super) fn start(
     }
 }
 
-/// Returns the configured limits of the bytes of a second.
-pub(super) fn limits(settings: &Settings) -> Limits {
-    Limits {
-        total: settings.stream_bandwidth,
-        of_address: settings.stream_peer_bandwidth,
-    }
-}
-
 impl EventLoop {
     pub(super) fn handle_stream(&mut self, now: Instant, event: StreamEvent) {
         match event {
@@ -81,6 +72,7 @@ impl EventLoop {
             } => {
                 let bytes = atoms.iter().map(|it| it.atom().stored_len()).sum();
                 let should_continue = self.engine.take_streamed(now, list, &peer, &atoms);
+                drop(atoms);
                 self.control_streams(match should_continue {
                     true => Control::Kept { number, bytes },
                     false => Control::CancelRequest { number },
@@ -233,6 +225,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::config::Config;
     use crate::net::command::CommandSender;
+    use crate::net::streams::limits::Limits;
     use crate::store::Store;
     use astreum_core::crypto::SecretKey;
     use mio::{Poll, Token, Waker};

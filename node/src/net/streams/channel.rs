@@ -14,6 +14,9 @@ use std::io::{self, Read, Write};
 /// Size of the buffer of received bytes.
 const RECEIVED_BYTES: usize = 4 * (MAX_MESSAGE_BYTES + LENGTH_BYTES);
 const LENGTH_BYTES: usize = 2;
+/// Step in which the buffer of bytes to send grows. It never has more than this beyond what it needs,
+/// since its size counts as memory of streams.
+const GROWTH_BYTES: usize = 64 << 10;
 /// Number of sent bytes from which the rest is moved to their place.
 const SENT_BYTES: usize = 64 << 10;
 /// Capacity above which the buffer is released once it is empty.
@@ -206,6 +209,11 @@ impl Channel {
             let transport = Self::transport(&mut self.encryption)?;
             let start = self.sending.len();
             let len = part.len() + TAG_BYTES;
+            let needed = LENGTH_BYTES + len;
+            if self.sending.capacity() - start < needed {
+                self.sending
+                    .reserve_exact(needed.next_multiple_of(GROWTH_BYTES));
+            }
             let [.., high, low] = len.to_be_bytes();
             self.sending.extend_from_slice(&[high, low]);
             self.sending.resize(start + LENGTH_BYTES + len, 0);
@@ -278,7 +286,9 @@ impl Channel {
 mod tests {
     use super::super::noise;
     use super::*;
+    use crate::config::stream_memory::CONNECTION_BYTES;
     use astreum_core::crypto::SecretKey;
+    use astreum_core::wire::stream::MAX_FRAME_BYTES;
     use socket2::SockRef;
     use std::net::TcpListener;
 
@@ -318,6 +328,34 @@ mod tests {
                 return;
             }
         }
+    }
+
+    /// Returns the capacity of all buffers of a channel and a decoder.
+    fn capacity(channel: &Channel, decoder_bytes: usize) -> usize {
+        channel.received.len() + channel.text.len() + channel.sending.capacity() + decoder_bytes
+    }
+
+    #[test]
+    fn buffers_of_a_connection_take_less_than_counts_for_it() {
+        // What the service lets wait: frames up to this number, and one more.
+        let (unsent, frame) = (512 << 10, vec![7; MAX_FRAME_BYTES + 100]);
+        // A partial frame and one message more, in a vector that has doubled.
+        let decoder = 2 * (MAX_FRAME_BYTES + MAX_TEXT_BYTES);
+        let (mut client, _server) = pair();
+        let mut most = 0;
+        for round in 0..400 {
+            while client.unsent_bytes() < unsent {
+                client.write_text(&frame).unwrap();
+            }
+            most = most.max(capacity(&client, decoder));
+            client.send(1 + 997 * (round % 70)).unwrap();
+            // As if the socket had taken them.
+            let taken = (997 * (round % 70)).min(client.unsent_bytes());
+            client.sent += taken;
+            client.discard_sent();
+        }
+        let limit = usize::try_from(CONNECTION_BYTES).unwrap();
+        assert!((limit / 2..limit).contains(&most), "{most} of {limit}");
     }
 
     #[test]

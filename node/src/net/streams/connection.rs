@@ -1,11 +1,22 @@
 //! State of one connection.
 
 use super::channel::Channel;
+use super::memory::Accounts;
 use astreum_core::crypto::PublicKey;
 use astreum_core::stream::{Client, HANDSHAKE_TIMEOUT, Hello, IDLE_TIMEOUT, STALL_TIMEOUT, Server};
 use astreum_core::time::Instant;
 use astreum_core::wire::stream::Decoder;
 use core::net::IpAddr;
+
+/// Use of a connection to a peer. Lists have one of their own, so that nothing else waits for the disk
+/// with them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Usage {
+    /// Lists that are stored as they arrive.
+    Lists,
+    /// Everything else.
+    Requests,
+}
 
 /// Which side of a connection this node is.
 #[derive(Debug)]
@@ -15,7 +26,10 @@ pub(super) enum Role {
     /// This node requests objects from the peer.
     Client {
         peer: PublicKey,
+        usage: Usage,
         client: Client,
+        /// Accounts of what it delivers.
+        accounts: Accounts,
         /// Frames that have not been encrypted.
         frames: Vec<u8>,
     },
@@ -70,8 +84,17 @@ impl Connection {
         }
     }
 
-    pub(super) fn is_client_of(&self, key: &PublicKey) -> bool {
-        matches!(&self.role, Role::Client { peer, .. } if peer == key)
+    /// Returns the peer and the use of a connection to a peer.
+    pub(super) const fn client_of(&self) -> Option<(PublicKey, Usage)> {
+        match &self.role {
+            Role::Client { peer, usage, .. } => Some((*peer, *usage)),
+            Role::Server { .. } => None,
+        }
+    }
+
+    /// Returns whether so much of what it has delivered is in memory that it is not to be read.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(&self.role, Role::Client { accounts, .. } if accounts.is_full())
     }
 
     pub(super) const fn is_server(&self) -> bool {

@@ -1,12 +1,11 @@
 //! Lists that are fetched by stream, and the places for requests on a connection.
 //!
-//! A connection has [`MAX_REQUESTS`] places, which lists share with the requests of other threads.
-//! A request that finds none free waits until another request of the connection ends: the limit is
-//! that of this node, so it is not a failure of the peer. Lists take at most [`LIST_PLACES`]; one
-//! that waits continues by datagrams, since the event loop learns only with its place that the stream
-//! is ready.
+//! A connection has [`MAX_REQUESTS`] places, for lists or for the requests of other threads. A request
+//! that finds none free waits until another request of the connection ends: the limit is that of
+//! this node, so it is not a failure of the peer. A list that waits continues by datagrams, since the
+//! event loop learns only with its place that the stream is ready.
 
-use super::connection::{Connection, Role};
+use super::connection::{Connection, Role, Usage};
 use super::open_requests::{List, Place};
 use super::service::Service;
 use super::writer::{Job, Part};
@@ -20,8 +19,6 @@ use core::net::SocketAddr;
 
 /// Maximum number of lists that are fetched by stream at once; others continue by datagrams.
 const MAX_LISTS: usize = 8;
-/// Maximum number of these on one connection, so that they do not keep the chain waiting.
-const LIST_PLACES: usize = MAX_REQUESTS / 2;
 
 impl Service {
     /// Finds or opens the connection for a list; returns `false` if there is none.
@@ -38,7 +35,7 @@ impl Service {
         if self.lists.len() >= MAX_LISTS {
             return false;
         }
-        let Some((token, is_open)) = self.connection_to(peer, address, offer) else {
+        let Some((token, is_open)) = self.connection_to(peer, Usage::Lists, address, offer) else {
             return false;
         };
         let place = Place::Waiting;
@@ -56,11 +53,9 @@ impl Service {
         list.map(|(list, _)| *list)
     }
 
-    /// Returns whether a connection is not read because it brings lists, and too much waits to be
-    /// stored.
-    pub(super) fn is_held_up(&self, token: usize) -> bool {
-        let mut lists = self.lists.values().filter(|it| it.token == token);
-        self.writer.is_full() && lists.any(|it| it.number().is_some())
+    /// Returns whether a connection is not read because too much of what it brings is in memory.
+    pub(super) fn is_held_up(&self, token: usize, connection: &Connection) -> bool {
+        connection.is_full() && self.has_open(token)
     }
 
     /// Returns whether a connection has lists or requests, sent or not.
@@ -89,18 +84,13 @@ impl Service {
         if !connection.channel.is_open() {
             return;
         }
-        let lists = self.lists.values().filter(|it| it.token == token);
-        let (mut reserved, mut of_lists) = (0, 0);
-        for list in lists {
-            reserved += usize::from(list.place == Place::Reserved);
-            of_lists += usize::from(list.place != Place::Waiting);
-        }
-        self.write_requests(token, connection, reserved);
+        self.write_requests(token, connection);
         let Role::Client { client, .. } = &connection.role else {
             return;
         };
+        let lists = self.lists.values().filter(|it| it.token == token);
+        let reserved = lists.filter(|it| it.place == Place::Reserved).count();
         let free = MAX_REQUESTS.saturating_sub(client.open_requests() + reserved);
-        let free = free.min(LIST_PLACES.saturating_sub(of_lists));
         let waiting = self.lists.iter_mut();
         let waiting = waiting.filter(|(_, it)| it.token == token && it.place == Place::Waiting);
         let mut ready = Vec::new();
@@ -116,12 +106,14 @@ impl Service {
     /// Requests the rest of a list, for which a place is reserved.
     pub(super) fn begin(&mut self, list: ListId, peer: PublicKey, atoms: &LinkedAtoms) {
         let next = atoms.next();
+        let accounts = self.accounts(peer, Usage::Lists);
         self.writer.push(Job::Store(Part {
             list,
             peer,
             atoms: atoms.with_ids().map(|(id, it)| (id, it.clone())).collect(),
             next,
             counts: false,
+            share: accounts.share(atoms.with_ids().map(|(_, atom)| atom)),
         }));
         let begun = self.lists.get_mut(&list).and_then(|known| {
             let connection = self.connections.get_mut(&known.token)?;

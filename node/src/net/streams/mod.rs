@@ -9,9 +9,10 @@
 //! - A connection costs no key agreement before the event loop has confirmed that its client is a
 //!   validated peer at the IP address that the connection comes from.
 //! - Connections that peers open are limited in total, per network and in their rate; those that this
-//!   node opens in total, and all requests to one peer share one. Limited are also the time of a
-//!   handshake, the time without traffic, and the bytes that are buffered, and those of a second if that
-//!   is configured ([`bandwidth`]).
+//!   node opens in total, and to two per peer: one for lists, which is not read while too much waits
+//!   to be stored, and one for everything else. Limited are also the time of a handshake, the time
+//!   without traffic, the bytes in memory ([`limits`]), and those of a second if that is configured
+//!   ([`bandwidth`]).
 //! - The event loop never waits for these threads. They may wait for its command queue.
 //! - Every list that the event loop hands over is given back once: complete, or by
 //!   `StreamEvent::Ended`. Every request of the chain thread ends in one `Input::StreamEnded`, unless
@@ -20,8 +21,10 @@
 pub(in crate::net) mod bandwidth;
 mod channel;
 mod connection;
+pub(in crate::net) mod limits;
 mod listener;
 mod lists;
+mod memory;
 mod noise;
 mod open_requests;
 mod places;
@@ -30,6 +33,8 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod writer;
+
+pub use memory::StreamedAtoms;
 
 use super::command::CommandSender;
 use super::socket::Interface;
@@ -47,6 +52,7 @@ use astreum_core::stream;
 use astreum_core::wire::handshake::StreamOffer;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use memory::Memory;
 use mio::{Poll, Token, Waker};
 use service::Service;
 use std::io;
@@ -115,6 +121,7 @@ impl ControlSender {
 struct Counters {
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
+    connections: AtomicU64,
 }
 
 /// Parts of the node that the thread uses.
@@ -125,7 +132,7 @@ pub(super) struct Environment {
     pub(super) store: Store,
     pub(super) sender: CommandSender,
     pub(super) clock: Clock,
-    pub(super) limits: bandwidth::Limits,
+    pub(super) limits: limits::Limits,
 }
 
 /// Running streams. Dropping them ends their threads.
@@ -135,6 +142,7 @@ pub(super) struct Streams {
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     counters: Arc<Counters>,
+    memory: Memory,
     offer: StreamOffer,
 }
 
@@ -161,9 +169,10 @@ impl Streams {
             failure,
         )?;
         let (stopping, counters) = (Arc::default(), Arc::<Counters>::default());
+        let memory = Memory::new(&environment.limits, &control.waker);
         let service = Service::new(
             (poll, listener),
-            (controls, writer),
+            (controls, writer, memory.clone()),
             environment,
             offer,
             (Arc::clone(&stopping), Arc::clone(&counters)),
@@ -180,6 +189,7 @@ impl Streams {
             stopping,
             thread: Some(thread),
             counters,
+            memory,
             offer,
         })
     }
@@ -198,6 +208,8 @@ impl Streams {
             failure: None,
             received_bytes: self.counters.received_bytes.load(Ordering::Relaxed),
             sent_bytes: self.counters.sent_bytes.load(Ordering::Relaxed),
+            connections: self.counters.connections.load(Ordering::Relaxed),
+            memory_bytes: self.memory.bytes() as u64,
         }
     }
 }

@@ -15,10 +15,6 @@ use astreum_core::time::Instant;
 use core::net::IpAddr;
 use core::time::Duration;
 
-/// Maximum number of connections that peers have opened.
-const MAX_SERVED: usize = 64;
-/// Maximum number of these from one IPv4 address, or one IPv6 network of 64 bits.
-const MAX_SERVED_PER_NETWORK: usize = 8;
 /// Time that a connection has for its handshake, even if others wait for its place.
 const MIN_HANDSHAKE: Duration = Duration::from_secs(1);
 /// Maximum number of connections that are accepted in one turn.
@@ -90,9 +86,10 @@ impl Service {
                 first_of_network = order;
             }
         }
-        let closed = if of_network >= MAX_SERVED_PER_NETWORK {
+        let limits = &self.environment.limits;
+        let closed = if of_network >= limits.served_of_network {
             first_of_network
-        } else if all >= MAX_SERVED {
+        } else if all >= limits.served {
             first
         } else {
             return true;

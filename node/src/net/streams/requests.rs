@@ -5,7 +5,8 @@
 //! them until its fetch is complete. A request of the first two has credit again only for the bytes
 //! that its receiver no longer holds, one of the engine for those that its fetch has room for.
 
-use super::connection::{Connection, Role};
+use super::connection::{Connection, Role, Usage};
+use super::memory::{Accounts, StreamedAtoms};
 use super::open_requests::Request;
 use super::service::Service;
 use super::writer::stored_bytes;
@@ -31,7 +32,8 @@ impl Service {
             from: peer,
             object,
         } = request;
-        let Some((token, is_open)) = self.connection_to(peer, address, offer) else {
+        let Some((token, is_open)) = self.connection_to(peer, Usage::Requests, address, offer)
+        else {
             self.finish(number, RequestEnd::Failed, receiver);
             return;
         };
@@ -49,14 +51,8 @@ impl Service {
         }
     }
 
-    /// Sends the requests that wait for a connection, which is open, as far as there are places
-    /// besides those that are reserved.
-    pub(super) fn write_requests(
-        &mut self,
-        token: usize,
-        connection: &mut Connection,
-        reserved: usize,
-    ) {
+    /// Sends the requests that wait for a connection, which is open, as far as there are places.
+    pub(super) fn write_requests(&mut self, token: usize, connection: &mut Connection) {
         let Role::Client { client, frames, .. } = &mut connection.role else {
             return;
         };
@@ -64,7 +60,7 @@ impl Service {
         let waiting = self.requests.0.iter_mut();
         let waiting = waiting.filter(|(_, it)| it.token == token && it.number.is_none());
         for (number, request) in waiting {
-            if client.open_requests() + reserved >= MAX_REQUESTS {
+            if client.open_requests() >= MAX_REQUESTS {
                 break;
             }
             connection.has_more = true;
@@ -111,6 +107,7 @@ impl Service {
     pub(super) fn read_requested(
         &mut self,
         (token, on_connection): (usize, u32),
+        accounts: &Accounts,
         atoms: Vec<HashedAtom>,
         end: Option<RequestEnd>,
     ) -> usize {
@@ -132,14 +129,14 @@ impl Service {
                     inbox.answer(Input::StreamProgress { number });
                 }
                 Receiver::Caller(sender) => {
-                    let part = StreamPart::Atoms(atoms);
+                    let part = StreamPart::Atoms(StreamedAtoms::new(atoms, accounts));
                     let _ = sender.send(StreamAnswer { number, part });
                 }
                 Receiver::Engine { list, peer } => self.report(StreamEvent::Arrived {
                     number,
                     list,
                     peer,
-                    atoms,
+                    atoms: StreamedAtoms::new(atoms, accounts),
                 }),
             }
         }

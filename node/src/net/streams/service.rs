@@ -2,15 +2,16 @@
 
 use super::bandwidth::{self, Bandwidth, Direction};
 use super::channel::{Channel, Moved, violation};
-use super::connection::{Connection, Phase, Role};
+use super::connection::{Connection, Phase, Role, Usage};
 use super::listener::Listener;
+use super::memory::{Account, Accounts, Memory};
 use super::open_requests::{List, Requests};
 use super::writer::{Job, Part, Writer};
 use super::{Control, Counters, Environment, LISTENER, WAKER, noise};
 use crate::log;
 use crate::net::command::{Command, StreamEvent};
 use crate::net::stream_request::RequestEnd;
-use astreum_core::atom::AtomId;
+use astreum_core::atom::{AtomId, HashedAtom};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::engine::ListId;
 use astreum_core::stream::{self, Answer, Client, HELLO_BYTES, Hello, Pauses};
@@ -26,8 +27,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-/// Maximum number of connections to peers. One that nothing uses gives way to a new one.
-const MAX_CLIENT_CONNECTIONS: usize = 64;
 /// Interval between checks of timeouts while there are connections.
 const TICK: Duration = Duration::from_millis(500);
 /// Number of bytes that a connection moves in one turn.
@@ -40,6 +39,9 @@ const TURN_TIME: Duration = Duration::from_millis(10);
 const LIST_WINDOW_BYTES: u32 = 32 << 20;
 /// Number of unsent bytes above which a server reads no further atoms.
 const UNSENT_BYTES: usize = 512 << 10;
+/// Number of unsent bytes of requests above which a server has failed that does not read them. All
+/// requests that can be open at once take less.
+const UNSENT_REQUEST_BYTES: usize = 384 << 10;
 
 pub(super) struct Service {
     poll: Poll,
@@ -61,6 +63,9 @@ pub(super) struct Service {
     /// Time of the last report of what waits for the disk.
     waiting_reported: Instant,
     bandwidth: Bandwidth,
+    memory: Memory,
+    /// Memory of lists and requests, by peer.
+    memory_of_peers: BTreeMap<PublicKey, Account>,
     /// Time until connections are accepted; `None` until the poll reports one.
     pub(super) accepts_in: Option<Duration>,
 }
@@ -68,12 +73,13 @@ pub(super) struct Service {
 impl Service {
     pub(super) fn new(
         (poll, listener): (Poll, Listener),
-        (controls, writer): (Receiver<Control>, Writer),
+        (controls, writer, memory): (Receiver<Control>, Writer, Memory),
         environment: Environment,
         offer: StreamOffer,
         (stopping, counters): (Arc<AtomicBool>, Arc<Counters>),
     ) -> Self {
-        let bandwidth = Bandwidth::new(environment.clock.now(), environment.limits);
+        let limits = environment.limits;
+        let bandwidth = Bandwidth::new(environment.clock.now(), limits.bandwidth);
         Self {
             poll,
             listener,
@@ -95,6 +101,8 @@ impl Service {
             pauses: Pauses::new(),
             waiting_reported: Instant::ZERO,
             bandwidth,
+            memory,
+            memory_of_peers: BTreeMap::new(),
             accepts_in: Some(Duration::ZERO),
         }
     }
@@ -131,6 +139,9 @@ impl Service {
             self.turns();
             self.report_waiting(now);
             self.expire(now);
+            let connections = self.connections.len() as u64;
+            let counter = &self.counters.connections;
+            counter.store(connections, Ordering::Relaxed);
         }
     }
 
@@ -141,13 +152,11 @@ impl Service {
         }
     }
 
-    /// Gives the connections that were not read while the writer had too much a turn.
+    /// Gives the connections that were not read while too much was in memory a turn.
     fn resume_reading(&mut self) {
-        if self.writer.is_full() {
-            return;
-        }
         for connection in self.connections.values_mut() {
-            connection.has_more |= connection.readable && !connection.is_server();
+            let may = connection.readable && !connection.is_server() && !connection.is_full();
+            connection.has_more |= may;
         }
     }
 
@@ -194,26 +203,42 @@ impl Service {
         }
     }
 
+    /// Returns the accounts of what connections to a peer deliver.
+    pub(super) fn accounts(&mut self, peer: PublicKey, usage: Usage) -> Accounts {
+        let all = match usage {
+            Usage::Lists => self.memory.lists.clone(),
+            Usage::Requests => self.memory.requests.clone(),
+        };
+        let peers = &mut self.memory_of_peers;
+        if !peers.contains_key(&peer) {
+            peers.retain(|_, account| account.is_used());
+        }
+        let account = peers.entry(peer);
+        let peer = account.or_insert_with(|| self.memory.of_peer()).clone();
+        Accounts { all, peer }
+    }
+
     /// Finds or opens the connection to a peer. Returns its token, and whether it is open.
     pub(super) fn connection_to(
         &mut self,
         peer: PublicKey,
+        usage: Usage,
         address: SocketAddr,
         offer: &StreamOffer,
     ) -> Option<(usize, bool)> {
         let now = self.environment.clock.now();
-        if self.pauses.contains(now, &peer) {
-            return None;
-        }
         let mut known = self.connections.iter();
-        let known = known.find(|(_, connection)| connection.is_client_of(&peer));
+        let known = known.find(|(_, connection)| connection.client_of() == Some((peer, usage)));
         if let Some((token, connection)) = known {
             return Some((*token, connection.channel.is_open()));
+        }
+        if self.pauses.contains(now, &peer) {
+            return None;
         }
         if !self.make_room_for_client() {
             return None;
         }
-        match self.connect(now, peer, address, offer) {
+        match self.connect(now, (peer, usage), address, offer) {
             Ok(token) => Some((token, false)),
             Err(error) => {
                 if let Some(more) = log::limited("opening a stream") {
@@ -228,7 +253,7 @@ impl Service {
     /// unused for longest if there is none.
     fn make_room_for_client(&mut self) -> bool {
         let clients = self.connections.iter().filter(|(_, it)| !it.is_server());
-        if clients.clone().count() < MAX_CLIENT_CONNECTIONS {
+        if clients.clone().count() < self.environment.limits.clients {
             return true;
         }
         let unused = clients.filter(|(token, _)| !self.has_any(**token));
@@ -245,7 +270,7 @@ impl Service {
     fn connect(
         &mut self,
         now: Instant,
-        peer: PublicKey,
+        (peer, usage): (PublicKey, Usage),
         address: SocketAddr,
         offer: &StreamOffer,
     ) -> io::Result<usize> {
@@ -259,6 +284,8 @@ impl Service {
         channel.write_handshake()?;
         let role = Role::Client {
             peer,
+            usage,
+            accounts: self.accounts(peer, usage),
             client: Client::new().with_list_window(LIST_WINDOW_BYTES),
             frames: Vec::new(),
         };
@@ -347,10 +374,11 @@ impl Service {
                 }
             }
             let mut is_closed = false;
+            let is_held_up = self.is_held_up(token, connection);
             let allowed = self.bandwidth.allowance(now, address, Direction::Received);
-            if connection.readable && !self.is_held_up(token) && allowed == 0 {
+            if connection.readable && !is_held_up && allowed == 0 {
                 connection.is_paused = true;
-            } else if connection.readable && !self.is_held_up(token) {
+            } else if connection.readable && !is_held_up {
                 let (result, bytes) = connection.channel.receive(allowed)?;
                 if bytes > 0 {
                     connection.awaits_since = None;
@@ -394,6 +422,10 @@ impl Service {
                 }
                 channel.write_text(frames)?;
                 frames.clear();
+                if channel.unsent_bytes() > UNSENT_REQUEST_BYTES {
+                    let what = "the server does not read requests";
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+                }
             }
             Role::Server { server, .. } => {
                 let source = self.environment.store.served_checked();
@@ -483,7 +515,9 @@ impl Service {
                 Role::Client {
                     client,
                     peer,
+                    accounts,
                     frames,
+                    ..
                 } => {
                     let mut found = Vec::new();
                     let answer = client.handle(&frame, &mut found).map_err(invalid)?;
@@ -507,7 +541,7 @@ impl Service {
                             Some(reason) => Some(RequestEnd::from(reason)),
                             None => is_complete.then_some(RequestEnd::Complete),
                         };
-                        let kept = self.read_requested((token, number), found, end);
+                        let kept = self.read_requested((token, number), accounts, found, end);
                         client.stored(number, u32::try_from(kept).unwrap_or(u32::MAX), frames);
                         connection.has_more |= !frames.is_empty();
                         continue;
@@ -521,6 +555,7 @@ impl Service {
                             atoms: atoms.collect(),
                             next,
                             counts: true,
+                            share: accounts.share(found.iter().map(HashedAtom::atom)),
                         }));
                     }
                     if is_complete || ended.is_some() {
@@ -567,6 +602,15 @@ impl Service {
             error.is_some() || !connection.channel.is_open() || !lists.is_empty() || had_requests;
         let now = self.environment.clock.now();
         if is_violation {
+            // Nothing more is taken from the other connection to it.
+            let mut others = self.connections.iter();
+            let other = others.find(|(_, it)| it.client_of().is_some_and(|it| it.0 == *peer));
+            let other = other.map(|(token, _)| *token);
+            if let Some(token) = other
+                && let Some(other) = self.connections.remove(&token)
+            {
+                self.close(token, &other, None);
+            }
             self.pauses.note_violation(now, *peer);
         } else if is_failure {
             self.pauses.note_failure(now, *peer);
@@ -590,7 +634,7 @@ impl Service {
     fn expire(&mut self, now: Instant) {
         let over = self.connections.iter().filter(|(token, it)| {
             let is_silent = it.is_silent(now, self.has_open(**token));
-            it.is_late(now) || is_silent && !self.is_held_up(**token)
+            it.is_late(now) || is_silent && !self.is_held_up(**token, it)
         });
         let over: Vec<usize> = over.map(|(token, _)| *token).collect();
         for token in over {

@@ -1,6 +1,7 @@
 //! Tests of streams between two networks, and of the thread against silent and hostile peers.
 
 mod client_limit;
+mod memory;
 mod shared_places;
 mod slow_disk;
 mod slow_storage;
@@ -319,6 +320,13 @@ impl Alone {
     }
 
     fn with_store(n: u8, store: Store) -> Self {
+        Self::limited(n, store, |_| ())
+    }
+
+    fn limited(n: u8, store: Store, configure: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        configure(&mut config);
+        let limits = limits::Limits::new(&config.resolve().unwrap());
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).unwrap());
         let (queue, commands) = sync_channel(100);
@@ -328,7 +336,7 @@ impl Alone {
             store,
             sender: CommandSender::new(queue, waker, Arc::default()),
             clock: Clock::start(),
-            limits: bandwidth::Limits::default(),
+            limits,
         };
         let interface = Interface {
             use_ipv6: false,

@@ -2,12 +2,13 @@
 //! a disk.
 //!
 //! Whatever has arrived is stored with one write to the disk; only then is the progress of a list
-//! reported and its credit renewed. While more than [`QUEUED_BYTES`] wait, the connections that bring
-//! more are not read, so that memory does not grow with the number of lists. Lists whose atoms wait
+//! reported and its credit renewed. While as much waits as [`super::limits`] allows, the connections that
+//! bring lists are not read, so that memory does not grow with their number. Lists whose atoms wait
 //! are known ([`Writer::waiting`]), so that a slow disk does not count as a silent peer. If the disk
 //! refuses the beginning of a list, which is held nowhere else, that is kept in memory. Without cold
 //! storage a list is kept in memory, and its stream is given up at half of what fits there.
 
+use super::memory::Share;
 use super::{Control, ControlSender};
 use crate::failure::Failure;
 use crate::log;
@@ -16,7 +17,6 @@ use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::ListId;
-use core::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -25,8 +25,6 @@ use std::thread::JoinHandle;
 
 /// Maximum number of stored bytes of one write to the disk.
 const BATCH_BYTES: usize = 4 << 20;
-/// Number of stored bytes in the queue above which nothing more is to be read.
-const QUEUED_BYTES: usize = 16 << 20;
 
 /// Atoms of a list that are verified and have to be stored.
 #[derive(Debug)]
@@ -39,6 +37,8 @@ pub(super) struct Part {
     /// `false` for the beginning of a list that had arrived before the stream: the engine has
     /// counted it.
     pub(super) counts: bool,
+    /// Their memory, which counts until they are stored.
+    pub(super) share: Share,
 }
 
 impl Part {
@@ -84,8 +84,6 @@ impl Waiting {
 #[derive(Debug)]
 pub(super) struct Writer {
     jobs: Option<Sender<Job>>,
-    /// Stored bytes of the parts that have not been stored.
-    queued: Arc<AtomicUsize>,
     waiting: Waiting,
     thread: Option<JoinHandle<()>>,
 }
@@ -99,8 +97,6 @@ impl Writer {
     ) -> io::Result<Self> {
         let (jobs, queue) = channel();
         let failure = failure.clone();
-        let queued = Arc::<AtomicUsize>::default();
-        let done = Arc::clone(&queued);
         let waiting = Waiting::default();
         let still_waiting = waiting.clone();
         let thread = std::thread::Builder::new()
@@ -108,7 +104,6 @@ impl Writer {
             .spawn(move || {
                 let mut worker = Worker {
                     store,
-                    queued: done,
                     waiting: still_waiting,
                     in_memory: InMemory::default(),
                     sender,
@@ -118,7 +113,6 @@ impl Writer {
             })?;
         Ok(Self {
             jobs: Some(jobs),
-            queued,
             waiting,
             thread: Some(thread),
         })
@@ -127,8 +121,6 @@ impl Writer {
     pub(super) fn push(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
             if let Job::Store(part) = &job {
-                self.queued
-                    .fetch_add(part.stored_bytes(), Ordering::Relaxed);
                 self.waiting.add(part);
             }
             // Fails only if the thread has panicked, which stops the node.
@@ -144,12 +136,6 @@ impl Writer {
     /// Returns whether something waits to be stored.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.lists().is_empty()
-    }
-
-    /// Returns whether so much waits that nothing more is to be read. When that ends, a control
-    /// wakes the thread of the streams.
-    pub(super) fn is_full(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) >= QUEUED_BYTES
     }
 }
 
@@ -198,7 +184,6 @@ impl InMemory {
 /// State of the thread.
 struct Worker {
     store: Store,
-    queued: Arc<AtomicUsize>,
     waiting: Waiting,
     in_memory: InMemory,
     sender: CommandSender,
@@ -260,12 +245,16 @@ impl Worker {
                 let _ = self.store.keep(id, atom);
             }
         }
-        let bytes = sizes.iter().map(|(_, bytes)| bytes).sum();
-        self.queued.fetch_sub(bytes, Ordering::Relaxed);
         for (part, (atoms, bytes)) in parts.into_iter().zip(sizes) {
             let Part {
-                list, peer, next, ..
+                list,
+                peer,
+                next,
+                counts,
+                share,
+                ..
             } = part;
+            drop(share);
             self.waiting.remove(list, peer);
             if stored.is_err() {
                 self.control.send(Control::Cancel { list, peer });
@@ -273,7 +262,7 @@ impl Worker {
                 continue;
             }
             self.control.send(Control::Stored { list, bytes });
-            if part.counts {
+            if counts {
                 let progress = (next, atoms, bytes);
                 let _ = self.sender.send(Command::Stream(StreamEvent::Progress {
                     list,

@@ -8,8 +8,10 @@ use std::sync::mpsc::channel;
 
 #[test]
 fn connections_to_peers_are_limited_and_unused_ones_give_way() {
-    const LIMIT: u8 = 64;
-    let alone = Alone::new();
+    const LIMIT: u8 = 5;
+    let alone = Alone::limited(1, Store::new(1 << 20), |config| {
+        config.stream_outgoing_connections = LIMIT.into();
+    });
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let (sender, answers) = channel();
@@ -38,7 +40,7 @@ fn connections_to_peers_are_limited_and_unused_ones_give_way() {
     let StreamAnswer { number, part } = answers.recv_timeout(WAIT).unwrap();
     assert_eq!(number, u64::from(LIMIT) + 1);
     assert!(matches!(part, StreamPart::End(RequestEnd::Failed)));
-    alone.streams.send(Control::CancelRequest { number: 5 });
+    alone.streams.send(Control::CancelRequest { number: 3 });
     request(LIMIT + 2);
     request(LIMIT + 3);
     let StreamAnswer { number, .. } = answers.recv_timeout(WAIT).unwrap();

@@ -41,7 +41,7 @@ fn slow_reads_for_one_client_do_not_delay_another() {
 }
 
 /// Requests the beginning of a list: by a number, its head and the number of atoms.
-fn request_list(
+pub(super) fn request_list(
     client: &Alone,
     server: &Alone,
     (number, head, most): (u64, AtomId, u32),
