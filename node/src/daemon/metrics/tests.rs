@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 const DASHBOARD: &str = include_str!("../../../docs/monitoring/dashboard.json");
 const ALERTS: &str = include_str!("../../../docs/monitoring/alerts.yml");
+const ALERT_TESTS: &str = include_str!("../../../docs/monitoring/alerts_test.yml");
 const COLLECTOR: &str = include_str!("../../../docs/monitoring/otel-collector.yml");
 const PAGE: &str = include_str!("../../../docs/monitoring.md");
 
@@ -176,6 +177,33 @@ fn page_lists_every_metric_with_its_type_and_help() {
         .collect();
     assert!(listed == rows, "the rows are\n{}", rows.join("\n"));
     assert!(PAGE.contains(&format!("```yaml\n{COLLECTOR}```")));
+}
+
+/// Returns the alert and whether it fires, of each case of the tests of alerts.
+fn alert_cases() -> BTreeSet<(&'static str, bool)> {
+    let mut cases = BTreeSet::new();
+    let mut name = None;
+    for line in ALERT_TESTS.lines().map(str::trim) {
+        if let Some(alert) = line.strip_prefix("alertname: ") {
+            name = Some(alert);
+        } else if let Some(expected) = line.strip_prefix("exp_alerts:") {
+            let fires = expected.trim() != "[]";
+            cases.insert((name.take().unwrap(), fires));
+        }
+    }
+    cases
+}
+
+#[test]
+fn every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() {
+    let alerts = ALERTS
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let expected: BTreeSet<(&str, bool)> = alerts
+        .flat_map(|alert| [(alert, false), (alert, true)])
+        .collect();
+    assert!(expected.len() >= 22, "{expected:?}");
+    assert_eq!(alert_cases(), expected);
 }
 
 /// Runs promtool of Prometheus; returns its output.
