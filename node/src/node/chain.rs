@@ -248,7 +248,10 @@ impl Node {
         id: AtomId,
     ) -> Result<(TransactionState, Option<Head>), QueryError> {
         let source = self.chain_source();
-        let head = self.chain().head();
+        // Of one status: a block that came in between would have taken the transaction out of the
+        // mempool, and the head before it does not have it either.
+        let status = self.chain().status();
+        let head = status.head.clone();
         if let Some(head) = &head
             && let Some(place) =
                 self.with_pruned(|pruned| query::find(&source, head.block(), id, pruned))?
@@ -258,7 +261,7 @@ impl Node {
                 Some(head.clone()),
             ));
         }
-        let state = match mempool_state(&self.chain().status(), id) {
+        let state = match mempool_state(&status, id) {
             Some(state) => state,
             None => match self.transaction(id) {
                 // With a part missing, it begins like a transaction.
