@@ -86,6 +86,12 @@ impl Incoming {
         }
     }
 
+    /// Returns whether it starts a subscription.
+    #[cfg(feature = "http")]
+    pub(super) const fn subscribes(&self) -> bool {
+        matches!(&self.wanted, Ok(Wanted::Request(Request::Subscribe(_))))
+    }
+
     /// Returns whether it waits for something to happen.
     #[cfg(feature = "http")]
     pub(super) const fn waits(&self) -> bool {

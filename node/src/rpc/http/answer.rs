@@ -61,6 +61,14 @@ impl Work {
         }
     }
 
+    /// Returns whether it may start subscriptions.
+    pub(super) fn subscribes(&self) -> bool {
+        match self {
+            Self::One(incoming) => incoming.subscribes(),
+            Self::Batch(items) => items.iter().any(Incoming::subscribes),
+        }
+    }
+
     /// Returns whether it waits for something to happen.
     fn waits(&self) -> bool {
         match self {

@@ -1,35 +1,41 @@
 //! Subscriptions of all connections.
 //!
-//! Events arrive on the threads that cause them, and only take a place in a queue there. What needs
-//! the chain's data, reorganizations and the states of transactions, is found out by
-//! [`Hub::follow`] on a thread that may wait.
+//! Events arrive on the threads that cause them, and only take a place in a queue there. Heads with
+//! their reorganizations, states of transactions, and lookups of transactions need the chain's data
+//! or peers: [`Hub::follow`] runs each of the three on a thread that may wait, so that none of them
+//! delays another.
 //!
 //! A connection has a bounded queue of notifications. A subscription that finds it full ends with a
 //! message.
 
+mod states;
+
+use self::states::{Passed, Progress};
 use super::counters::{HttpCounters, count, uncount};
 use super::{MAX_NOTIFICATION_BYTES, MAX_NOTIFICATIONS};
-use crate::WaitLimit;
-use crate::rpc::caller::Caller;
-use crate::rpc::chain::{HeadReply, TransactionStatusReply};
-use crate::rpc::service::{Service, request};
+use crate::rpc::chain::HeadReply;
+use crate::rpc::service::Service;
 use crate::rpc::subscription::{EventSource, LogReply, Observer};
 use crate::rpc::text::LogLevel;
 use astreum_core::atom::AtomId;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Maximum number of heads that wait to be passed on; the oldest are skipped.
 const MAX_HEADS: usize = 1_024;
-/// Maximum time for finding out the states of all transactions once.
-const STATES_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Pause before a failed lookup is repeated, which doubles with every failure up to the maximum.
+/// A change of the chain repeats it earlier.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(30);
+/// Number of threads of [`Hub::follow`].
+pub(super) const THREADS: usize = 3;
 
 /// Topic of a subscription, with its filter.
 #[derive(Debug)]
@@ -39,7 +45,7 @@ pub(super) enum Wanted {
     Transaction {
         id: AtomId,
         /// State that was passed on last.
-        last: Option<Box<TransactionStatusReply>>,
+        passed: Option<Passed>,
     },
     Log(LogLevel),
 }
@@ -134,13 +140,15 @@ struct State {
     heads: VecDeque<HeadReply>,
     /// Head that was passed on last, or known when that began.
     passed: Option<HeadReply>,
-    has_changed: bool,
+    progress: Progress,
 }
 
 /// Subscriptions of all connections.
 pub(super) struct Hub {
     state: Mutex<State>,
-    wake: Notify,
+    wake_heads: Notify,
+    wake_states: Notify,
+    wake_lookup: Notify,
     counters: Arc<HttpCounters>,
     /// Number of subscriptions to the log: without any, a line costs no lock.
     log_subscriptions: AtomicUsize,
@@ -150,7 +158,9 @@ impl Hub {
     pub(super) fn new(counters: Arc<HttpCounters>) -> Self {
         Self {
             state: Mutex::default(),
-            wake: Notify::new(),
+            wake_heads: Notify::new(),
+            wake_states: Notify::new(),
+            wake_lookup: Notify::new(),
             counters,
             log_subscriptions: AtomicUsize::new(0),
         }
@@ -170,8 +180,8 @@ impl Hub {
         }
         if matches!(wanted, Wanted::Transaction { .. }) {
             // Its state is passed on at once.
-            state.has_changed = true;
-            self.wake.notify_one();
+            state.progress.is_due = true;
+            self.wake_states.notify_one();
         }
         let queue = queue.clone();
         state
@@ -246,17 +256,38 @@ impl Hub {
         service: Arc<dyn Service>,
         events: Arc<dyn EventSource>,
     ) {
+        let (of_heads, of_states) = (Arc::clone(&self), Arc::clone(&self));
+        let of_lookup = Arc::clone(&service);
+        tokio::join!(
+            repeat(&self.wake_heads, move || of_heads
+                .pass_heads(events.as_ref())),
+            repeat(&self.wake_states, move || of_states
+                .pass_states(service.as_ref())),
+            Arc::clone(&self).follow_lookups(of_lookup),
+        );
+    }
+
+    async fn follow_lookups(self: Arc<Self>, service: Arc<dyn Service>) {
+        let mut retry = RETRY_PAUSE;
         loop {
-            self.wake.notified().await;
+            self.wake_lookup.notified().await;
             let (hub, service) = (Arc::clone(&self), Arc::clone(&service));
-            let events = Arc::clone(&events);
-            let round = move || {
-                hub.pass_heads(events.as_ref());
-                hub.pass_states(service.as_ref());
-            };
+            let lookup = move || hub.look_up_states(service.as_ref());
             // A panic ends the process.
-            let _ = tokio::task::spawn_blocking(round).await;
+            let is_done = tokio::task::spawn_blocking(lookup).await.unwrap_or(true);
             tokio::time::sleep(PAUSE).await;
+            if is_done {
+                retry = RETRY_PAUSE;
+                continue;
+            }
+            // Ends early if a round has left transactions for another lookup.
+            let left = self.wake_lookup.notified();
+            if tokio::time::timeout(retry, left).await.is_ok() {
+                self.wake_lookup.notify_one();
+            } else {
+                self.begin_round();
+            }
+            retry = MAX_RETRY_PAUSE.min(retry * 2);
         }
     }
 
@@ -281,54 +312,15 @@ impl Hub {
             self.publish(&head, |wanted| matches!(wanted, Wanted::Heads));
         }
     }
-
-    fn pass_states(&self, service: &dyn Service) {
-        let wanted: BTreeSet<AtomId> = {
-            let mut state = self.state();
-            if !core::mem::take(&mut state.has_changed) {
-                return;
-            }
-            let wanted = state.subscriptions.values();
-            let ids = wanted.filter_map(|subscription| match &subscription.wanted {
-                Wanted::Transaction { id, .. } => Some(*id),
-                _ => None,
-            });
-            ids.collect()
-        };
-        let limit = WaitLimit::NONE.within(STATES_TIMEOUT);
-        for wanted_id in wanted {
-            let params = request::TransactionStatus {
-                id: wanted_id,
-                wait_seconds: 0,
-                until_safe: false,
-            };
-            let status = limit.scope(|| service.transaction_status(params, &Caller::default()));
-            let Ok(status) = status else {
-                // It is tried again with the next change.
-                continue;
-            };
-            let now = Box::new(without_details(&status));
-            self.publish(&status, |wanted| match wanted {
-                Wanted::Transaction { id, last }
-                    if *id == wanted_id && *last != Some(now.clone()) =>
-                {
-                    *last = Some(now.clone());
-                    true
-                }
-                _ => false,
-            });
-        }
-    }
 }
 
-/// Removes what changes with every block or transaction, so that it alone is not news.
-fn without_details(status: &TransactionStatusReply) -> TransactionStatusReply {
-    TransactionStatusReply {
-        head: None,
-        undo_stake: None,
-        pool_place: None,
-        pool_transactions: None,
-        ..status.clone()
+/// Calls `round` on a thread that may wait whenever `wake` is notified.
+async fn repeat(wake: &Notify, round: impl Fn() + Clone + Send + 'static) {
+    loop {
+        wake.notified().await;
+        // A panic ends the process.
+        let _ = tokio::task::spawn_blocking(round.clone()).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -336,6 +328,8 @@ impl Observer for Hub {
     fn head(&self, head: HeadReply) {
         let mut state = self.state();
         if state.subscriptions.is_empty() {
+            // Passed on later, older ones would look like a reorganization.
+            state.heads.clear();
             state.passed = Some(head);
             return;
         }
@@ -344,15 +338,15 @@ impl Observer for Hub {
         }
         state.heads.push_back(head);
         drop(state);
-        self.wake.notify_one();
+        self.wake_heads.notify_one();
     }
 
     fn chain(&self) {
         let mut state = self.state();
         if !state.subscriptions.is_empty() {
-            state.has_changed = true;
+            state.progress.is_due = true;
             drop(state);
-            self.wake.notify_one();
+            self.wake_states.notify_one();
         }
     }
 
@@ -368,124 +362,4 @@ impl Observer for Hub {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rpc::subscription::ReorganizationReply;
-
-    fn line(message: &str, level: LogLevel) -> LogReply {
-        LogReply {
-            time: String::new(),
-            level,
-            module: String::new(),
-            message: message.to_owned(),
-        }
-    }
-
-    fn taken(notifications: &mut Notifications) -> Vec<Event> {
-        let mut events = Vec::new();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            while !notifications.receiver.is_empty() {
-                events.push(notifications.next().await.unwrap());
-            }
-        });
-        events
-    }
-
-    fn head(byte: u8, height: u64) -> HeadReply {
-        HeadReply {
-            id: AtomId::new([byte; 32]),
-            height: height.into(),
-            timestamp: 0_u64.into(),
-            state: astreum_core::consensus::HeadState::Verified,
-        }
-    }
-
-    /// A head whose first byte is not one more is on another branch.
-    struct Branches;
-
-    impl EventSource for Branches {
-        fn observe(&self, _: Arc<dyn Observer>) -> Box<dyn Send> {
-            Box::new(())
-        }
-
-        fn reorganization(&self, from: &HeadReply, to: &HeadReply) -> Option<ReorganizationReply> {
-            let first = |head: &HeadReply| head.id.as_bytes()[0];
-            (first(to) != first(from) + 1).then_some(ReorganizationReply {
-                from: from.id,
-                to: to.id,
-                fork: None,
-                depth: None,
-            })
-        }
-    }
-
-    #[test]
-    fn slow_subscribers_are_dropped_with_a_message_and_others_stay() {
-        let counters = Arc::new(HttpCounters::default());
-        let hub = Hub::new(Arc::clone(&counters));
-        let (slow, mut of_slow) = queue();
-        let (fast, mut of_fast) = queue();
-        let number = hub.add(&slow, Wanted::Log(LogLevel::Info));
-        hub.add(&fast, Wanted::Log(LogLevel::Warn));
-        for _ in 0..MAX_NOTIFICATIONS + 5 {
-            hub.log(line("x", LogLevel::Info));
-        }
-        hub.log(line("y", LogLevel::Error));
-        let events = taken(&mut of_slow);
-        assert_eq!(events.len(), MAX_NOTIFICATIONS + 1);
-        assert!(matches!(events.last(), Some(Event::Dropped(it)) if *it == number));
-        assert_eq!(taken(&mut of_fast).len(), 1);
-        let counts = counters.counts();
-        assert_eq!(
-            (counts.open_subscriptions, counts.dropped_subscriptions),
-            (1, 1)
-        );
-        // Few, but large.
-        let number = hub.add(&slow, Wanted::Log(LogLevel::Debug));
-        let large = "x".repeat(MAX_NOTIFICATION_BYTES / 3);
-        for _ in 0..4 {
-            hub.log(line(&large, LogLevel::Debug));
-        }
-        let events = taken(&mut of_slow);
-        assert_eq!(events.len(), 3);
-        assert!(matches!(events.last(), Some(Event::Dropped(it)) if *it == number));
-        // There is room again.
-        hub.add(&slow, Wanted::Log(LogLevel::Debug));
-        hub.log(line(&large, LogLevel::Debug));
-        assert_eq!(taken(&mut of_slow).len(), 1);
-    }
-
-    #[test]
-    fn heads_are_passed_on_in_order_with_reorganizations() {
-        let hub = Hub::new(Arc::default());
-        let (queue, mut notifications) = queue();
-        hub.head(head(1, 1));
-        hub.add(&queue, Wanted::Heads);
-        let moves = hub.add(&queue, Wanted::Reorganizations);
-        hub.head(head(2, 2));
-        hub.head(head(7, 2));
-        hub.pass_heads(&Branches);
-        let events: Vec<(u64, String)> = taken(&mut notifications)
-            .into_iter()
-            .map(|event| match event {
-                Event::Result(number, json) => (number, json.to_string()),
-                Event::Dropped(number) => panic!("{number} was dropped"),
-            })
-            .collect();
-        assert_eq!(events.len(), 3, "{events:?}");
-        assert!(events[0].1.contains("0202"), "{events:?}");
-        assert_eq!(events[1].0, moves);
-        assert!(events[1].1.contains("\"from\":\"0202") && events[1].1.contains("\"to\":\"0707"));
-        assert!(events[2].1.contains("0707"));
-        let (other, _) = super::queue();
-        assert!(!hub.remove(&other, moves), "it is of another connection");
-        assert!(hub.remove(&queue, moves) && !hub.remove(&queue, moves));
-        hub.remove_all(&queue);
-        assert!(hub.state().subscriptions.is_empty());
-        hub.add(&queue, Wanted::Heads);
-        assert!(hub.state().subscriptions.is_empty(), "it has ended");
-    }
-}
+mod tests;

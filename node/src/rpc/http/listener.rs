@@ -5,7 +5,7 @@ use super::connections::{Connections, Place};
 use super::counters::HttpCounters;
 use super::explorer;
 use super::guard::Guard;
-use super::hub::Hub;
+use super::hub::{self, Hub};
 use super::routes;
 use super::shared::Shared;
 use super::stall::Stall;
@@ -134,8 +134,7 @@ impl HttpServer {
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            // One more, for what subscriptions wait for.
-            .max_blocking_threads(MAX_EXECUTING + MONITORING + 1)
+            .max_blocking_threads(MAX_EXECUTING + MONITORING + hub::THREADS)
             .thread_keep_alive(KEEP_ALIVE)
             .thread_name("rpc-request")
             .build()

@@ -83,7 +83,7 @@ impl Session for Handle {
         let wanted = match (topic, id, level) {
             (Topic::Heads, None, None) => Wanted::Heads,
             (Topic::Reorganizations, None, None) => Wanted::Reorganizations,
-            (Topic::Transaction, Some(id), None) => Wanted::Transaction { id, last: None },
+            (Topic::Transaction, Some(id), None) => Wanted::Transaction { id, passed: None },
             (Topic::Transaction, None, _) => return Err(invalid("transaction needs an id")),
             (Topic::Log, None, level) => Wanted::Log(level.unwrap_or(LogLevel::Info)),
             _ => return Err(invalid("id is for transaction, level is for log")),
@@ -127,6 +127,8 @@ impl Drop for Ending {
 /// Executed request.
 struct Executed {
     request_bytes: usize,
+    /// True if it may have started subscriptions.
+    subscribes: bool,
     reply: Reply,
     /// Place among those of the connection, kept until the reply is sent.
     permit: Option<OwnedSemaphorePermit>,
@@ -164,6 +166,8 @@ where
     let executing = Arc::new(Semaphore::new(MAX_EXECUTING_OF_ONE));
     let mut running = JoinSet::new();
     let mut running_bytes = 0;
+    // Arrays in progress that may start subscriptions: their replies come before the notifications.
+    let mut subscribing = 0_usize;
     let mut ticks = interval(PING_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
@@ -175,7 +179,7 @@ where
             biased;
             () = place.closing() => Next::Close,
             Some(done) = running.join_next() => Next::Done(done),
-            Some(event) = notifications.next() => Next::Event(event),
+            Some(event) = notifications.next(), if subscribing == 0 => Next::Event(event),
             message = socket.next(), if may_read => Next::Message(message),
             _ = ticks.tick() => Next::Tick,
             // Only if nothing else is ready.
@@ -189,6 +193,7 @@ where
             }
             Next::Done(Ok(executed)) => {
                 running_bytes -= executed.request_bytes;
+                subscribing -= usize::from(executed.subscribes);
                 needs_flush = true;
                 let sent = feed(&mut socket, executed.reply).await;
                 drop(executed.permit);
@@ -224,6 +229,8 @@ where
                         Err(work) => {
                             let request_bytes = message.len();
                             running_bytes += request_bytes;
+                            let subscribes = work.subscribes();
+                            subscribing += usize::from(subscribes);
                             let (executor, caller) = (Arc::clone(&shared.executor), caller.clone());
                             let executing = Arc::clone(&executing);
                             running.spawn(async move {
@@ -231,6 +238,7 @@ where
                                 let permit = executing.acquire_owned().await.ok();
                                 Executed {
                                     request_bytes,
+                                    subscribes,
                                     reply: executor.run(work, access, caller).await,
                                     permit,
                                 }
