@@ -2,7 +2,8 @@
 //! not running.
 
 use core::time::Duration;
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::path::Path;
 
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::chain::{
@@ -241,17 +242,35 @@ pub(super) fn refused(error: &ChainDirError, options: &str) -> Failure {
     }
 }
 
+/// Fails unless it is certain that no node with this control socket is running.
 pub(super) fn check_not_running(paths: &Paths) -> Result<(), Failure> {
     let client = Client::new(&paths.control_socket, PROBE_TIMEOUT);
-    let status = client.request(&request::Status {});
-    match status {
-        Ok(_) => Err(Failure::Failed(format!(
+    let answer = client.request(&request::Status {}).map(|_| ());
+    refuse_running(answer, &paths.control_socket)
+}
+
+/// Fails unless the answer of a control socket shows that no node listens at it.
+fn refuse_running(answer: Result<(), ClientError>, socket: &Path) -> Result<(), Failure> {
+    match answer {
+        Ok(()) => Err(Failure::Failed(format!(
             "a node is running at {}; stop it first: a running node does not pick up changes of \
              its chain",
-            paths.control_socket.display()
+            socket.display()
         ))),
-        Err(error @ ClientError::Unreachable { .. }) => Err(Failure::failed(error)),
-        Err(_) => Ok(()),
+        Err(ClientError::NotRunning { .. }) => Ok(()),
+        // No socket can have such a path.
+        Err(ClientError::Io { error, .. })
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(Failure::Failed(format!(
+            "cannot tell whether a node is running, which would not pick up changes of its chain: \
+             {error}"
+        ))),
     }
 }
 
@@ -300,4 +319,76 @@ fn text(genesis: &Genesis, block: &Block, dry_run: bool) -> String {
         text.push_str("dry run: nothing was written\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn only_a_socket_without_a_node_is_taken_for_no_node() {
+        let scratch = tempfile::tempdir().unwrap();
+        let socket = scratch.path().join("sock");
+        let of = |socket: &Path| socket.to_owned();
+        let path = of(&socket);
+        let io = |error: io::Error| ClientError::Io {
+            socket: of(&socket),
+            error,
+        };
+        let denied = ClientError::Denied {
+            socket: of(&socket),
+            owner: Some("alice".to_owned()),
+        };
+        let Err(Failure::Failed(text)) = refuse_running(Err(denied), &path) else {
+            panic!("another user's node was taken for none");
+        };
+        for part in [
+            "cannot tell whether a node is running",
+            "permission denied",
+            "of the user alice",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        let running = [
+            Ok(()),
+            Err(ClientError::Unreachable {
+                socket: of(&socket),
+            }),
+            Err(ClientError::OldNode {
+                socket: of(&socket),
+            }),
+            Err(io(io::ErrorKind::TimedOut.into())),
+        ];
+        for answer in running {
+            assert!(refuse_running(answer, &path).is_err());
+        }
+        let none = Err(ClientError::NotRunning {
+            socket: of(&socket),
+        });
+        assert!(refuse_running(none, &path).is_ok());
+    }
+
+    #[test]
+    fn paths_that_cannot_be_a_socket_have_no_node() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for socket in [
+            scratch.path().join("none"),
+            scratch.path().join("none/sock"),
+            file.join("sock"),
+            scratch.path().join("x".repeat(300)),
+        ] {
+            let answer = Client::new(&socket, PROBE_TIMEOUT).request(&request::Status {});
+            let found = refuse_running(answer.map(|_| ()), &socket);
+            assert!(found.is_ok(), "{}: {found:?}", socket.display());
+        }
+        // Listens, and does not answer.
+        let socket = scratch.path().join("sock");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let short = Duration::from_millis(20);
+        let answer = Client::new(&socket, short).request(&request::Status {});
+        assert!(refuse_running(answer.map(|_| ()), &socket).is_err());
+    }
 }

@@ -307,10 +307,11 @@ fn check_path(socket: &Path) -> Result<(), ServerError> {
 pub(super) fn too_long(socket: &Path) -> Option<io::Error> {
     let len = socket.as_os_str().len();
     (len > MAX_PATH_BYTES).then(|| {
-        io::Error::other(format!(
+        let message = format!(
             "socket path of {len} bytes exceeds the maximum of {MAX_PATH_BYTES}; set \
              control_socket to a shorter one"
-        ))
+        );
+        io::Error::new(io::ErrorKind::InvalidInput, message)
     })
 }
 
