@@ -11,8 +11,8 @@ use crate::config::Seed;
 use crate::log::utc_text;
 use crate::net::SeedState;
 use crate::rpc::{
-    Client, IndexReply, PeerReply, PortMappingReply, ProducerReply, PruningReply, StatusReply,
-    duration, request,
+    Client, IndexReply, PeerReply, PortMappingReply, ProducerReply, PruningReply, RpcAddressReply,
+    StatusReply, duration, request,
 };
 
 use super::args::{MetricsArgs, PeersArgs, StatusArgs};
@@ -136,6 +136,9 @@ fn show(
     ];
     for (name, value) in rows.into_iter().chain(status.chain.lines()) {
         writeln!(out, "{name:<15} {value}")?;
+    }
+    if let Some(rpc) = &status.rpc {
+        writeln!(out, "{:<15} {}", "RPC", rpc_line(rpc))?;
     }
     if let Some(pruning) = &status.pruning {
         writeln!(out, "{:<15} {}", "pruning", pruning_line(pruning))?;
@@ -300,6 +303,15 @@ fn pruning_line(pruning: &PruningReply) -> String {
     line
 }
 
+/// Returns the URL of RPC over HTTP, and the path of its token file.
+fn rpc_line(rpc: &RpcAddressReply) -> String {
+    let url = format!("http://{}", rpc.address);
+    match &rpc.token_file {
+        Some(path) => format!("{url}, token file {path}"),
+        None => url,
+    }
+}
+
 /// Describes the state of port mapping in one line.
 fn mapping_line(mapping: &PortMappingReply) -> String {
     if let Some(error) = &mapping.error {
@@ -357,6 +369,20 @@ fn seed_line(seed: &SeedState) -> String {
 mod tests {
     use super::*;
     use crate::rpc::MappedPortReply;
+
+    #[test]
+    fn rpc_line_states_the_url_and_the_path_of_the_token() {
+        let mut rpc = RpcAddressReply {
+            address: "[::1]:52781".parse().unwrap(),
+            token_file: None,
+        };
+        assert_eq!(rpc_line(&rpc), "http://[::1]:52781");
+        rpc.token_file = Some("/var/lib/astreum/rpc.token".to_owned());
+        assert_eq!(
+            rpc_line(&rpc),
+            "http://[::1]:52781, token file /var/lib/astreum/rpc.token"
+        );
+    }
 
     #[test]
     fn line_states_addresses_or_the_failure() {

@@ -16,8 +16,8 @@ use crate::rpc::{
     AccountReply, AdvertisementReply, AtomReply, BackupReply, BlockReply, Caller, ErrorKind,
     EvalReply, ForksReply, HistoryReply, HttpCounts, ListReply, LogReply, MAX_PINS_REPLY,
     PeerReply, PinReply, PinnedReply, ProviderReply, PruneReply, PutReply, ReloadReply, Request,
-    RpcError, SendReply, SentReply, Service, StatusReply, StoredReply, TransactionReply,
-    TransactionStatusReply, ValidatorsReply, request,
+    RpcAddressReply, RpcError, SendReply, SentReply, Service, StatusReply, StoredReply,
+    TransactionReply, TransactionStatusReply, ValidatorsReply, request,
 };
 use crate::store::cold::{BackedUp, ColdStore, SetAside};
 use crate::store::disk::real_path;
@@ -27,7 +27,7 @@ use astreum_core::wire::object::PayloadType;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Handler of control socket requests for a node.
 pub struct NodeHandler {
@@ -37,6 +37,8 @@ pub struct NodeHandler {
     warnings: RecentWarnings,
     /// Counts of RPC over HTTP, if it is served.
     rpc: Option<Box<dyn Fn() -> HttpCounts + Send + Sync>>,
+    /// Address of RPC over HTTP, once it listens.
+    rpc_address: Arc<OnceLock<RpcAddressReply>>,
 }
 
 impl core::fmt::Debug for NodeHandler {
@@ -58,6 +60,7 @@ impl NodeHandler {
             reloader,
             warnings: RecentWarnings::new(),
             rpc: None,
+            rpc_address: Arc::default(),
         }
     }
 
@@ -74,6 +77,12 @@ impl NodeHandler {
             rpc: Some(Box::new(counts)),
             ..self
         }
+    }
+
+    /// Returns the place for the address of RPC over HTTP, which is known once it listens.
+    #[cfg(feature = "http")]
+    pub(super) fn rpc_address(&self) -> Arc<OnceLock<RpcAddressReply>> {
+        Arc::clone(&self.rpc_address)
     }
 
     /// Checks that this node has cold storage, in the directory with this real path: the socket may
@@ -113,8 +122,16 @@ impl Service for NodeHandler {
         }
     }
 
-    fn status(&self, _: request::Status, _: &Caller) -> Result<StatusReply, RpcError> {
-        Ok(status_reply(&self.node))
+    fn status(&self, _: request::Status, caller: &Caller) -> Result<StatusReply, RpcError> {
+        let mut rpc = self.rpc_address.get().cloned();
+        if let Some(rpc) = rpc.as_mut().filter(|_| !caller.is_local()) {
+            // A path of this machine may have the name of a user.
+            rpc.token_file = None;
+        }
+        Ok(StatusReply {
+            rpc,
+            ..status_reply(&self.node)
+        })
     }
 
     fn peers(&self, _: request::Peers, _: &Caller) -> Result<Vec<PeerReply>, RpcError> {

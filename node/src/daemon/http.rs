@@ -5,8 +5,8 @@ use super::events::NodeEvents;
 use crate::config::{ListenAddress, Paths, Settings};
 use crate::log;
 use crate::node::Node;
-use crate::rpc::{HttpCounters, HttpError, HttpOptions, HttpServer, Service};
-use std::sync::Arc;
+use crate::rpc::{HttpCounters, HttpError, HttpOptions, HttpServer, RpcAddressReply, Service};
+use std::sync::{Arc, OnceLock};
 
 /// Adds counters of the server to the metrics of a handler, if there will be a server.
 pub(super) fn counted(
@@ -21,13 +21,14 @@ pub(super) fn counted(
     (handler.with_counts(move || of_handler.counts()), counters)
 }
 
-/// Starts the server, if there is an address for it.
+/// Starts the server, if there is an address for it; `listening` gets the address.
 pub(super) fn start(
     node: &Arc<Node>,
     settings: &Settings,
     paths: &Paths,
     handler: Arc<dyn Service>,
     counters: Arc<HttpCounters>,
+    listening: &OnceLock<RpcAddressReply>,
 ) -> Result<Option<HttpServer>, HttpError> {
     let Some(ListenAddress(listen)) = settings.rpc_listen else {
         return Ok(None);
@@ -45,5 +46,12 @@ pub(super) fn start(
     let server = HttpServer::start(&options, handler, events, counters)?;
     let (address, token_file) = (server.address(), options.token_file.display());
     log::info!("serving RPC: address={address} token_file={token_file}");
+    let path = std::path::absolute(&options.token_file);
+    let path = path.unwrap_or_else(|_| options.token_file.clone());
+    // It is started once.
+    let _ = listening.set(RpcAddressReply {
+        address,
+        token_file: Some(path.display().to_string()),
+    });
     Ok(Some(server))
 }

@@ -174,11 +174,15 @@ pub fn run(
     if settings.rpc_listen.is_some() {
         return Err(RunError::NoRpc);
     }
+    #[cfg(feature = "http")]
+    let listening = handler.rpc_address();
     let handler: Arc<dyn Service> = Arc::new(handler);
     let server = Server::start(&paths.control_socket, Arc::clone(&handler));
     let server = server.map_err(RunError::Control)?;
     #[cfg(feature = "http")]
-    let http = http::start(&node, settings, paths, handler, counters).map_err(RunError::Rpc)?;
+    let http = http::start(&node, settings, paths, handler, counters, &listening);
+    #[cfg(feature = "http")]
+    let http = http.map_err(RunError::Rpc)?;
     for warning in warnings(settings) {
         log::warn!("{warning}");
     }

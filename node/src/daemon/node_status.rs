@@ -89,6 +89,8 @@ pub(super) fn status_reply(node: &Node) -> StatusReply {
         halted,
         port_mapping: mapping.map(|status| port_mapping::reply(settings, status)),
         transaction_index: index.as_ref().map(history_handlers::index_reply),
+        // Known to the handler of requests.
+        rpc: None,
         validator: validator.map(|status| validator_reply(status, &chain.mempool, halted, now)),
         pruning: node
             .store()

@@ -63,6 +63,12 @@ impl Caller {
         transfers.ok_or_else(|| "this connection does not carry transfers".into())
     }
 
+    /// Returns whether the caller uses the control socket, so that it is the node's user or root.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        self.transfers.is_some()
+    }
+
     /// Returns whether the answer is not needed: the caller has closed its connection, or the node
     /// stops.
     #[must_use]

@@ -39,6 +39,7 @@ mod port_mapping;
 mod protocol;
 mod pruning;
 mod reload;
+mod rpc_address;
 mod schema;
 mod server;
 mod service;
@@ -82,6 +83,7 @@ pub use protocol::{
 };
 pub use pruning::{MAX_PINS_REPLY, PinReply, PinnedReply, PruneReply, PruningReply};
 pub use reload::{ChangeReply, ReloadReply};
+pub use rpc_address::RpcAddressReply;
 pub use server::{Server, ServerError};
 pub use service::{Method, PartialService, Request, Service, request, schema};
 pub use subscription::{

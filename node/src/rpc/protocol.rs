@@ -4,6 +4,7 @@ use super::chain_status::ChainReply;
 use super::history::IndexReply;
 use super::port_mapping::PortMappingReply;
 use super::pruning::PruningReply;
+use super::rpc_address::RpcAddressReply;
 use super::schema::{record, schema_of};
 use super::text::{self, Hex};
 use crate::net::SeedState;
@@ -106,6 +107,9 @@ record! {
         /// State of the index of transactions, if there is one.
         #[serde(default)]
         pub transaction_index: Option<IndexReply>,
+        /// Address of RPC over HTTP, if it is served.
+        #[serde(default)]
+        pub rpc: Option<RpcAddressReply>,
         /// Configuration that is valid but possibly unintended, one sentence each.
         #[serde(default)]
         pub warnings: Vec<String>,
@@ -147,6 +151,7 @@ impl Default for StatusReply {
             pruning: None,
             port_mapping: None,
             transaction_index: None,
+            rpc: None,
             warnings: Vec::new(),
             counters: BTreeMap::new(),
             problems: Vec::new(),
