@@ -57,7 +57,7 @@ The same transaction is applied only once. The exit codes are those of `tx send`
     /// Show the state of a transaction: waiting, included with its result, or unknown.
     #[command(after_help = "Examples:
   astreum tx status ID
-  astreum tx status ID --wait 60
+  astreum tx status ID --wait
   astreum tx status ID --wait safe
 
 The exit code is 0 if it succeeded or is pending, 1 if it failed or is unknown.")]
