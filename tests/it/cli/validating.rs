@@ -1,9 +1,10 @@
 //! Validation of a new chain: from its genesis to a transfer with a verifiable proof.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::chain::{until, with_wallet};
 use super::node::run;
+use astreum_tests::testkit::http::WebSocket;
 use astreum_tests::testkit::{Home, NodeProcess, Ran};
 
 /// Creates a home with a validator's key and wallet, and a chain in which the validator has a
@@ -285,4 +286,82 @@ fn follower_sends_transactions_to_a_validator() {
     assert_eq!(account(&other, &wallet)["balance"], "5");
     assert_eq!(node.interrupt().0, Some(0));
     assert_eq!(follower.interrupt().0, Some(0));
+}
+
+/// Opens a WebSocket of a home's node, and subscribes to a transaction.
+fn follow(home: &Home, id: &str) -> WebSocket {
+    let status = home.run(&["status", "--json"]).json();
+    let address = text(&status, "/rpc/address").parse().unwrap();
+    let mut socket = WebSocket::open(address, &[]).unwrap();
+    let wanted = json!({"topic": "transaction", "id": id});
+    let reply = socket.ask(1, "subscribe", &wanted);
+    assert!(
+        reply.get("result").is_some_and(Value::is_u64),
+        "subscribe: {reply}"
+    );
+    socket
+}
+
+/// Receives the next notification with this state.
+fn notified(socket: &mut WebSocket, state: &str) -> Value {
+    socket.notified(|params| params.pointer("/result/state") == Some(&state.into()))
+}
+
+#[test]
+fn signed_transaction_is_resent_and_its_states_are_notified() {
+    let (home, _, wallet) = chain("resent");
+    let sign = [
+        "tx",
+        "sign",
+        &wallet,
+        "7",
+        "--chain-id",
+        "0",
+        "--key-file",
+        "validator.key",
+        "-o",
+        "payment.json",
+    ];
+    let id = home.run(&sign).lines().remove(0).to_owned();
+    let run = [
+        "run",
+        "--config",
+        "node.toml",
+        "--rpc-listen",
+        "127.0.0.1:0",
+    ];
+    // The genesis is new, so that this node makes no block during the test.
+    let idle = home.start(&[&run[..], &["--block-interval", "3600"]].concat());
+    until("a head", || home.run(&["block", "show"]).code == 0);
+    home.run(&["tx", "resend", &id])
+        .fails(1, &[&id, "was not found"]);
+    let mut socket = follow(&home, &id);
+    notified(&mut socket, "unknown");
+    let submitted = home.run(&["tx", "submit", "payment.json", "--json"]).json();
+    assert_eq!(text(&submitted, "/id"), id);
+    let pending = notified(&mut socket, "pending");
+    let place = |name: &str| pending.pointer(&format!("/result/{name}")).cloned();
+    assert_eq!(place("pool_place"), Some(1.into()), "{pending}");
+    assert_eq!(place("block"), Some(Value::Null), "{pending}");
+    let resent = home.run(&["tx", "resend", &id]);
+    assert!(
+        resent.text().contains("this node (validator)"),
+        "{resent:?}"
+    );
+    home.run(&["tx", "resend", &id, "--wait", "1"])
+        .fails(1, &["timed out waiting for inclusion"]);
+    assert_eq!(idle.interrupt().0, Some(0));
+
+    // The mempool survives, and this node makes blocks.
+    let node = home.start(&run);
+    let mut socket = follow(&home, &id);
+    // A validator listens for up to half a minute before it signs.
+    let wait = ["tx", "status", &id, "--wait", "240", "--json"];
+    let status = home.run(&wait).json();
+    let included = notified(&mut socket, "success");
+    assert_eq!(text(&included, "/result/block"), text(&status, "/block"));
+    home.run(&["tx", "resend", &id])
+        .fails(1, &["replayed transaction"]);
+    assert_eq!(account(&home, &wallet)["balance"], "7");
+    assert_eq!(node.interrupt().0, Some(0));
 }

@@ -3,7 +3,7 @@
 use super::running::start;
 use super::support::eventually;
 use astreum_core::atom::Atom;
-use astreum_node::rpc::{MAX_BATCH, MAX_REQUEST_BYTES, MAX_SUBSCRIPTIONS, hex, schema};
+use astreum_node::rpc::{MAX_BATCH, MAX_REQUEST_BYTES, MAX_SUBSCRIPTIONS, hex, request, schema};
 use astreum_tests::testkit::http::{
     HttpReply, WebSocket, call, connect, exchange, get, post, read_reply,
 };
@@ -450,6 +450,49 @@ fn websocket_carries_requests_arrays_and_authentication() {
     assert_eq!(with_header.ask(1, "eval", &eval)["result"]["text"], "3");
     let refused = WebSocket::open(address, &["Authorization: Bearer x"]).unwrap_err();
     assert_eq!(refused.status, 401);
+}
+
+/// A client knows a subscription from its reply, so that a notification before it would be lost.
+#[test]
+fn reply_of_an_array_precedes_the_notifications_of_its_subscriptions() {
+    let (_node, address, _) = serve("array", &[]);
+    let mut socket = WebSocket::open(address, &[]).unwrap();
+    let id = "07".repeat(32);
+    let wanted = json!({"topic": "transaction", "id": id});
+    // Longer than it takes to find out that the transaction is unknown.
+    let wait = json!({"id": id, "wait_seconds": 2});
+    socket.send(&format!(
+        "[{},{}]",
+        call(1, "subscribe", &wanted),
+        call(2, "transaction_status", &wait)
+    ));
+    let reply = socket.receive();
+    assert_eq!(reply[1]["result"]["state"], "unknown", "{reply}");
+    let number = &reply[0]["result"];
+    let state = socket.notified(|params| params["subscription"] == *number);
+    assert_eq!(state["result"]["state"], "unknown");
+}
+
+#[test]
+fn status_has_the_address_of_rpc_and_for_its_own_user_the_token_file() {
+    let (node, address, token) = serve("address", &[]);
+    let file = node.directory().join("state/rpc.token");
+    let local = node.ask(&request::Status {}).rpc.unwrap();
+    assert_eq!(local.address, address);
+    let stated = local.token_file.unwrap();
+    assert_eq!(
+        fs::canonicalize(&stated).unwrap(),
+        fs::canonicalize(file).unwrap()
+    );
+    let secret = token.rsplit(' ').next().unwrap();
+    for header in [&[][..], &[token.as_str()]] {
+        let reply = post(address, &call(1, "status", &json!({})), header);
+        let rpc = &reply.json()["result"]["rpc"];
+        assert_eq!(*rpc, json!({"address": address.to_string()}));
+        assert!(!reply.body.contains(secret));
+    }
+    let without = start("norpc", &[]);
+    assert_eq!(without.ask(&request::Status {}).rpc, None);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 use serde_json::Value;
+use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 
@@ -137,6 +138,8 @@ pub fn call(id: u64, method: &str, params: &Value) -> String {
 pub struct WebSocket {
     stream: TcpStream,
     reader: BufReader<TcpStream>,
+    /// Parameters of notifications that arrived while something else was waited for.
+    notifications: VecDeque<Value>,
 }
 
 /// Codes of frames.
@@ -178,7 +181,11 @@ impl WebSocket {
         }
         assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
         let reader = BufReader::with_capacity(64 << 10, stream.try_clone().unwrap());
-        Ok(Self { stream, reader })
+        Ok(Self {
+            stream,
+            reader,
+            notifications: VecDeque::new(),
+        })
     }
 
     /// Returns the bytes of a frame, masked with zeros.
@@ -274,20 +281,32 @@ impl WebSocket {
             if reply["id"] == id {
                 return reply;
             }
+            self.keep(reply);
         }
     }
 
-    /// Receives the next notification's parameters that `is_wanted` accepts.
+    fn keep(&mut self, mut message: Value) {
+        if message["method"] == "subscription" {
+            self.notifications.push_back(message["params"].take());
+        }
+    }
+
+    /// Returns the next notification's parameters that `is_wanted` accepts; the others are kept.
     ///
     /// # Panics
     /// Panics if the connection ends before.
     #[track_caller]
     pub fn notified(&mut self, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut seen = 0;
         loop {
-            let mut message = self.receive();
-            if message["method"] == "subscription" && is_wanted(&message["params"]) {
-                return message["params"].take();
+            let mut kept = self.notifications.iter().skip(seen);
+            if let Some(at) = kept.position(&is_wanted) {
+                // Its index is that of a kept one.
+                return self.notifications.remove(seen + at).unwrap();
             }
+            seen = self.notifications.len();
+            let message = self.receive();
+            self.keep(message);
         }
     }
 }
