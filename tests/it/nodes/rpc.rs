@@ -190,8 +190,9 @@ impl Conforming {
     fn ask<M: Method>(&mut self, request: &M) -> M::Reply {
         self.asked.insert(M::NAME);
         let reply = self.running.ask(request);
-        let methods = self.document["methods"].as_array().unwrap();
-        let method = methods.iter().find(|method| method["name"] == M::NAME);
+        let methods = self.document.get("methods").unwrap();
+        let mut methods = methods.as_array().unwrap().iter();
+        let method = methods.find(|method| method["name"] == M::NAME);
         let schema = method.and_then(|method| method.pointer("/result/schema"));
         let value = serde_json::to_value(&reply).unwrap();
         if let Err(error) = check(schema.unwrap(), &value, &self.document) {
