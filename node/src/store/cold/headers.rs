@@ -11,6 +11,9 @@
 //!   synced, renamed, and the name is synced. The atoms of its headers are removed only after that.
 //! - Neighbouring segments of similar size are merged, so that there are few. The old ones are removed
 //!   once the new one is durable; a segment whose heights another one covers is ignored.
+//! - The pairs are searched first. An interrupted run, or one that leaves a pair with little garbage
+//!   alone, removes some atoms of a header and leaves others: whoever finds the first one makes the
+//!   others again, too.
 //! - A header is found by its id only if the atoms that are made have that id, so that damage makes
 //!   it missing, not wrong.
 
@@ -20,7 +23,7 @@ use super::{ColdError, ColdStore, Inner, lock};
 use crate::store::disk::DirEntry;
 use crate::store::sorted_pair::Damage;
 use arc_swap::ArcSwap;
-use astreum_core::atom::{Atom, AtomId};
+use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_core::chain::Block;
 use segment::{Segment, SegmentError, SegmentName};
 use std::collections::hash_map::Entry;
@@ -35,6 +38,8 @@ pub const MAX_HEADERS: usize = 1 << 14;
 const REMADE_HEADERS: usize = 512;
 /// Ratio of the sizes of two neighbouring segments from which on they are not merged.
 const MERGE_RATIO: u64 = 4;
+/// Type name of a block, which is the data of its first atom.
+const BLOCK: &[u8] = b"block";
 /// Name of a segment that is being written.
 const TEMPORARY: &str = "headers.tmp";
 
@@ -350,6 +355,16 @@ impl Inner {
         let mut segments: Vec<_> = kept.chain([new]).collect();
         segments.sort_by_key(|segment| *segment.name());
         self.headers.segments.store(Arc::new(segments));
+    }
+
+    /// Makes the atoms of a pruned header again of which the first one, `atom`, is still in a pair:
+    /// others may have been in pairs that were rewritten without them.
+    #[inline]
+    pub(super) fn complete_header(&self, id: &AtomId, atom: &Atom) {
+        if atom.data() == BLOCK && atom.kind() == AtomKind::Symbol && self.headers.may_have(id) {
+            // Failures are those of the lookups of the other atoms.
+            let _ = self.header_atom(id);
+        }
     }
 
     /// Returns an atom of the header file.

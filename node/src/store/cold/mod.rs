@@ -576,7 +576,11 @@ impl Inner {
                 self.misses.fetch_add(1, Ordering::Relaxed);
                 Ok(None)
             }
-            found => found,
+            Ok(Some(atom)) => {
+                self.complete_header(id, &atom);
+                Ok(Some(atom))
+            }
+            Err(error) => Err(error),
         }
     }
 
