@@ -1,6 +1,6 @@
 //! Many nodes under faults, in virtual time: the promises hold, and each run is reproducible.
 
-use astreum_tests::sim::trial::{self, ChainReport, Settings};
+use astreum_tests::sim::trial::{self, ChainReport, PruneReport, Settings};
 use astreum_tests::sim::world::StreamCounts;
 use std::panic::resume_unwind;
 
@@ -15,6 +15,9 @@ const UNFRAGMENTED: u64 = 300;
 /// Number of trials with a partitioned network. Each takes as long as twenty others. Hot storage
 /// has room for a seventh of what such a node fetches by stream.
 const PARTITIONS: u64 = 4;
+
+/// Number of trials with nodes that prune. Each takes as long as ten others.
+const PRUNED: u64 = 6;
 
 #[test]
 fn promises_hold_over_a_thousand_seeds_of_faults() {
@@ -75,6 +78,55 @@ fn run_all(seeds: u64, settings: fn(u64) -> Settings) -> (u64, ChainReport, Stre
         }
         all
     })
+}
+
+#[test]
+fn pruning_nodes_keep_what_is_needed_under_power_cuts_and_late_nodes_join() {
+    let worker = |first: u64| {
+        let mut pruning = PruneReport::default();
+        for seed in (first..PRUNED).step_by(THREADS) {
+            let settings = Settings::pruning(seed);
+            let report = trial::run(settings).unwrap_or_else(|broken| panic!("{broken}"));
+            if seed == 0 {
+                let again = trial::run(settings).unwrap_or_else(|broken| panic!("{broken}"));
+                assert_eq!(report, again, "a run is determined by its seed");
+            }
+            pruning += report.pruning;
+        }
+        pruning
+    };
+    let pruning = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS as u64)
+            .map(|first| scope.spawn(move || worker(first)))
+            .collect();
+        let mut all = PruneReport::default();
+        for thread in threads {
+            all += thread.join().unwrap_or_else(|cause| resume_unwind(cause));
+        }
+        all
+    });
+    let PruneReport {
+        completed,
+        cuts_in_calls,
+        cuts_in_pauses,
+        pauses_in_sweeps,
+        atoms,
+        starts,
+        headers,
+        served_headers,
+        ..
+    } = pruning;
+    assert!(
+        completed >= PRUNED
+            && cuts_in_calls >= PRUNED
+            && cuts_in_pauses >= PRUNED
+            && pauses_in_sweeps >= PRUNED / 2
+            && atoms >= 500 * PRUNED
+            && starts >= 10 * PRUNED
+            && headers >= 100 * PRUNED
+            && served_headers >= 50 * PRUNED,
+        "too little coverage: {pruning:?}"
+    );
 }
 
 #[test]

@@ -52,6 +52,11 @@ struct Arguments {
     /// Blocks that both halves of a partitioned network make before the other faults begin.
     #[arg(long, default_value_t = 0)]
     partition_blocks: u64,
+    /// Blocks whose state two thirds of the nodes keep when they prune under power cuts; two more
+    /// nodes join late. Needs validators, and more virtual time than these blocks take; 0 for no
+    /// pruning.
+    #[arg(long, default_value_t = 0)]
+    prune_blocks: u64,
     /// 1 if no path carries datagrams that need several IP packets.
     #[arg(long, default_value_t = 0)]
     without_fragments: u8,
@@ -109,6 +114,10 @@ fn run_trial(arguments: &Arguments) -> bool {
         );
         return false;
     }
+    if arguments.prune_blocks > 0 && arguments.validators == 0 {
+        eprintln!("--prune-blocks needs a chain: add --validators");
+        return false;
+    }
     let settings = Settings {
         seed: arguments.seed,
         nodes: arguments.nodes,
@@ -121,6 +130,7 @@ fn run_trial(arguments: &Arguments) -> bool {
         rest: Duration::from_secs(arguments.rest),
         operations: arguments.operations,
         partition_blocks: arguments.partition_blocks,
+        prune_blocks: arguments.prune_blocks,
         sabotage: None,
     };
     let report_progress = |hours: u64, counts: &Counts| {
@@ -144,6 +154,9 @@ fn run_trial(arguments: &Arguments) -> bool {
                     "all nodes agree on block {height}; {applied} transactions, money is conserved"
                 );
                 println!("{:?}", report.chains);
+            }
+            if arguments.prune_blocks > 0 {
+                println!("{:?}", report.pruning);
             }
             println!(
                 "{} lookups at the end, the slowest in {:?}",

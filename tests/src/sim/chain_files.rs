@@ -197,6 +197,13 @@ impl ChainFiles {
         Ok(Start { saved, signed })
     }
 
+    /// Returns the head that was saved last, whether it can be read or not.
+    #[must_use]
+    pub fn newest_head(&self) -> Option<AtomId> {
+        let journal = self.journal.as_deref().map(head_journal::read)?.ok()?;
+        journal.heads.back().map(|head| head.id)
+    }
+
     fn has_trace(&self, store: &Store) -> bool {
         let has_block = |cold| any_block(cold, CHAIN_ID).is_ok_and(|block| block.is_some());
         !self.signed.is_empty() || store.cold().is_some_and(has_block)
@@ -285,7 +292,7 @@ impl ChainFiles {
                 store,
                 id,
                 (CHAIN_ID, latest_unix_seconds),
-                None,
+                store.cold(),
                 &mut |_, _| (),
             );
             let is_ours = genesis.is_none_or(|ours| replay.genesis == Some(ours));

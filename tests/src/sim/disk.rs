@@ -105,6 +105,7 @@ struct State {
     reads: u64,
     syncs: u64,
     faults: Vec<Fault>,
+    has_failed: bool,
     off: bool,
 }
 
@@ -154,7 +155,7 @@ impl State {
         for fault in &self.faults {
             match *fault {
                 Fault::PowerCut(at) if at == number => {
-                    self.off = true;
+                    (self.off, self.has_failed) = (true, true);
                     return Ok(true);
                 }
                 Fault::Change(at, kind) if at == number => outcome = Err(kind.into()),
@@ -165,6 +166,7 @@ impl State {
                 _ => {}
             }
         }
+        self.has_failed |= outcome.is_err();
         outcome
     }
 
@@ -172,10 +174,12 @@ impl State {
     fn sync_fault(&mut self) -> Option<ErrorKind> {
         let number = self.syncs;
         self.syncs += 1;
-        self.faults.iter().find_map(|fault| match *fault {
+        let fault = self.faults.iter().find_map(|fault| match *fault {
             Fault::Sync(at, kind) if at == number => Some(kind),
             _ => None,
-        })
+        });
+        self.has_failed |= fault.is_some();
+        fault
     }
 
     fn read(&mut self) -> io::Result<()> {
@@ -285,6 +289,28 @@ impl SimDisk {
     #[must_use]
     pub fn reads(&self) -> u64 {
         self.state().reads
+    }
+
+    /// Returns whether a failure is planned, or the power is off.
+    #[must_use]
+    pub fn is_faulty(&self) -> bool {
+        let state = self.state();
+        state.off || !state.faults.is_empty()
+    }
+
+    /// Returns whether a call that changes something has failed since the disk was new or the power
+    /// came back.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.state().has_failed
+    }
+
+    /// Returns whether no failure is planned, and no call that changes something has failed since the
+    /// disk was new or the power came back.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let state = self.state();
+        state.faults.is_empty() && !state.has_failed
     }
 
     /// Returns whether a planned power cut has occurred. Every call fails afterwards; only the

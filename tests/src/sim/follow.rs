@@ -91,6 +91,19 @@ impl Host {
         let Ok(start) = opened else {
             return false;
         };
+        if self.pruning.blocks > 0
+            && let Some(newest) = self.files.newest_head()
+        {
+            match self.check_kept_blocks(newest) {
+                Ok(_) => self.pruning.checks += 1,
+                Err(what) => self
+                    .notes
+                    .push(Note::Broken(format!("{what}, after a start"))),
+            }
+        }
+        let Some(running) = self.running.as_mut() else {
+            return false;
+        };
         running.following = Some(Following {
             chain: ledger.chain(key, has_seeds, start, &self.files.mempool),
             fetches: BTreeMap::new(),

@@ -4,6 +4,7 @@ use super::chain_files::{ChainFiles, Key, Refusal};
 use super::disk::SimDisk;
 use super::follow::Following;
 use super::promises::Note;
+use super::pruning::Pruning;
 use crate::heap::{self, Part};
 use crate::random::Random;
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
@@ -135,6 +136,10 @@ pub struct Host {
     pub cold_limit_bytes: u64,
     /// Level 0 of its cold storage is collated past this.
     pub cold_level_bytes: u64,
+    /// Pruning of its cold storage.
+    pub pruning: Pruning,
+    /// Number of starts of its node.
+    pub starts: u64,
     /// How far its clock is wrong.
     pub skew: Duration,
     /// True if the skew is ahead of true time.
@@ -193,6 +198,8 @@ impl Host {
             clock: ClockError::None,
             cold_limit_bytes: COLD_LIMIT_BYTES,
             cold_level_bytes: LEVEL_BYTES,
+            pruning: Pruning::default(),
+            starts: 0,
             skew: Duration::ZERO,
             is_fast: false,
             write_time: Duration::ZERO,
@@ -218,7 +225,14 @@ impl Host {
         let _scope = heap::enter(self.number, Part::Store);
         let cold = match with_cold.then(|| self.open()).transpose() {
             Ok(cold) => cold,
-            Err(_) => return false,
+            Err(error) => {
+                // Whatever was cut off, a disk that works opens.
+                if !self.disk.is_faulty() {
+                    let what = format!("cannot open its cold storage: {error}");
+                    self.notes.push(Note::Broken(what));
+                }
+                return false;
+            }
         };
         let _scope = heap::enter(self.number, Part::Engine);
         let mut config = EngineConfig::new(self.secret.clone(), PORT);
@@ -238,6 +252,8 @@ impl Host {
             engine.advertise(now, *head, PayloadType::LIST, None);
         }
         self.is_checked = false;
+        self.starts += 1;
+        self.pruning.is_sweeping = false;
         self.running = Some(Running {
             engine,
             store,
@@ -286,7 +302,7 @@ impl Host {
     }
 
     /// Stores the atoms of a list and advertises it. If the write is acknowledged, they must not be
-    /// lost later.
+    /// lost later. A node that prunes pins the list.
     pub fn put_list(&mut self, now: Instant, head: AtomId, atoms: Vec<(AtomId, Atom)>) {
         let Some(running) = self.running.as_mut() else {
             return;
@@ -294,12 +310,19 @@ impl Host {
         let ids: Vec<AtomId> = atoms.iter().map(|(id, _)| *id).collect();
         self.busy_until = now + self.write_time;
         let scope = heap::enter(self.number, Part::Store);
-        let stored = running.store.put_all(atoms);
+        let is_pinned = self.pruning.blocks > 0;
+        let stored = match is_pinned {
+            true => running.store.put_pinned(atoms),
+            false => running.store.put_all(atoms),
+        };
         drop(scope);
         if stored.is_ok() {
             let _scope = heap::enter(self.number, Part::Engine);
             running.engine.advertise(now, head, PayloadType::LIST, None);
             self.lists.insert(head);
+            if is_pinned {
+                self.pruning.pinned.extend(&ids);
+            }
             self.acknowledged.extend(ids);
         }
     }

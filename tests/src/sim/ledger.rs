@@ -39,6 +39,8 @@ pub struct Ledger {
     paid: u64,
     /// Limits of the headers of a branch.
     pub limits: SyncLimits,
+    /// Maximum number of blocks that a node undoes without its operator.
+    pub max_reorg_depth: u64,
 }
 
 /// Union of the stores of several nodes. A node whose disk refused for a while lacks atoms, which
@@ -109,6 +111,7 @@ impl Ledger {
             wallet,
             paid: 0,
             limits: SyncLimits::default(),
+            max_reorg_depth: SyncConfig::default().max_reorg_depth,
         }
     }
 
@@ -149,6 +152,7 @@ impl Ledger {
             chain_id: CHAIN_ID,
             interval: Duration::from_secs(1),
             limits: self.limits,
+            max_reorg_depth: self.max_reorg_depth,
             seeds: if has_seeds { SEEDS } else { 0 },
             has_streams: true,
             ..SyncConfig::default()
@@ -283,7 +287,11 @@ fn list_len(store: &dyn AtomSource<Error = Infallible>, head: AtomId) -> Result<
     Ok(atoms.len() as u64)
 }
 
-fn total(store: &dyn AtomSource<Error = Infallible>, root: AtomId) -> Result<Natural, String> {
+/// Returns the sum of all balances in a state.
+///
+/// # Errors
+/// Fails if a part of the state is missing in `store`.
+pub fn total(store: &dyn AtomSource<Error = Infallible>, root: AtomId) -> Result<Natural, String> {
     let mut total = Natural::ZERO;
     for entry in trie::entries(store, root) {
         let (_, id) = entry.map_err(|error| format!("cannot read the accounts {root}: {error}"))?;

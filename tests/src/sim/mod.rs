@@ -19,6 +19,7 @@ pub mod links;
 pub mod operations;
 pub mod poison;
 pub mod promises;
+pub mod pruning;
 pub mod survey;
 pub mod trial;
 pub mod world;

@@ -34,6 +34,8 @@ pub enum Note {
     Halted,
     /// It refused a transaction, or removed it again.
     Refused(AtomId, String),
+    /// Something that it has to keep is not there.
+    Broken(String),
 }
 
 /// Transaction that a node took from its own user.
@@ -84,6 +86,7 @@ impl Promises {
                 }
             }
             Note::Halted => self.halts += 1,
+            Note::Broken(what) => self.breaks(format!("node {node} {what}")),
             Note::Refused(id, reason) => {
                 if let Some(accepted) = self.accepted.get_mut(&id).filter(|it| it.node == node) {
                     accepted.refusal = Some(reason);
@@ -108,7 +111,8 @@ impl Promises {
         }
     }
 
-    fn breaks(&mut self, what: String) {
+    /// Records a promise that was broken.
+    pub fn breaks(&mut self, what: String) {
         self.broken.get_or_insert(what);
     }
 

@@ -13,7 +13,10 @@
 //! - nodes that verify the chain agree on every block that is [`AGREED_DEPTH`] below the lowest of
 //!   their heads, the chain grows, and all money in it is accounted for;
 //! - the promises in [`promises`] hold, and every key that a node runs with makes blocks again
-//!   within [`Settings::settle`], regardless of faults of its clock, its files and its machines.
+//!   within [`Settings::settle`], regardless of faults of its clock, its files and its machines;
+//! - a node that prunes finds, after each start, its head, the state of the blocks above its horizon,
+//!   all headers below, byte for byte, and what was pinned and is advertised; a node that joins late
+//!   reaches the head, or says that its peers have pruned the block.
 //!
 //! [`promises`]: super::promises
 //! [`JOIN_WITHIN`]: super::poison::JOIN_WITHIN
@@ -21,8 +24,10 @@
 //! [`AGREED_DEPTH`]: super::ledger::AGREED_DEPTH
 
 mod checks;
+mod pruning;
 mod settings;
 
+pub use pruning::PruneReport;
 pub use settings::{Broken, ChainReport, Report, Settings};
 
 use super::chain_files::{Key, Part};
@@ -32,6 +37,7 @@ use super::host::{ClockError, Host};
 use super::ledger::{Ledger, Union, included_ids};
 use super::links::LinkConditions;
 use super::operations::{Operation, Scope, plan};
+use super::pruning::REORG_DEPTHS;
 use super::world::{Counts, World};
 use super::{batch, long_list};
 use astreum_core::atom::{Atom, AtomId};
@@ -90,6 +96,11 @@ struct Trial {
     is_spared: bool,
     chains: ChainReport,
     lists: Vec<List>,
+    /// Number of machines that have joined late.
+    late: usize,
+    /// Time at which the network was not partitioned last.
+    whole_at: Instant,
+    pruning: PruneReport,
 }
 
 /// Long list that a node has stored.
@@ -117,7 +128,7 @@ pub fn run_with_progress(
 ) -> Result<Report, Broken> {
     let mut trial = Trial {
         settings,
-        world: World::new(settings.seed, settings.nodes, true),
+        world: World::new(settings.seed, settings.machines(), true),
         faults: 0,
         batches: 0,
         checks: 0,
@@ -126,6 +137,9 @@ pub fn run_with_progress(
         is_spared: false,
         chains: ChainReport::default(),
         lists: Vec::new(),
+        late: 0,
+        whole_at: Instant::ZERO,
+        pruning: PruneReport::default(),
     };
     trial.run(report_progress).map_err(|what| Broken {
         settings: Box::new(settings),
@@ -146,6 +160,7 @@ impl Trial {
             self.change_shift(passed);
             self.operate(passed);
             self.act();
+            self.act_on_pruning(passed);
             self.world.run(step);
             passed += step;
             self.check_promises()?;
@@ -172,6 +187,9 @@ impl Trial {
         if self.settings.validators > 0 {
             self.check_production(faults_end)?;
             self.check_transactions(&returning)?;
+            self.prune_all()?;
+            self.check_pruning()?;
+            self.check_late()?;
             self.check_agreement()?;
             let hosts = self.world.hosts();
             let refused = hosts.iter().map(|host| host.refusals.len() as u64);
@@ -189,6 +207,7 @@ impl Trial {
             chain,
             chains: self.chains,
             streams: self.world.stream_counts(),
+            pruning: self.pruning,
         })
     }
 
@@ -216,7 +235,11 @@ impl Trial {
     fn begin(&mut self) {
         self.world.links.conditions = self.conditions(0);
         if self.settings.validators > 0 {
-            self.world.set_ledger(Ledger::new(self.settings.validators));
+            let mut ledger = Ledger::new(self.settings.validators);
+            if self.settings.prune_blocks > 0 {
+                ledger.max_reorg_depth = self.settings.prune_blocks / REORG_DEPTHS;
+            }
+            self.world.set_ledger(ledger);
         }
         for number in 0..self.settings.nodes {
             let is_hostile = number >= self.first_hostile();
@@ -225,10 +248,12 @@ impl Trial {
             // The first validator of a chain may have no seeds, because others use it as their
             // seed.
             let has_seeds = number > 0 || self.world.random.below(2) == 0;
+            let kept_blocks = self.kept_blocks(number);
             let Settings {
                 validators,
                 rest,
                 partition_blocks,
+                prune_blocks,
                 sabotage,
                 ..
             } = self.settings;
@@ -239,7 +264,8 @@ impl Trial {
                 }
                 host.sabotage = sabotage.filter(|_| number >= validators);
                 host.key = (number < validators).then_some(number);
-                host.has_seeds = has_seeds || validators == 0;
+                host.has_seeds = has_seeds || validators == 0 || prune_blocks > 0;
+                host.pruning.blocks = kept_blocks;
             }
             self.world.start(number);
             self.world.run(Duration::from_millis(50));
@@ -311,6 +337,8 @@ impl Trial {
             8 => self.cut_power_in_a_write(node),
             9 | 10 => self.restart_all(),
             11 | 13 if self.is_spared => {}
+            // Only such a machine has the blocks that others have pruned.
+            14 if self.is_archive(node) => {}
             11 => self.cut_network(),
             12 => self.world.links.heal(),
             13 => self.change_conditions(),
@@ -585,7 +613,7 @@ impl Trial {
     }
 
     fn restart_all(&mut self) {
-        for number in 0..self.settings.nodes {
+        for number in 0..self.settings.nodes + self.late {
             let host = self.world.hosts().get(number);
             let has_key = host.is_some_and(|host| host.key.is_some());
             if !(self.is_resting && has_key) {

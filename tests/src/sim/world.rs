@@ -163,8 +163,11 @@ impl World {
         let Some(host) = self.hosts.get_mut(number) else {
             return false;
         };
-        if host.running.is_some() || !host.start(self.now, &mut self.random, self.has_disks, &seeds)
-        {
+        if host.running.is_some() {
+            return false;
+        }
+        if !host.start(self.now, &mut self.random, self.has_disks, &seeds) {
+            self.take_notes(number);
             return false;
         }
         if let Some(ledger) = self
@@ -223,6 +226,8 @@ impl World {
             host.disk = SimDisk::new();
             host.acknowledged.clear();
             host.lists.clear();
+            host.pruning.pinned.clear();
+            host.pruning.horizon = 0;
         }
         if matches!(part, Part::Disk | Part::StateDir) {
             self.promises.forget_mempool(number);
@@ -457,7 +462,8 @@ impl World {
         };
         // A disk that refuses says so in the status; the next round tries again.
         let scope = heap::enter(number, heap::Part::Store);
-        let is_done = cold.maintain().is_ok();
+        // The node's thread waits as long as a pair is rewritten.
+        let is_done = host.pruning.is_sweeping || cold.maintain().is_ok();
         drop(scope);
         host.busy_until = self.now + host.write_time;
         self.note(4, number as u64 * 2 + u64::from(is_done));

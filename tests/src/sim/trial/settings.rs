@@ -1,5 +1,6 @@
 //! Settings and results of a trial.
 
+use super::pruning::{LATE, PruneReport};
 use super::{SETTLE, SETTLE_AFTER_OPERATIONS};
 use crate::random::Random;
 use crate::sim::host::Sabotage;
@@ -37,6 +38,9 @@ pub struct Settings {
     /// Blocks that both halves of a partitioned network make, with transfers, before the other
     /// faults begin; 0 for no partition.
     pub partition_blocks: u64,
+    /// Blocks whose state two thirds of the machines keep when they prune; 0 for no pruning. Two
+    /// more machines join late.
+    pub prune_blocks: u64,
     /// Way in which the followers break their contract, to prove that it is detected.
     pub sabotage: Option<Sabotage>,
 }
@@ -63,6 +67,7 @@ impl Settings {
                 0
             },
             partition_blocks: 0,
+            prune_blocks: 0,
             sabotage: None,
         }
     }
@@ -92,7 +97,32 @@ impl Settings {
             rest: Duration::ZERO,
             operations: 0,
             partition_blocks: 200,
+            prune_blocks: 0,
             sabotage: None,
+        }
+    }
+
+    /// Returns a trial of a chain that is pruned under faults.
+    #[must_use]
+    pub fn pruning(seed: u64) -> Self {
+        let hostile = usize::from(seed % 2 == 1);
+        Self {
+            nodes: 6 + hostile,
+            hostile,
+            validators: 2,
+            trouble: Duration::from_secs(150),
+            operations: 0,
+            prune_blocks: 32,
+            ..Self::short(seed)
+        }
+    }
+
+    /// Returns the number of machines, those that join late included.
+    #[must_use]
+    pub const fn machines(&self) -> usize {
+        match self.prune_blocks {
+            0 => self.nodes,
+            _ => self.nodes + LATE,
         }
     }
 
@@ -128,6 +158,8 @@ pub struct Report {
     pub chains: ChainReport,
     /// Statistics of streams.
     pub streams: StreamCounts,
+    /// Statistics of pruning.
+    pub pruning: PruneReport,
 }
 
 /// Injected faults of the nodes of a chain, and their checks.
@@ -185,7 +217,7 @@ impl fmt::Display for Broken {
             f,
             "{}\nto repeat: cargo run -p astreum-tests --bin simulate -- --seed {} --nodes {} \
              --hostile {} --validators {} --seconds {} --pace-ms {} --loss {} --rest {} \
-             --operations {} --partition-blocks {}{}",
+             --operations {} --partition-blocks {} --prune-blocks {}{}",
             self.what,
             self.settings.seed,
             self.settings.nodes,
@@ -197,6 +229,7 @@ impl fmt::Display for Broken {
             self.settings.rest.as_secs(),
             self.settings.operations,
             self.settings.partition_blocks,
+            self.settings.prune_blocks,
             match self.settings.drops_fragments {
                 true => " --without-fragments 1",
                 false => "",
