@@ -3,7 +3,8 @@
 //!
 //! A handshake without authentication proves nothing: it is answered, and has no other effect. It
 //! never counts as a sign of life, and nothing in it is used but cookies and, over IPv6, the mark
-//! of a node of this implementation. If it comes from an address that we have contacted, its key is
+//! of a node of this implementation; one from the address of a reference node may mean that the
+//! node has restarted, which its next ping confirms. If it comes from an address that we have contacted, its key is
 //! probed instead ([`super::solicited`]).
 //!
 //! A handshake from an unvalidated address is answered once per [`limits::CONTACT_INTERVAL`] for
@@ -114,7 +115,7 @@ impl Engine {
             }
         }
         if let Some(peer) = self.peers.get_mut(&source.key) {
-            peer.has_sent_handshake = true;
+            peer.note_handshake(source.address);
         }
         let cookies = block.map(|(block, _)| block).unwrap_or_default();
         let is_echoed = cookies

@@ -46,8 +46,7 @@ impl Engine {
         let new_head = ping.latest_block.filter(|head| peer.head != Some(*head));
         peer.head = ping.latest_block;
         let address = peer.address;
-        // The handshake may have been forged; the ping is authentic.
-        if core::mem::take(&mut peer.has_sent_handshake) {
+        if peer.take_restart() {
             self.readvertise_to(now, key);
         }
         if is_new {
