@@ -156,7 +156,14 @@ mod tests {
         let settings = config.resolve().unwrap();
         let keys = NodeKeys::read(&settings).unwrap();
         let node = Node::with_settings(settings, keys).unwrap();
-        assert!(node.put(Atom::bytes(vec![7; 2_000])).is_err());
+        // No state of the store would let it in.
+        let error = node.put(Atom::bytes(vec![7; 2_000])).unwrap_err();
+        assert!(error.to_string().contains("cold_storage_limit"), "{error}");
+        let empty = status_reply(&node);
+        assert!(!empty.refuses_writes && empty.durable, "{empty:?}");
+        assert!(empty.problems.is_empty(), "{empty:?}");
+        node.put(Atom::bytes(vec![7; 300])).unwrap();
+        assert!(node.put(Atom::bytes(vec![8; 500])).is_err());
         let full = status_reply(&node);
         assert!(full.refuses_writes && !full.durable, "{full:?}");
         let is_named = |problems: &[String]| {

@@ -125,7 +125,9 @@ impl StoreError {
                 used_bytes,
                 limit_bytes,
             }) => StoreFailure::NoRoom(cold::limit_text(*used_bytes, *limit_bytes)),
-            Self::ExceedsHotStorage { .. } => StoreFailure::NoRoom(message),
+            Self::ExceedsHotStorage { .. } | Self::Cold(ColdError::WriteTooLarge { .. }) => {
+                StoreFailure::NoRoom(message)
+            }
             Self::Cold(ColdError::Io { kind, .. }) if is_no_room(*kind) => {
                 StoreFailure::NoRoom(message)
             }

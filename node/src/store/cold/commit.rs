@@ -285,10 +285,18 @@ impl Inner {
         waiting || self.is_in_pair(snapshot, id, skipped)
     }
 
+    /// Checks that a write fits. One that would not fit into an empty store says nothing about the
+    /// state of this one.
     fn check_limit(&self, log: &Log, group: &Group) -> Result<(), ColdError> {
         let limit_bytes = self.limit_bytes();
         let used_bytes = self.used_bytes();
         let group_bytes = group.collated_bytes();
+        if limit_bytes > 0 && group_bytes > limit_bytes {
+            return Err(ColdError::WriteTooLarge {
+                write_bytes: group_bytes,
+                limit_bytes,
+            });
+        }
         let wanted = used_bytes
             .saturating_add(log.in_flight_bytes)
             .saturating_add(log.waiting.collated_bytes())

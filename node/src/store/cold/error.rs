@@ -54,6 +54,13 @@ pub enum ColdError {
         /// Maximum bytes.
         limit_bytes: u64,
     },
+    /// A write alone exceeds the limit of the store.
+    WriteTooLarge {
+        /// Bytes that the write takes.
+        write_bytes: u64,
+        /// Maximum bytes.
+        limit_bytes: u64,
+    },
     /// An atom exceeds the maximum size of a journal record.
     AtomTooLarge {
         /// Size of the atom, in stored bytes.
@@ -209,6 +216,14 @@ impl fmt::Display for ColdError {
                 f,
                 "{}; raise cold_storage_limit",
                 limit_text(*used_bytes, *limit_bytes)
+            ),
+            Self::WriteTooLarge {
+                write_bytes,
+                limit_bytes,
+            } => write!(
+                f,
+                "write of {write_bytes} bytes exceeds the limit of cold storage, {limit_bytes} \
+                 bytes; raise cold_storage_limit"
             ),
             Self::AtomTooLarge { stored_bytes } => write!(
                 f,
