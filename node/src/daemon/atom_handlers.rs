@@ -2,7 +2,8 @@
 
 use crate::net::FetchedObject;
 use crate::node::Node;
-use crate::rpc::{AtomReply, ErrorKind, ListReply, MAX_LIST_REPLY_BYTES, PutReply, RpcError};
+use crate::query::QueryError;
+use crate::rpc::{AtomReply, ListReply, MAX_LIST_REPLY_BYTES, PutReply, RpcError};
 use crate::store::Durability;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::engine::{FetchRequest, ListLimit};
@@ -19,9 +20,8 @@ pub(super) fn atom(node: &Node, id: AtomId) -> Result<AtomReply, RpcError> {
 pub(super) fn missing(node: &Node, id: &AtomId) -> RpcError {
     // An atom that could not be read is not absent.
     let cold = node.store().cold();
-    if let Some(Err(error)) = cold.map(|cold| cold.get(id)) {
-        let why = format!("atom {id} cannot be read, and no peer delivered it: {error}");
-        return RpcError::new(ErrorKind::Failed, why);
+    if let Some(reason) = cold.and_then(|cold| cold.unreadable(id)) {
+        return QueryError::Unreadable { id: *id, reason }.into();
     }
     let mut reply = RpcError::missing(id);
     let has_peers = node.peers().is_ok_and(|peers| !peers.is_empty());

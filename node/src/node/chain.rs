@@ -75,7 +75,7 @@ impl Node {
     pub fn block(&self, at: BlockAt) -> Result<Block, QueryError> {
         let source = self.chain_source();
         match at {
-            BlockAt::Id(id) => query::block_with_id(&source, id),
+            BlockAt::Id(id) => self.explained(query::block_with_id(&source, id)),
             BlockAt::Head => Ok(Block::clone(self.head()?.block())),
             BlockAt::Height(height) => {
                 let (head, chain_id) = (self.head()?, self.settings().chain_id);
@@ -83,7 +83,7 @@ impl Node {
                 let pruned = cold.and_then(|cold| cold.header_at(chain_id, height).ok()?);
                 match pruned {
                     Some(block) => Ok(block),
-                    None => query::block(&source, head.id(), at),
+                    None => self.explained(query::block(&source, head.id(), at)),
                 }
             }
         }
@@ -101,7 +101,7 @@ impl Node {
     ) -> Result<Vec<(Block, Option<usize>)>, QueryError> {
         let first = self.block(from)?;
         let source = self.chain_source();
-        let blocks = query::blocks(&source, first, count)?;
+        let blocks = self.explained(query::blocks(&source, first, count))?;
         let with_count = |block: Block| {
             let is_kept = self.check_kept(&block).is_ok();
             let count = is_kept.then(|| query::transactions(&source, &block).ok());
@@ -121,7 +121,7 @@ impl Node {
         count: usize,
     ) -> Result<(usize, Vec<Included>), QueryError> {
         self.check_kept(block)?;
-        query::included(&self.chain_source(), block, skip, count)
+        self.explained(query::included(&self.chain_source(), block, skip, count))
     }
 
     /// Returns the height below which blocks are pruned: of those, only the headers are kept.
@@ -154,12 +154,12 @@ impl Node {
     pub fn account(&self, address: &Address) -> Result<AccountState, QueryError> {
         let (source, head) = (self.chain_source(), self.head()?);
         let block = head.block();
-        let found = query::account(&source, block.accounts, address)?;
+        let found = self.explained(query::account(&source, block.accounts, address))?;
         let (id, account) = found.ok_or_else(|| QueryError::UnknownAccount {
             account: *address,
             height: block.height.clone(),
         })?;
-        let stake = query::stake(&source, block.accounts, address)?;
+        let stake = self.explained(query::stake(&source, block.accounts, address))?;
         Ok(AccountState {
             head,
             id,
@@ -185,7 +185,7 @@ impl Node {
         let (source, head) = (self.chain_source(), self.head()?);
         let block = head.block();
         let now = Natural::from(clock::unix_time().as_secs());
-        let election = self.election(&source, &head)?;
+        let election = self.explained(self.election(&source, &head))?;
         let (stakes, slots) = query::schedule(&election, block, &now, slots);
         Ok(Validators {
             head,
@@ -222,7 +222,7 @@ impl Node {
     pub fn prove_account(&self, address: &Address) -> Result<AccountProof, QueryError> {
         let (source, head) = (self.chain_source(), self.head()?);
         let block = head.block();
-        AccountProof::prove(&source, block, address)
+        self.explained(AccountProof::prove(&source, block, address))
     }
 
     /// Returns the transaction with this id.
@@ -233,9 +233,15 @@ impl Node {
     pub fn transaction(&self, id: AtomId) -> Result<Transaction, QueryError> {
         match Transaction::read(&self.chain_source(), id) {
             Err(RecordError::Source(SourceError::Missing(missing))) if missing == id => {
-                Err(QueryError::UnknownTransaction(id))
+                let unreadable = self.store.unreadable(&id);
+                Err(match unreadable {
+                    Some(reason) => QueryError::Unreadable { id, reason },
+                    None => QueryError::UnknownTransaction(id),
+                })
             }
-            read => read.map_err(|error| QueryError::of_record("transaction", error)),
+            read => {
+                self.explained(read.map_err(|error| QueryError::of_record("transaction", error)))
+            }
         }
     }
 
@@ -253,8 +259,9 @@ impl Node {
         let status = self.chain().status();
         let head = status.head.clone();
         if let Some(head) = &head
-            && let Some(place) =
-                self.with_pruned(|pruned| query::find(&source, head.block(), id, pruned))?
+            && let Some(place) = self.explained(
+                self.with_pruned(|pruned| query::find(&source, head.block(), id, pruned)),
+            )?
         {
             return Ok((
                 TransactionState::Included(Box::new(place)),
@@ -279,6 +286,10 @@ impl Node {
     /// # Errors
     /// Fails if there is no head, or if an atom was not found.
     pub fn confirmation(&self, block: &Block) -> Result<Confirmation, QueryError> {
+        self.explained(self.read_confirmation(block))
+    }
+
+    fn read_confirmation(&self, block: &Block) -> Result<Confirmation, QueryError> {
         let below = self.pruned_below();
         if block.height <= below && below > 0 {
             let what = format!("the stakes before block {} are", block.height);
@@ -488,6 +499,18 @@ impl Node {
         }
     }
 
+    /// Replaces the error for a missing atom if there is a copy, which cannot be read.
+    fn explained<T>(&self, read: Result<T, QueryError>) -> Result<T, QueryError> {
+        read.map_err(|error| {
+            let id = error.missing();
+            let unreadable = id.and_then(|id| Some((id, self.store.unreadable(&id)?)));
+            match unreadable {
+                Some((id, reason)) => QueryError::Unreadable { id, reason },
+                None => error,
+            }
+        })
+    }
+
     fn head(&self) -> Result<Head, QueryError> {
         self.chain().head().ok_or(QueryError::NoHead)
     }
@@ -592,3 +615,6 @@ impl AtomSource for ChainSource {
         self.or_fetched(id, self.store.served().atom(id).ok())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,13 @@ pub enum QueryError {
     NoHead,
     /// An atom was not found.
     Missing(AtomId),
+    /// The copy of an atom in cold storage cannot be read, and no peer has the atom.
+    Unreadable {
+        /// Id of the atom.
+        id: AtomId,
+        /// Place of the copy, and the reason.
+        reason: String,
+    },
     /// A stored record is malformed.
     Malformed(String),
     /// The chain does not reach the height.
@@ -77,6 +84,10 @@ impl fmt::Display for QueryError {
                  from `astreum genesis`",
             ),
             Self::Missing(id) => write!(f, "atom {id} was not found locally or at any peer"),
+            Self::Unreadable { id, reason } => write!(
+                f,
+                "atom {id} cannot be read, and no peer delivered it: {reason}"
+            ),
             Self::Malformed(what) => f.write_str(what),
             Self::TooHigh { height, head } => {
                 write!(

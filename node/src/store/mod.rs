@@ -244,6 +244,12 @@ impl Store {
         }
     }
 
+    /// Returns the reason that the copy of an atom cannot be read, see [`ColdStore::unreadable`].
+    #[must_use]
+    pub fn unreadable(&self, id: &AtomId) -> Option<String> {
+        self.cold()?.unreadable(id)
+    }
+
     /// Returns whether the atom is stored. The data of an atom in cold storage is not read; see
     /// [`ColdStore::contains`].
     #[must_use]

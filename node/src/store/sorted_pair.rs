@@ -83,6 +83,15 @@ pub(super) enum ReadError {
     Failed { path: PathBuf, error: io::Error },
 }
 
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(damage) => damage.fmt(f),
+            Self::Failed { path, error } => write!(f, "cannot read {}: {error}", path.display()),
+        }
+    }
+}
+
 impl ReadError {
     pub(super) fn damaged(path: &Path, offset: u64, problem: &'static str) -> Self {
         Self::Damaged(Damage {

@@ -357,6 +357,20 @@ impl ColdStore {
         self.inner.get(id)
     }
 
+    /// Returns the reason that an atom of which there is a copy cannot be read, with the place of
+    /// the copy; `None` if it can be read, or there is no copy.
+    #[must_use]
+    pub fn unreadable(&self, id: &AtomId) -> Option<String> {
+        let found = self.inner.get(id);
+        let (atom, problems) = self.inner.find(&self.inner.snapshot.load(), id);
+        match (found, atom, problems.first()) {
+            (Ok(Some(_)), ..) | (_, Some(_), _) => None,
+            (_, None, Some(problem)) => Some(problem.to_string()),
+            (Err(error), ..) => Some(error.to_string()),
+            (Ok(None), None, None) => None,
+        }
+    }
+
     /// Returns whether an index has the atom. Its bytes are not read, so only [`Self::get`] detects
     /// damage. Does not count as a lookup.
     #[must_use]
