@@ -7,6 +7,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::codec::{Frame, FrameError, MAX_MESSAGE_BYTES, encode_message, encode_transfer};
 use super::error::RpcError;
@@ -21,9 +22,11 @@ use crate::WaitLimit;
 /// Default time limit of a reply: longer than a node searches for an atom at many peers.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Id of the only request of a connection.
+/// Maximum number of connections that wait for another download.
+const MAX_IDLE: usize = 16;
+/// Id of every request: a connection has one at a time.
 const REQUEST_ID: u64 = 1;
-/// Number of the only transfer of a connection.
+/// Number of every transfer: a connection has one at a time.
 pub const TRANSFER: u32 = 1;
 
 /// Reason a request has no result.
@@ -173,11 +176,21 @@ pub enum Download<'d> {
     Progress(&'d TransferProgress),
 }
 
-/// Client of the node behind one control socket; each request uses a new connection.
+/// Client of the node behind one control socket. Downloads use the connection of an earlier one
+/// that has ended; every other request uses a new connection.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
     timeout: Duration,
+    /// Connections whose download has ended, shared by clones.
+    idle: Arc<Mutex<Vec<Idle>>>,
+}
+
+/// Connection without a request.
+#[derive(Debug)]
+struct Idle {
+    stream: UnixStream,
+    input: FrameInput,
 }
 
 impl Client {
@@ -186,6 +199,7 @@ impl Client {
         Self {
             socket: socket.into(),
             timeout: timeout.max(Duration::from_millis(1)),
+            idle: Arc::default(),
         }
     }
 
@@ -251,24 +265,29 @@ impl Client {
         take: &mut dyn FnMut(Download<'_>) -> Result<(), E>,
     ) -> Result<M::Reply, E> {
         let message = message(request)?;
-        let mut connection = self.send(&message)?;
+        let (mut connection, first) = self.begin_download(&message)?;
+        let mut first = Some(first);
         let mut incoming = Incoming::new(TRANSFER);
         // Last progress, unless bytes have arrived since.
         let mut fetching = None;
         while !incoming.has_ended() {
-            let frame = connection
-                .next()
-                .map_err(|error| match (error, fetching.take()) {
-                    (ClientError::Io { socket, error }, Some(progress)) if is_timeout(&error) => {
-                        let timeout = self.timeout;
-                        ClientError::Stalled {
-                            socket,
-                            timeout,
-                            progress,
+            let frame =
+                first
+                    .take()
+                    .map_or_else(|| connection.next(), Ok)
+                    .map_err(|error| match (error, fetching.take()) {
+                        (ClientError::Io { socket, error }, Some(progress))
+                            if is_timeout(&error) =>
+                        {
+                            let timeout = self.timeout;
+                            ClientError::Stalled {
+                                socket,
+                                timeout,
+                                progress,
+                            }
                         }
-                    }
-                    (error, _) => error,
-                })?;
+                        (error, _) => error,
+                    })?;
             if let Frame::Message(message) = &frame {
                 if let Some(progress) = parse_progress(message) {
                     take(Download::Progress(&progress))?;
@@ -282,7 +301,48 @@ impl Client {
             let bytes = incoming.take(frame).map_err(|error| bad_reply(&error))?;
             take(Download::Bytes(&bytes))?;
         }
-        Ok(connection.reply()?)
+        let reply = connection.reply()?;
+        self.keep(connection);
+        Ok(reply)
+    }
+
+    /// Sends a request that changes nothing, on an idle connection if there is one. Returns the
+    /// connection, and the first frame of the answer. The node may have closed an idle connection.
+    fn begin_download(&self, message: &[u8]) -> Result<(Connection<'_>, Frame), ClientError> {
+        while let Some(Idle { stream, input }) = self.take_idle() {
+            let mut connection = Connection {
+                client: self,
+                stream,
+                input,
+                written: Ok(()),
+            };
+            connection.write(&self.frame(message)?)?;
+            match connection.next() {
+                Err(ClientError::Io { error, .. })
+                    if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                first => return Ok((connection, first?)),
+            }
+        }
+        let mut connection = self.send(message)?;
+        let first = connection.next()?;
+        Ok((connection, first))
+    }
+
+    /// Keeps a connection whose request has ended for the next download.
+    fn keep(&self, connection: Connection<'_>) {
+        let Connection { stream, input, .. } = connection;
+        let mut idle = self.idle();
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle { stream, input });
+        }
+    }
+
+    fn take_idle(&self) -> Option<Idle> {
+        self.idle().pop()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self, error: io::Error) -> ClientError {
@@ -310,14 +370,19 @@ impl Client {
         }
     }
 
+    /// Returns the frame of a message.
+    fn frame(&self, message: &[u8]) -> Result<Vec<u8>, ClientError> {
+        encode_message(message).ok_or_else(|| {
+            self.failed(io::Error::other(format!(
+                "the request is longer than {MAX_MESSAGE_BYTES} bytes"
+            )))
+        })
+    }
+
     /// Opens a connection and sends a message.
     fn send(&self, message: &[u8]) -> Result<Connection<'_>, ClientError> {
         let failed = |error| self.failed(error);
-        let frame = encode_message(message).ok_or_else(|| {
-            failed(io::Error::other(format!(
-                "the request is longer than {MAX_MESSAGE_BYTES} bytes"
-            )))
-        })?;
+        let frame = self.frame(message)?;
         if WaitLimit::in_force().is_over() {
             return Err(failed(io::ErrorKind::TimedOut.into()));
         }
@@ -336,7 +401,7 @@ impl Client {
     }
 }
 
-/// Connection on which one request was sent.
+/// Connection on which a request was sent.
 struct Connection<'c> {
     client: &'c Client,
     stream: UnixStream,

@@ -93,6 +93,12 @@ impl Connections {
         }
     }
 
+    /// Returns the number of connections that were served so far.
+    #[cfg(test)]
+    pub(super) fn served(&self) -> usize {
+        self.next.load(Ordering::Relaxed) - self.first_token
+    }
+
     fn open(&self) -> MutexGuard<'_, BTreeMap<usize, Connection>> {
         // The map is never left half-changed, so a panic elsewhere does not corrupt it.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)

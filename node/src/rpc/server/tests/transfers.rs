@@ -193,6 +193,41 @@ fn invalid_transfers_are_refused_with_the_reason_and_end_the_connection() {
 }
 
 #[test]
+fn downloads_use_one_connection_until_the_node_closes_it() {
+    let (_directory, socket, _counter, server) = serve(0);
+    let client = Client::new(&socket, Duration::from_secs(60));
+    let download = |count: u8| {
+        let request = request::GetAtoms {
+            id: AtomId::new([count; 32]),
+            transfer: TRANSFER,
+            progress: false,
+        };
+        let mut received = 0;
+        let sent = client.download(&request, &mut |part| {
+            if let Download::Bytes(bytes) = part {
+                received += bytes.len();
+            }
+            Ok::<_, ClientError>(())
+        });
+        sent.map(|sent| (sent.atoms, received))
+    };
+    for _ in 0..3 {
+        for count in [2, 0, 1] {
+            let expected = (u64::from(count), usize::from(count) * MAX_TRANSFER_BYTES);
+            assert_eq!(download(count).unwrap(), expected);
+        }
+    }
+    assert_eq!(server.connections.served(), 1);
+    server.connections.close();
+    assert_eq!(download(1).unwrap().0, 1);
+    assert_eq!(server.connections.served(), 2);
+    // A connection with a failed download is not used again.
+    assert!(matches!(download(u8::MAX), Err(ClientError::Refused(_))));
+    assert_eq!(download(1).unwrap().0, 1);
+    assert_eq!(server.connections.served(), 3);
+}
+
+#[test]
 fn client_learns_why_its_upload_is_refused() {
     let (_directory, socket, counter, _server) = serve(3);
     let client = Client::new(&socket, Duration::from_secs(60));
