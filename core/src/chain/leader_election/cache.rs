@@ -54,7 +54,8 @@ impl ElectionCache {
     /// there is more to read; call again.
     ///
     /// # Errors
-    /// As [`ElectionLoader::run`].
+    /// As [`ElectionLoader::run`]. After headers or stakes that are malformed, the next call reads
+    /// everything again.
     pub fn load<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
@@ -73,6 +74,10 @@ impl ElectionCache {
         let read = loader.run(source, Some(&*self), steps);
         if let Ok(Some(election)) = &read {
             self.insert(election.clone());
+            return read;
+        }
+        // It has passed over what is malformed, and would go on without it.
+        if matches!(read, Err(RecordError::Malformed { .. })) {
             return read;
         }
         if self.loaders.len() == MAX_LOADERS {

@@ -95,7 +95,7 @@ impl ElectionLoader {
     ///
     /// # Errors
     /// Fails if an atom is missing, after which it may be called again, or if the stored headers or
-    /// stakes are malformed.
+    /// stakes are malformed, after which it must not be: it would pass over them.
     pub fn run<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,

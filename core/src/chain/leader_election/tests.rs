@@ -352,6 +352,26 @@ fn entries_that_are_not_stakes_are_malformed() {
     }
 }
 
+#[test]
+fn malformed_stakes_stay_malformed_when_a_cache_is_asked_again() {
+    let mut store = MemoryStore::new();
+    let mut trie = Trie::new();
+    trie.put(&store, &[7; 32], &[1, 0]).unwrap();
+    trie.put(&store, &[8; 32], &[1]).unwrap();
+    let root = trie.commit(&mut Scalar, &mut store).unwrap();
+    let accounts = treasury_with(&mut store, root);
+    let genesis = header(0, AtomId::ZERO, accounts).signed(None);
+    let mut cache = ElectionCache::default();
+    for _ in 0..3 {
+        let error = cache.load(&store, &genesis, u32::MAX).unwrap_err();
+        assert!(
+            matches!(error, RecordError::Malformed { problem, .. } if problem.contains("canonical")),
+            "{error}"
+        );
+        assert_eq!(cache.get(&genesis.id()), None);
+    }
+}
+
 /// Two keys that differ in the sign of a point put the same node in two places, and two such pairs
 /// with the same low bits put it in four.
 #[test]
