@@ -15,6 +15,8 @@
 //! The address changes from one to another at most once per [`ADDRESS_CHANGE_INTERVAL`]: peers may
 //! change their reports at will, and every change is sent to other peers.
 //!
+//! Without IPv6 (`use_ipv6`) reports of an IPv6 address do not count.
+//!
 //! The port is the one that we announce in our packet headers, so only the IP address is voted on.
 
 use super::address::is_referral_allowed;
@@ -47,6 +49,8 @@ struct Vote {
 pub(super) struct OwnAddress {
     /// Address of the configuration, which votes do not change.
     configured: Option<SocketAddr>,
+    /// `true` if the host's socket supports IPv6. Otherwise nothing reaches us there.
+    use_ipv6: bool,
     /// Port that the host has bound.
     port: u16,
     /// Votes of currently validated peers, so no more than there are peers.
@@ -66,6 +70,7 @@ impl OwnAddress {
     pub(super) fn new(now: Instant, config: &EngineConfig) -> Self {
         Self {
             configured: config.advertised_address,
+            use_ipv6: config.use_ipv6,
             port: config.incoming_port,
             votes: BTreeMap::new(),
             learned: None,
@@ -162,8 +167,9 @@ impl OwnAddress {
         (source, peer): (&Source, &Peer),
         seen: SocketAddr,
     ) -> bool {
-        let counts =
-            peer.is_validated_at(&source.address) && is_referral_allowed(source.address.ip(), seen);
+        let counts = peer.is_validated_at(&source.address)
+            && is_referral_allowed(source.address.ip(), seen)
+            && (self.use_ipv6 || seen.is_ipv4());
         if counts {
             let vote = Vote {
                 group: peer.group(),

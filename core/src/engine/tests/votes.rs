@@ -57,6 +57,29 @@ fn votes_of_removed_peers_do_not_count() {
 }
 
 #[test]
+fn ipv6_addresses_do_not_count_without_ipv6() {
+    let seen: SocketAddr = "[2a01:4f8::7]:1001".parse().unwrap();
+    for use_ipv6 in [false, true] {
+        let mut config = config(1);
+        config.use_ipv6 = use_ipv6;
+        let start = crate::time::Instant::from_secs(1_000);
+        let mut stage = Stage::with(Engine::new(config, [1; 32], start));
+        for n in 0..3 {
+            let mut peer = voter(n, LIE);
+            peer.seen = seen;
+            stage.join(peer);
+        }
+        stage.run(2 * SECOND);
+        let expected = use_ipv6.then_some(seen.ip());
+        assert_eq!(learned(&stage), expected);
+        stage.join(voter(100, HONEST));
+        stage.run(2 * SECOND);
+        let expected = expected.or(Some(HONEST.into()));
+        assert_eq!(learned(&stage), expected);
+    }
+}
+
+#[test]
 fn one_network_group_has_one_vote() {
     let mut stage = Stage::new();
     for n in 0..3 {
