@@ -35,6 +35,8 @@ const ARMOR_END: &str = "-----END AGE ENCRYPTED FILE-----";
 const ARMOR_LINE: usize = 64;
 const KEY_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
+/// Bytes of a [`Seed`].
+pub const SEED_BYTES: usize = 3 * KEY_BYTES;
 /// Nonce of the only chunk of a payload: counter 0, and the flag of the last chunk.
 const LAST_CHUNK: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 /// Maximum bytes of the only chunk of a payload.
@@ -54,7 +56,7 @@ pub enum OpenError {
 }
 
 /// Random bytes for one file.
-pub struct Seed(Zeroizing<[u8; 3 * KEY_BYTES]>);
+pub struct Seed(Zeroizing<[u8; SEED_BYTES]>);
 
 impl core::fmt::Debug for Seed {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -65,12 +67,12 @@ impl core::fmt::Debug for Seed {
 impl Seed {
     /// Creates the seed of one file from unpredictable bytes, which must not be used again.
     #[must_use]
-    pub fn new(bytes: [u8; 3 * KEY_BYTES]) -> Self {
-        Self(Zeroizing::new(bytes))
+    pub const fn new(bytes: Zeroizing<[u8; SEED_BYTES]>) -> Self {
+        Self(bytes)
     }
 
-    fn parts(&self) -> [[u8; KEY_BYTES]; 3] {
-        let mut parts = [[0; KEY_BYTES]; 3];
+    fn parts(&self) -> Zeroizing<[[u8; KEY_BYTES]; 3]> {
+        let mut parts = Zeroizing::new([[0; KEY_BYTES]; 3]);
         for (part, bytes) in parts.iter_mut().zip(self.0.chunks_exact(KEY_BYTES)) {
             part.copy_from_slice(bytes);
         }
@@ -83,19 +85,19 @@ impl Seed {
 #[must_use]
 pub fn seal(text: &[u8], passphrase: &[u8], work_factor: u8, seed: &Seed) -> String {
     let work_factor = work_factor.clamp(MIN_WORK_FACTOR, MAX_WORK_FACTOR);
-    let [file_key, salt, nonce] = seed.parts();
-    let file_key = Zeroizing::new(file_key);
-    let wrap_key = wrap_key(passphrase, &salt, work_factor);
-    let wrapped = encrypt(&wrap_key, &[0; 12], &*file_key);
+    let parts = seed.parts();
+    let [file_key, salt, nonce] = &*parts;
+    let wrap_key = wrap_key(passphrase, salt, work_factor);
+    let wrapped = encrypt(&wrap_key, &[0; 12], file_key);
     let header = format!(
         "{FIRST_LINE}\n-> scrypt {} {work_factor}\n{}\n---",
-        Base64Unpadded::encode_string(&salt),
+        Base64Unpadded::encode_string(salt),
         Base64Unpadded::encode_string(&wrapped),
     );
-    let mac = header_mac(&*file_key, &header);
+    let mac = header_mac(file_key, &header);
     let mut file = format!("{header} {}\n", Base64Unpadded::encode_string(&mac)).into_bytes();
     file.extend(nonce);
-    file.extend(encrypt(&payload_key(&*file_key, &nonce), &LAST_CHUNK, text));
+    file.extend(encrypt(&payload_key(file_key, nonce), &LAST_CHUNK, text));
     armored(&file)
 }
 
@@ -309,14 +311,16 @@ sWIH2lKyUupqXDI7AO0JRVOh
         let file_key = decrypt(&wrap_key, &[0; 12], &header.wrapped).unwrap();
         let nonce = &header.payload[..KEY_BYTES];
         let seed = [&file_key, &header.salt[..], nonce].concat();
-        let seed = Seed::new(seed.try_into().unwrap());
+        let seed = Seed::new(Zeroizing::new(seed.try_into().unwrap()));
         let sealed = seal(text().as_bytes(), PASSPHRASE, header.work_factor, &seed);
         assert_eq!(sealed, BY_AGE);
     }
 
     #[test]
     fn every_changed_byte_is_detected() {
-        let seed = Seed::new(core::array::from_fn(|at| u8::try_from(at).unwrap()));
+        let seed = Seed::new(Zeroizing::new(core::array::from_fn(|at| {
+            u8::try_from(at).unwrap()
+        })));
         let file = seal(b"text", PASSPHRASE, 1, &seed);
         assert!(file.lines().all(|line| line.len() <= ARMOR_LINE));
         let file = dearmored(file.as_bytes()).unwrap();

@@ -97,7 +97,18 @@ fn pem(text: &str) -> Option<(Option<KeyKind>, Secret)> {
 /// Returns the text of a plain key file.
 pub(super) fn plain_text(kind: KeyKind, secret: &Secret) -> Zeroizing<String> {
     let digits = Zeroizing::new(hex::encode(secret.expose()));
-    Zeroizing::new(format!("{} {}\n", kind.name(), *digits))
+    joined(&[kind.name(), " ", &digits, "\n"])
+}
+
+/// Joins parts of a secret text. The memory is taken once, so that no part stays behind in freed
+/// memory, as it does when `format!` lets its text grow.
+pub(super) fn joined(parts: &[&str]) -> Zeroizing<String> {
+    let len = parts.iter().map(|part| part.len()).sum();
+    let mut text = Zeroizing::new(String::with_capacity(len));
+    for part in parts {
+        text.push_str(part);
+    }
+    text
 }
 
 /// Returns the text of a protected key file.
@@ -125,7 +136,7 @@ pub(super) fn pem_text(kind: KeyKind, secret: &Secret) -> Zeroizing<String> {
         *byte = *value;
     }
     let digits = Zeroizing::new(Base64::encode_string(&*bytes));
-    Zeroizing::new(format!("{PEM_BEGIN}\n{}\n{PEM_END}\n", *digits))
+    joined(&[PEM_BEGIN, "\n", &digits, "\n", PEM_END, "\n"])
 }
 
 #[cfg(test)]
@@ -158,9 +169,19 @@ mod tests {
     }
 
     #[test]
+    fn memory_of_secret_texts_is_taken_once() {
+        let secret = Secret::new([7; 32]);
+        for kind in [KeyKind::Relay, KeyKind::Validation] {
+            for text in [plain_text(kind, &secret), pem_text(kind, &secret)] {
+                assert_eq!(text.capacity(), text.len(), "it has grown");
+            }
+        }
+    }
+
+    #[test]
     fn first_line_of_a_protected_file_states_kind_and_public_key() {
         let secret = Secret::new([7; 32]);
-        let seed = age::Seed::new([1; 48]);
+        let seed = age::Seed::new(Zeroizing::new([1; age::SEED_BYTES]));
         let text = protected_text(KeyKind::Relay, &secret, b"a", 10, &seed);
         let Some(Content::Protected { stated, file }) = parse(text.as_bytes()) else {
             panic!("{text}");

@@ -109,12 +109,7 @@ pub fn create_file(
     }
     let text = match format {
         KeyFormat::Plain => content::plain_text(kind, secret),
-        KeyFormat::Hex => {
-            let mut digits = Zeroizing::new(String::with_capacity(65));
-            digits.push_str(&Zeroizing::new(hex::encode(secret.expose())));
-            digits.push('\n');
-            digits
-        }
+        KeyFormat::Hex => content::joined(&[&Zeroizing::new(hex::encode(secret.expose())), "\n"]),
         KeyFormat::Pem => content::pem_text(kind, secret),
         KeyFormat::Protected {
             passphrase,
@@ -136,9 +131,10 @@ pub fn create_file(
 }
 
 fn seed() -> io::Result<age::Seed> {
-    let (first, second) = (Zeroizing::new(clock::entropy()?), clock::entropy()?);
-    let mut bytes = [0; 48];
-    for (byte, random) in bytes.iter_mut().zip(first.iter().chain(&second)) {
+    let first = Zeroizing::new(clock::entropy()?);
+    let second = Zeroizing::new(clock::entropy()?);
+    let mut bytes = Zeroizing::new([0; age::SEED_BYTES]);
+    for (byte, random) in bytes.iter_mut().zip(first.iter().chain(second.iter())) {
         *byte = *random;
     }
     Ok(age::Seed::new(bytes))
