@@ -64,7 +64,9 @@ impl fmt::Display for Refusal {
             Self::Conflict(conflict) => conflict.fmt(f),
             Self::NotHigher { height, signed } => write!(
                 f,
-                "the block has height {height}, and block {} at height {} is already signed",
+                "the block has height {height}, and block {} at height {} is already signed; this \
+                 key signs only greater heights: wait until the node's chain is higher, and check \
+                 with `astreum status` that it follows the chain of that block",
                 signed.block, signed.height
             ),
         }

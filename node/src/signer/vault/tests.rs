@@ -115,10 +115,18 @@ fn second_block_for_a_slot_height_or_parent_is_refused() {
     let text = fs::read_to_string(vault.record_path()).unwrap();
     assert_eq!(text.matches("\"height\"").count(), 32);
     let again = block(1, 8, NOW + 60);
-    assert!(matches!(
-        sign(&mut vault, &again),
-        SignOutcome::Refused(Refusal::NotHigher { .. })
-    ));
+    let SignOutcome::Refused(refusal @ Refusal::NotHigher { .. }) = sign(&mut vault, &again) else {
+        panic!("signed below the record");
+    };
+    let text = refusal.to_string();
+    for part in [
+        "height 8,",
+        "already signed",
+        "wait until",
+        "`astreum status`",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
 }
 
 #[test]
