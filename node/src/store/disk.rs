@@ -19,7 +19,7 @@ mod system;
 
 pub use lock::{DirLock, Displaced};
 pub(super) use metadata::is_read_only;
-pub use shared::{OBJECT_STORE, Shared, SharedStatus, Turn};
+pub use shared::{OBJECT_STORE, Shared, SharedStatus, TURN_LIMIT, Turn};
 pub use system::{ReadOnlyDisk, SystemDisk, is_within, real_path};
 
 use super::mmap::Map;

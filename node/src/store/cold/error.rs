@@ -1,6 +1,6 @@
 //! Errors of cold storage.
 
-use crate::store::disk::Displaced;
+use crate::store::disk::{Displaced, TURN_LIMIT};
 use astreum_core::atom::AtomId;
 use core::fmt;
 use std::io;
@@ -265,8 +265,10 @@ impl fmt::Display for ColdError {
             ),
             Self::NotOurTurn { holder } => write!(
                 f,
-                "{holder} is changing the pairs of the object store; try again once it has ended, or, \
-                 if it was killed, after it was started again"
+                "{holder} has the lease of the object store, to change its pairs; try again once it \
+                 has ended; if it was killed, start it again: its lease then ends at once, and \
+                 otherwise when a running node has waited for {} s",
+                TURN_LIMIT.as_secs()
             ),
             Self::Shared {
                 operation, message, ..

@@ -1,11 +1,16 @@
 //! Sealed pairs that several nodes read and write.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Name of the file that marks a directory whose sealed pairs are in an object store.
 pub const OBJECT_STORE: &str = "OBJECT_STORE";
+
+/// Time after its last change of the shared pairs at which the turn of a node has ended, also if it
+/// was killed.
+pub const TURN_LIMIT: Duration = Duration::from_mins(2);
 
 /// Outcome of [`Shared::begin`].
 #[derive(Clone, PartialEq, Eq, Debug)]

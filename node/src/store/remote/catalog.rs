@@ -18,13 +18,13 @@ use super::objects::ObjectsError;
 use super::requests::Requests;
 use crate::clock;
 use crate::log;
-use crate::store::disk::Turn;
+use crate::store::disk::{TURN_LIMIT, Turn};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Time without a change of the manifest after which the lease of another node has ended.
-pub(super) const LEASE: Duration = Duration::from_mins(2);
+pub(super) const LEASE: Duration = TURN_LIMIT;
 /// Part of it, as a divisor, after which this node renews its own lease.
 const RENEWALS: u32 = 4;
 /// Interval at which the manifest is loaded.

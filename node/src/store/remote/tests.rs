@@ -352,6 +352,11 @@ fn lease_of_another_node_is_respected_until_it_ends() {
     b.put(&atoms(300..400)).unwrap();
     let error = b.collate().unwrap_err();
     assert!(matches!(error, ColdError::NotOurTurn { .. }), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("the lease") && text.contains("120 s"),
+        "{text}"
+    );
     assert!(world.open("a").collate().unwrap());
     drop(b);
     // Another directory, after the time of the lease.
