@@ -8,13 +8,16 @@ use super::queue::ByteQueue;
 use super::stats::DropReason;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
-use alloc::collections::BTreeSet;
+use alloc::collections::BTreeMap;
 
 /// Waiting datagrams, and banned keys.
 #[derive(Debug)]
 pub(super) struct Inbound {
     queue: ByteQueue<QueuedDatagram>,
-    banned: BTreeSet<PublicKey>,
+    /// Banned keys, each with the number of its ban.
+    banned: BTreeMap<PublicKey, u64>,
+    /// Number of bans so far.
+    bans: u64,
 }
 
 impl Inbound {
@@ -24,7 +27,8 @@ impl Inbound {
                 config.incoming_queue_limit_bytes,
                 config.incoming_queue_timeout,
             ),
-            banned: BTreeSet::new(),
+            banned: BTreeMap::new(),
+            bans: 0,
         }
     }
 
@@ -63,27 +67,32 @@ impl Inbound {
         self.queue.required_difficulty()
     }
 
-    /// Bans a key. If there are [`MAX_BANS`] bans, the one of the lowest key ends.
+    /// Bans a key, until [`Self::unban`]. If there are [`MAX_BANS`] bans, the oldest one ends; a
+    /// key that is banned again counts as new.
     pub(super) fn ban(&mut self, key: PublicKey) {
-        if self.banned.len() >= MAX_BANS && !self.banned.contains(&key) {
-            self.banned.pop_first();
+        self.bans += 1;
+        self.banned.insert(key, self.bans);
+        if self.banned.len() > MAX_BANS {
+            let oldest = self.banned.iter().min_by_key(|(_, number)| **number);
+            if let Some(oldest) = oldest.map(|(key, _)| *key) {
+                self.banned.remove(&oldest);
+            }
         }
-        self.banned.insert(key);
     }
 
     /// Ends a ban; returns `false` if the key was not banned.
     pub(super) fn unban(&mut self, key: &PublicKey) -> bool {
-        self.banned.remove(key)
+        self.banned.remove(key).is_some()
     }
 
     /// Returns whether the packets of a key are dropped.
     pub(super) fn is_banned(&self, key: &PublicKey) -> bool {
-        self.banned.contains(key)
+        self.banned.contains_key(key)
     }
 
     /// Returns the banned keys.
     pub(super) fn banned(&self) -> impl Iterator<Item = &PublicKey> {
-        self.banned.iter()
+        self.banned.keys()
     }
 }
 
@@ -97,19 +106,26 @@ mod tests {
     }
 
     #[test]
-    fn bans_are_bounded_and_the_lowest_key_ends_first() {
+    fn bans_are_bounded_and_the_oldest_ends_first() {
         let key = |n: usize| {
             let mut bytes = [0; 32];
             bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
             PublicKey::new(bytes)
         };
         let mut inbound = inbound();
-        for n in 0..=MAX_BANS {
-            inbound.ban(key(n));
-            inbound.ban(key(n));
+        let highest = 2 * MAX_BANS;
+        // From high keys to low ones, the highest once more.
+        for n in 0..MAX_BANS {
+            inbound.ban(key(highest - n));
+            inbound.ban(key(highest - n));
         }
+        inbound.ban(key(highest));
+        inbound.ban(key(0));
         assert_eq!(inbound.banned().count(), MAX_BANS);
-        assert!(!inbound.is_banned(&key(0)) && inbound.is_banned(&key(1)));
+        assert!(inbound.is_banned(&key(0)) && inbound.is_banned(&key(highest)));
+        assert!(!inbound.is_banned(&key(highest - 1)), "the oldest");
+        assert!(inbound.is_banned(&key(highest - 2)));
+        inbound.ban(key(1));
         assert!(inbound.unban(&key(1)) && !inbound.unban(&key(1)));
         assert!(!inbound.is_banned(&key(1)));
     }

@@ -158,8 +158,7 @@ impl Engine {
     }
 
     /// Removes a peer and drops its packets until [`Engine::unban`]; returns `false` if the peer
-    /// was not known. If there are [`MAX_BANS`](super::limits::MAX_BANS) bans, the one of the lowest
-    /// key ends.
+    /// was not known. If there are [`MAX_BANS`](super::limits::MAX_BANS) bans, the oldest one ends.
     pub fn ban(&mut self, key: PublicKey) -> bool {
         self.inbound.ban(key);
         self.disconnect(&key)
