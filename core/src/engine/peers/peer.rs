@@ -292,9 +292,9 @@ impl Peer {
     }
 
     /// Returns whether an authentic ping, or the validation of another address, shows that the peer
-    /// may have restarted: it is a reference node, in whose name a handshake came from its address. Random nonces show no restart. A node
-    /// of this implementation shows one by the stream of its nonces, and its handshakes, which may
-    /// be forged, mean nothing here.
+    /// may have restarted: it is a reference node, in whose name a handshake came from its address.
+    /// Random nonces show no restart. A node of this implementation shows one by the stream of its
+    /// nonces, and its handshakes, which may be forged, mean nothing here.
     pub(in crate::engine) fn take_restart(&mut self) -> bool {
         let has_restarted = !self.is_ours && self.handshake == Handshake::Here;
         if has_restarted {
