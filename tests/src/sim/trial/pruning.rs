@@ -225,7 +225,7 @@ impl Trial {
             divisor: Some(divisor),
             marked: &mut |_| paused.borrow_mut().pause(false),
             progress: &mut |_| paused.borrow_mut().pause(true),
-            goes_on: &|| paused.borrow().is_going_on(),
+            should_continue: &|| paused.borrow().is_going_on(),
         };
         let result = prune::run(&cold, wanted, &mut run);
         drop(cold);
@@ -340,7 +340,7 @@ impl Trial {
                 divisor: Some(u64::MAX),
                 marked: &mut |_| (),
                 progress: &mut |_| (),
-                goes_on: &|| true,
+                should_continue: &|| true,
             };
             let result = store
                 .cold()
