@@ -8,7 +8,6 @@ use super::host::Host;
 use super::ledger::{CHAIN_ID, total};
 use astreum_core::atom::{AtomId, AtomSource as _, SourceError};
 use astreum_core::chain::{Block, push_links};
-use astreum_core::integer::Natural;
 use astreum_node::chain_service::Head;
 use astreum_node::chain_service::dir::WaitingFork;
 use astreum_node::prune::Wanted;
@@ -153,7 +152,7 @@ fn check_blocks(cold: &ColdStore, head: AtomId, horizon: u64) -> Result<Kept, St
                 return Err(format!("lacks atom {id} of the header of height {height}"));
             }
         }
-        if *height >= Natural::from(horizon) {
+        if *height >= horizon {
             kept.blocks += 1;
             for root in [block.transactions, block.receipts] {
                 let items = items(&store, root)?;
