@@ -692,7 +692,7 @@ fn manifest_that_was_deleted_replaced_or_is_newer_is_refused() {
     world.objects.replace("manifest.json", newer);
     refused("newer version");
     world.objects.remove("manifest.json");
-    refused("is gone");
+    refused("another program has deleted it");
     // Neither a node that has seen it nor a new one begins another list.
     drop(store);
     let error = world.try_open("a").unwrap_err();
