@@ -2,9 +2,9 @@
 
 use super::Stopped;
 use super::resolve::{SeedAddresses, SeedState};
+use super::stream_memory::StreamedAtoms;
 use super::stream_request::Receiver;
 use super::stream_status::StreamStatus;
-use super::streams::StreamedAtoms;
 use crate::config::Settings;
 use crate::runtime::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};

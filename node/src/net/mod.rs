@@ -15,6 +15,7 @@ mod readers;
 pub mod resolve;
 mod seeds;
 pub mod socket;
+mod stream_memory;
 mod stream_request;
 mod stream_status;
 mod streams;
@@ -23,9 +24,9 @@ pub use own_key::own_key_warning;
 pub use resolve::SeedState;
 
 pub use command::{Advertisement, FetchFailure, FetchedObject, NetworkStatus, Peer, Provider};
+pub use stream_memory::StreamedAtoms;
 pub use stream_request::{RequestEnd, StreamAnswer, StreamPart};
 pub use stream_status::StreamStatus;
-pub use streams::StreamedAtoms;
 pub use streams::limits::shortage as stream_shortage;
 
 use crate::WaitLimit;

@@ -1,6 +1,6 @@
 //! Requests by stream of threads outside of the network: their receivers, and what they receive.
 
-use super::streams::StreamedAtoms;
+use super::stream_memory::StreamedAtoms;
 use crate::runtime::inbox::Inbox;
 use astreum_core::crypto::PublicKey;
 use astreum_core::engine::ListId;

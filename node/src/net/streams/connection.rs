@@ -1,7 +1,7 @@
 //! State of one connection.
 
 use super::channel::Channel;
-use super::memory::Accounts;
+use crate::net::stream_memory::Accounts;
 use astreum_core::crypto::PublicKey;
 use astreum_core::stream::{Client, HANDSHAKE_TIMEOUT, Hello, IDLE_TIMEOUT, STALL_TIMEOUT, Server};
 use astreum_core::time::Instant;

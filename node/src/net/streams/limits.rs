@@ -2,7 +2,7 @@
 //!
 //! Memory is divided when a node starts. Each connection has a share for its buffers, so fewer
 //! connections than configured are open if the memory does not suffice for all. The rest is for
-//! atoms that have arrived and that their receivers have not taken ([`super::memory`]): those of
+//! atoms that have arrived and that their receivers have not taken ([`Memory`]): those of
 //! lists, which wait to be stored, and those of requests. A small part is left for what one read
 //! adds to that, and for the buffers of the threads.
 //!
@@ -12,6 +12,9 @@
 use super::bandwidth;
 use crate::config::Settings;
 use crate::config::stream_memory::{CONNECTION_BYTES, RECEIVED_BYTES};
+use crate::net::stream_memory::Memory;
+use mio::Waker;
+use std::sync::Arc;
 
 /// Maximum number of bytes of lists that wait to be stored.
 const MAX_LIST_BYTES: u64 = 16 << 20;
@@ -70,6 +73,12 @@ impl Limits {
             request_bytes: size(received.saturating_sub(list_bytes + RESERVED_BYTES)),
             peer_bytes: size(peer_bytes),
         }
+    }
+
+    /// Creates the accounts of what arrives; `waker` ends the wait of the thread of the streams when
+    /// one of them is no longer full.
+    pub(super) fn memory(&self, waker: &Arc<Waker>) -> Memory {
+        Memory::new(self.list_bytes, self.request_bytes, self.peer_bytes, waker)
     }
 }
 

@@ -24,7 +24,6 @@ mod connection;
 pub(in crate::net) mod limits;
 mod listener;
 mod lists;
-mod memory;
 mod noise;
 mod open_requests;
 mod places;
@@ -34,10 +33,9 @@ mod service;
 mod tests;
 mod writer;
 
-pub use memory::StreamedAtoms;
-
 use super::command::CommandSender;
 use super::socket::Interface;
+use super::stream_memory::Memory;
 use super::stream_request::Receiver;
 use super::stream_status::StreamStatus;
 use crate::clock::Clock;
@@ -52,7 +50,6 @@ use astreum_core::stream;
 use astreum_core::wire::handshake::StreamOffer;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use memory::Memory;
 use mio::{Poll, Token, Waker};
 use service::Service;
 use std::io;
@@ -169,7 +166,7 @@ impl Streams {
             failure,
         )?;
         let (stopping, counters) = (Arc::default(), Arc::<Counters>::default());
-        let memory = Memory::new(&environment.limits, &control.waker);
+        let memory = environment.limits.memory(&control.waker);
         let service = Service::new(
             (poll, listener),
             (controls, writer, memory.clone()),

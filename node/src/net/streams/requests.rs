@@ -6,11 +6,11 @@
 //! that its receiver no longer holds, one of the engine for those that its fetch has room for.
 
 use super::connection::{Connection, Role, Usage};
-use super::memory::{Accounts, StreamedAtoms};
 use super::open_requests::Request;
 use super::service::Service;
 use super::writer::stored_bytes;
 use crate::net::command::StreamEvent;
+use crate::net::stream_memory::{Accounts, StreamedAtoms};
 use crate::net::stream_request::{Receiver, RequestEnd, StreamAnswer, StreamPart};
 use astreum_core::atom::HashedAtom;
 use astreum_core::consensus::{Input, StreamObject, StreamRequest};

@@ -8,11 +8,11 @@
 //! refuses the beginning of a list, which is held nowhere else, that is kept in memory. Without cold
 //! storage a list is kept in memory, and its stream is given up at half of what fits there.
 
-use super::memory::Share;
 use super::{Control, ControlSender};
 use crate::failure::Failure;
 use crate::log;
 use crate::net::command::{Command, CommandSender, StreamEvent};
+use crate::net::stream_memory::Share;
 use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;

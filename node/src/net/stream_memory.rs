@@ -4,7 +4,6 @@
 //! are stored, handed over to the engine, or given up. While an account is full, the connections that
 //! bring more are not read; the thread of the streams is woken when it no longer is.
 
-use super::limits::Limits;
 use astreum_core::atom::{Atom, HashedAtom};
 use core::ops::Deref;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -71,11 +70,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new(limits: &Limits, waker: &Arc<Waker>) -> Self {
+    /// Creates the accounts, each with the number of bytes from which it is full.
+    pub(super) fn new(lists: usize, requests: usize, peer: usize, waker: &Arc<Waker>) -> Self {
         Self {
-            lists: Account::new(limits.list_bytes, waker),
-            requests: Account::new(limits.request_bytes, waker),
-            peer_limit: limits.peer_bytes,
+            lists: Account::new(lists, waker),
+            requests: Account::new(requests, waker),
+            peer_limit: peer,
         }
     }
 
@@ -115,7 +115,7 @@ impl Accounts {
 
 /// Bytes in memory, which count until this is dropped.
 #[derive(Debug)]
-pub(in crate::net) struct Share {
+pub(super) struct Share {
     accounts: Accounts,
     bytes: usize,
 }
