@@ -340,10 +340,6 @@ impl Engine {
                 from,
                 to: address,
             });
-            let peer = self.peers.get_mut(key);
-            if peer.is_some_and(Peer::take_restart) {
-                self.readvertise_to(now, key);
-            }
         }
         let is_pinned = self.seeds.pin(key, &address);
         if is_pinned || validated.moved_from.is_some() {

@@ -3,9 +3,8 @@
 //!
 //! A handshake without authentication proves nothing: it is answered, and has no other effect. It
 //! never counts as a sign of life, and nothing in it is used but cookies and, over IPv6, the mark
-//! of a node of this implementation; one from the address of a reference node may mean that the
-//! node has restarted, which its next ping confirms. If it comes from an address that we have
-//! contacted, its key is probed instead ([`super::solicited`]).
+//! of a node of this implementation. If it comes from an address that we have contacted, its key is
+//! probed instead ([`super::solicited`]).
 //!
 //! A handshake from an unvalidated address is answered once per [`limits::CONTACT_INTERVAL`] for
 //! each key, so that two nodes do not answer each other's answers. One with a cookie is a contact
@@ -115,7 +114,7 @@ impl Engine {
             }
         }
         if let Some(peer) = self.peers.get_mut(&source.key) {
-            peer.note_handshake(source.address);
+            peer.has_sent_handshake = true;
         }
         let cookies = block.map(|(block, _)| block).unwrap_or_default();
         let is_echoed = cookies

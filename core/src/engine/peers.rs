@@ -476,9 +476,6 @@ impl Peers {
         self.by_origin.insert((Origin::of(&address), *key));
         peer.address = address;
         peer.is_validated = true;
-        if had.is_some() {
-            peer.note_moved();
-        }
         // Until the next count.
         self.independent += usize::from(had.is_none());
         *self.groups.entry(peer.group()).or_default() += 1;

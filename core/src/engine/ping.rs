@@ -46,7 +46,8 @@ impl Engine {
         let new_head = ping.latest_block.filter(|head| peer.head != Some(*head));
         peer.head = ping.latest_block;
         let address = peer.address;
-        if peer.take_restart() {
+        // The handshake may have been forged; the ping is authentic.
+        if core::mem::take(&mut peer.has_sent_handshake) {
             self.readvertise_to(now, key);
         }
         if is_new {

@@ -135,8 +135,8 @@ pub(in crate::engine) struct Peer {
     pub(in crate::engine) kept_alive_at: Option<Instant>,
     pub(in crate::engine) answered_at: Option<Instant>,
     pub(in crate::engine) is_answer_due: bool,
-    /// See [`Peer::take_restart`].
-    handshake: Handshake,
+    /// `true` if it has sent a handshake since its last ping, as after a restart.
+    pub(in crate::engine) has_sent_handshake: bool,
     pub(in crate::engine) routes_asked_at: Option<Instant>,
     /// Time at which it was last sent our advertisements again, or is to be.
     pub(in crate::engine) readvertised_at: Option<Instant>,
@@ -154,16 +154,6 @@ pub(in crate::engine) struct Peer {
     pub(in crate::engine) head: Option<AtomId>,
     pub(in crate::engine) block_exchange: BlockExchange,
     pub(super) queue_entry: Option<EvictionQueueEntry>,
-}
-
-/// Handshake without authentication in the name of a peer, which may mean that it has restarted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Handshake {
-    None,
-    /// From another address than its own.
-    Elsewhere,
-    /// From its own address.
-    Here,
 }
 
 /// Position of a peer in one of the two eviction queues of [`Peers`].
@@ -201,7 +191,7 @@ impl Peer {
             kept_alive_at: None,
             answered_at: None,
             is_answer_due: false,
-            handshake: Handshake::None,
+            has_sent_handshake: false,
             routes_asked_at: None,
             readvertised_at: None,
             unanswered: 0,
@@ -272,35 +262,6 @@ impl Peer {
         } else {
             Stream::Usable
         })
-    }
-
-    /// Records a handshake without authentication in its name.
-    pub(in crate::engine) fn note_handshake(&mut self, from: SocketAddr) {
-        if from == self.address {
-            self.handshake = Handshake::Here;
-        } else if self.handshake == Handshake::None {
-            self.handshake = Handshake::Elsewhere;
-        }
-    }
-
-    /// Records that its validated address has changed: a handshake from elsewhere may have come
-    /// from the new address.
-    pub(super) fn note_moved(&mut self) {
-        if self.handshake == Handshake::Elsewhere {
-            self.handshake = Handshake::Here;
-        }
-    }
-
-    /// Returns whether an authentic ping, or the validation of another address, shows that the peer
-    /// may have restarted: it is a reference node, in whose name a handshake came from its address.
-    /// Random nonces show no restart. A node of this implementation shows one by the stream of its
-    /// nonces, and its handshakes, which may be forged, mean nothing here.
-    pub(in crate::engine) fn take_restart(&mut self) -> bool {
-        let has_restarted = !self.is_ours && self.handshake == Handshake::Here;
-        if has_restarted {
-            self.handshake = Handshake::None;
-        }
-        has_restarted
     }
 
     /// Begins an answer to a handshake of the validated peer, at most one per
