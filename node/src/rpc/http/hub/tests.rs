@@ -126,7 +126,7 @@ fn heads_are_passed_on_in_order_with_reorganizations() {
     assert!(hub.state().subscriptions.is_empty(), "it has ended");
 }
 
-/// A head that arrives while nobody subscribes takes the place of those that wait.
+/// A head that arrives without a subscription takes the place of those that wait.
 #[test]
 fn heads_of_ended_subscriptions_are_no_reorganization_for_later_ones() {
     let hub = Hub::new(Arc::default());
